@@ -1,1 +1,30 @@
-//! skeleton
+//! The qpq protocol as pure state machines: bytes, times and storage replies go in; frames, timers
+//! and storage commands come out. Without the feature `std` this crate is `no_std` + alloc and
+//! holds the frame codec, the method table and the messages.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod frame;
+pub mod method;
+pub mod proto;
+pub mod status;
+
+#[cfg(feature = "std")]
+pub mod client;
+#[cfg(feature = "std")]
+pub mod core;
+#[cfg(feature = "std")]
+pub mod ids;
+#[cfg(feature = "std")]
+pub mod limits;
+#[cfg(feature = "quic")]
+pub mod quic;
+#[cfg(feature = "std")]
+pub mod rng;
+#[cfg(feature = "std")]
+pub mod server;
+#[cfg(feature = "std")]
+pub mod storage;
+#[cfg(feature = "std")]
+pub mod time;
