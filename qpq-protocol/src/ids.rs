@@ -1,1 +1,93 @@
-//! (being written)
+//! The names of things: connections, streams, tickets, channels, messages. None is ever reused.
+
+pub use qpq_crypto::identity::{DeviceId, DeviceKey, IdentityKey};
+
+/// A connection, numbered by the embedder; never reused for the life of a core.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// Which way bytes may flow on a stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Dir {
+    /// Both ways: an RPC.
+    Bi,
+    /// From the opener only: pushes.
+    Uni,
+}
+
+/// A stream the core opened, numbered by the core.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OwnStream(pub u64);
+
+/// A stream of one connection. Who opened it is in the type, so that a stream that can only be
+/// read is never written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StreamId {
+    /// Opened by the peer, numbered by the embedder within the connection and direction.
+    Peer(Dir, u64),
+    /// Opened by this core, numbered by it.
+    Own(OwnStream),
+}
+
+/// Names one thing the core asked for: a connection, a storage command, a job. An answer with an
+/// unknown ticket is ignored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// The length was not the one this id has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an id of {got} bytes where {expected} belong")]
+pub struct WrongLength {
+    /// Bytes the id has.
+    pub expected: usize,
+    /// Bytes that were given.
+    pub got: usize,
+}
+
+/// A 16-byte id, printed as hexadecimal.
+macro_rules! id16 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 16]);
+
+        impl $name {
+            /// The 16 bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = WrongLength;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, WrongLength> {
+                let id = bytes.try_into().map_err(|_| WrongLength { expected: 16, got: bytes.len() })?;
+                Ok(Self(id))
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    };
+}
+
+id16! {
+    /// A channel: a DM's is derived from both identity keys, a group's is a UUID v7 (protocol.md §5.11).
+    ChannelId
+}
+
+id16! {
+    /// A message id, UUID v7: makes a request idempotent (protocol.md §5.3).
+    MessageId
+}

@@ -13,9 +13,9 @@ pub mod status;
 #[cfg(feature = "std")]
 pub mod client;
 #[cfg(feature = "std")]
-pub mod core;
-#[cfg(feature = "std")]
 pub mod ids;
+#[cfg(feature = "std")]
+pub mod io;
 #[cfg(feature = "std")]
 pub mod limits;
 #[cfg(feature = "quic")]
