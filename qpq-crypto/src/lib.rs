@@ -1,6 +1,7 @@
 //! End-to-end cryptography for qpq, pure: every random byte comes from the caller's seed, every
 //! time from an argument, every stored byte leaves as a list of puts and deletes.
 
+mod hex;
 pub mod hybrid;
 pub mod identity;
 pub mod mls;
