@@ -1,6 +1,6 @@
 //! The names of things: connections, streams, tickets, channels, messages. None is ever reused.
 
-pub use qpq_crypto::identity::{DeviceId, DeviceKey, IdentityKey};
+pub use qpq_crypto::identity::{DeviceId, DeviceKey, IdentityKey, WrongLength};
 
 /// A connection, numbered by the embedder; never reused for the life of a core.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,16 +34,6 @@ pub enum StreamId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
-/// The length was not the one this id has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("an id of {got} bytes where {expected} belong")]
-pub struct WrongLength {
-    /// Bytes the id has.
-    pub expected: usize,
-    /// Bytes that were given.
-    pub got: usize,
-}
-
 /// A 16-byte id, printed as hexadecimal.
 macro_rules! id16 {
     ($(#[$doc:meta])* $name:ident) => {
@@ -63,7 +53,10 @@ macro_rules! id16 {
             type Error = WrongLength;
 
             fn try_from(bytes: &[u8]) -> Result<Self, WrongLength> {
-                let id = bytes.try_into().map_err(|_| WrongLength { expected: 16, got: bytes.len() })?;
+                let id = bytes.try_into().map_err(|_| WrongLength {
+                    expected: 16,
+                    length: bytes.len(),
+                })?;
                 Ok(Self(id))
             }
         }
