@@ -3,9 +3,13 @@
 //! In a core there is no store trait: a command goes out with a ticket and a reply comes back.
 //! [`Engine`] is for engines that block; adapters, simulation and binaries run one on a thread.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 pub mod memory;
+
+pub use memory::Memory;
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 512;
@@ -141,6 +145,23 @@ impl Commit {
     #[must_use]
     pub fn operations(&self) -> usize {
         self.checks.len() + self.puts.len() + self.deletes.len()
+    }
+
+    /// Whether it keeps every bound of this module and changes no key twice.
+    ///
+    /// An engine answers one that does not with [`Failure::Unavailable`], changes nothing for it and
+    /// goes on: it is a fault of the core that made it, and no reason to harm its neighbours.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let checked = self.checks.iter().map(|(key, _)| key);
+        let changed = self.puts.iter().map(|(key, _)| key).chain(&self.deletes);
+        let mut once: Vec<&Bytes> = changed.clone().collect();
+        once.sort_unstable();
+        self.operations() <= MAX_COMMIT_OPS
+            && self.bytes() <= MAX_COMMIT_BYTES
+            && checked.chain(changed).all(|key| key.len() <= MAX_KEY)
+            && self.puts.iter().all(|(_, value)| value.len() <= MAX_VALUE)
+            && once.windows(2).all(|pair| pair[0] != pair[1])
     }
 }
 
