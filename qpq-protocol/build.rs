@@ -1,6 +1,6 @@
 //! Compiles `proto/qpq/v1/*.proto` in pure Rust; no system `protoc` is needed.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{error::Error, fs, path::Path};
 
 /// Messages that hold a token, a key or the text of users: `src/proto.rs` writes their `Debug`.
 const REDACTED: &[&str] = &[
@@ -22,7 +22,7 @@ const REDACTED: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../proto");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     let folder = root.join("qpq/v1");
     println!("cargo::rerun-if-changed={}", folder.display());
 
