@@ -8,5 +8,6 @@ pub mod mls;
 pub mod opaque;
 pub mod padding;
 pub mod proof;
+mod random;
 pub mod safety;
 pub mod secret;
