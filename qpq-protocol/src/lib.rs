@@ -9,6 +9,8 @@ pub mod frame;
 pub mod method;
 pub mod proto;
 pub mod status;
+pub mod validate;
+pub mod wire;
 
 #[cfg(feature = "std")]
 pub mod client;
