@@ -11,3 +11,7 @@ pub mod proof;
 mod random;
 pub mod safety;
 pub mod secret;
+
+#[cfg(test)]
+#[path = "../tests/vectors/mod.rs"]
+mod vectors;

@@ -3,10 +3,7 @@
 //! Here and not in `tests/`, because the vectors need another context, no stretching and given
 //! randomness, which the public functions rightly do not offer.
 
-#[path = "../../tests/vectors/mod.rs"]
-mod loader;
-
-use loader::{hex, text};
+use crate::vectors::{hex, json, text};
 use opaque_ke::Identifiers;
 use opaque_ke::rand::{CryptoRng, Error, RngCore};
 use serde_json::Value;
@@ -168,7 +165,7 @@ fn fake(case: &Value) {
 
 #[test]
 fn rfc9807() {
-    let Some(cases) = loader::json("opaque", "vectors.json") else {
+    let Some(cases) = json("opaque", "vectors.json") else {
         return;
     };
     let (mut reals, mut fakes) = (0, 0);
