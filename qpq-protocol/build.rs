@@ -1,4 +1,5 @@
-//! Compiles `proto/qpq/v1/*.proto` in pure Rust; no system `protoc` is needed.
+//! Compiles `proto/qpq/v1/*.proto` (the wire) and `proto/qpq/store/v1/*.proto` (stored rows) in pure
+//! Rust; no system `protoc` is needed.
 
 use std::{error::Error, fs, path::Path};
 
@@ -23,26 +24,28 @@ const REDACTED: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
-    let folder = root.join("qpq/v1");
-    println!("cargo::rerun-if-changed={}", folder.display());
-
     let mut files = Vec::new();
-    for entry in fs::read_dir(&folder)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "proto")
-        {
-            files.push(path);
+    for folder in ["qpq/v1", "qpq/store/v1"] {
+        let folder = root.join(folder);
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "proto")
+            {
+                files.push(path);
+            }
         }
     }
     files.sort();
 
+    let redacted = REDACTED.iter().map(|name| format!(".qpq.v1.{name}"));
     let descriptors = protox::compile(&files, [&root])?;
     prost_build::Config::new()
         .bytes(["."])
         .btree_map(["."])
-        .skip_debug(REDACTED.iter().map(|name| format!(".qpq.v1.{name}")))
+        .skip_debug(redacted.chain([".qpq.store.v1".to_owned()]))
         .compile_fds(descriptors)?;
     Ok(())
 }
