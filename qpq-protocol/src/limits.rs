@@ -1,1 +1,204 @@
-//! (being written)
+//! Every number that bounds a core, in one table (protocol.md §5.27 and architecture.md "Contracts").
+//!
+//! [`Limits::default`] is what protocol.md says. An embedder may change any of them; a core never
+//! holds more than they add up to ([`Limits::footprint`]).
+
+use core::time::Duration;
+
+/// At most `count` in any `window` (sliding).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// How many are allowed.
+    pub count: u32,
+    /// In how long a time.
+    pub window: Duration,
+}
+
+impl Rate {
+    /// `count` in `secs` seconds.
+    #[must_use]
+    pub const fn per_secs(count: u32, secs: u64) -> Self {
+        Self {
+            count,
+            window: Duration::from_secs(secs),
+        }
+    }
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const DAY: u64 = 24 * 3600;
+
+/// Declares [`Limits`], its documentation and its defaults in one place.
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)*) => {
+        /// The table. Durations are durations, everything else counts things or bytes as its
+        /// sentence says.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+    };
+}
+
+limits! {
+    // Connections and streams.
+    /// Connections a core serves; one more is closed with OVERLOADED.
+    connections: usize = 65_536,
+    /// Request streams a connection may have open; one more is reset with OVERLOADED.
+    streams: usize = 64,
+    /// Bytes of requests that a connection may have buffered or running.
+    connection_buffer: usize = 8 * MIB,
+    /// Bytes of requests that all connections together may have buffered or running.
+    total_buffer: usize = 256 * MIB,
+    /// The longest payload of anyone without a session, in bytes.
+    anonymous_payload: usize = 64 * KIB,
+    /// Bytes of answers and pushes that the transport has not yet taken, above which a connection
+    /// gets no credit and pushes carry no data.
+    connection_unsent: usize = MIB,
+    /// Bytes of unsent answers of all connections, above which requests with long answers are
+    /// refused with Unavailable.
+    total_unsent: usize = 512 * MIB,
+    /// Requests with long answers (a Fetch fills a frame) that a connection may have running; one
+    /// more waits for its turn.
+    long_answers: usize = 4,
+    /// Queued outputs above which no credit is given.
+    outputs: usize = 65_536,
+    /// How long a request may take to arrive, before its stream is reset with TIMEOUT, and to run,
+    /// before it is answered DeadlineExceeded.
+    request_time: Duration = Duration::from_secs(30),
+    /// How long a registration or login request may take to run.
+    login_time: Duration = Duration::from_secs(10),
+    /// How long a shutdown waits for what runs.
+    shutdown_time: Duration = Duration::from_secs(30),
+    /// How often a request runs again after a storage conflict before it is answered Unavailable.
+    conflicts: u32 = 8,
+    /// Rows that a core remembers between requests.
+    cached_rows: usize = 65_536,
+    /// Bytes of the rows that a core remembers between requests.
+    cached_bytes: usize = 64 * MIB,
+    /// Subjects whose rates a core remembers.
+    rate_subjects: usize = 65_536,
+
+    // Accounts and sessions.
+    /// How long the state of a login lives between its two requests.
+    login_state: Duration = Duration::from_secs(30),
+    /// How long a session token is valid after its last use.
+    session: Duration = Duration::from_secs(30 * DAY),
+    /// How long after a login a method that wants a fresh one is served.
+    fresh_login: Duration = Duration::from_secs(300),
+    /// Sessions an account may have; a further login ends the one used longest ago.
+    sessions: usize = 32,
+    /// How far a signed time may be from the server's.
+    signed_time: Duration = Duration::from_secs(300),
+    /// Answers that could tell something by their time leave at multiples of this.
+    pace: Duration = Duration::from_millis(5),
+    /// Registered devices of an account.
+    devices: usize = 5,
+    /// The longest name of a device, in bytes.
+    device_name: usize = 64,
+    /// The longest OPAQUE message, in bytes.
+    opaque_message: usize = 1024,
+    /// The longest sealed identity, in bytes.
+    sealed_identity: usize = 256,
+
+    // Delivery.
+    /// The longest payload, commit or welcome, in bytes.
+    payload: usize = 3 * MIB,
+    /// The longest payload that a sealed sender may enqueue, in bytes.
+    sealed_payload: usize = 60 * KIB,
+    /// The longest welcome that goes through a queue, in bytes.
+    welcome: usize = 256 * KIB,
+    /// The longest envelope that a push carries, in bytes.
+    pushed_envelope: usize = 16 * KIB,
+    /// Messages in a queue.
+    queue_messages: usize = 1000,
+    /// Bytes of messages in a queue.
+    queue_bytes: usize = 64 * MIB,
+    /// The share of a queue that one sender may fill is one in so many.
+    queue_sender_share: usize = 4,
+    /// How long a message lives when the request does not say.
+    ttl_default: Duration = Duration::from_secs(30 * DAY),
+    /// The longest a message may live; commits and welcomes always live so long.
+    ttl_max: Duration = Duration::from_secs(90 * DAY),
+    /// How long a message id stays known at least.
+    message_id: Duration = Duration::from_secs(DAY),
+    /// Recipients of a request.
+    recipients: usize = 1000,
+    /// The longest a FetchWait waits.
+    fetch_wait: Duration = Duration::from_secs(30),
+
+    // Groups.
+    /// Members of a channel.
+    members: usize = 1000,
+    /// Devices of all members of a channel.
+    channel_devices: usize = 1000,
+    /// Members that a commit adds.
+    commit_adds: usize = 100,
+    /// The longest GroupInfo, in bytes.
+    group_info: usize = 3 * MIB,
+    /// The longest sealed metadata of a group, in bytes.
+    group_metadata: usize = 16 * KIB,
+    /// How long slot 0 must have been free before the peer is told that the channel is new.
+    slot_zero: Duration = Duration::from_secs(30),
+    /// How long a channel must have had no valid commit before a reset.
+    reset_after: Duration = Duration::from_secs(60),
+    /// How often a member may reset a channel.
+    reset: Rate = Rate::per_secs(1, 3600),
+
+    // Keys.
+    /// Key packages a device may have stored, without the last-resort one.
+    key_packages: usize = 100,
+    /// The longest key package, in bytes.
+    key_package: usize = 16 * KIB,
+
+    // Rates.
+    /// Requests of an address.
+    address_requests: Rate = Rate::per_secs(50, 1),
+    /// Requests of an account.
+    account_requests: Rate = Rate::per_secs(50, 1),
+    /// Enqueues of an account.
+    enqueues: Rate = Rate::per_secs(100, 60),
+    /// Recipients that an account reaches.
+    enqueue_recipients: Rate = Rate::per_secs(5000, 60),
+    /// Sealed enqueues to a recipient.
+    sealed_recipient: Rate = Rate::per_secs(60, 60),
+    /// Sealed enqueues to a channel.
+    sealed_channel: Rate = Rate::per_secs(600, 60),
+    /// Logins of a name from an address.
+    logins_address: Rate = Rate::per_secs(10, 60),
+    /// Logins of a name.
+    logins_name: Rate = Rate::per_secs(100, 3600),
+    /// Registrations from an address.
+    registrations: Rate = Rate::per_secs(5, 3600),
+    /// Key packages that a caller fetches of a target.
+    key_package_fetches: Rate = Rate::per_secs(10, 60),
+    /// Names that an account resolves.
+    resolves: Rate = Rate::per_secs(60, 60),
+    /// Channels that an account creates.
+    new_channels: Rate = Rate::per_secs(100, DAY),
+}
+
+/// What a stream, a running request or a connection costs beside the bytes it carries: entries in
+/// tables, boxed continuations. An estimate on the safe side, in bytes.
+pub const ENTRY: usize = 1024;
+
+impl Limits {
+    /// What [`crate::io::Core::footprint`] never exceeds while output is drained, in bytes.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let connections = self.connections.saturating_mul(ENTRY);
+        connections
+            .saturating_add(self.total_buffer)
+            .saturating_add(self.total_unsent)
+            .saturating_add(self.cached_bytes)
+            .saturating_add(self.outputs.saturating_mul(ENTRY))
+    }
+}
