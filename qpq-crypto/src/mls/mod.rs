@@ -1,1 +1,38 @@
-//! (being written)
+//! MLS groups (RFC 9420) over openmls, with everything that openmls would fetch from its
+//! surroundings handed in: randomness as one seed per operation, storage as rows in and a
+//! [`Batch`] of changes out, time as a number.
+//!
+//! A [`Device`] holds the rows of one device, a [`Group`] is one of its groups loaded. The order
+//! of work around them is the caller's: publish a commit, then [`Group::confirm_pending`] it;
+//! encrypt, store the batch, then send; process, store the batch with the cursor, then
+//! acknowledge.
+
+mod change;
+mod commit;
+mod crypto;
+mod device;
+mod error;
+mod group;
+mod hpke;
+mod key_package;
+mod member;
+mod process;
+mod provider;
+mod rows;
+mod storage;
+mod suite;
+
+pub use commit::{CommitOut, Committed};
+pub use device::{Device, HeldKeyPackage, KeyPackage};
+pub use error::{
+    BadLeaf, GroupError, JoinError, KeyPackageError, ProcessError, ProcessErrorKind, StateError,
+};
+pub use group::{Group, TREE_INSIDE_UP_TO};
+pub use key_package::{KeyPackageInfo, inspect_key_package, welcome_references};
+pub use member::{Member, Policy};
+pub use process::Processed;
+pub use rows::{Batch, PIECE};
+pub use suite::{LIFETIME_EXTENSION, PROFILE, PROFILE_EXTENSION, Suite};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! What a commit changes, and the tests that every member puts it to beyond those of RFC 9420.
+
+use openmls::prelude::{self as mls, LeafNode, LeafNodeIndex, Proposal, Sender, StagedCommit};
+
+use super::{BadLeaf, Group, Member, Policy, suite};
+
+/// Whom a commit lets in and out.
+pub(super) struct Change {
+    /// Signature keys of new leaves: where they will sit shows only afterwards.
+    added: Vec<Vec<u8>>,
+    /// Leaf indices in the epoch before.
+    removed: Vec<u32>,
+}
+
+impl Change {
+    pub fn of(staged: &StagedCommit) -> Self {
+        let added = staged
+            .add_proposals()
+            .map(|add| key_of(add.add_proposal().key_package().leaf_node()))
+            .collect();
+        let removed = staged
+            .queued_proposals()
+            .filter_map(|queued| match (queued.proposal(), queued.sender()) {
+                (Proposal::Remove(remove), _) => Some(remove.removed().u32()),
+                (Proposal::SelfRemove, Sender::Member(leaf)) => Some(leaf.u32()),
+                _ => None,
+            })
+            .collect();
+        Change { added, removed }
+    }
+
+    /// The change of an external commit, whose sender is new as well.
+    pub fn of_external(staged: &StagedCommit) -> Self {
+        let mut change = Change::of(staged);
+        change
+            .added
+            .extend(staged.update_path_leaf_node().map(key_of));
+        change
+    }
+
+    /// Who goes, asked before the merge.
+    pub fn removed_from(&self, group: &Group) -> Vec<Member> {
+        self.removed
+            .iter()
+            .filter_map(|leaf| group.member(*leaf))
+            .collect()
+    }
+
+    /// Who came, asked after the merge.
+    pub fn added_to(&self, group: &Group) -> Vec<Member> {
+        group
+            .members()
+            .into_iter()
+            .filter(|member| {
+                self.added
+                    .iter()
+                    .any(|key| key.as_slice() == member.device_key.as_bytes())
+            })
+            .collect()
+    }
+}
+
+/// Why a commit or proposal is void though openmls takes it.
+pub(super) enum Unacceptable {
+    /// A leaf names its owner wrongly.
+    Leaf(BadLeaf),
+    /// The group would no longer state our profile.
+    Profile,
+    /// A kind of message that our groups do not use.
+    Kind,
+}
+
+impl std::fmt::Display for Unacceptable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unacceptable::Leaf(error) => error.fmt(f),
+            Unacceptable::Profile => f.write_str("the group would no longer state our profile"),
+            Unacceptable::Kind => f.write_str("our groups do not use this kind of message"),
+        }
+    }
+}
+
+impl From<BadLeaf> for Unacceptable {
+    fn from(error: BadLeaf) -> Self {
+        Unacceptable::Leaf(error)
+    }
+}
+
+/// Checks a commit of a member or of one who lets himself in again. Every test is on what all
+/// members see alike, so that they come to the same answer.
+pub(super) fn check_commit(
+    group: &Group,
+    sender: &Sender,
+    staged: &StagedCommit,
+) -> Result<(), Unacceptable> {
+    if group.policy == Policy::Qpq && !suite::has_profile(staged.group_context()) {
+        return Err(Unacceptable::Profile);
+    }
+    for queued in staged.queued_proposals() {
+        check_proposal(group, queued.sender(), queued.proposal())?;
+    }
+    match (sender, staged.update_path_leaf_node()) {
+        (Sender::Member(leaf), Some(new)) => check_same(group, *leaf, new),
+        (Sender::Member(_), None) => Ok(()),
+        (Sender::NewMemberCommit, Some(new)) => check_rejoin(group, staged, new),
+        _ => Err(Unacceptable::Kind),
+    }
+}
+
+/// Checks a proposal, alone or in a commit.
+pub(super) fn check_proposal(
+    group: &Group,
+    sender: &Sender,
+    proposal: &Proposal,
+) -> Result<(), Unacceptable> {
+    match (proposal, sender) {
+        (Proposal::Add(add), _) => {
+            check_leaf(group.policy, 0, add.key_package().leaf_node())?;
+            Ok(())
+        }
+        (Proposal::Update(update), Sender::Member(leaf)) => {
+            check_same(group, *leaf, update.leaf_node())
+        }
+        (Proposal::ReInit(_) | Proposal::Custom(_), _) if group.policy == Policy::Qpq => {
+            Err(Unacceptable::Kind)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A leaf's new content must belong to the same device of the same account.
+fn check_same(group: &Group, leaf: LeafNodeIndex, new: &LeafNode) -> Result<(), Unacceptable> {
+    let after = check_leaf(group.policy, leaf.u32(), new)?;
+    let before = group.member(leaf.u32());
+    let same = before.is_some_and(|before| {
+        (before.identity_key, before.device_id) == (after.identity_key, after.device_id)
+    });
+    if same || group.policy == Policy::Interop {
+        Ok(())
+    } else {
+        Err(BadLeaf::Changed.into())
+    }
+}
+
+/// An external commit is only for accounts in the tree: it adds a device of theirs, or puts one
+/// back in place of its old leaf (protocol.md §5.12).
+fn check_rejoin(group: &Group, staged: &StagedCommit, new: &LeafNode) -> Result<(), Unacceptable> {
+    let joining = check_leaf(group.policy, 0, new)?;
+    if group.policy == Policy::Interop {
+        return Ok(());
+    }
+    let is_member = group
+        .members()
+        .iter()
+        .any(|member| member.identity_key == joining.identity_key);
+    if !is_member {
+        return Err(BadLeaf::Stranger.into());
+    }
+    let own_leaves_only = Change::of(staged)
+        .removed_from(group)
+        .iter()
+        .all(|old| (old.identity_key, old.device_id) == (joining.identity_key, joining.device_id));
+    if own_leaves_only {
+        Ok(())
+    } else {
+        Err(BadLeaf::Changed.into())
+    }
+}
+
+fn check_leaf(policy: Policy, index: u32, leaf: &LeafNode) -> Result<Member, BadLeaf> {
+    policy.check(index, leaf.signature_key().as_slice(), leaf.credential())
+}
+
+fn key_of(leaf: &mls::LeafNode) -> Vec<u8> {
+    leaf.signature_key().as_slice().to_vec()
+}

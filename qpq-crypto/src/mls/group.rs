@@ -1,0 +1,388 @@
+//! One MLS group as one device sees it: making, loading and joining it, reading from it, sending.
+
+use openmls::{
+    group::{
+        GroupId, MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY, MlsGroup, MlsGroupJoinConfig, NewGroupError,
+        StagedWelcome, WelcomeError,
+    },
+    prelude::{
+        LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn, RatchetTreeIn, SenderRatchetConfiguration,
+        Welcome,
+        tls_codec::{DeserializeBytes as _, Serialize as _},
+    },
+};
+use openmls_traits::OpenMlsProvider as _;
+
+use super::{
+    Device, GroupError, JoinError, Member, Policy, Suite, device::open_lifetime, member,
+    rows::Mark, storage::StoreError, suite,
+};
+
+/// Message keys of one past epoch are kept: the server refuses messages of older slots.
+const MAX_PAST_EPOCHS: usize = 1;
+/// How many messages of a sender may come late. openmls's 5 loses what a server may reorder.
+const OUT_OF_ORDER_TOLERANCE: u32 = 32;
+/// How many messages of a sender may be missing.
+const MAXIMUM_FORWARD_DISTANCE: u32 = 2000;
+
+/// Up to this many members the ratchet tree travels inside Welcome and GroupInfo; above, beside
+/// them, since each joiner's secrets would be bound to megabytes.
+pub const TREE_INSIDE_UP_TO: usize = 50;
+
+/// A loaded group.
+///
+/// Getters: [`members`](Group::members), [`epoch`](Group::epoch),
+/// [`epoch_authenticator`](Group::epoch_authenticator), [`export`](Group::export) and the like.
+/// Commits: [`add`](Group::add), [`remove`](Group::remove), [`update`](Group::update),
+/// [`commit_pending_proposals`](Group::commit_pending_proposals) leave one pending, which
+/// [`confirm_pending`](Group::confirm_pending) applies and
+/// [`clear_pending`](Group::clear_pending) drops. [`process`](Group::process) takes what others
+/// send. After each, [`Device::take_batch`] holds what to store.
+///
+/// An operation that fails leaves the group and the device's rows as they were.
+pub struct Group {
+    pub(super) mls: MlsGroup,
+    pub(super) policy: Policy,
+}
+
+impl Group {
+    /// Makes a group with this device as its only member, at epoch 0.
+    ///
+    /// # Errors
+    /// [`GroupError::Exists`]; [`GroupError::State`] if rows cannot be read or written.
+    pub fn create(
+        device: &mut Device,
+        seed: &[u8; 32],
+        suite: Suite,
+        group_id: &[u8],
+    ) -> Result<Self, GroupError> {
+        let mark = device.rows().mark();
+        let config = config();
+        let made = suite::group_extensions(suite)
+            .map_err(|error| GroupError::Refused(error.to_string()))
+            .and_then(|extensions| {
+                MlsGroup::builder()
+                    .with_group_id(GroupId::from_slice(group_id))
+                    .ciphersuite(suite.ciphersuite())
+                    .with_capabilities(suite::capabilities(suite))
+                    .with_group_context_extensions(extensions)
+                    .lifetime(open_lifetime())
+                    .with_wire_format_policy(config.wire_format_policy())
+                    .padding_size(config.padding_size())
+                    .max_past_epochs(MAX_PAST_EPOCHS)
+                    .sender_ratchet_configuration(*config.sender_ratchet_configuration())
+                    .use_ratchet_tree_extension(true)
+                    .build(
+                        &device.seeded(seed),
+                        &device.signer(),
+                        device.credential_with_key(),
+                    )
+                    .map_err(|error| match error {
+                        NewGroupError::GroupAlreadyExists => GroupError::Exists,
+                        NewGroupError::StorageError(_) => GroupError::State,
+                        other => GroupError::Refused(other.to_string()),
+                    })
+            });
+        match made {
+            Ok(mls) => Ok(Group {
+                mls,
+                policy: Policy::Qpq,
+            }),
+            Err(error) => {
+                device.rows().back_to(mark);
+                Err(error)
+            }
+        }
+    }
+
+    /// Loads a group from the device's rows; `None` if it holds no such group.
+    ///
+    /// # Errors
+    /// [`GroupError::State`] if the rows do not read.
+    pub fn load(device: &Device, group_id: &[u8]) -> Result<Option<Self>, GroupError> {
+        let mls = MlsGroup::load(device.rows(), &GroupId::from_slice(group_id))?;
+        Ok(mls.map(|mls| {
+            let policy = if suite::has_profile(mls.public_group().group_context()) {
+                Policy::Qpq
+            } else {
+                Policy::Interop
+            };
+            Group { mls, policy }
+        }))
+    }
+
+    /// Joins the group that a Welcome (an `MLSMessage`) leads into. The key package it used is
+    /// gone then, unless it was a last-resort one.
+    ///
+    /// `tree` is the TLS-encoded ratchet tree for a Welcome without one inside; it is checked
+    /// against the tree hash that the Welcome signs. Compare [`Group::members`] with the server's
+    /// list before trusting the group, and [`Device::rollback`] if they differ.
+    ///
+    /// # Errors
+    /// [`JoinError`] says what is wrong or missing; nothing is used up then.
+    pub fn join(
+        device: &mut Device,
+        welcome: &[u8],
+        tree: Option<&[u8]>,
+        policy: Policy,
+    ) -> Result<Self, JoinError> {
+        let mark = device.rows().mark();
+        let joined = stage(device, welcome, tree, policy).and_then(|staged| {
+            let mls = staged.into_group(&device.unseeded()).map_err(join_error)?;
+            Ok(Group { mls, policy })
+        });
+        if joined.is_err() {
+            device.rows().back_to(mark);
+        }
+        joined
+    }
+
+    /// Deletes the group's rows.
+    ///
+    /// # Errors
+    /// [`GroupError::State`] if a row's key cannot be encoded.
+    pub fn delete(mut self, device: &mut Device) -> Result<(), GroupError> {
+        self.delete_rows(device)
+    }
+
+    pub(super) fn delete_rows(&mut self, device: &Device) -> Result<(), GroupError> {
+        Ok(self.mls.delete(device.rows())?)
+    }
+
+    /// The group's id.
+    pub fn group_id(&self) -> &[u8] {
+        self.mls.group_id().as_slice()
+    }
+
+    /// Its suite.
+    pub fn suite(&self) -> Suite {
+        // A group of an unknown suite is neither made nor joined nor loaded.
+        Suite::from_ciphersuite(self.mls.ciphersuite()).unwrap_or_default()
+    }
+
+    /// Its epoch: the number of commits applied since its making.
+    pub fn epoch(&self) -> u64 {
+        self.mls.epoch().as_u64()
+    }
+
+    /// A secret that all members of the epoch share and nothing else is derived from (RFC 9420
+    /// §8.7): equal values mean that there was no fork. 32 bytes, 48 for suite 0x004E.
+    pub fn epoch_authenticator(&self) -> Vec<u8> {
+        self.mls.epoch_authenticator().as_slice().to_vec()
+    }
+
+    /// Whether this device is still in the group.
+    pub fn is_active(&self) -> bool {
+        self.mls.is_active()
+    }
+
+    /// This device's leaf index.
+    pub fn own_leaf(&self) -> u32 {
+        self.mls.own_leaf_index().u32()
+    }
+
+    /// All devices in the group, by leaf index.
+    pub fn members(&self) -> Vec<Member> {
+        self.mls
+            .members()
+            .filter_map(|m| member::known(&m))
+            .collect()
+    }
+
+    /// The device on a leaf.
+    pub fn member(&self, leaf: u32) -> Option<Member> {
+        member::known(&self.mls.member_at(LeafNodeIndex::new(leaf))?)
+    }
+
+    /// The policy it was joined with; a loaded group that states our profile has [`Policy::Qpq`].
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The TLS-encoded ratchet tree, for joiners of a large group.
+    ///
+    /// # Errors
+    /// [`GroupError::State`] if it cannot be encoded.
+    pub fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
+        self.mls
+            .export_ratchet_tree()
+            .tls_serialize_detached()
+            .map_err(|_| GroupError::State)
+    }
+
+    /// A GroupInfo (an `MLSMessage`) of this epoch, to rejoin by. The commits carry one too.
+    ///
+    /// # Errors
+    /// [`GroupError::Refused`] if openmls cannot make one.
+    pub fn group_info(&self, device: &Device) -> Result<Vec<u8>, GroupError> {
+        self.mls
+            .export_group_info(
+                device.unseeded().crypto(),
+                &device.signer(),
+                self.mls.members().count() <= TREE_INSIDE_UP_TO,
+            )
+            .map_err(|error| GroupError::Refused(error.to_string()))?
+            .tls_serialize_detached()
+            .map_err(|_| GroupError::State)
+    }
+
+    /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`.
+    ///
+    /// # Errors
+    /// [`GroupError::Length`] for more than 255 hashes' worth, [`GroupError::Inactive`].
+    pub fn export(&self, label: &str, context: &[u8], len: usize) -> Result<Vec<u8>, GroupError> {
+        if !self.is_active() {
+            return Err(GroupError::Inactive);
+        }
+        // Without a device's rows: the exporter only hashes.
+        self.mls
+            .export_secret(&super::crypto::QpqCrypto::unseeded(), label, context, len)
+            .map_err(|_| GroupError::Length)
+    }
+
+    /// Encrypts an application message to the epoch's members: an `MLSMessage` whose content is
+    /// padded by [`crate::padding`].
+    ///
+    /// Store the batch before sending: a message key is used up by it.
+    ///
+    /// # Errors
+    /// [`GroupError::Inactive`]; [`GroupError::PendingProposals`] until they are committed.
+    pub fn encrypt(
+        &mut self,
+        device: &mut Device,
+        seed: &[u8; 32],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, GroupError> {
+        if !self.is_active() {
+            return Err(GroupError::Inactive);
+        }
+        if self.mls.has_pending_proposals() {
+            return Err(GroupError::PendingProposals);
+        }
+        self.attempt(device, |group, device| {
+            group
+                .mls
+                .create_message(&device.seeded(seed), &device.signer(), plaintext)
+                .map_err(|error| GroupError::Refused(error.to_string()))?
+                .tls_serialize_detached()
+                .map_err(|_| GroupError::State)
+        })
+    }
+
+    /// Runs an operation; if it fails, takes back what it wrote and loads the group again, since
+    /// openmls may have moved on in memory.
+    pub(super) fn attempt<T, E: From<StoreError>>(
+        &mut self,
+        device: &Device,
+        operation: impl FnOnce(&mut Self, &Device) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mark = device.rows().mark();
+        let result = operation(self, device);
+        if result.is_err() {
+            self.restore(device, mark)?;
+        }
+        result
+    }
+
+    fn restore(&mut self, device: &Device, mark: Mark) -> Result<(), StoreError> {
+        device.rows().back_to(mark);
+        self.mls = MlsGroup::load(device.rows(), self.mls.group_id())?.ok_or(StoreError::Decode)?;
+        Ok(())
+    }
+}
+
+impl From<StoreError> for GroupError {
+    fn from(_: StoreError) -> Self {
+        GroupError::State
+    }
+}
+
+impl From<StoreError> for JoinError {
+    fn from(_: StoreError) -> Self {
+        JoinError::State
+    }
+}
+
+/// How a group of ours is run; the same for one that was made and one that was joined.
+pub(super) fn config() -> MlsGroupJoinConfig {
+    MlsGroupJoinConfig::builder()
+        // Handshakes are encrypted too; an external commit cannot be, so both are taken.
+        .wire_format_policy(MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY)
+        .max_past_epochs(MAX_PAST_EPOCHS)
+        .sender_ratchet_configuration(SenderRatchetConfiguration::new(
+            OUT_OF_ORDER_TOLERANCE,
+            MAXIMUM_FORWARD_DISTANCE,
+        ))
+        .use_ratchet_tree_extension(true)
+        // The content comes padded.
+        .padding_size(0)
+        .build()
+}
+
+fn stage(
+    device: &Device,
+    welcome: &[u8],
+    tree: Option<&[u8]>,
+    policy: Policy,
+) -> Result<StagedWelcome, JoinError> {
+    let welcome = read_welcome(welcome)?;
+    let suite = Suite::from_ciphersuite(welcome.ciphersuite())
+        .filter(|suite| suite.is_offered() || policy == Policy::Interop)
+        .ok_or(JoinError::Suite(welcome.ciphersuite().into()))?;
+
+    let provider = device.unseeded();
+    let mut builder = StagedWelcome::build_from_welcome(&provider, &config(), welcome)
+        .map_err(join_error)?
+        // Leaves stay in the tree for longer than the key packages they came from are valid.
+        .skip_lifetime_validation();
+    if let Some(tree) = tree {
+        builder = builder.with_ratchet_tree(read_tree(tree)?);
+    }
+    let staged = builder.build().map_err(join_error)?;
+
+    let context = staged.group_context();
+    if Suite::from_ciphersuite(context.ciphersuite()) != Some(suite) {
+        return Err(JoinError::Suite(context.ciphersuite().into()));
+    }
+    if policy == Policy::Qpq && !suite::has_profile(context) {
+        return Err(JoinError::Profile);
+    }
+    for leaf in staged.members() {
+        policy
+            .check(leaf.index.u32(), &leaf.signature_key, &leaf.credential)
+            .map_err(|error| JoinError::Leaf {
+                leaf: leaf.index.u32(),
+                error,
+            })?;
+    }
+    Ok(staged)
+}
+
+fn read_welcome(bytes: &[u8]) -> Result<Welcome, JoinError> {
+    // The suite is the first field after version and wire format; openmls reports one it does not
+    // know as any other decoding error.
+    match MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract) {
+        Ok(MlsMessageBodyIn::Welcome(welcome)) => Ok(welcome),
+        _ => Err(JoinError::Malformed),
+    }
+}
+
+pub(super) fn read_tree(bytes: &[u8]) -> Result<RatchetTreeIn, JoinError> {
+    RatchetTreeIn::tls_deserialize_exact_bytes(bytes).map_err(|_| JoinError::Malformed)
+}
+
+fn join_error(error: WelcomeError<StoreError>) -> JoinError {
+    match error {
+        WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => {
+            JoinError::NotForUs
+        }
+        WelcomeError::UnsupportedCiphersuite(suite) => JoinError::Suite(suite.into()),
+        WelcomeError::MissingRatchetTree => JoinError::MissingTree,
+        WelcomeError::GroupAlreadyExists => JoinError::Exists,
+        WelcomeError::Psk(openmls::schedule::errors::PskError::KeyNotFound) => {
+            JoinError::MissingPsk
+        }
+        WelcomeError::StorageError(_) => JoinError::State,
+        other => JoinError::Invalid(other.to_string()),
+    }
+}

@@ -1,0 +1,303 @@
+//! What others send: decrypted, verified, applied, or refused with what that means.
+
+use openmls::{
+    framing::errors::{MessageDecryptionError, SecretTreeError},
+    group::{ProcessMessageError, StageCommitError, ValidationError},
+    prelude::{
+        ApplyUpdatePathError, LeafNodeIndex, MlsGroupStateError, MlsMessageIn, ProcessedMessage,
+        ProcessedMessageContent, ProtocolMessage, QueuedProposal, Sender, StagedCommit,
+        tls_codec::DeserializeBytes as _,
+    },
+};
+
+use super::{
+    Device, Group, Member, ProcessError, ProcessErrorKind as Kind,
+    change::{Change, Unacceptable, check_commit, check_proposal},
+    member,
+    storage::StoreError,
+};
+
+/// A message that was processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Processed {
+    /// An application message.
+    Application {
+        /// Who wrote it.
+        sender: Member,
+        /// Its content, without the padding.
+        plaintext: Vec<u8>,
+    },
+    /// A commit, already merged.
+    Commit {
+        /// Who made it, as the leaf was in the epoch before; one who let himself in again, as it
+        /// is now.
+        sender: Member,
+        /// Devices that are in since.
+        added: Vec<Member>,
+        /// Devices that are out since.
+        removed: Vec<Member>,
+        /// Whether this device is among those: the group is inactive now.
+        self_removed: bool,
+        /// The epoch it led to.
+        epoch: u64,
+    },
+    /// A proposal, now queued for the next commit.
+    Proposal {
+        /// Who made it.
+        sender: Member,
+    },
+}
+
+impl Group {
+    /// Processes an `MLSMessage` that another member sent: decrypts an application message,
+    /// queues a proposal, merges a commit (and drops a pending one of ours with it).
+    ///
+    /// Store the batch together with the plaintext and the read cursor, then acknowledge.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; its kind says what to do. Group and rows are as before.
+    pub fn process(
+        &mut self,
+        device: &mut Device,
+        message: &[u8],
+    ) -> Result<Processed, ProcessError> {
+        let message = MlsMessageIn::tls_deserialize_exact_bytes(message)
+            .ok()
+            .and_then(|message| message.try_into_protocol_message().ok())
+            .ok_or_else(|| plain(Kind::Void, "not a group message"))?;
+        let context = Context {
+            sender: self.claimed_sender(&message),
+            epoch: message.epoch().as_u64(),
+        };
+        self.check_frame(&message).map_err(|e| context.error(e))?;
+        self.attempt(device, |group, device| group.apply(device, message))
+            .map_err(|failure| context.error(failure))
+    }
+
+    /// The sender that a message names in the clear.
+    fn claimed_sender(&self, message: &ProtocolMessage) -> Option<Member> {
+        match message {
+            ProtocolMessage::PublicMessage(public) => match public.sender() {
+                Sender::Member(leaf) => self.member(leaf.u32()),
+                _ => None,
+            },
+            ProtocolMessage::PrivateMessage(_) => None,
+        }
+    }
+
+    fn check_frame(&self, message: &ProtocolMessage) -> Result<(), Failure> {
+        if !self.is_active() {
+            return Err(Failure::new(Kind::State, "this device was removed"));
+        }
+        if message.group_id() != self.mls.group_id() {
+            return Err(Failure::new(Kind::Void, "message of another group"));
+        }
+        let epoch = message.epoch().as_u64();
+        if epoch > self.epoch() {
+            return Err(Failure::new(Kind::FutureEpoch, "not there yet"));
+        }
+        if epoch < self.epoch() && message.is_handshake_message() {
+            return Err(Failure::new(Kind::PastEpoch, "handshake of a past epoch"));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, device: &Device, message: ProtocolMessage) -> Result<Processed, Failure> {
+        let processed = self
+            .mls
+            .process_message(&device.unseeded(), message)
+            .map_err(classify)?;
+        let sender = processed.sender().clone();
+        match self.read(&processed, &sender) {
+            // Borrowed for the sender's sake only.
+            Err(failure) if !is_external(&sender) => Err(failure),
+            known => match processed.into_content() {
+                ProcessedMessageContent::ApplicationMessage(message) => {
+                    Ok(Processed::Application {
+                        sender: known?,
+                        plaintext: message.into_bytes(),
+                    })
+                }
+                ProcessedMessageContent::ProposalMessage(proposal) => {
+                    self.queue(device, known?, *proposal)
+                }
+                ProcessedMessageContent::StagedCommitMessage(staged) => {
+                    self.merge(device, known.ok(), &sender, *staged)
+                }
+                ProcessedMessageContent::OwnPendingCommit
+                | ProcessedMessageContent::OwnPrivateMessage => {
+                    Err(Failure::new(Kind::OwnMessage, "sent by this device"))
+                }
+                ProcessedMessageContent::ExternalJoinProposalMessage(_) => {
+                    Err(Unacceptable::Kind.into())
+                }
+            },
+        }
+    }
+
+    /// The member that a verified message comes from.
+    fn read(&self, processed: &ProcessedMessage, sender: &Sender) -> Result<Member, Failure> {
+        let Sender::Member(leaf) = sender else {
+            return Err(Unacceptable::Kind.into());
+        };
+        let at_leaf = |leaf: LeafNodeIndex| self.mls.member_at(leaf);
+        let holds = |m: &openmls::prelude::Member| m.credential == *processed.credential();
+        // In a message of the epoch before, the leaf may since have gone to someone else.
+        at_leaf(*leaf)
+            .filter(holds)
+            .or_else(|| self.mls.members().find(holds))
+            .and_then(|m| member::known(&m))
+            .ok_or(Failure::new(Kind::PastEpoch, "the sender is gone"))
+    }
+
+    fn queue(
+        &mut self,
+        device: &Device,
+        sender: Member,
+        proposal: QueuedProposal,
+    ) -> Result<Processed, Failure> {
+        check_proposal(self, proposal.sender(), proposal.proposal())?;
+        self.mls.store_pending_proposal(device.rows(), proposal)?;
+        Ok(Processed::Proposal { sender })
+    }
+
+    fn merge(
+        &mut self,
+        device: &Device,
+        known: Option<Member>,
+        sender: &Sender,
+        staged: StagedCommit,
+    ) -> Result<Processed, Failure> {
+        check_commit(self, sender, &staged)?;
+        let change = if is_external(sender) {
+            Change::of_external(&staged)
+        } else {
+            Change::of(&staged)
+        };
+        let self_removed = staged.self_removed();
+        let joined_leaf = is_external(sender)
+            .then(|| self.mls.ext_commit_sender_index(&staged).ok())
+            .flatten();
+        let removed = change.removed_from(self);
+        self.mls
+            .merge_staged_commit(&device.unseeded(), staged)
+            .map_err(|error| Failure::new(Kind::State, error))?;
+        let added = change.added_to(self);
+        let sender = known
+            .or_else(|| self.member(joined_leaf?.u32()))
+            .ok_or(Failure::new(Kind::State, "the committer has no leaf"))?;
+        Ok(Processed::Commit {
+            sender,
+            added,
+            removed,
+            self_removed,
+            epoch: self.epoch(),
+        })
+    }
+}
+
+fn is_external(sender: &Sender) -> bool {
+    matches!(sender, Sender::NewMemberCommit)
+}
+
+/// What the outside of a message says.
+struct Context {
+    sender: Option<Member>,
+    epoch: u64,
+}
+
+impl Context {
+    fn error(&self, failure: Failure) -> ProcessError {
+        ProcessError {
+            kind: failure.kind,
+            sender: self.sender.map(Box::new),
+            epoch: Some(self.epoch),
+            reason: failure.reason,
+        }
+    }
+}
+
+fn plain(kind: Kind, reason: &str) -> ProcessError {
+    ProcessError {
+        kind,
+        sender: None,
+        epoch: None,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Why a message was not processed, before it is said whose it was.
+struct Failure {
+    kind: Kind,
+    reason: String,
+}
+
+impl Failure {
+    fn new(kind: Kind, reason: impl ToString) -> Self {
+        Failure {
+            kind,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::new(Kind::State, error)
+    }
+}
+
+impl From<Unacceptable> for Failure {
+    fn from(error: Unacceptable) -> Self {
+        Failure::new(Kind::Void, error)
+    }
+}
+
+/// What openmls's error means for this member (protocol.md §5.8). A test counts as shared unless
+/// it needs something that only this member has.
+fn classify(error: ProcessMessageError<StoreError>) -> Failure {
+    use ProcessMessageError as E;
+    let kind = match &error {
+        E::LibraryError(_) | E::StorageError(_) => Kind::State,
+        E::GroupStateError(MlsGroupStateError::UseAfterEviction) => Kind::State,
+        E::ValidationError(error) => classify_validation(error),
+        E::InvalidCommit(error) => classify_commit(error),
+        _ => Kind::Void,
+    };
+    Failure::new(kind, error)
+}
+
+fn classify_validation(error: &ValidationError) -> Kind {
+    use ValidationError as E;
+    match error {
+        E::LibraryError(_) => Kind::State,
+        E::NoPastEpochData | E::WrongEpoch => Kind::PastEpoch,
+        E::UnableToDecrypt(MessageDecryptionError::SecretTreeError(error)) => match error {
+            SecretTreeError::SecretReuseError => Kind::Duplicate,
+            SecretTreeError::TooDistantInThePast => Kind::PastEpoch,
+            _ => Kind::Void,
+        },
+        _ => Kind::Void,
+    }
+}
+
+fn classify_commit(error: &StageCommitError) -> Kind {
+    use StageCommitError as E;
+    match error {
+        E::LibraryError(_) => Kind::State,
+        E::EpochMismatch => Kind::PastEpoch,
+        E::OwnCommitMismatch => Kind::OwnMessage,
+        // A proposal, pre-shared key or private key that others have.
+        E::MissingProposal
+        | E::PskError(_)
+        | E::MissingDecryptionKey
+        | E::OwnKeyNotFound
+        | E::ConfirmationTagMismatch
+        | E::UpdatePathError(
+            ApplyUpdatePathError::UnableToDecrypt
+            | ApplyUpdatePathError::PathMismatch
+            | ApplyUpdatePathError::MissingCiphertext,
+        ) => Kind::PathOrTag,
+        _ => Kind::Void,
+    }
+}
