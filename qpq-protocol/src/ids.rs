@@ -84,14 +84,3 @@ id16! {
     /// A message id, UUID v7: makes a request idempotent (protocol.md §5.3).
     MessageId
 }
-
-/// A queue (protocol.md §5.1): one device's messages of one channel.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct QueueId {
-    /// Whose.
-    pub identity_key: IdentityKey,
-    /// Which of their devices.
-    pub device_id: DeviceId,
-    /// Which channel; `None` is the default channel.
-    pub channel_id: Option<ChannelId>,
-}

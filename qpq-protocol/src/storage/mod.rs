@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-pub mod keys;
 pub mod memory;
 pub mod records;
 
