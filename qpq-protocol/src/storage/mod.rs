@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub mod keys;
 pub mod memory;
 pub mod records;
 
