@@ -1,1 +1,7 @@
-//! skeleton
+//! What the binaries `qpq-server` and `qpq` are made of: a storage engine on SQLite, certificates,
+//! configuration, and how a server is started and stopped.
+
+pub mod files;
+pub mod lock;
+pub mod scratch;
+pub mod sqlite;

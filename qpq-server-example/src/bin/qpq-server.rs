@@ -1,1 +1,2 @@
+//! `qpq-server`: a server on one machine.
 fn main() {}

@@ -1,1 +1,2 @@
+//! `qpq`: a client for the terminal.
 fn main() {}
