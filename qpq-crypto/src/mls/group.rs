@@ -13,15 +13,25 @@ use openmls::{
 };
 use openmls_traits::OpenMlsProvider as _;
 
+use zeroize::Zeroizing;
+
 use super::{
-    Device, GroupError, JoinError, Member, Policy, Suite, device::open_lifetime, member,
-    rows::Mark, storage::StoreError, suite,
+    Device, GroupError, JoinError, Member, Policy, Suite,
+    device::open_lifetime,
+    member,
+    rows::{Mark, Rows},
+    storage::StoreError,
+    suite,
 };
+use crate::padding;
 
 /// Message keys of one past epoch are kept: the server refuses messages of older slots.
 const MAX_PAST_EPOCHS: usize = 1;
 /// How many messages of a sender may come late. openmls's 5 loses what a server may reorder.
 const OUT_OF_ORDER_TOLERANCE: u32 = 32;
+/// Of how many epochs the resumption PSK is kept (RFC 9420 §8.6): what openmls fixes for a group
+/// that it makes, so that its joiners can follow.
+const RESUMPTION_PSKS: usize = 32;
 /// How many messages of a sender may be missing.
 const MAXIMUM_FORWARD_DISTANCE: u32 = 2000;
 
@@ -70,6 +80,7 @@ impl Group {
                     .with_wire_format_policy(config.wire_format_policy())
                     .padding_size(config.padding_size())
                     .max_past_epochs(MAX_PAST_EPOCHS)
+                    .number_of_resumption_psks(RESUMPTION_PSKS)
                     .sender_ratchet_configuration(*config.sender_ratchet_configuration())
                     .use_ratchet_tree_extension(true)
                     .build(
@@ -84,10 +95,7 @@ impl Group {
                     })
             });
         match made {
-            Ok(mls) => Ok(Group {
-                mls,
-                policy: Policy::Qpq,
-            }),
+            Ok(mls) => Ok(Group::of(mls)),
             Err(error) => {
                 device.rows().back_to(mark);
                 Err(error)
@@ -101,14 +109,7 @@ impl Group {
     /// [`GroupError::State`] if the rows do not read.
     pub fn load(device: &Device, group_id: &[u8]) -> Result<Option<Self>, GroupError> {
         let mls = MlsGroup::load(device.rows(), &GroupId::from_slice(group_id))?;
-        Ok(mls.map(|mls| {
-            let policy = if suite::has_profile(mls.public_group().group_context()) {
-                Policy::Qpq
-            } else {
-                Policy::Interop
-            };
-            Group { mls, policy }
-        }))
+        Ok(mls.map(Group::of))
     }
 
     /// Joins the group that a Welcome (an `MLSMessage`) leads into. The key package it used is
@@ -129,7 +130,7 @@ impl Group {
         let mark = device.rows().mark();
         let joined = stage(device, welcome, tree, policy).and_then(|staged| {
             let mls = staged.into_group(&device.unseeded()).map_err(join_error)?;
-            Ok(Group { mls, policy })
+            Ok(Group::of(mls))
         });
         if joined.is_err() {
             device.rows().back_to(mark);
@@ -137,16 +138,22 @@ impl Group {
         joined
     }
 
+    /// What a group says about itself decides how it is run from then on, also after a restart.
+    pub(super) fn of(mls: MlsGroup) -> Self {
+        let policy = if suite::has_profile(mls.public_group().group_context()) {
+            Policy::Qpq
+        } else {
+            Policy::Interop
+        };
+        Group { mls, policy }
+    }
+
     /// Deletes the group's rows.
     ///
     /// # Errors
     /// [`GroupError::State`] if a row's key cannot be encoded.
     pub fn delete(mut self, device: &mut Device) -> Result<(), GroupError> {
-        self.delete_rows(device)
-    }
-
-    pub(super) fn delete_rows(&mut self, device: &Device) -> Result<(), GroupError> {
-        Ok(self.mls.delete(device.rows())?)
+        Ok(delete_rows(&mut self.mls, device.rows())?)
     }
 
     /// The group's id.
@@ -194,7 +201,7 @@ impl Group {
         member::known(&self.mls.member_at(LeafNodeIndex::new(leaf))?)
     }
 
-    /// The policy it was joined with; a loaded group that states our profile has [`Policy::Qpq`].
+    /// How it is run: [`Policy::Qpq`] if it states our profile, however it was joined.
     pub fn policy(&self) -> Policy {
         self.policy
     }
@@ -241,7 +248,7 @@ impl Group {
     }
 
     /// Encrypts an application message to the epoch's members: an `MLSMessage` whose content is
-    /// padded by [`crate::padding`].
+    /// padded by [`crate::padding`] (in a group that states our profile).
     ///
     /// Store the batch before sending: a message key is used up by it.
     ///
@@ -259,10 +266,15 @@ impl Group {
         if self.mls.has_pending_proposals() {
             return Err(GroupError::PendingProposals);
         }
+        let padded = match self.policy {
+            Policy::Qpq => padding::pad(plaintext),
+            Policy::Interop => plaintext.to_vec(),
+        };
+        let padded = Zeroizing::new(padded);
         self.attempt(device, |group, device| {
             group
                 .mls
-                .create_message(&device.seeded(seed), &device.signer(), plaintext)
+                .create_message(&device.seeded(seed), &device.signer(), &padded)
                 .map_err(|error| GroupError::Refused(error.to_string()))?
                 .tls_serialize_detached()
                 .map_err(|_| GroupError::State)
@@ -309,6 +321,7 @@ pub(super) fn config() -> MlsGroupJoinConfig {
         // Handshakes are encrypted too; an external commit cannot be, so both are taken.
         .wire_format_policy(MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY)
         .max_past_epochs(MAX_PAST_EPOCHS)
+        .number_of_resumption_psks(RESUMPTION_PSKS)
         .sender_ratchet_configuration(SenderRatchetConfiguration::new(
             OUT_OF_ORDER_TOLERANCE,
             MAXIMUM_FORWARD_DISTANCE,
@@ -317,6 +330,13 @@ pub(super) fn config() -> MlsGroupJoinConfig {
         // The content comes padded.
         .padding_size(0)
         .build()
+}
+
+/// Deletes all rows of a group. openmls leaves the node keys of the epoch that a removed member
+/// last had.
+pub(super) fn delete_rows(mls: &mut MlsGroup, rows: &Rows) -> Result<(), StoreError> {
+    mls.delete(rows)?;
+    rows.delete_node_keys(mls.group_id())
 }
 
 fn stage(

@@ -18,6 +18,7 @@ mod key_package;
 mod member;
 mod process;
 mod provider;
+mod rejoin;
 mod rows;
 mod storage;
 mod suite;

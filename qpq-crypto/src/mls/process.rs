@@ -11,11 +11,12 @@ use openmls::{
 };
 
 use super::{
-    Device, Group, Member, ProcessError, ProcessErrorKind as Kind,
+    Device, Group, Member, Policy, ProcessError, ProcessErrorKind as Kind,
     change::{Change, Unacceptable, check_commit, check_proposal},
     member,
     storage::StoreError,
 };
+use crate::padding;
 
 /// A message that was processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Group {
                 ProcessedMessageContent::ApplicationMessage(message) => {
                     Ok(Processed::Application {
                         sender: known?,
-                        plaintext: message.into_bytes(),
+                        plaintext: self.unpad(message.into_bytes())?,
                     })
                 }
                 ProcessedMessageContent::ProposalMessage(proposal) => {
@@ -150,6 +151,15 @@ impl Group {
             .ok_or(Failure::new(Kind::PastEpoch, "the sender is gone"))
     }
 
+    fn unpad(&self, content: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        match self.policy {
+            Policy::Qpq => padding::unpad(&content)
+                .map(<[u8]>::to_vec)
+                .map_err(|error| Failure::new(Kind::Void, error)),
+            Policy::Interop => Ok(content),
+        }
+    }
+
     fn queue(
         &mut self,
         device: &Device,
@@ -182,6 +192,9 @@ impl Group {
         self.mls
             .merge_staged_commit(&device.unseeded(), staged)
             .map_err(|error| Failure::new(Kind::State, error))?;
+        if self_removed {
+            device.rows().delete_node_keys(self.mls.group_id())?;
+        }
         let added = change.added_to(self);
         let sender = known
             .or_else(|| self.member(joined_leaf?.u32()))

@@ -62,7 +62,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 }
 
 impl Rows {
-    fn write(
+    pub(super) fn write(
         &self,
         kind: Kind,
         key: &impl Serialize,
@@ -84,6 +84,15 @@ impl Rows {
 
     fn remove(&self, kind: Kind, key: &impl Serialize) -> Result<(), StoreError> {
         self.delete(&row_key(kind, key)?);
+        Ok(())
+    }
+
+    /// Deletes the node keys of a group, of whatever epoch.
+    pub(super) fn delete_node_keys(&self, group_id: &impl Serialize) -> Result<(), StoreError> {
+        // The group id comes first in these keys and carries its length.
+        for key in self.keys(&row_key(Kind::EpochKeyPairs, group_id)?) {
+            self.delete(&key);
+        }
         Ok(())
     }
 

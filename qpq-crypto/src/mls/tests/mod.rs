@@ -1,6 +1,8 @@
 //! Groups of several devices, each with a storage of its own that survives restarts.
 
+mod lifecycle;
 mod round_trip;
+
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,127 @@
+//! Coming back by external commit (RFC 9420 §12.4.3.2): a resync of a member that lost the
+//! thread, or a further device of one.
+
+use openmls::{
+    group::MlsGroup,
+    messages::group_info::VerifiableGroupInfo,
+    prelude::{
+        ExternalCommitBuilder, LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn, tls_codec,
+        tls_codec::DeserializeBytes as _,
+    },
+};
+use openmls_traits::OpenMlsProvider as _;
+
+use super::{
+    CommitOut, Device, Group, JoinError, Policy, Suite,
+    group::{config, delete_rows, read_tree},
+    suite,
+};
+
+impl Group {
+    /// Rejoins by a GroupInfo (an `MLSMessage`) of the group's current epoch, in place of what
+    /// this device held of the group; if its leaf is still in the tree, the new one replaces it.
+    ///
+    /// The commit is applied here at once. If another one takes the slot, the group returned is
+    /// worthless: [`Device::rollback`], or begin again with the new GroupInfo. The other members
+    /// take it only from an account that is in the tree (protocol.md §5.12).
+    ///
+    /// # Errors
+    /// [`JoinError`] says what is wrong or missing; nothing changed then.
+    pub fn rejoin(
+        device: &mut Device,
+        seed: &[u8; 32],
+        group_info: &[u8],
+        tree: Option<&[u8]>,
+        policy: Policy,
+    ) -> Result<(Self, CommitOut), JoinError> {
+        let mark = device.rows().mark();
+        let rejoined = rejoin(device, seed, group_info, tree, policy);
+        if rejoined.is_err() {
+            device.rows().back_to(mark);
+        }
+        rejoined
+    }
+}
+
+fn rejoin(
+    device: &Device,
+    seed: &[u8; 32],
+    group_info: &[u8],
+    tree: Option<&[u8]>,
+    policy: Policy,
+) -> Result<(Group, CommitOut), JoinError> {
+    let group_info = read_group_info(group_info)?;
+    let suite = Suite::from_ciphersuite(group_info.ciphersuite())
+        .filter(|suite| suite.is_offered() || policy == Policy::Interop)
+        .ok_or(JoinError::Suite(group_info.ciphersuite().into()))?;
+    if policy == Policy::Qpq && !suite::has_profile(group_info.group_context()) {
+        return Err(JoinError::Profile);
+    }
+    let tree_inside = group_info.extensions().ratchet_tree().is_some();
+    if !tree_inside && tree.is_none() {
+        return Err(JoinError::MissingTree);
+    }
+    if let Some(mut old) = MlsGroup::load(device.rows(), group_info.group_id())? {
+        delete_rows(&mut old, device.rows())?;
+    }
+
+    let provider = device.seeded(seed);
+    let mut builder = ExternalCommitBuilder::new()
+        .with_config(config())
+        .skip_lifetime_validation();
+    if let Some(tree) = tree {
+        builder = builder.with_ratchet_tree(read_tree(tree)?);
+    }
+    let (mls, bundle) = builder
+        .build_group(&provider, group_info, device.credential_with_key())
+        .map_err(invalid)?
+        .leaf_node_parameters(
+            LeafNodeParameters::builder()
+                .with_capabilities(suite::capabilities(suite))
+                .build(),
+        )
+        .load_psks(provider.storage())
+        .map_err(invalid)?
+        .create_group_info(true)
+        .use_ratchet_tree_extension(tree_inside)
+        .build(provider.rand(), provider.crypto(), &device.signer(), |_| {
+            true
+        })
+        .map_err(invalid)?
+        .finalize(&provider)
+        .map_err(invalid)?;
+    for leaf in mls.members() {
+        policy
+            .check(leaf.index.u32(), &leaf.signature_key, &leaf.credential)
+            .map_err(|error| JoinError::Leaf {
+                leaf: leaf.index.u32(),
+                error,
+            })?;
+    }
+
+    let (commit, _, group_info) = bundle.into_messages();
+    let out = CommitOut {
+        commit: encode(&commit)?,
+        welcome: None,
+        group_info: encode(&group_info.ok_or(JoinError::State)?)?,
+        ratchet_tree: None,
+    };
+    Ok((Group::of(mls), out))
+}
+
+fn read_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, JoinError> {
+    match MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract) {
+        Ok(MlsMessageBodyIn::GroupInfo(group_info)) => Ok(group_info),
+        _ => Err(JoinError::Malformed),
+    }
+}
+
+fn encode(message: &impl tls_codec::Serialize) -> Result<Vec<u8>, JoinError> {
+    message
+        .tls_serialize_detached()
+        .map_err(|_| JoinError::State)
+}
+
+fn invalid(error: impl std::fmt::Display) -> JoinError {
+    JoinError::Invalid(error.to_string())
+}
