@@ -2,7 +2,7 @@
 
 mod lifecycle;
 mod round_trip;
-
+mod vectors;
 
 use std::collections::BTreeMap;
 
