@@ -1,1 +1,26 @@
-//! (being written)
+//! The pure glue between a core and QUIC: datagrams and times in, datagrams and effects out.
+//!
+//! [`Endpoint`] owns quinn-proto's endpoint and connections (sans-IO like everything here) and one
+//! [`Core`](crate::io::Core). Whoever owns the socket drives it like this:
+//!
+//! 1. [`Endpoint::handle_datagram`] for everything that can be read, and the other `handle_*` for
+//!    whatever came in; these only note what happened.
+//! 2. [`Endpoint::handle_timeout`] if [`Endpoint::poll_timeout`] is due by the clock.
+//! 3. [`Endpoint::poll_effect`] and [`Endpoint::poll_event`] until they return `None`: what the
+//!    embedder has to carry out, and what it may want to know.
+//! 4. [`Endpoint::poll_transmit`] until it returns `None`, or until the socket is full. By then the
+//!    core has answered all that was read, so that frames of many streams share a datagram.
+//! 5. Sleep until [`Endpoint::poll_timeout`], or until something comes in.
+//!
+//! What is not ours to decide: quinn-proto and TLS draw randomness themselves, so the bytes on the
+//! wire differ between two runs. What the core sees does not depend on them.
+
+mod config;
+mod connection;
+mod endpoint;
+mod streams;
+mod timers;
+mod tls;
+
+pub use config::{Config, ConfigError, Limits, Trust};
+pub use endpoint::{Effect, Endpoint, Transmit};
