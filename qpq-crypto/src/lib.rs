@@ -11,6 +11,7 @@ pub mod proof;
 mod random;
 pub mod safety;
 pub mod secret;
+pub mod transparency;
 
 #[cfg(test)]
 #[path = "../tests/vectors/mod.rs"]
