@@ -1,7 +1,11 @@
 //! What the binaries `qpq-server` and `qpq` are made of: a storage engine on SQLite, certificates,
 //! configuration, and how a server is started and stopped.
 
+pub mod certificate;
+pub mod config;
 pub mod files;
+pub mod hex;
 pub mod lock;
 pub mod scratch;
 pub mod sqlite;
+pub mod trust;
