@@ -1,1 +1,299 @@
-//! (being written)
+//! The server core: connections, frames, sessions and storage replies go in; answers, pushes and
+//! storage commands come out. It implements [`Core`].
+//!
+//! ```text
+//! bytes of a stream     stream.rs      a whole request, within budgets
+//!   request             tasks.rs       runs, step by step, until its answer may leave
+//!     method, payload   dispatch.rs    method table: lengths, caller, rates
+//!       handler         services/      one file a category, made of the steps of step.rs
+//!         rows          rows.rs        remembered between requests, for pipelined commits
+//!     effects           push.rs        pushes, waits, other cores
+//! ```
+//!
+//! One core serves the connections of one thread. Cores share nothing but the store and the wakes
+//! they send each other.
+
+mod connection;
+mod dispatch;
+mod generations;
+mod outputs;
+mod pacing;
+mod push;
+mod rate;
+mod requests;
+mod rows;
+mod services;
+mod shutdown;
+mod startup;
+mod step;
+mod stream;
+mod tasks;
+mod timers;
+
+use std::collections::BTreeMap;
+
+use connection::Connection;
+use outputs::Outputs;
+use push::Subscriptions;
+use rate::Rates;
+use rows::Rows;
+use shutdown::Shutdown;
+use startup::Phase;
+use tasks::Tasks;
+use timers::{Timer, Timers};
+
+use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
+use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
+use crate::limits::{ENTRY, Limits};
+use crate::rng::Rng;
+use crate::status::AppCode;
+use crate::storage::{Failure, Reply};
+use crate::time::{Clock, Time, UnixTime};
+
+pub use startup::StartError;
+
+/// What an operator decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The server's domain: OPAQUE's server identity, and part of what accounts sign. It must never
+    /// change while there are accounts.
+    pub domain: String,
+    /// The version that Health tells.
+    pub version: String,
+    /// MLS cipher suites that key packages may have, by their IANA numbers.
+    pub ciphersuites: Vec<u16>,
+    /// What new OPAQUE records are made with.
+    pub opaque_suite: qpq_crypto::opaque::Suite,
+    /// Who may call the methods for administrators.
+    pub admins: Vec<IdentityKey>,
+    /// Every number that bounds the core.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            domain: "localhost".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ciphersuites: vec![0x004f, 0x004e, 0x0001],
+            opaque_suite: qpq_crypto::opaque::Suite::DEFAULT,
+            admins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the core tells its embedder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// It serves from now on.
+    Started {
+        /// The Ed25519 key of all the server's signatures.
+        signing_key: IdentityKey,
+    },
+    /// It cannot serve this data and answers everything with Unavailable: stop it.
+    Refused(StartError),
+    /// Storage did not carry out a command.
+    StorageFailed(Failure),
+    /// A peer sent what no client sends.
+    PeerFault {
+        /// The connection.
+        conn: ConnId,
+        /// The application error code that its stream was reset with.
+        code: AppCode,
+    },
+}
+
+/// The server core. See [`Core`] for how to drive it.
+pub struct Server {
+    config: Config,
+    clock: Clock,
+    started: Time,
+    rng: Rng,
+    phase: Phase,
+    shutdown: Shutdown,
+    connections: BTreeMap<ConnId, Connection>,
+    subscriptions: Subscriptions,
+    tasks: Tasks,
+    timers: Timers,
+    rows: Rows,
+    rates: Rates,
+    outputs: Outputs,
+    /// Bytes set aside for requests, of all connections.
+    reserved: usize,
+    /// Bytes that transports have not taken, of all connections.
+    unsent: usize,
+    last_ticket: u64,
+    last_stream: u64,
+}
+
+impl Server {
+    /// A core that begins by reading its storage. `seed` is fresh from the operating system at every
+    /// start.
+    #[must_use]
+    pub fn new(config: Config, seed: [u8; 32], now: Time, unix: UnixTime) -> Self {
+        let limits = &config.limits;
+        let mut server = Self {
+            clock: Clock::new(now, unix),
+            started: now,
+            rng: Rng::new(seed),
+            phase: Phase::Starting(None),
+            shutdown: Shutdown::default(),
+            connections: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+            tasks: Tasks::default(),
+            timers: Timers::default(),
+            rows: Rows::new(limits.cached_rows, limits.cached_bytes),
+            rates: Rates::new(limits.rate_subjects),
+            outputs: Outputs::default(),
+            reserved: 0,
+            unsent: 0,
+            last_ticket: 0,
+            last_stream: 0,
+            config,
+        };
+        server.start_up();
+        server
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.saturating_add(1);
+        Ticket(self.last_ticket)
+    }
+
+    /// Closes a connection: nothing more is taken from it or sent on it.
+    fn close(&mut self, conn: ConnId, code: AppCode) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && !core::mem::replace(&mut connection.closing, true)
+        {
+            self.outputs.push(Output::Close {
+                conn,
+                code: code.code(),
+            });
+            self.unsubscribe(conn);
+        }
+    }
+
+    fn storage_failed(&mut self, failure: Failure) {
+        self.outputs
+            .push(Output::Event(Event::StorageFailed(failure)));
+    }
+}
+
+impl Core for Server {
+    type Event = Event;
+
+    fn handle_connected(&mut self, now: Time, conn: ConnId, peer: PeerInfo, _: Option<Ticket>) {
+        self.clock.advance(now);
+        if self.connections.contains_key(&conn) {
+            return;
+        }
+        let full = self.connections.len() >= self.config.limits.connections;
+        let refused = match (self.shutdown.is_asked(), full) {
+            (true, _) => Some(AppCode::Shutdown),
+            (_, true) => Some(AppCode::Overloaded),
+            _ => None,
+        };
+        match refused {
+            None => {
+                self.connections.insert(conn, Connection::new(peer));
+            }
+            Some(code) => self.outputs.push(Output::Close {
+                conn,
+                code: code.code(),
+            }),
+        }
+    }
+
+    /// The server opens no connections.
+    fn handle_connect_failed(&mut self, now: Time, _: Ticket, _: ConnectError) {
+        self.clock.advance(now);
+    }
+
+    fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput) {
+        self.clock.advance(now);
+        match stream {
+            StreamId::Peer(Dir::Bi, stream) => self.request_input(conn, stream, input),
+            StreamId::Peer(Dir::Uni, number) => self.refuse_stream(conn, number, &input),
+            StreamId::Own(stream) => self.push_input(conn, stream, &input),
+        }
+    }
+
+    fn handle_disconnected(&mut self, now: Time, conn: ConnId) {
+        self.clock.advance(now);
+        self.disconnect(conn);
+    }
+
+    fn handle_stored(&mut self, now: Time, ticket: Ticket, reply: Reply) {
+        self.clock.advance(now);
+        if !self.startup_stored(ticket, &reply) {
+            self.task_stored(ticket, reply);
+        }
+        self.shut_down_if_done();
+    }
+
+    /// The server asks for no computations.
+    fn handle_computed(&mut self, now: Time, _: Ticket, _: JobResult) {
+        self.clock.advance(now);
+    }
+
+    fn handle_wake(&mut self, now: Time, wake: Wake) {
+        self.clock.advance(now);
+        self.wake(wake);
+    }
+
+    fn handle_clock(&mut self, now: Time, unix: UnixTime) {
+        self.clock.advance(now);
+        self.clock.set_unix(unix);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        let now = self.clock.advance(now);
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Startup => self.start_up(),
+                Timer::Shutdown => self.shut_down(),
+                Timer::Connection(conn) => self.check_connection(conn),
+                Timer::Task(id) => self.task_due(id),
+            }
+        }
+        self.shut_down_if_done();
+    }
+
+    fn handle_shutdown(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.ask_shutdown();
+        self.shut_down_if_done();
+    }
+
+    fn credit(&self, conn: ConnId, stream: StreamId) -> usize {
+        self.request_credit(conn, stream)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.outputs.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        if !self.outputs.is_empty() {
+            return Some((self.clock.now(), "output is queued"));
+        }
+        let (at, timer) = self.timers.first()?;
+        Some((at, timer.reason()))
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.shutdown.is_complete() && self.connections.is_empty()
+    }
+
+    fn footprint(&self) -> usize {
+        self.connections
+            .len()
+            .saturating_mul(ENTRY)
+            .saturating_add(self.reserved)
+            .saturating_add(self.unsent)
+            .saturating_add(self.rows.bytes())
+            .saturating_add(self.outputs.len().saturating_mul(ENTRY))
+    }
+}

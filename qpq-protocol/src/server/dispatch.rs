@@ -1,0 +1,171 @@
+//! From a method and a payload to its handler: what the method table says is checked here, once.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::rate::Subject;
+use super::services::info;
+use super::step::{Caller, Ctx, Fault, Next};
+use crate::limits::Limits;
+use crate::method::{Caller as Rule, Method, Rpc, rpc};
+use crate::wire::decode_request;
+
+/// Runs the handler of a method.
+pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
+    limit(ctx, caller)?;
+    match method {
+        Method::Health => call::<rpc::Health>(ctx, caller, payload, info::health),
+        Method::GetServerInfo => {
+            call::<rpc::GetServerInfo>(ctx, caller, payload, info::server_info)
+        }
+        _ => Err(Fault::unavailable(format!(
+            "{} is not in this version of the server",
+            method.name()
+        ))),
+    }
+}
+
+/// Whether a request of this size may be read: its method and the caller allow it.
+pub(super) fn admit(
+    caller: &Caller,
+    method: Method,
+    length: usize,
+    limits: &Limits,
+) -> Result<(), Fault> {
+    let most = match caller.session {
+        Some(_) => method.max_request(),
+        None => method.max_request().min(limits.anonymous_payload),
+    };
+    if length <= most {
+        return Ok(());
+    }
+    if length <= method.max_request() && needs_session(method) {
+        caller.session()?;
+    }
+    Err(Fault::bad_request(format!(
+        "a payload of {length} bytes is too long: {most} are allowed here"
+    )))
+}
+
+/// Whether the answer may fill a frame; those of other methods have at most a few kilobytes.
+pub(super) const fn has_long_answer(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Fetch
+            | Method::FetchWait
+            | Method::Peek
+            | Method::ListQueues
+            | Method::FetchKeyPackage
+            | Method::FetchKeyPackages
+            | Method::FetchHybridKeys
+            | Method::ListGroupMembers
+            | Method::GetGroupInfo
+    )
+}
+
+/// Whether the method is answered while the server shuts down.
+pub(super) const fn answers_while_draining(method: Method) -> bool {
+    matches!(method, Method::Health | Method::GetServerInfo)
+}
+
+/// How long a step of a request may take.
+pub(super) const fn time_to_run(method: Method, limits: &Limits) -> Duration {
+    match method {
+        Method::OpaqueRegisterStart
+        | Method::OpaqueRegisterFinish
+        | Method::OpaqueLoginStart
+        | Method::OpaqueLoginFinish
+        | Method::ResumeSession => limits.login_time,
+        _ => limits.request_time,
+    }
+}
+
+/// Decodes the request, checks its lengths and who asks, and runs the handler.
+fn call<M: Rpc>(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    payload: Bytes,
+    handler: fn(&mut Ctx<'_>, &Caller, M::Request) -> Next,
+) -> Next {
+    may_call(ctx, caller, M::METHOD)?;
+    let request =
+        decode_request::<M>(payload).map_err(|error| Fault::bad_request(error.to_string()))?;
+    if M::METHOD.caller() == Rule::Owner
+        && M::subject(&request).map(Bytes::as_ref) != Some(caller.identity()?.as_bytes())
+    {
+        return Err(Fault::forbidden("that identity key is not yours"));
+    }
+    handler(ctx, caller, request)
+}
+
+/// The rates that hold for every method.
+fn limit(ctx: &mut Ctx<'_>, caller: &Caller) -> Result<(), Fault> {
+    let limits = &ctx.config.limits;
+    let (address, account) = (limits.address_requests, limits.account_requests);
+    ctx.limit(Subject::Address(caller.address), address, 1)?;
+    match caller.session {
+        Some(session) => ctx.limit(Subject::Account(session.identity_key), account, 1),
+        None => Ok(()),
+    }
+}
+
+const fn needs_session(method: Method) -> bool {
+    match method.caller() {
+        Rule::Anonymous | Rule::SessionOrSealed => false,
+        Rule::Session | Rule::Owner | Rule::Member | Rule::Admin | Rule::Federation => true,
+    }
+}
+
+/// The caller rule, as far as it does not need the request.
+fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method) -> Result<(), Fault> {
+    if !needs_session(method) && caller.session.is_none() {
+        return Ok(());
+    }
+    let session = caller.session()?;
+    match method.caller() {
+        Rule::Anonymous => return Ok(()),
+        Rule::Admin if !ctx.config.admins.contains(&session.identity_key) => {
+            return Err(Fault::forbidden(
+                "this method is for the server's administrators",
+            ));
+        }
+        Rule::Federation => {
+            return Err(Fault::forbidden("this method is for other servers"));
+        }
+        Rule::Admin | Rule::Session | Rule::Owner | Rule::Member | Rule::SessionOrSealed => {}
+    }
+    if !session.registered && !open_to_unregistered(method) {
+        return Err(Fault::forbidden(
+            "this device is not registered: register it first",
+        ));
+    }
+    if method.needs_fresh_login() && ctx.unix > session.login_at + ctx.config.limits.fresh_login {
+        return Err(Fault::unauthorized(
+            "this method needs a fresh login: log in again",
+        ));
+    }
+    Ok(())
+}
+
+/// What a session of an unregistered device may call (protocol.md §5.18).
+const fn open_to_unregistered(method: Method) -> bool {
+    matches!(method.id(), 105 | 500..=521 | 700 | 701 | 750..=759 | 800..=809 | 950)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_rules() {
+        for method in Method::ALL {
+            let anonymous = matches!(method.caller(), Rule::Anonymous | Rule::SessionOrSealed);
+            assert_eq!(needs_session(*method), !anonymous, "{}", method.name());
+        }
+        assert!(open_to_unregistered(Method::RegisterDevice));
+        assert!(open_to_unregistered(Method::Logout));
+        assert!(!open_to_unregistered(Method::Enqueue));
+        assert!(!open_to_unregistered(Method::RevokeDevice));
+    }
+}

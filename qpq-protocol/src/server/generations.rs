@@ -1,0 +1,109 @@
+//! A bounded map that forgets what was not used for longest, in two generations.
+//!
+//! New and used entries live in the young generation. When that has grown to half of the bound,
+//! the old one is dropped and the young one becomes old. No clock, no list, no hash order.
+
+use std::collections::BTreeMap;
+
+/// A map of at most `items` entries whose costs add up to at most `cost`.
+pub(super) struct Generations<K, V> {
+    young: BTreeMap<K, (V, usize)>,
+    old: BTreeMap<K, (V, usize)>,
+    young_cost: usize,
+    old_cost: usize,
+    items: usize,
+    cost: usize,
+}
+
+impl<K: Ord + Clone, V> Generations<K, V> {
+    /// An empty map with these bounds.
+    pub(super) fn new(items: usize, cost: usize) -> Self {
+        Self {
+            young: BTreeMap::new(),
+            old: BTreeMap::new(),
+            young_cost: 0,
+            old_cost: 0,
+            items: items / 2,
+            cost: cost / 2,
+        }
+    }
+
+    /// Whether the key is there; does not count as use.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.young.contains_key(key) || self.old.contains_key(key)
+    }
+
+    /// The value of a key; counts as use.
+    pub(super) fn get(&mut self, key: &K) -> Option<&mut V> {
+        if let Some((value, cost)) = self.old.remove(key) {
+            self.old_cost = self.old_cost.saturating_sub(cost);
+            self.insert(key.clone(), value, cost);
+        }
+        self.young.get_mut(key).map(|(value, _)| value)
+    }
+
+    /// Adds or replaces an entry. One that alone costs more than the map may is not kept.
+    pub(super) fn insert(&mut self, key: K, value: V, cost: usize) {
+        self.remove(&key);
+        if cost > self.cost {
+            return;
+        }
+        if self.young.len() >= self.items || self.young_cost + cost > self.cost {
+            self.old = core::mem::take(&mut self.young);
+            self.old_cost = core::mem::take(&mut self.young_cost);
+        }
+        self.young_cost += cost;
+        self.young.insert(key, (value, cost));
+    }
+
+    /// Forgets an entry.
+    pub(super) fn remove(&mut self, key: &K) {
+        if let Some((_, cost)) = self.young.remove(key) {
+            self.young_cost = self.young_cost.saturating_sub(cost);
+        }
+        if let Some((_, cost)) = self.old.remove(key) {
+            self.old_cost = self.old_cost.saturating_sub(cost);
+        }
+    }
+
+    /// What the entries cost together.
+    pub(super) fn cost(&self) -> usize {
+        self.young_cost + self.old_cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_the_bound_holds() {
+        let mut map = Generations::new(8, 1000);
+        for key in 0..100u32 {
+            map.insert(key, key, 10);
+            assert_eq!(
+                map.get(&0),
+                Some(&mut 0),
+                "used each time, so never dropped"
+            );
+            assert!(map.young.len() + map.old.len() <= 8);
+        }
+        assert!(!map.contains(&50));
+        assert!(map.contains(&99));
+    }
+
+    #[test]
+    fn costs_are_bounded_and_counted() {
+        let mut map = Generations::new(1000, 100);
+        for key in 0..100u32 {
+            map.insert(key, (), 7);
+            assert!(map.cost() <= 100);
+        }
+        map.insert(1000, (), 60);
+        assert!(!map.contains(&1000), "too large to be kept");
+        for key in 0..100 {
+            map.remove(&key);
+        }
+        assert_eq!(map.cost(), 0);
+    }
+}

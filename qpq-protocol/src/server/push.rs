@@ -1,0 +1,280 @@
+//! Pushes: who hears of what, and the one stream a connection that carries them.
+//!
+//! A push is a hint (protocol.md §5.5). It carries the envelope while the connection keeps up, only
+//! says that there is news when more than 1 MiB is unsent, and is dropped when even hints pile up:
+//! the client finds the gap in `seq` and fetches.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Server;
+use super::step::{Ended, SessionChange};
+use crate::frame::encode_push;
+use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
+use crate::io::{Dir, MAX_WAKE_BODY, Output, Topic, Wake};
+use crate::method::Push;
+use crate::proto;
+use crate::status::AppCode;
+use crate::storage::keys::{self, QueueId};
+
+/// How far above [`crate::limits::Limits::connection_unsent`] hints without data may go, in bytes.
+const HINTS: usize = 16 * 1024;
+
+/// The stream that pushes of a connection go out on.
+pub(super) struct PushStream {
+    pub(super) stream: OwnStream,
+    /// Bytes that the transport has not taken.
+    pub(super) unsent: usize,
+}
+
+/// Which connections each device has.
+#[derive(Default)]
+pub(super) struct Subscriptions(BTreeMap<IdentityKey, Vec<(DeviceId, ConnId)>>);
+
+impl Subscriptions {
+    fn add(&mut self, identity: IdentityKey, device: DeviceId, conn: ConnId) {
+        self.0.entry(identity).or_default().push((device, conn));
+    }
+
+    fn remove(&mut self, identity: &IdentityKey, conn: ConnId) {
+        if let Some(connections) = self.0.get_mut(identity) {
+            connections.retain(|(_, other)| *other != conn);
+            if connections.is_empty() {
+                self.0.remove(identity);
+            }
+        }
+    }
+
+    /// Connections of an account, or of one of its devices.
+    fn of(&self, identity: &IdentityKey, device: Option<&DeviceId>) -> Vec<ConnId> {
+        let connections = self.0.get(identity).map_or(&[][..], Vec::as_slice);
+        connections
+            .iter()
+            .filter(|(other, _)| device.is_none_or(|device| device == other))
+            .map(|(_, conn)| *conn)
+            .collect()
+    }
+}
+
+impl Server {
+    /// Changes whose connection this is, and with that what it hears of.
+    pub(super) fn change_session(&mut self, conn: ConnId, change: SessionChange) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let session = match change {
+            SessionChange::Keep => return,
+            SessionChange::Bind(session) => Some(session),
+            SessionChange::End => None,
+        };
+        if let Some(old) = core::mem::replace(&mut connection.session, session) {
+            self.subscriptions.remove(&old.identity_key, conn);
+        }
+        if let Some(new) = session {
+            self.subscriptions
+                .add(new.identity_key, new.device_id, conn);
+        }
+    }
+
+    /// Forgets what a connection wanted to hear of.
+    pub(super) fn unsubscribe(&mut self, conn: ConnId) {
+        self.change_session(conn, SessionChange::End);
+    }
+
+    /// Spreads what follows from a request of `conn`, here and to other cores.
+    pub(super) fn spread(
+        &mut self,
+        conn: ConnId,
+        notify: Vec<(QueueId, proto::NewMessagePush)>,
+        live: Vec<(IdentityKey, proto::PushEvent)>,
+        ended: Vec<Ended>,
+    ) {
+        for (queue, message) in notify {
+            self.notify(&queue, message);
+        }
+        for (identity, event) in live {
+            if let Some(frame) = frame(&event) {
+                self.push_live(&identity, &frame);
+                if frame.len() <= MAX_WAKE_BODY {
+                    self.outputs.push(Output::Wake(Wake {
+                        topic: Topic::Live(identity.0),
+                        body: frame,
+                    }));
+                }
+            }
+        }
+        for ended in ended {
+            self.end_sessions(&ended, Some(conn));
+            self.outputs.push(Output::Wake(Wake {
+                topic: Topic::Session(ended_topic(&ended)),
+                body: Bytes::new(),
+            }));
+        }
+    }
+
+    fn notify(&mut self, queue: &QueueId, message: proto::NewMessagePush) {
+        let hint = proto::NewMessagePush {
+            envelope: None,
+            ..message.clone()
+        };
+        let envelope = message.envelope.as_ref();
+        let carried = envelope
+            .is_some_and(|envelope| envelope.data.len() <= self.config.limits.pushed_envelope);
+        let Some(hint) = frame(&hint.into()) else {
+            return;
+        };
+        let full = carried.then(|| frame(&message.into())).flatten();
+        let body = match &full {
+            Some(full) if full.len() <= MAX_WAKE_BODY => full.clone(),
+            _ => hint.clone(),
+        };
+        self.push_queue(queue, full.as_ref().unwrap_or(&hint), &hint);
+        self.wake_waiters(queue);
+        self.outputs.push(Output::Wake(Wake {
+            topic: Topic::Queue(keys::queue(queue)),
+            body,
+        }));
+    }
+
+    /// Pushes to everybody who hears of this queue.
+    fn push_queue(&mut self, queue: &QueueId, full: &Bytes, hint: &Bytes) {
+        for conn in self.subscriptions.of(&queue.recipient, Some(&queue.device)) {
+            self.push(conn, full, hint);
+        }
+    }
+
+    /// Pushes to every connection of an account.
+    fn push_live(&mut self, identity: &IdentityKey, frame: &Bytes) {
+        for conn in self.subscriptions.of(identity, None) {
+            self.push(conn, frame, frame);
+        }
+    }
+
+    /// What another core said.
+    pub(super) fn wake(&mut self, wake: Wake) {
+        if wake.body.len() > MAX_WAKE_BODY {
+            return;
+        }
+        match wake.topic {
+            Topic::Queue(key) => {
+                if let Some(queue) = keys::parse_queue(&key) {
+                    if !wake.body.is_empty() {
+                        self.push_queue(&queue, &wake.body, &wake.body);
+                    }
+                    self.wake_waiters(&queue);
+                }
+            }
+            Topic::Live(identity) => self.push_live(&IdentityKey(identity), &wake.body),
+            Topic::Session(topic) => {
+                if let Some(ended) = parse_ended(&topic) {
+                    self.end_sessions(&ended, None);
+                }
+            }
+        }
+    }
+
+    /// Closes the connections of sessions that ended. The caller's own stays, without a session, so
+    /// that its answer can leave.
+    fn end_sessions(&mut self, ended: &Ended, caller: Option<ConnId>) {
+        let connections = match ended {
+            Ended::Account(identity) => self.subscriptions.of(identity, None),
+            Ended::Device(identity, device) => self.subscriptions.of(identity, Some(device)),
+        };
+        for conn in connections {
+            if Some(conn) == caller {
+                self.unsubscribe(conn);
+            } else {
+                self.close(conn, AppCode::None);
+            }
+        }
+    }
+
+    /// Sends a push to one connection, or the hint, or nothing if it does not keep up.
+    fn push(&mut self, conn: ConnId, full: &Bytes, hint: &Bytes) {
+        let limit = self.config.limits.connection_unsent;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let fits =
+            |frame: &Bytes, limit: usize| connection.unsent.saturating_add(frame.len()) <= limit;
+        let frame = if fits(full, limit) {
+            full.clone()
+        } else if fits(hint, limit.saturating_add(HINTS)) {
+            hint.clone()
+        } else {
+            return;
+        };
+        let push = connection.push.get_or_insert_with(|| {
+            self.last_stream = self.last_stream.saturating_add(1);
+            let stream = OwnStream(self.last_stream);
+            self.outputs.push(Output::Open {
+                conn,
+                stream,
+                dir: Dir::Uni,
+            });
+            PushStream { stream, unsent: 0 }
+        });
+        push.unsent = push.unsent.saturating_add(frame.len());
+        connection.unsent = connection.unsent.saturating_add(frame.len());
+        self.unsent = self.unsent.saturating_add(frame.len());
+        let stream = StreamId::Own(push.stream);
+        self.outputs.push(Output::Send {
+            conn,
+            stream,
+            data: frame,
+            fin: false,
+        });
+    }
+}
+
+/// A push frame.
+fn frame(event: &proto::PushEvent) -> Option<Bytes> {
+    let id = Push::from(event.event.as_ref()?).id();
+    encode_push(id, event).ok()
+}
+
+/// Account: 32 bytes. Device: 33 and a zero for the default one, 48 for others.
+fn ended_topic(ended: &Ended) -> Bytes {
+    match ended {
+        Ended::Account(identity) => Bytes::copy_from_slice(identity.as_bytes()),
+        Ended::Device(identity, device) if device.is_default() => {
+            [identity.as_bytes().as_slice(), &[0]].concat().into()
+        }
+        Ended::Device(identity, device) => [identity.as_bytes().as_slice(), device.as_bytes()]
+            .concat()
+            .into(),
+    }
+}
+
+fn parse_ended(topic: &[u8]) -> Option<Ended> {
+    let (identity, rest) = topic.split_first_chunk::<32>()?;
+    let identity = IdentityKey(*identity);
+    match rest {
+        [] => Some(Ended::Account(identity)),
+        [0] => Some(Ended::Device(identity, DeviceId::DEFAULT)),
+        _ => {
+            let device: [u8; 16] = rest.try_into().ok()?;
+            Some(Ended::Device(identity, DeviceId::new(device)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_sessions_come_back_from_their_topic() {
+        let identity = IdentityKey([1; 32]);
+        for ended in [
+            Ended::Account(identity),
+            Ended::Device(identity, DeviceId::DEFAULT),
+            Ended::Device(identity, DeviceId::new([0; 16])),
+        ] {
+            assert_eq!(parse_ended(&ended_topic(&ended)), Some(ended));
+        }
+        assert_eq!(parse_ended(&[0; 31]), None);
+        assert_eq!(parse_ended(&[0; 40]), None);
+    }
+}

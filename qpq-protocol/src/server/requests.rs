@@ -1,0 +1,431 @@
+//! The bytes of a connection's streams: requests in, within budgets; answers out.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::dispatch;
+use super::step::Fault;
+use super::stream::{State, Stream};
+use super::timers::Timer;
+use super::{Event, Server};
+use crate::frame::{
+    FrameError, Header as _, MAX_PAYLOAD, RequestHeader, ResponseHeader, encode_response,
+};
+use crate::ids::{ConnId, Dir, OwnStream, StreamId};
+use crate::io::{Output, StreamInput};
+use crate::limits::ENTRY;
+use crate::method::Method;
+use crate::status::{AppCode, Status};
+
+/// Bytes that are taken at once from a stream whose header is not whole, or whose request is not
+/// wanted.
+const CHUNK: usize = 64 * 1024;
+
+impl Server {
+    /// Something happened on a request stream.
+    pub(super) fn request_input(&mut self, conn: ConnId, stream: u64, input: StreamInput) {
+        let Some(connection) = self.connections.get(&conn) else {
+            return;
+        };
+        if connection.closing || connection.finished.contains(stream) {
+            return;
+        }
+        match input {
+            StreamInput::Data(bytes) => self.request_data(conn, stream, bytes),
+            StreamInput::Fin => self.request_fin(conn, stream),
+            StreamInput::Reset(_) => self.reset_stream(conn, stream, AppCode::None),
+            StreamInput::Stopped(_) => self.reset_stream(conn, stream, AppCode::None),
+            StreamInput::Sent(bytes) => self.request_sent(conn, stream, bytes),
+        }
+    }
+
+    /// The stream, opened if it is new and there may be one more.
+    fn open_stream(&mut self, conn: ConnId, stream: u64) -> Option<&mut Stream> {
+        let now = self.clock.now();
+        let limits = &self.config.limits;
+        let connection = self.connections.get_mut(&conn)?;
+        if !connection.streams.contains_key(&stream) {
+            if connection.streams.len() >= limits.streams {
+                self.reset_stream(conn, stream, AppCode::Overloaded);
+                return None;
+            }
+            connection.streams.insert(stream, Stream::new(now));
+            if connection.check_at.is_none() {
+                let at = now + limits.request_time;
+                connection.check_at = Some(at);
+                self.timers.set(at, Timer::Connection(conn));
+            }
+        }
+        self.connections.get_mut(&conn)?.streams.get_mut(&stream)
+    }
+
+    fn request_data(&mut self, conn: ConnId, stream: u64, mut bytes: Bytes) {
+        if self.open_stream(conn, stream).is_none() {
+            return;
+        }
+        loop {
+            let Some(open) = self
+                .connections
+                .get_mut(&conn)
+                .and_then(|connection| connection.streams.get_mut(&stream))
+            else {
+                return;
+            };
+            if open.fin {
+                return;
+            }
+            let State::Reading(reading) = &mut open.state else {
+                return;
+            };
+            match reading.read(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(header)) => {
+                    if let Err(fault) = self.admit(conn, stream, header) {
+                        self.set_state(conn, stream, State::Dropping);
+                        self.send_fault(conn, stream, header.request_id, &fault);
+                        return;
+                    }
+                }
+                Err(error) => return self.break_stream(conn, stream, error),
+            }
+        }
+    }
+
+    /// Makes room for a request whose header is whole, or says why it is not read.
+    fn admit(&mut self, conn: ConnId, stream: u64, header: RequestHeader) -> Result<(), Fault> {
+        let limits = &self.config.limits;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Ok(());
+        };
+        let method = Method::try_from(header.method_id)
+            .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
+        let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        dispatch::admit(&connection.caller(conn), method, length, limits)?;
+        if self.shutdown.is_asked() && !dispatch::answers_while_draining(method) {
+            return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
+        }
+        let needed = length.saturating_add(ENTRY);
+        if connection.reserved.saturating_add(needed) > limits.connection_buffer {
+            return Err(
+                Fault::unavailable("too many requests at once on this connection").retry_after(100),
+            );
+        }
+        if self.reserved.saturating_add(needed) > limits.total_buffer {
+            return Err(Fault::unavailable("the server is busy").retry_after(500));
+        }
+        connection.reserved = connection.reserved.saturating_add(needed);
+        self.reserved = self.reserved.saturating_add(needed);
+        if let Some(Stream {
+            state: State::Reading(reading),
+            ..
+        }) = connection.streams.get_mut(&stream)
+        {
+            reading.reserved = needed;
+        }
+        Ok(())
+    }
+
+    fn request_fin(&mut self, conn: ConnId, stream: u64) {
+        let Some(open) = self.open_stream(conn, stream) else {
+            return;
+        };
+        if core::mem::replace(&mut open.fin, true) {
+            return;
+        }
+        if !matches!(open.state, State::Reading(_)) {
+            return self.tidy_stream(conn, stream);
+        }
+        let State::Reading(reading) = core::mem::replace(&mut open.state, State::Dropping) else {
+            return;
+        };
+        let reserved = reading.reserved;
+        match reading.finish() {
+            Ok((header, payload)) => self.run(conn, stream, header, payload, reserved),
+            Err(error) => {
+                self.unreserve(conn, reserved);
+                self.break_stream(conn, stream, error);
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        conn: ConnId,
+        stream: u64,
+        header: RequestHeader,
+        payload: Bytes,
+        reserved: usize,
+    ) {
+        // Both were looked up when the header came.
+        let (Some(connection), Ok(method)) = (
+            self.connections.get(&conn),
+            Method::try_from(header.method_id),
+        ) else {
+            return;
+        };
+        let caller = connection.caller(conn);
+        self.start(caller, stream, header.request_id, method, payload, reserved);
+    }
+
+    /// The transport took bytes of an answer.
+    fn request_sent(&mut self, conn: ConnId, stream: u64, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(open) = connection.streams.get_mut(&stream) else {
+            return;
+        };
+        let bytes = bytes.min(open.unsent);
+        open.unsent = open.unsent.saturating_sub(bytes);
+        connection.unsent = connection.unsent.saturating_sub(bytes);
+        self.unsent = self.unsent.saturating_sub(bytes);
+        self.tidy_stream(conn, stream);
+        self.admit_long(conn);
+        self.shut_down_if_done();
+    }
+
+    /// Forgets a stream on which nothing more is to happen.
+    fn tidy_stream(&mut self, conn: ConnId, stream: u64) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && connection.streams.get(&stream).is_some_and(Stream::is_over)
+        {
+            connection.streams.remove(&stream);
+            connection.finished.insert(stream);
+        }
+    }
+
+    pub(super) fn set_state(&mut self, conn: ConnId, stream: u64, state: State) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && let Some(open) = connection.streams.get_mut(&stream)
+        {
+            open.state = state;
+        }
+    }
+
+    /// The peer's bytes are no request.
+    fn break_stream(&mut self, conn: ConnId, stream: u64, error: FrameError) {
+        let code = error.app_code();
+        self.outputs
+            .push(Output::Event(Event::PeerFault { conn, code }));
+        self.reset_stream(conn, stream, code);
+    }
+
+    /// Ends a stream in both directions.
+    fn reset_stream(&mut self, conn: ConnId, stream: u64, code: AppCode) {
+        self.outputs.push(Output::Reset {
+            conn,
+            stream: StreamId::Peer(Dir::Bi, stream),
+            code: code.code(),
+        });
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.finished.insert(stream);
+        if let Some(open) = connection.streams.remove(&stream) {
+            self.drop_stream(conn, open);
+        }
+        self.shut_down_if_done();
+    }
+
+    /// Gives back what a stream holds.
+    fn drop_stream(&mut self, conn: ConnId, open: Stream) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.unsent = connection.unsent.saturating_sub(open.unsent);
+        }
+        self.unsent = self.unsent.saturating_sub(open.unsent);
+        match open.state {
+            State::Reading(reading) => self.unreserve(conn, reading.reserved),
+            State::Running(id) => self.abandon(id),
+            State::Dropping | State::Answered => {}
+        }
+        self.admit_long(conn);
+    }
+
+    /// Gives back bytes set aside for a request.
+    pub(super) fn unreserve(&mut self, conn: ConnId, bytes: usize) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.reserved = connection.reserved.saturating_sub(bytes);
+        }
+    }
+
+    /// Sends the answer Ok; the frame's header is filled in here.
+    pub(super) fn send_ok(
+        &mut self,
+        conn: ConnId,
+        stream: u64,
+        request_id: u32,
+        mut frame: BytesMut,
+    ) {
+        let length = frame.len().saturating_sub(ResponseHeader::LEN);
+        let (Ok(payload_len), true) = (u32::try_from(length), length <= MAX_PAYLOAD) else {
+            let fault = Fault::internal("the answer is longer than a frame: ask for less");
+            return self.send_fault(conn, stream, request_id, &fault);
+        };
+        let header = ResponseHeader {
+            status: Status::Ok,
+            request_id,
+            payload_len,
+        };
+        if let Some(mut blank) = frame.get_mut(..ResponseHeader::LEN)
+            && blank.remaining_mut() == ResponseHeader::LEN
+        {
+            header.write(&mut blank);
+        }
+        self.send(conn, stream, frame.freeze());
+    }
+
+    /// Sends a refusal.
+    pub(super) fn send_fault(&mut self, conn: ConnId, stream: u64, request_id: u32, fault: &Fault) {
+        // An error detail is far shorter than a frame.
+        if let Ok(frame) = encode_response(fault.status, request_id, &fault.detail) {
+            self.send(conn, stream, frame);
+        }
+    }
+
+    /// Sends an answer and ends our half.
+    fn send(&mut self, conn: ConnId, stream: u64, frame: Bytes) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(open) = connection.streams.get_mut(&stream) else {
+            return;
+        };
+        if connection.closing {
+            return;
+        }
+        open.unsent = open.unsent.saturating_add(frame.len());
+        connection.unsent = connection.unsent.saturating_add(frame.len());
+        self.unsent = self.unsent.saturating_add(frame.len());
+        if !matches!(open.state, State::Dropping) || open.fin {
+            open.state = State::Answered;
+        }
+        self.outputs.push(Output::Send {
+            conn,
+            stream: StreamId::Peer(Dir::Bi, stream),
+            data: frame,
+            fin: true,
+        });
+    }
+
+    /// A connection's timer: requests that do not arrive are given up, a login that was not finished
+    /// is forgotten.
+    pub(super) fn check_connection(&mut self, conn: ConnId) {
+        let now = self.clock.now();
+        let time = self.config.limits.request_time;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.check_at = None;
+        let slow = |open: &Stream| !open.fin && open.arrived + time <= now;
+        let late: Vec<u64> = connection
+            .streams
+            .iter()
+            .filter(|(_, open)| slow(open))
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in late {
+            self.reset_stream(conn, stream, AppCode::Timeout);
+        }
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        if connection
+            .login
+            .as_ref()
+            .is_some_and(|slot| slot.expires <= now)
+        {
+            connection.login = None;
+        }
+        let arriving = connection.streams.values().filter(|open| !open.fin);
+        let deadlines = arriving.map(|open| open.arrived + time);
+        let login = connection.login.as_ref().map(|slot| slot.expires);
+        if let Some(at) = deadlines.chain(login).min() {
+            connection.check_at = Some(at);
+            self.timers.set(at, Timer::Connection(conn));
+        }
+    }
+
+    /// A peer opened a stream that only it can send on: clients have no use for one.
+    pub(super) fn refuse_stream(&mut self, conn: ConnId, number: u64, input: &StreamInput) {
+        let open = self
+            .connections
+            .get(&conn)
+            .is_some_and(|connection| !connection.closing);
+        if open && matches!(input, StreamInput::Data(_) | StreamInput::Fin) {
+            let code = AppCode::Frame;
+            self.outputs
+                .push(Output::Event(Event::PeerFault { conn, code }));
+            self.outputs.push(Output::Reset {
+                conn,
+                stream: StreamId::Peer(Dir::Uni, number),
+                code: code.code(),
+            });
+        }
+    }
+
+    /// Something happened on the stream of a connection's pushes.
+    pub(super) fn push_input(&mut self, conn: ConnId, stream: OwnStream, input: &StreamInput) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(push) = connection
+            .push
+            .as_mut()
+            .filter(|push| push.stream == stream)
+        else {
+            return;
+        };
+        let bytes = match input {
+            StreamInput::Sent(bytes) => push.unsent.min(*bytes),
+            StreamInput::Stopped(_) | StreamInput::Reset(_) => push.unsent,
+            StreamInput::Data(_) | StreamInput::Fin => return,
+        };
+        push.unsent = push.unsent.saturating_sub(bytes);
+        if !matches!(input, StreamInput::Sent(_)) {
+            connection.push = None;
+        }
+        connection.unsent = connection.unsent.saturating_sub(bytes);
+        self.unsent = self.unsent.saturating_sub(bytes);
+        self.admit_long(conn);
+        self.shut_down_if_done();
+    }
+
+    /// A connection is gone.
+    pub(super) fn disconnect(&mut self, conn: ConnId) {
+        self.unsubscribe(conn);
+        let Some(mut connection) = self.connections.remove(&conn) else {
+            return;
+        };
+        if let Some(at) = connection.check_at {
+            self.timers.clear(at, Timer::Connection(conn));
+        }
+        if let Some(push) = connection.push {
+            self.unsent = self.unsent.saturating_sub(push.unsent);
+        }
+        for (_, open) in core::mem::take(&mut connection.streams) {
+            self.drop_stream(conn, open);
+        }
+        self.shut_down_if_done();
+    }
+
+    /// Bytes to take from a stream now.
+    pub(super) fn request_credit(&self, conn: ConnId, stream: StreamId) -> usize {
+        let Some(connection) = self.connections.get(&conn) else {
+            return 0;
+        };
+        let limits = &self.config.limits;
+        if connection.closing
+            || connection.unsent > limits.connection_unsent
+            || self.outputs.len() > limits.outputs
+        {
+            return 0;
+        }
+        let StreamId::Peer(Dir::Bi, stream) = stream else {
+            return CHUNK;
+        };
+        match connection.streams.get(&stream).map(|open| &open.state) {
+            Some(State::Reading(reading)) if reading.reserved > 0 => reading.wanted(),
+            _ => CHUNK,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Rows remembered between requests: as every Commit issued so far leaves them, durable or not.
+//!
+//! Commits are pipelined: a request builds on the value that the Commit before it will have
+//! written, and its check expects that value. What was remembered of a Commit that is refused is
+//! forgotten, so those behind it fail by their checks, read again and are issued in their first
+//! order. An answer that rests on a value not yet durable is held until that value is
+//! ([`Rows::settle`]).
+//!
+//! Forgetting is always safe: a row that is not remembered is read in the ordered lane, behind all
+//! Commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::generations::Generations;
+use crate::storage::Commit;
+
+/// What a key holds: `None` for nothing.
+pub(super) type Row = Option<Bytes>;
+
+/// The memory of one core.
+pub(super) struct Rows {
+    known: Generations<Bytes, Known>,
+    /// Keys being read that no Commit has touched since; how many reads are under way.
+    expected: BTreeMap<Bytes, u32>,
+    /// Commits issued and not yet answered.
+    pending: BTreeSet<u64>,
+    issued: u64,
+}
+
+struct Known {
+    row: Row,
+    /// The last Commit that wrote it, 0 for none.
+    written_by: u64,
+}
+
+/// What must be remembered of a Commit until it is answered.
+pub(super) struct Issued {
+    /// Its number.
+    pub(super) number: u64,
+    /// The remembered rows that it checks or changes.
+    keys: Vec<Bytes>,
+}
+
+impl Rows {
+    /// Remembers at most `items` rows of `bytes` bytes.
+    pub(super) fn new(items: usize, bytes: usize) -> Self {
+        Self {
+            known: Generations::new(items, bytes),
+            expected: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            issued: 0,
+        }
+    }
+
+    /// Whether the row is remembered.
+    pub(super) fn knows(&self, key: &Bytes) -> bool {
+        self.known.contains(key)
+    }
+
+    /// The row, if remembered. If it is not durable yet, the number of the Commit that makes it so
+    /// is added to `rests_on`.
+    pub(super) fn get(&mut self, key: &Bytes, rests_on: &mut Vec<u64>) -> Option<Row> {
+        let known = self.known.get(key)?;
+        if self.pending.contains(&known.written_by) && !rests_on.contains(&known.written_by) {
+            rests_on.push(known.written_by);
+        }
+        Some(known.row.clone())
+    }
+
+    /// These rows are about to be read in the ordered lane.
+    pub(super) fn expect(&mut self, keys: &[Bytes]) {
+        for key in keys {
+            *self.expected.entry(key.clone()).or_default() += 1;
+        }
+    }
+
+    /// A row that was read in the ordered lane. It is remembered unless a Commit has touched it
+    /// since the read was issued.
+    pub(super) fn fill(&mut self, key: &Bytes, row: &Row) {
+        if self.abandon(key) && !self.known.contains(key) {
+            let known = Known {
+                row: row.clone(),
+                written_by: 0,
+            };
+            self.known.insert(key.clone(), known, cost(key, row));
+        }
+    }
+
+    /// A row that was to be read was not; whether it was still expected.
+    pub(super) fn abandon(&mut self, key: &Bytes) -> bool {
+        let Some(count) = self.expected.get_mut(key) else {
+            return false;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.expected.remove(key);
+        }
+        true
+    }
+
+    /// A Commit is about to be issued: rows that are remembered become what it makes of them.
+    pub(super) fn issue(&mut self, change: &Commit) -> Issued {
+        self.issued = self.issued.saturating_add(1);
+        let number = self.issued;
+        self.pending.insert(number);
+        let mut keys = Vec::new();
+        for (key, _) in &change.checks {
+            if self.known.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        let puts = change
+            .puts
+            .iter()
+            .map(|(key, value)| (key, Some(value.clone())));
+        let deletes = change.deletes.iter().map(|key| (key, None));
+        for (key, row) in puts.chain(deletes) {
+            self.expected.remove(key);
+            if self.known.contains(key) {
+                let cost = cost(key, &row);
+                let known = Known {
+                    row,
+                    written_by: number,
+                };
+                self.known.insert(key.clone(), known, cost);
+                keys.push(key.clone());
+            }
+        }
+        Issued { number, keys }
+    }
+
+    /// A Commit was answered; if it was not carried out, or if that is not known, what it touched
+    /// is forgotten.
+    pub(super) fn settle(&mut self, issued: &Issued, committed: bool) {
+        self.pending.remove(&issued.number);
+        if !committed {
+            for key in &issued.keys {
+                self.known.remove(key);
+            }
+        }
+    }
+
+    /// Whether this Commit is still to be answered.
+    pub(super) fn is_pending(&self, number: u64) -> bool {
+        self.pending.contains(&number)
+    }
+
+    /// Bytes remembered.
+    pub(super) fn bytes(&self) -> usize {
+        self.known.cost()
+    }
+}
+
+fn cost(key: &Bytes, row: &Row) -> usize {
+    /// Entry and tree node.
+    const OVERHEAD: usize = 128;
+    key.len() + row.as_ref().map_or(0, Bytes::len) + OVERHEAD
+}

@@ -1,0 +1,4 @@
+//! The handlers, one file a category of protocol.md §3.
+
+pub(super) mod auth;
+pub(super) mod info;

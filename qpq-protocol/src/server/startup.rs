@@ -1,0 +1,172 @@
+//! The first storage commands of a core: is the data of our version, and who are we?
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use qpq_crypto::opaque::ServerSetup;
+use zeroize::Zeroize as _;
+
+use super::timers::Timer;
+use super::{Event, Server};
+use crate::ids::{IdentityKey, Ticket};
+use crate::io::{Lane, Output};
+use crate::storage::keys;
+use crate::storage::records::ServerSecrets;
+use crate::storage::{Command, Commit, Expect, Failure, Reply};
+use qpq_crypto::identity::IdentitySecret;
+
+/// The layout of the data that this version writes.
+const SCHEMA: u32 = 1;
+
+/// How long until storage is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Whether the core serves.
+pub(super) enum Phase {
+    /// Not yet: it waits for this reply, or for its timer.
+    Starting(Option<Ticket>),
+    /// It does.
+    Running(ServerKeys),
+    /// It never will.
+    Refused(StartError),
+}
+
+/// Why a core does not serve the data it was given. It answers every request with Unavailable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StartError {
+    /// Update this program, or give it data of its own.
+    #[error(
+        "the database is of version {found}, this program knows versions up to {known}: use a newer program"
+    )]
+    NewerData {
+        /// The version of the data.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+    /// Restore the database from a backup.
+    #[error("the database is damaged: the server's own keys cannot be read")]
+    Damaged,
+}
+
+/// The server's long-term secrets.
+pub(super) struct ServerKeys {
+    /// Signs whatever the server signs.
+    pub(super) signing: IdentitySecret,
+    /// The public half.
+    pub(super) public: IdentityKey,
+    /// OPAQUE.
+    pub(super) opaque: ServerSetup,
+}
+
+impl ServerKeys {
+    fn read(row: Bytes) -> Option<Self> {
+        let secrets = ServerSecrets::decode(row).ok()?;
+        let mut seed: [u8; 32] = secrets.signing_seed.as_ref().try_into().ok()?;
+        let signing = IdentitySecret::from_seed(seed);
+        seed.zeroize();
+        let opaque = ServerSetup::from_bytes(&secrets.opaque_setup).ok()?;
+        let public = signing.public();
+        Some(Self {
+            signing,
+            public,
+            opaque,
+        })
+    }
+}
+
+impl Server {
+    /// Asks for schema version and keys.
+    pub(super) fn start_up(&mut self) {
+        let ticket = self.next_ticket();
+        self.phase = Phase::Starting(Some(ticket));
+        self.outputs.push(Output::Store {
+            ticket,
+            lane: Lane::Ordered,
+            command: Command::Get(vec![keys::meta("schema"), keys::meta("secrets")]),
+        });
+    }
+
+    /// The reply to a command of the start; whether this was one.
+    pub(super) fn startup_stored(&mut self, ticket: Ticket, reply: &Reply) -> bool {
+        if !matches!(&self.phase, Phase::Starting(Some(waits)) if *waits == ticket) {
+            return false;
+        }
+        self.phase = Phase::Starting(None);
+        match reply {
+            Reply::Values(values) => match values.as_slice() {
+                [None, None] => self.first_start(),
+                [Some(schema), secrets] => self.next_start(schema, secrets.clone()),
+                _ => self.refuse(StartError::Damaged),
+            },
+            // Another core was first, or we were: read what is there now.
+            Reply::Committed | Reply::Conflict => self.start_up(),
+            Reply::Failed(failure) => self.start_later(*failure),
+            Reply::Rows { .. } => self.start_later(Failure::Unknown),
+        }
+        true
+    }
+
+    /// There is nothing: makes the server's keys.
+    fn first_start(&mut self) {
+        let mut rng = self.rng.child();
+        let secrets = ServerSecrets {
+            signing_seed: Bytes::copy_from_slice(&rng.seed()),
+            opaque_setup: Bytes::copy_from_slice(
+                ServerSetup::generate(&rng.seed()).to_bytes().expose(),
+            ),
+        };
+        let (schema, row) = (keys::meta("schema"), keys::meta("secrets"));
+        let ticket = self.next_ticket();
+        self.phase = Phase::Starting(Some(ticket));
+        self.outputs.push(Output::Store {
+            ticket,
+            lane: Lane::Ordered,
+            command: Command::Commit(Commit {
+                checks: vec![
+                    (schema.clone(), Expect::Absent),
+                    (row.clone(), Expect::Absent),
+                ],
+                puts: vec![
+                    (schema, Bytes::copy_from_slice(&SCHEMA.to_be_bytes())),
+                    (row, secrets.encode_to_vec().into()),
+                ],
+                deletes: Vec::new(),
+            }),
+        });
+    }
+
+    /// There is data: is it ours?
+    fn next_start(&mut self, schema: &[u8], secrets: Option<Bytes>) {
+        match schema.try_into().map(u32::from_be_bytes) {
+            Ok(SCHEMA) => {}
+            Ok(found) if found > SCHEMA => {
+                return self.refuse(StartError::NewerData {
+                    found,
+                    known: SCHEMA,
+                });
+            }
+            _ => return self.refuse(StartError::Damaged),
+        }
+        match secrets.and_then(ServerKeys::read) {
+            Some(keys) => {
+                let signing_key = keys.public;
+                self.phase = Phase::Running(keys);
+                self.outputs
+                    .push(Output::Event(Event::Started { signing_key }));
+            }
+            None => self.refuse(StartError::Damaged),
+        }
+    }
+
+    fn start_later(&mut self, failure: Failure) {
+        self.storage_failed(failure);
+        self.timers.set(self.clock.now() + RETRY, Timer::Startup);
+    }
+
+    fn refuse(&mut self, error: StartError) {
+        self.phase = Phase::Refused(error);
+        self.outputs.push(Output::Event(Event::Refused(error)));
+    }
+}

@@ -1,0 +1,544 @@
+//! Requests that run: from a whole request through its steps to its answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::Server;
+use super::dispatch;
+use super::pacing;
+use super::rows::Issued;
+use super::startup::Phase;
+use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
+use super::stream::State;
+use super::timers::Timer;
+use crate::frame::MAX_PAYLOAD;
+use crate::ids::{ConnId, Ticket};
+use crate::io::Output;
+use crate::method::Method;
+use crate::storage::keys::QueueId;
+use crate::storage::{Command, Reply};
+use crate::time::Time;
+
+/// Names a running request; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct TaskId(pub(super) u64);
+
+/// A running request.
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    pub(super) caller: Caller,
+    pub(super) stream: u64,
+    pub(super) request_id: u32,
+    pub(super) method: Method,
+    /// The request, for running it again.
+    payload: Bytes,
+    /// When the request came.
+    received: Time,
+    /// Bytes set aside for it.
+    reserved: usize,
+    attempt: u32,
+    state: TaskState,
+    /// When its timer fires, if it runs.
+    timer: Option<Time>,
+    notes: Notes,
+    /// How many Commits not yet durable it rests on.
+    unsettled: u32,
+    /// Whether one of those was not carried out.
+    stale: bool,
+    watches: Vec<QueueId>,
+    /// Whether there was news in a watched queue since it was last looked at.
+    news: bool,
+    long: Long,
+    /// Whether it was answered before its end, because that took too long.
+    answered: bool,
+}
+
+enum TaskState {
+    /// Its handler is being called.
+    Running,
+    /// Its turn: too many requests with long answers are running.
+    Queued(Box<Resume>),
+    /// Storage.
+    Stored(Then, Option<Issued>),
+    /// News, or its timer.
+    Waiting(ThenWoken),
+    /// Commits of others that it rests on.
+    Held(Result<Outcome, Fault>),
+    /// Its timer, because its answer must not tell how long it took.
+    Paced(Result<Outcome, Fault>),
+}
+
+/// What a request with a long answer counts as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Long {
+    /// Nothing: it waits, or its answer is short.
+    No,
+    /// One of its connection, waiting until fewer run on all connections.
+    InLine,
+    /// One of its connection and one of all.
+    Running,
+}
+
+/// How a queued request goes on.
+enum Resume {
+    Start,
+    Woken(ThenWoken, Woken),
+}
+
+/// All running requests.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: BTreeMap<TaskId, Task>,
+    tickets: BTreeMap<Ticket, TaskId>,
+    /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
+    /// again since.
+    dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
+    waiters: BTreeSet<(QueueId, TaskId)>,
+    /// Requests with long answers that run, and that wait until fewer do, of all connections.
+    long_running: usize,
+    long_waiting: BTreeSet<TaskId>,
+    /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
+    admitting: Option<Vec<ConnId>>,
+    last: u64,
+}
+
+impl Tasks {
+    /// Whether nothing runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Requests that wait for news in this queue.
+    fn waiting_for(&self, queue: &QueueId) -> Vec<TaskId> {
+        let range = (*queue, TaskId(0))..=(*queue, TaskId(u64::MAX));
+        self.waiters.range(range).map(|(_, id)| *id).collect()
+    }
+}
+
+impl Server {
+    /// Runs a whole request. `reserved` bytes are given back when it has ended.
+    pub(super) fn start(
+        &mut self,
+        caller: Caller,
+        stream: u64,
+        request_id: u32,
+        method: Method,
+        payload: Bytes,
+        reserved: usize,
+    ) {
+        self.tasks.last = self.tasks.last.saturating_add(1);
+        let id = TaskId(self.tasks.last);
+        self.set_state(caller.conn, stream, State::Running(id));
+        let task = Task {
+            id,
+            caller,
+            stream,
+            request_id,
+            method,
+            payload,
+            received: self.clock.now(),
+            reserved,
+            attempt: 0,
+            state: TaskState::Running,
+            timer: None,
+            notes: Notes::default(),
+            unsettled: 0,
+            stale: false,
+            watches: Vec::new(),
+            news: false,
+            long: Long::No,
+            answered: false,
+        };
+        if dispatch::has_long_answer(method) {
+            self.queue_long(task, Resume::Start);
+        } else {
+            self.handle(task);
+        }
+    }
+
+    /// Calls the handler from the start.
+    fn handle(&mut self, mut task: Task) {
+        let next = self.call(&mut task, |task, ctx| {
+            dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
+        });
+        self.follow(task, next);
+    }
+
+    /// Calls a part of a handler with what it may know.
+    fn call(&mut self, task: &mut Task, part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next) -> Next {
+        let keys = match &self.phase {
+            Phase::Running(keys) => keys,
+            Phase::Refused(error) => return Err(Fault::unavailable(error.to_string())),
+            Phase::Starting { .. } => {
+                return Err(Fault::unavailable("the server is starting").retry_after(100));
+            }
+        };
+        let mut nobody = None;
+        let login = match self.connections.get_mut(&task.caller.conn) {
+            Some(connection) => &mut connection.login,
+            None => &mut nobody,
+        };
+        let mut notes = core::mem::take(&mut task.notes);
+        let mut ctx = Ctx {
+            now: self.clock.now(),
+            unix: self.clock.unix(),
+            started: self.started,
+            config: &self.config,
+            keys,
+            draining: self.shutdown.is_asked(),
+            login,
+            attempt: task.attempt,
+            rng: &mut self.rng,
+            rows: &mut self.rows,
+            rates: &mut self.rates,
+            notes: &mut notes,
+        };
+        let next = part(task, &mut ctx);
+        for number in notes.rests_on.drain(..) {
+            if self.rows.is_pending(number) {
+                let dependents = self.tasks.dependents.entry(number).or_default();
+                dependents.push((task.id, task.attempt));
+                task.unsettled = task.unsettled.saturating_add(1);
+            }
+        }
+        for queue in notes.watches.drain(..) {
+            self.tasks.waiters.insert((queue, task.id));
+            task.watches.push(queue);
+        }
+        task.notes = notes;
+        next
+    }
+
+    /// Does what a handler returned, until the request has to wait or has ended.
+    fn follow(&mut self, mut task: Task, mut next: Next) {
+        loop {
+            next = match next {
+                Ok(Step::Done(outcome)) => return self.finish(task, Ok(outcome)),
+                Err(fault) => return self.finish(task, Err(fault)),
+                Ok(Step::Store {
+                    lane,
+                    command,
+                    then,
+                }) => {
+                    let issued = match &command {
+                        Command::Commit(change) => Some(self.rows.issue(change)),
+                        Command::Get(_) | Command::Scan(_) => None,
+                    };
+                    let ticket = self.next_ticket();
+                    self.tasks.tickets.insert(ticket, task.id);
+                    self.outputs.push(Output::Store {
+                        ticket,
+                        lane,
+                        command,
+                    });
+                    task.state = TaskState::Stored(then, issued);
+                    let limit = dispatch::time_to_run(task.method, &self.config.limits);
+                    return self.park(task, Some(self.clock.now() + limit));
+                }
+                Ok(Step::Wait { until, then }) => {
+                    let woken = if core::mem::take(&mut task.news) {
+                        Woken::News
+                    } else if until <= self.clock.now() || self.shutdown.is_asked() {
+                        Woken::Deadline
+                    } else {
+                        self.leave_long(&mut task);
+                        task.state = TaskState::Waiting(then);
+                        return self.park(task, Some(until));
+                    };
+                    self.call(&mut task, |_, ctx| then(ctx, woken))
+                }
+                Ok(Step::Rerun) => match self.again(&mut task) {
+                    Ok(()) => self.call(&mut task, |task, ctx| {
+                        dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
+                    }),
+                    Err(fault) => Err(fault),
+                },
+            };
+        }
+    }
+
+    /// Counts one more attempt, from the request.
+    fn again(&mut self, task: &mut Task) -> Result<(), Fault> {
+        task.attempt = task.attempt.saturating_add(1);
+        task.unsettled = 0;
+        task.stale = false;
+        if task.attempt > self.config.limits.conflicts {
+            return Err(
+                Fault::unavailable("too much is changing at once: try again").retry_after(50),
+            );
+        }
+        Ok(())
+    }
+
+    /// The request has its answer, which leaves when it may.
+    fn finish(&mut self, mut task: Task, result: Result<Outcome, Fault>) {
+        if task.stale {
+            return match self.again(&mut task) {
+                Ok(()) => self.handle(task),
+                Err(fault) => self.answer(task, Err(fault)),
+            };
+        }
+        if task.unsettled > 0 {
+            task.state = TaskState::Held(result);
+            let limit = dispatch::time_to_run(task.method, &self.config.limits);
+            return self.park(task, Some(self.clock.now() + limit));
+        }
+        let now = self.clock.now();
+        let leaves = pacing::leaves(task.method, task.received, now, self.config.limits.pace);
+        if leaves > now {
+            task.state = TaskState::Paced(result);
+            return self.park(task, Some(leaves));
+        }
+        self.answer(task, result);
+    }
+
+    /// Ends the request and sends its answer and its effects.
+    fn answer(&mut self, mut task: Task, result: Result<Outcome, Fault>) {
+        self.release(&mut task);
+        let Caller { conn, .. } = task.caller;
+        match result {
+            Ok(outcome) => {
+                let effects = outcome.effects;
+                self.change_session(conn, effects.session);
+                if !task.answered {
+                    self.send_ok(conn, task.stream, task.request_id, outcome.frame);
+                }
+                self.spread(conn, effects.notify, effects.live, effects.ended);
+            }
+            Err(fault) if !task.answered => {
+                self.send_fault(conn, task.stream, task.request_id, &fault);
+            }
+            Err(_) => {}
+        }
+        self.admit_long(conn);
+    }
+
+    /// Gives back what a request holds.
+    fn release(&mut self, task: &mut Task) {
+        self.leave_long(task);
+        for queue in task.watches.drain(..) {
+            self.tasks.waiters.remove(&(queue, task.id));
+        }
+        let reserved = core::mem::take(&mut task.reserved);
+        self.unreserve(task.caller.conn, reserved);
+    }
+
+    /// Keeps a request until something happens.
+    fn park(&mut self, mut task: Task, timer: Option<Time>) {
+        task.timer = timer;
+        if let Some(at) = timer {
+            self.timers.set(at, Timer::Task(task.id));
+        }
+        self.tasks.running.insert(task.id, task);
+    }
+
+    /// Takes a parked request to go on with it.
+    fn unpark(&mut self, id: TaskId) -> Option<(Task, TaskState)> {
+        let mut task = self.tasks.running.remove(&id)?;
+        if let Some(at) = task.timer.take() {
+            self.timers.clear(at, Timer::Task(id));
+        }
+        let state = core::mem::replace(&mut task.state, TaskState::Running);
+        Some((task, state))
+    }
+
+    /// The reply to a request's storage command.
+    pub(super) fn task_stored(&mut self, ticket: Ticket, reply: Reply) {
+        let Some(id) = self.tasks.tickets.remove(&ticket) else {
+            return;
+        };
+        let Some((mut task, TaskState::Stored(then, issued))) = self.unpark(id) else {
+            return;
+        };
+        let mut dependents = Vec::new();
+        if let Some(issued) = issued {
+            let committed = reply == Reply::Committed;
+            self.rows.settle(&issued, committed);
+            dependents = self
+                .tasks
+                .dependents
+                .remove(&issued.number)
+                .unwrap_or_default();
+            for (id, attempt) in &dependents {
+                if let Some(other) = self.tasks.running.get_mut(id)
+                    && other.attempt == *attempt
+                {
+                    other.unsettled = other.unsettled.saturating_sub(1);
+                    other.stale |= !committed;
+                }
+            }
+            if let Reply::Failed(failure) = &reply {
+                self.storage_failed(*failure);
+            }
+        }
+        let next = self.call(&mut task, |_, ctx| then(ctx, reply));
+        self.follow(task, next);
+        for (id, _) in dependents {
+            self.unhold(id);
+        }
+    }
+
+    /// Goes on with a held request if it no longer has to be.
+    fn unhold(&mut self, id: TaskId) {
+        let held = self.tasks.running.get(&id).is_some_and(|task| {
+            matches!(task.state, TaskState::Held(_)) && (task.stale || task.unsettled == 0)
+        });
+        if held && let Some((task, TaskState::Held(result))) = self.unpark(id) {
+            self.finish(task, result);
+        }
+    }
+
+    /// A request's timer has fired.
+    pub(super) fn task_due(&mut self, id: TaskId) {
+        let Some((mut task, state)) = self.unpark(id) else {
+            return;
+        };
+        match state {
+            TaskState::Waiting(then) => self.queue_long(task, Resume::Woken(then, Woken::Deadline)),
+            TaskState::Paced(result) => self.answer(task, result),
+            state @ (TaskState::Stored(..) | TaskState::Held(_)) => {
+                if !task.answered {
+                    task.answered = true;
+                    let fault = Fault::deadline("storage did not answer in time");
+                    self.send_fault(task.caller.conn, task.stream, task.request_id, &fault);
+                }
+                task.state = state;
+                self.park(task, None);
+            }
+            state @ (TaskState::Queued(_) | TaskState::Running) => {
+                task.state = state;
+                self.park(task, None);
+            }
+        }
+    }
+
+    /// There may be something new in a queue.
+    pub(super) fn wake_waiters(&mut self, queue: &QueueId) {
+        for id in self.tasks.waiting_for(queue) {
+            self.wake_task(id, Woken::News);
+        }
+    }
+
+    /// All waits are over: the server shuts down.
+    pub(super) fn wake_all(&mut self) {
+        let waiting: Vec<TaskId> = self.tasks.waiters.iter().map(|(_, id)| *id).collect();
+        for id in waiting {
+            self.wake_task(id, Woken::Deadline);
+        }
+    }
+
+    fn wake_task(&mut self, id: TaskId, woken: Woken) {
+        let Some(task) = self.tasks.running.get_mut(&id) else {
+            return;
+        };
+        if !matches!(task.state, TaskState::Waiting(_)) {
+            task.news |= woken == Woken::News;
+            return;
+        }
+        if let Some((task, TaskState::Waiting(then))) = self.unpark(id) {
+            self.queue_long(task, Resume::Woken(then, woken));
+        }
+    }
+
+    /// Nobody wants the answer any more. What waits ends; what is being stored goes on, since what
+    /// follows from it concerns others too.
+    pub(super) fn abandon(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.running.get_mut(&id) else {
+            return;
+        };
+        task.answered = true;
+        if matches!(task.state, TaskState::Waiting(_) | TaskState::Queued(_))
+            && let Some((mut task, _)) = self.unpark(id)
+        {
+            let conn = task.caller.conn;
+            self.tasks.long_waiting.remove(&id);
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.long_waiting.remove(&id);
+            }
+            self.release(&mut task);
+            self.admit_long(conn);
+        }
+    }
+
+    /// Goes on with a request with a long answer when it is its turn.
+    fn queue_long(&mut self, mut task: Task, resume: Resume) {
+        let (id, conn) = (task.id, task.caller.conn);
+        task.state = TaskState::Queued(Box::new(resume));
+        self.park(task, None);
+        match self.connections.get_mut(&conn) {
+            Some(connection) => connection.long_waiting.insert(id),
+            None => self.tasks.long_waiting.insert(id),
+        };
+        self.admit_long(conn);
+    }
+
+    /// Counts a request no longer as one with a long answer.
+    fn leave_long(&mut self, task: &mut Task) {
+        let long = core::mem::replace(&mut task.long, Long::No);
+        if long == Long::Running {
+            self.tasks.long_running = self.tasks.long_running.saturating_sub(1);
+        }
+        if long != Long::No
+            && let Some(connection) = self.connections.get_mut(&task.caller.conn)
+        {
+            connection.long_running = connection.long_running.saturating_sub(1);
+        }
+    }
+
+    /// Lets requests with long answers go on whose turn has come, of this connection and of those
+    /// that wait for room among all.
+    pub(super) fn admit_long(&mut self, conn: ConnId) {
+        if let Some(others) = &mut self.tasks.admitting {
+            others.push(conn);
+            return;
+        }
+        self.tasks.admitting = Some(vec![conn]);
+        while let Some(conn) = self.tasks.admitting.as_mut().and_then(Vec::pop) {
+            self.line_up(conn);
+            while let Some(id) = self.next_long() {
+                let Some((mut task, TaskState::Queued(resume))) = self.unpark(id) else {
+                    continue;
+                };
+                task.long = Long::Running;
+                self.tasks.long_running = self.tasks.long_running.saturating_add(1);
+                match *resume {
+                    Resume::Start => self.handle(task),
+                    Resume::Woken(then, woken) => {
+                        let next = self.call(&mut task, |_, ctx| then(ctx, woken));
+                        self.follow(task, next);
+                    }
+                }
+            }
+        }
+        self.tasks.admitting = None;
+    }
+
+    /// Moves requests of a connection into the line of all, as many as it may have there.
+    fn line_up(&mut self, conn: ConnId) {
+        let limits = &self.config.limits;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        while connection.long_running < limits.long_answers
+            && connection.unsent <= limits.connection_unsent
+            && let Some(id) = connection.long_waiting.pop_first()
+        {
+            connection.long_running = connection.long_running.saturating_add(1);
+            if let Some(task) = self.tasks.running.get_mut(&id) {
+                task.long = Long::InLine;
+            }
+            self.tasks.long_waiting.insert(id);
+        }
+    }
+
+    /// The next request with a long answer that may go on: each may fill a frame.
+    fn next_long(&mut self) -> Option<TaskId> {
+        let running = self.tasks.long_running;
+        let most = running.saturating_add(1).saturating_mul(MAX_PAYLOAD);
+        if running > 0 && self.unsent.saturating_add(most) > self.config.limits.total_unsent {
+            return None;
+        }
+        self.tasks.long_waiting.pop_first()
+    }
+}
