@@ -187,6 +187,12 @@ impl<C: Core> Endpoint<C> {
         self.shutting_down && self.open == 0 && self.core.is_shut_down()
     }
 
+    /// Whether a shutdown was asked for.
+    #[must_use]
+    pub const fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
     /// Bytes from the socket: one datagram, where it comes from, the local address it came to if
     /// known, and the two ECN bits of its IP header.
     pub fn handle_datagram(

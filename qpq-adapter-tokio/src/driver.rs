@@ -1,0 +1,334 @@
+//! The loop between a socket and an endpoint, for any runtime.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_channel::{Receiver, Sender};
+use bytes::BytesMut;
+use qpq_protocol::ids::Ticket;
+use qpq_protocol::io::Core;
+use qpq_protocol::quic::{Config, Effect, Endpoint, Transmit};
+use qpq_protocol::storage::{Command, Engine};
+use qpq_protocol::time::UnixTime;
+use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
+
+use crate::node::{Message, Node, OpenError};
+use crate::workers::{self, Task};
+
+/// What a runtime gives: its clock, its socket's readiness, and sleep.
+pub(crate) trait Socket: Send + 'static {
+    /// The runtime's clock.
+    fn now() -> Instant;
+    /// Tries to read; `WouldBlock` is noted, so that `wait` returns when that has changed.
+    fn read<R>(&self, read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R>;
+    /// Tries to write; `WouldBlock` likewise.
+    fn write<R>(&self, write: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R>;
+    /// Returns when there is a message, the socket is readable (or, if asked, writable), or the
+    /// time has come. If that is past already, lets other tasks run first.
+    fn wait<T: Send>(
+        &mut self,
+        until: Option<Instant>,
+        writable: bool,
+        inbox: &Receiver<T>,
+    ) -> impl Future<Output = Option<T>> + Send;
+}
+
+/// Everything of a node but the socket.
+pub(crate) struct Driver<C: Core + 'static> {
+    endpoint: Endpoint<C>,
+    inbox: Receiver<Message<C>>,
+    events: Sender<C::Event>,
+    storage: mpsc::Sender<(Ticket, Command)>,
+    tasks: mpsc::Sender<Task>,
+    udp: UdpSocketState,
+    is_v6: bool,
+    received: Vec<u8>,
+    sending: Vec<u8>,
+    /// In `sending`, not yet taken by the system.
+    held: Option<Transmit>,
+    next_clock: Instant,
+    /// When a shutdown is cut short.
+    end: Option<Instant>,
+    /// Dropped last, with the driver.
+    _alive: Sender<Infallible>,
+}
+
+/// Messages and events that may wait.
+const INBOX: usize = 256;
+const EVENTS: usize = 256;
+/// Budgets of one turn, so that no side starves the others: rounds of [`BATCH`] reads, messages,
+/// transmits.
+const ROUNDS: usize = 8;
+const MESSAGES: usize = 256;
+const TRANSMITS: usize = 32;
+/// Buffers for one system call that reads.
+const BATCH: usize = if quinn_udp::BATCH_SIZE < 16 {
+    quinn_udp::BATCH_SIZE
+} else {
+    16
+};
+/// The longest datagram, or run of datagrams that the system joined, in bytes.
+const DATAGRAM: usize = 65_536;
+/// How often the core is told the date.
+const CLOCK: Duration = Duration::from_secs(60);
+/// How long a shutdown may take.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Binds a socket and starts the threads; the caller runs the driver with the socket.
+pub(crate) fn open<C: Core + 'static>(
+    now: Instant,
+    address: SocketAddr,
+    config: &Config,
+    core: C,
+    engine: impl Engine + 'static,
+) -> Result<(Node<C>, Driver<C>, UdpSocket), OpenError> {
+    let socket_error = |error: io::Error| OpenError::Socket {
+        address,
+        kind: error.kind(),
+    };
+    let system = |error: io::Error| OpenError::System(error.kind());
+    let socket = UdpSocket::bind(address).map_err(socket_error)?;
+    let local_addr = socket.local_addr().map_err(socket_error)?;
+    let udp = UdpSocketState::new((&socket).into()).map_err(socket_error)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| OpenError::System(ErrorKind::Other))?;
+    let mut config = config.clone();
+    config.discover_mtu = !udp.may_fragment();
+    let endpoint = Endpoint::new(&config, core, now, today(), seed)?;
+    let (sender, inbox) = async_channel::bounded(INBOX);
+    let (events, taken) = async_channel::bounded(EVENTS);
+    let (alive, gone) = async_channel::bounded(1);
+    let driver = Driver {
+        endpoint,
+        inbox,
+        events,
+        storage: workers::storage(engine, sender.clone(), alive.clone()).map_err(system)?,
+        tasks: workers::tasks(sender.clone()).map_err(system)?,
+        udp,
+        is_v6: local_addr.is_ipv6(),
+        received: vec![0; DATAGRAM.saturating_mul(BATCH)],
+        sending: Vec::new(),
+        held: None,
+        next_clock: now,
+        end: None,
+        _alive: alive,
+    };
+    let node = Node {
+        inbox: sender,
+        events: taken,
+        alive: gone,
+        local_addr,
+    };
+    Ok((node, driver, socket))
+}
+
+impl<C: Core + 'static> Driver<C> {
+    /// Runs until the node is shut down.
+    pub(crate) async fn run<S: Socket>(mut self, mut socket: S) {
+        let mut message = None;
+        loop {
+            // All that has come in, then all that follows from it, and only then what goes out:
+            // answers on many streams then share datagrams.
+            let mut more = self.receive(&socket);
+            more |= self.take_messages(message, S::now());
+            self.keep_time(S::now());
+            self.carry_out();
+            more |= self.transmit(&socket);
+            let now = S::now();
+            if self.is_over(now) {
+                return;
+            }
+            let until = match more {
+                true => Some(now),
+                false => self.deadline(),
+            };
+            message = socket.wait(until, self.held.is_some(), &self.inbox).await;
+        }
+    }
+
+    /// Takes what the socket has; whether there may be more.
+    fn receive<S: Socket>(&mut self, socket: &S) -> bool {
+        for _ in 0..ROUNDS {
+            let mut buffers = self.received.chunks_exact_mut(DATAGRAM);
+            let mut buffers: [_; BATCH] =
+                core::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
+            let mut metas = [RecvMeta::default(); BATCH];
+            let count = match socket.read(|socket| self.udp.recv(socket, &mut buffers, &mut metas))
+            {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                // What some peer's network said of an earlier datagram (ECONNRESET and the
+                // like): nothing of ours is wrong.
+                Err(_) => continue,
+            };
+            let now = S::now();
+            for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
+                let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+                let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
+                let mut datagrams = BytesMut::from(buffer.get(..meta.len).unwrap_or_default());
+                while !datagrams.is_empty() {
+                    let length = meta.stride.clamp(1, datagrams.len());
+                    let datagram = datagrams.split_to(length);
+                    self.endpoint
+                        .handle_datagram(now, remote, meta.dst_ip, ecn, datagram);
+                }
+            }
+        }
+        true
+    }
+
+    /// Runs what was left in the inbox; whether there may be more.
+    fn take_messages(&mut self, first: Option<Message<C>>, now: Instant) -> bool {
+        if let Some(message) = first {
+            message(&mut self.endpoint, now);
+        }
+        for _ in 0..MESSAGES {
+            match self.inbox.try_recv() {
+                Ok(message) => message(&mut self.endpoint, now),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Fires what is due. Compares clocks: a runtime's timer may be late, or early.
+    fn keep_time(&mut self, now: Instant) {
+        if self.next_clock <= now {
+            self.next_clock = now + CLOCK;
+            self.endpoint.handle_clock(now, today());
+        }
+        if self.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+    }
+
+    /// Hands out what the core wants done and what it tells.
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.endpoint.poll_effect() {
+            // A thread that is gone answers nothing; it goes only when the inbox is closed.
+            let _ = match effect {
+                Effect::Store {
+                    ticket, command, ..
+                } => self.storage.send((ticket, command)).map_err(drop),
+                Effect::Compute { ticket, job } => {
+                    self.tasks.send(Task::Compute(ticket, job)).map_err(drop)
+                }
+                Effect::Resolve { ticket, address } => {
+                    let task = Task::Resolve(ticket, address);
+                    self.tasks.send(task).map_err(drop)
+                }
+                // One core a store so far: there is nobody to tell, and a wake may be lost.
+                Effect::Wake(_) => Ok(()),
+            };
+        }
+        while !self.events.is_full()
+            && let Some(event) = self.endpoint.poll_event()
+        {
+            let _ = self.events.try_send(event);
+        }
+    }
+
+    /// Sends; whether there may be more. A datagram that the system has no room for is held.
+    fn transmit<S: Socket>(&mut self, socket: &S) -> bool {
+        let now = S::now();
+        let segments = self.udp.max_gso_segments();
+        for _ in 0..TRANSMITS {
+            let next = self.held.take().or_else(|| {
+                self.endpoint
+                    .poll_transmit(now, segments, &mut self.sending)
+            });
+            let Some(transmit) = next else { return false };
+            match self.send(socket, &transmit) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.held = Some(transmit);
+                    return false;
+                }
+                // Any other failure is a lost datagram, and QUIC deals with those.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn send<S: Socket>(&self, socket: &S, transmit: &Transmit) -> io::Result<()> {
+        let contents = self.sending.get(..transmit.size).unwrap_or_default();
+        let datagram = |contents, segment_size| quinn_udp::Transmit {
+            destination: self.destination(transmit.destination),
+            ecn: EcnCodepoint::from_bits(transmit.ecn),
+            contents,
+            segment_size,
+            src_ip: transmit.src_ip,
+        };
+        let all = datagram(contents, transmit.segment_size);
+        match (
+            socket.write(|socket| self.udp.try_send(socket, &all)),
+            transmit.segment_size,
+        ) {
+            // Some network cards refuse segmentation offload, and only say so at the first try;
+            // from then on quinn-udp does without.
+            (Err(error), Some(segment))
+                if error.kind() != ErrorKind::WouldBlock && segment < contents.len() =>
+            {
+                contents.chunks(segment.max(1)).try_for_each(|contents| {
+                    let one = datagram(contents, None);
+                    socket.write(|socket| self.udp.try_send(socket, &one))
+                })
+            }
+            (sent, _) => sent,
+        }
+    }
+
+    /// On a socket for both families, IPv4 addresses are written as IPv6 ones.
+    fn destination(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V4(v4) if self.is_v6 => {
+                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
+            }
+            _ => address,
+        }
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        [
+            Some(self.next_clock),
+            self.endpoint.poll_timeout(),
+            self.end,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn is_over(&mut self, now: Instant) -> bool {
+        if self.inbox.is_closed() {
+            return true;
+        }
+        if !self.endpoint.is_shutting_down() {
+            return false;
+        }
+        let end = *self.end.get_or_insert(now + GRACE);
+        self.endpoint.is_shut_down() || end <= now
+    }
+}
+
+/// All addresses of this machine, for a socket that only opens connections: both families where the
+/// system joins them, otherwise IPv4.
+pub(crate) fn anywhere() -> SocketAddr {
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+    let v4 = SocketAddr::from(([0, 0, 0, 0], 0));
+    match UdpSocket::bind(v6) {
+        Ok(_) if !cfg!(windows) => v6,
+        _ => v4,
+    }
+}
+
+fn today() -> UnixTime {
+    let since_1970 = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixTime::from_millis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,8 @@
+//! Both endpoints in memory, in virtual time: what a core and an embedder may rely on.
+
+#![allow(missing_docs, dead_code)]
+
+mod connections;
+mod echo;
+mod pair;
+mod streams;

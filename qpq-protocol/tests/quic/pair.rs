@@ -1,0 +1,238 @@
+//! Two endpoints, a network between them that delays and loses, and a clock that jumps.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use qpq_protocol::ids::{ConnId, Ticket};
+use qpq_protocol::io::Alpn;
+use qpq_protocol::quic::{Config, Effect, Endpoint, Trust};
+use qpq_protocol::rng::Rng;
+use qpq_protocol::time::UnixTime;
+
+use crate::echo::{Echo, Event};
+
+/// The date of all tests: 2026-11-21.
+pub const TODAY: UnixTime = UnixTime::from_millis(1_795_219_200_000);
+
+/// A certificate and its key, in DER.
+#[derive(Clone)]
+pub struct Identity {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+impl Identity {
+    /// A self-signed certificate for `localhost`.
+    pub fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".into()]).expect("rcgen works");
+        Self {
+            certificate: made.cert.der().to_vec(),
+            key: made.signing_key.serialize_der(),
+        }
+    }
+
+    pub fn config(&self) -> Config {
+        let (certificate, key) = (self.certificate.clone(), self.key.clone());
+        Config::server(certificate, key, &[Alpn::Qpq]).expect("the key parses")
+    }
+}
+
+/// Trusts whomever it meets first.
+pub fn first_use() -> Config {
+    Config::client(Trust::PinOnFirstUse { sha256: None })
+}
+
+pub struct Node {
+    pub endpoint: Endpoint<Echo>,
+    pub address: SocketAddr,
+    pub events: Vec<Event>,
+    pub effects: Vec<Effect>,
+    inbox: VecDeque<(Instant, SocketAddr, BytesMut)>,
+    /// Datagrams it has sent, and their bytes.
+    pub sent: (usize, usize),
+    /// Sent datagrams are lost.
+    pub mute: bool,
+}
+
+impl Node {
+    pub fn new(address: &str, config: &Config, epoch: Instant, seed: u8) -> Self {
+        let core = Echo::default();
+        Self {
+            endpoint: Endpoint::new(config, core, epoch, TODAY, [seed; 32]).expect("config"),
+            address: address.parse().expect("an address"),
+            events: Vec::new(),
+            effects: Vec::new(),
+            inbox: VecDeque::new(),
+            sent: (0, 0),
+            mute: false,
+        }
+    }
+
+    pub fn act<R>(&mut self, now: Instant, act: impl FnOnce(&mut Echo) -> R) -> R {
+        self.endpoint.act(now, |core, _| act(core))
+    }
+
+    pub fn core(&self) -> &Echo {
+        self.endpoint.core()
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(effect) = self.endpoint.poll_effect() {
+            self.effects.push(effect);
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            self.events.push(event);
+        }
+    }
+}
+
+pub struct Pair {
+    pub now: Instant,
+    pub epoch: Instant,
+    pub client: Node,
+    pub server: Node,
+    pub latency: Duration,
+    /// Datagrams lost, in thousandths.
+    pub loss: u64,
+    pub rng: Rng,
+    /// Datagrams for one transmit.
+    pub segments: usize,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        Self::with(&Identity::new().config(), &first_use())
+    }
+
+    pub fn with(server: &Config, client: &Config) -> Self {
+        // The only look at a clock: an `Instant` cannot be made otherwise.
+        let epoch = Instant::now();
+        Self {
+            now: epoch,
+            epoch,
+            client: Node::new("[::1]:40000", client, epoch, 1),
+            server: Node::new("[::1]:5001", server, epoch, 2),
+            latency: Duration::from_millis(20),
+            loss: 0,
+            rng: Rng::new([9; 32]),
+            segments: 10,
+        }
+    }
+
+    /// Connects and gives both names of the connection.
+    pub fn connect(&mut self) -> (ConnId, ConnId) {
+        let ticket = self.dial();
+        self.run();
+        let ours = self.client.events.iter().find_map(|event| match event {
+            Event::Connected(conn, _, of) if *of == Some(ticket) => Some(*conn),
+            _ => None,
+        });
+        let theirs = self
+            .server
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::Connected(conn, ..) => Some(*conn),
+                _ => None,
+            });
+        self.client.events.clear();
+        self.server.events.clear();
+        (ours.expect("connected"), theirs.expect("connected"))
+    }
+
+    pub fn dial(&mut self) -> Ticket {
+        let address = self.server.address.to_string();
+        self.client
+            .act(self.now, |core| core.connect(&address, Alpn::Qpq))
+    }
+
+    /// Lets both work and exchange datagrams until nothing happens for two seconds.
+    pub fn run(&mut self) {
+        self.run_for(Duration::from_secs(2));
+    }
+
+    /// The same, until nothing happens for `quiet`. Returns how many times somebody woke.
+    pub fn run_for(&mut self, quiet: Duration) -> usize {
+        for turns in 0.. {
+            assert!(turns < 200_000, "it never comes to rest");
+            self.turn();
+            match self.wakeup() {
+                Some(at) if at <= self.now + quiet => self.now = self.now.max(at),
+                _ => return turns,
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Jumps ahead, waking whoever wants to be woken on the way.
+    pub fn sleep(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.turn();
+            match self.wakeup() {
+                Some(at) if at <= end => self.now = self.now.max(at),
+                _ => break,
+            }
+        }
+        self.now = end;
+        self.turn();
+    }
+
+    /// When something happens next.
+    pub fn wakeup(&mut self) -> Option<Instant> {
+        let nodes = [&mut self.client, &mut self.server];
+        nodes
+            .into_iter()
+            .flat_map(|node| {
+                let arrival = node.inbox.front().map(|&(at, ..)| at);
+                [arrival, node.endpoint.poll_timeout()]
+            })
+            .flatten()
+            .min()
+    }
+
+    /// One turn of both, as the module says an endpoint is driven.
+    pub fn turn(&mut self) {
+        let (now, latency, segments) = (self.now, self.latency, self.segments);
+        for client in [true, false] {
+            let (node, peer) = match client {
+                true => (&mut self.client, &mut self.server),
+                false => (&mut self.server, &mut self.client),
+            };
+            while let Some((at, ..)) = node.inbox.front()
+                && *at <= now
+            {
+                let (_, from, datagram) = node.inbox.pop_front().expect("looked at");
+                node.endpoint.handle_datagram(now, from, None, 0, datagram);
+            }
+            if node.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                node.endpoint.handle_timeout(now);
+                node.take_outputs();
+                let next = node.endpoint.poll_timeout();
+                let idle = next.is_none_or(|at| at > now);
+                assert!(idle, "due again at once with nothing to take");
+            }
+            node.take_outputs();
+            let mut buf = Vec::new();
+            while let Some(transmit) = node.endpoint.poll_transmit(now, segments, &mut buf) {
+                assert_eq!(transmit.size, buf.len());
+                let size = transmit.segment_size.unwrap_or(transmit.size);
+                for datagram in buf.chunks(size) {
+                    node.sent.0 += 1;
+                    node.sent.1 += datagram.len();
+                    let lost = node.mute
+                        || transmit.destination != peer.address
+                        || self.rng.below(1000) < self.loss;
+                    if !lost {
+                        let datagram = BytesMut::from(datagram);
+                        peer.inbox
+                            .push_back((now + latency, node.address, datagram));
+                    }
+                }
+            }
+        }
+    }
+}
