@@ -12,7 +12,9 @@ pub mod proof;
 mod random;
 pub mod recovery;
 pub mod safety;
+pub mod sealed;
 pub mod secret;
+pub mod transcript;
 pub mod transparency;
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use opaque_ke::{CipherSuite, Identifiers, Ristretto255, TripleDh};
 
 use crate::secret::Secret;
 use suite::Stretch;
+pub(crate) use suite::argon2id;
 
 pub use client::{ClientLogin, ClientRegistration, Login, Registration};
 pub use sealed_identity::{
