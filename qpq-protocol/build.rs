@@ -3,9 +3,10 @@
 
 use std::{error::Error, fs, path::Path};
 
-/// Messages that hold a token, a key or the text of users: `src/proto.rs` writes their `Debug`.
+/// Messages that hold a token, a key, a login record or the text of users: `src/proto.rs` writes their `Debug`.
 const REDACTED: &[&str] = &[
     "Auth",
+    "OpaqueRegisterFinishRequest",
     "OpaqueLoginFinishResponse",
     "EnqueueRequest",
     "BatchEnqueueRequest",

@@ -11,7 +11,7 @@ mod generated {
 
 pub use generated::*;
 
-/// `Debug` for messages that hold a token, a key or the text of users: the name and nothing else.
+/// `Debug` for messages that hold a token, a key, a login record or the text of users: the name and nothing else.
 macro_rules! redacted {
     ($($message:ident),* $(,)?) => {$(
         impl core::fmt::Debug for $message {
@@ -25,6 +25,7 @@ macro_rules! redacted {
 // The same list as in build.rs: one that is missing here or there does not compile.
 redacted! {
     Auth,
+    OpaqueRegisterFinishRequest,
     OpaqueLoginFinishResponse,
     EnqueueRequest,
     BatchEnqueueRequest,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the golden vectors of frames and messages with nothing but Python's standard library.
+"""Checks the schema and the golden vectors of frames and messages; Python's standard library is enough.
 
     check.py [DIR]        DIR: the folder of the vectors, by default the one of this file
 
@@ -49,6 +49,7 @@ def main(argv):
     check("messages", messages["messages"], lambda case: judge_message(proto, case))
     check("readings", messages["readings"], lambda case: judge_reading(proto, case))
     check("refusals", messages["refusals"], lambda case: judge_refusal(proto, case))
+    check("schema", [{"name": name} for name in proto.messages], lambda case: judge_nesting(proto, case["name"]))
     missing = uncovered(proto, messages["messages"])
     failures += [f"messages: no vector has {name}" for name in missing]
 
@@ -160,6 +161,20 @@ def judge_refusal(proto, case):
     size = len(read.get(case["error"], "")) // 2
     allowed = lengths(case["message"], case["error"])
     return f"{case['error']} of {size} bytes is right" if size in allowed else None
+
+
+def judge_nesting(proto, message, above=()):
+    """Decoders count fields at the top level only: so lists lie there, and nothing is recursive."""
+    if message in above:
+        return f"recursive through {above[-1]}"
+    for field in proto.messages[message].values():
+        if field.repeated and above and (above[-1], message) != ("AppMessage", "ReadReceipt"):
+            return f"{message}.{field.name} is a list inside a message"
+        if field.kind in proto.messages:
+            problem = judge_nesting(proto, field.kind, (*above, message))
+            if problem:
+                return problem
+    return None
 
 
 def lengths(message, field):
