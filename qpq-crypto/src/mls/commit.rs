@@ -9,8 +9,8 @@ use openmls::prelude::{
 use openmls_traits::OpenMlsProvider as _;
 
 use super::{
-    Device, Group, GroupError, KeyPackageError, Member, change::Change, group::TREE_INSIDE_UP_TO,
-    key_package, provider::QpqProvider,
+    Device, Group, GroupError, KeyPackageError, Member, change::Change, codec,
+    group::TREE_INSIDE_UP_TO, key_package, provider::QpqProvider,
 };
 use crate::identity::IdentityKey;
 
@@ -312,9 +312,7 @@ fn removes(queued: &QueuedProposal, leaf: LeafNodeIndex) -> bool {
 }
 
 fn encode(message: &impl tls_codec::Serialize) -> Result<Vec<u8>, GroupError> {
-    message
-        .tls_serialize_detached()
-        .map_err(|_| GroupError::State)
+    codec::encode(message).ok_or(GroupError::State)
 }
 
 fn refused(error: impl std::fmt::Display) -> GroupError {

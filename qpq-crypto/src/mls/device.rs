@@ -2,15 +2,12 @@
 
 use openmls::{
     group::GroupId,
-    prelude::{
-        self as mls, BasicCredential, CredentialWithKey, KeyPackageBundle, Lifetime,
-        tls_codec::Serialize as _,
-    },
+    prelude::{self as mls, BasicCredential, CredentialWithKey, KeyPackageBundle, Lifetime},
     schedule::PreSharedKeyId,
 };
 
 use super::{
-    Batch, GroupError, StateError, Suite,
+    Batch, GroupError, StateError, Suite, codec,
     key_package::Validity,
     provider::{DeviceSigner, QpqProvider},
     rows::Rows,
@@ -130,9 +127,7 @@ impl Device {
             .and_then(|bundle| {
                 let key_package = bundle.into_key_package();
                 Ok(KeyPackage {
-                    bytes: key_package
-                        .tls_serialize_detached()
-                        .map_err(|_| GroupError::State)?,
+                    bytes: codec::encode(&key_package).ok_or(GroupError::State)?,
                     reference: key_package
                         .hash_ref(mls::OpenMlsProvider::crypto(&provider))
                         .map_err(|_| GroupError::State)?

@@ -8,7 +8,6 @@ use openmls::{
     prelude::{
         LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn, RatchetTreeIn, SenderRatchetConfiguration,
         Welcome,
-        tls_codec::{DeserializeBytes as _, Serialize as _},
     },
 };
 use openmls_traits::OpenMlsProvider as _;
@@ -16,7 +15,7 @@ use openmls_traits::OpenMlsProvider as _;
 use zeroize::Zeroizing;
 
 use super::{
-    Device, GroupError, JoinError, Member, Policy, Suite,
+    Device, GroupError, JoinError, Member, Policy, Suite, codec,
     device::open_lifetime,
     member,
     rows::{Mark, Rows},
@@ -211,10 +210,7 @@ impl Group {
     /// # Errors
     /// [`GroupError::State`] if it cannot be encoded.
     pub fn ratchet_tree(&self) -> Result<Vec<u8>, GroupError> {
-        self.mls
-            .export_ratchet_tree()
-            .tls_serialize_detached()
-            .map_err(|_| GroupError::State)
+        codec::encode(&self.mls.export_ratchet_tree()).ok_or(GroupError::State)
     }
 
     /// A GroupInfo (an `MLSMessage`) of this epoch, to rejoin by. The commits carry one too.
@@ -222,15 +218,15 @@ impl Group {
     /// # Errors
     /// [`GroupError::Refused`] if openmls cannot make one.
     pub fn group_info(&self, device: &Device) -> Result<Vec<u8>, GroupError> {
-        self.mls
+        let group_info = self
+            .mls
             .export_group_info(
                 device.unseeded().crypto(),
                 &device.signer(),
                 self.mls.members().count() <= TREE_INSIDE_UP_TO,
             )
-            .map_err(|error| GroupError::Refused(error.to_string()))?
-            .tls_serialize_detached()
-            .map_err(|_| GroupError::State)
+            .map_err(|error| GroupError::Refused(error.to_string()))?;
+        codec::encode(&group_info).ok_or(GroupError::State)
     }
 
     /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`.
@@ -272,12 +268,11 @@ impl Group {
         };
         let padded = Zeroizing::new(padded);
         self.attempt(device, |group, device| {
-            group
+            let message = group
                 .mls
                 .create_message(&device.seeded(seed), &device.signer(), &padded)
-                .map_err(|error| GroupError::Refused(error.to_string()))?
-                .tls_serialize_detached()
-                .map_err(|_| GroupError::State)
+                .map_err(|error| GroupError::Refused(error.to_string()))?;
+            codec::encode(&message).ok_or(GroupError::State)
         })
     }
 
@@ -379,16 +374,14 @@ fn stage(
 }
 
 fn read_welcome(bytes: &[u8]) -> Result<Welcome, JoinError> {
-    // The suite is the first field after version and wire format; openmls reports one it does not
-    // know as any other decoding error.
-    match MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract) {
-        Ok(MlsMessageBodyIn::Welcome(welcome)) => Ok(welcome),
+    match codec::decode(bytes).map(MlsMessageIn::extract) {
+        Some(MlsMessageBodyIn::Welcome(welcome)) => Ok(welcome),
         _ => Err(JoinError::Malformed),
     }
 }
 
 pub(super) fn read_tree(bytes: &[u8]) -> Result<RatchetTreeIn, JoinError> {
-    RatchetTreeIn::tls_deserialize_exact_bytes(bytes).map_err(|_| JoinError::Malformed)
+    codec::decode(bytes).ok_or(JoinError::Malformed)
 }
 
 fn join_error(error: WelcomeError<StoreError>) -> JoinError {

@@ -2,14 +2,11 @@
 
 use openmls::{
     extensions::{Extension, ExtensionType, Extensions, UnknownExtension},
-    prelude::{
-        self as mls, KeyPackageIn, MlsMessageBodyIn, MlsMessageIn, ProtocolVersion,
-        tls_codec::DeserializeBytes as _,
-    },
+    prelude::{self as mls, KeyPackageIn, MlsMessageBodyIn, MlsMessageIn, ProtocolVersion},
 };
 
 use super::{
-    KeyPackageError, Policy, Suite,
+    KeyPackageError, Policy, Suite, codec,
     crypto::QpqCrypto,
     suite::{LIFETIME_EXTENSION, PROFILE_EXTENSION},
 };
@@ -79,8 +76,8 @@ pub fn inspect_key_package(bytes: &[u8], now_ms: u64) -> Result<KeyPackageInfo, 
 /// # Errors
 /// [`super::JoinError::Malformed`] if the bytes are no Welcome.
 pub fn welcome_references(welcome: &[u8]) -> Result<Vec<Vec<u8>>, super::JoinError> {
-    match MlsMessageIn::tls_deserialize_exact_bytes(welcome).map(MlsMessageIn::extract) {
-        Ok(MlsMessageBodyIn::Welcome(welcome)) => Ok(welcome
+    match codec::decode(welcome).map(MlsMessageIn::extract) {
+        Some(MlsMessageBodyIn::Welcome(welcome)) => Ok(welcome
             .secrets()
             .iter()
             .map(|secrets| secrets.new_member().as_slice().to_vec())
@@ -99,8 +96,8 @@ pub(super) fn verify(bytes: &[u8]) -> Result<mls::KeyPackage, KeyPackageError> {
     if Suite::from_id(suite).is_none() {
         return Err(KeyPackageError::Suite(suite));
     }
-    KeyPackageIn::tls_deserialize_exact_bytes(bytes)
-        .map_err(|_| KeyPackageError::Malformed)?
+    codec::decode::<KeyPackageIn>(bytes)
+        .ok_or(KeyPackageError::Malformed)?
         .validate(&QpqCrypto::unseeded(), ProtocolVersion::Mls10)
         .map_err(|error| match error {
             mls::KeyPackageVerifyError::LifetimeError(_) => KeyPackageError::Expired,

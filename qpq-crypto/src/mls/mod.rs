@@ -8,6 +8,7 @@
 //! acknowledge.
 
 mod change;
+mod codec;
 mod commit;
 mod crypto;
 mod device;

@@ -6,14 +6,13 @@ use openmls::{
     prelude::{
         ApplyUpdatePathError, LeafNodeIndex, MlsGroupStateError, MlsMessageIn, ProcessedMessage,
         ProcessedMessageContent, ProtocolMessage, QueuedProposal, Sender, StagedCommit,
-        tls_codec::DeserializeBytes as _,
     },
 };
 
 use super::{
     Device, Group, Member, Policy, ProcessError, ProcessErrorKind as Kind,
     change::{Change, Unacceptable, check_commit, check_proposal},
-    member,
+    codec, member,
     storage::StoreError,
 };
 use crate::padding;
@@ -62,8 +61,7 @@ impl Group {
         device: &mut Device,
         message: &[u8],
     ) -> Result<Processed, ProcessError> {
-        let message = MlsMessageIn::tls_deserialize_exact_bytes(message)
-            .ok()
+        let message = codec::decode::<MlsMessageIn>(message)
             .and_then(|message| message.try_into_protocol_message().ok())
             .ok_or_else(|| plain(Kind::Void, "not a group message"))?;
         let context = Context {

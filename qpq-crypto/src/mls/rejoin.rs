@@ -6,13 +6,12 @@ use openmls::{
     messages::group_info::VerifiableGroupInfo,
     prelude::{
         ExternalCommitBuilder, LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn, tls_codec,
-        tls_codec::DeserializeBytes as _,
     },
 };
 use openmls_traits::OpenMlsProvider as _;
 
 use super::{
-    CommitOut, Device, Group, JoinError, Policy, Suite,
+    CommitOut, Device, Group, JoinError, Policy, Suite, codec,
     group::{config, delete_rows, read_tree},
     suite,
 };
@@ -110,16 +109,14 @@ fn rejoin(
 }
 
 fn read_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, JoinError> {
-    match MlsMessageIn::tls_deserialize_exact_bytes(bytes).map(MlsMessageIn::extract) {
-        Ok(MlsMessageBodyIn::GroupInfo(group_info)) => Ok(group_info),
+    match codec::decode(bytes).map(MlsMessageIn::extract) {
+        Some(MlsMessageBodyIn::GroupInfo(group_info)) => Ok(group_info),
         _ => Err(JoinError::Malformed),
     }
 }
 
 fn encode(message: &impl tls_codec::Serialize) -> Result<Vec<u8>, JoinError> {
-    message
-        .tls_serialize_detached()
-        .map_err(|_| JoinError::State)
+    codec::encode(message).ok_or(JoinError::State)
 }
 
 fn invalid(error: impl std::fmt::Display) -> JoinError {

@@ -1,6 +1,9 @@
 //! Groups of several devices, each with a storage of its own that survives restarts.
 
+mod determinism;
+mod interop;
 mod lifecycle;
+mod refusals;
 mod round_trip;
 mod vectors;
 
@@ -23,9 +26,14 @@ struct Phone {
 
 impl Phone {
     fn new(name: u8) -> Self {
+        Phone::with(name, open(name, BTreeMap::new()))
+    }
+
+    /// A phone whose device is of an odd kind; it does not survive a restart as such.
+    fn with(name: u8, device: Device) -> Self {
         Phone {
             name,
-            device: open(name, BTreeMap::new()),
+            device,
             disk: BTreeMap::new(),
             seeds: 0,
         }
