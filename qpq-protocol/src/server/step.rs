@@ -266,7 +266,6 @@ impl Outcome {
             effects: Effects::default(),
         }
     }
-
 }
 
 impl Step {
