@@ -30,14 +30,16 @@ pub(crate) enum Task {
 /// The queue is bounded by the endpoint, which reads nothing more from peers while too many commands
 /// wait for an answer.
 pub(crate) fn storage<C: Core + 'static, A: Send + 'static>(
-    mut engine: impl Engine + 'static,
+    engine: impl Engine + 'static,
     inbox: Inbox<C>,
     alive: A,
 ) -> io::Result<Sender<(Ticket, Command)>> {
     let (sender, queue) = channel();
     Builder::new().name("qpq-storage".into()).spawn(move || {
-        // Moved in as a whole: dropped last.
+        // Locals are dropped in reverse: the engine is closed before `alive` says so. What a closure
+        // has captured and not moved on would go after all of them.
         let _alive = alive;
+        let mut engine = engine;
         let mut works = true;
         while let Some(batch) = next_batch(&queue, || engine.idle()) {
             let (tickets, commands): (Vec<Ticket>, Vec<Command>) = batch.into_iter().unzip();
