@@ -31,6 +31,32 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<()> {
     write(path, contents, &mut options)
 }
 
+/// Makes an empty file that only its owner may read, unless there is one of that name.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn create_private(path: &Path) -> Result<()> {
+    open_private(path).map(drop)
+}
+
+/// Opens a file to read and write it, or makes one that only its owner may read.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn open_private(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
 /// As [`write_private`], for a file that everyone may read.
 ///
 /// # Errors

@@ -1,8 +1,10 @@
 //! [`Lock`]: one process at a time on one file or directory, and the name of the one that has it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// Holds a lock file until dropped; the system releases it when the process dies.
 ///
@@ -48,13 +50,7 @@ impl Lock {
         };
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(PathBuf::from(name))
-            .map_err(unwritable)?;
+        let mut file = files::open_private(Path::new(&name)).map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

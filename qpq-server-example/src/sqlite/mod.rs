@@ -80,13 +80,16 @@ impl Sqlite {
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
         let lock = Lock::take(path)?;
         let failed = |error: rusqlite::Error| OpenError::new(path, &error);
+        let unwritable = |error: std::io::Error| OpenError::Unwritable {
+            path: path.to_owned(),
+            why: error.to_string(),
+        };
+        // SQLite would let everyone read it. Its other files get the permissions of this one.
+        files::create_private(path).map_err(unwritable)?;
         let mut db = Connection::open(path).map_err(failed)?;
         prepare(&db, path, options)?;
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            files::sync_dir(dir).map_err(|error| OpenError::Unwritable {
-                path: path.to_owned(),
-                why: error.to_string(),
-            })?;
+            files::sync_dir(dir).map_err(unwritable)?;
         }
         let pages = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&pages);
