@@ -7,5 +7,7 @@ pub mod files;
 pub mod hex;
 pub mod lock;
 pub mod scratch;
+pub mod serve;
 pub mod sqlite;
+pub mod time;
 pub mod trust;

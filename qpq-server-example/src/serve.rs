@@ -1,0 +1,197 @@
+//! [`Running`]: a server core on its data directory and socket, from start to drained stop.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use qpq_adapter_tokio::Node;
+use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::io::Alpn;
+use qpq_protocol::limits::Limits;
+use qpq_protocol::quic;
+use qpq_protocol::server::{self, Config, Event, Server};
+use qpq_protocol::storage::Failure;
+use qpq_protocol::time::Time;
+use tokio::sync::oneshot;
+
+use crate::certificate::{Certificate, CertificateError};
+use crate::config::ServerArgs;
+use crate::files;
+use crate::sqlite::{self, Broken, Sqlite};
+use crate::time::unix_now;
+
+/// The database's name in a server's data directory.
+pub const DATABASE_FILE: &str = "server.db";
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// UDP address; port 0 for any that is free.
+    pub listen: SocketAddr,
+    /// Directory of all its data; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The server's name.
+    pub domain: String,
+    /// Identity keys of administrators.
+    pub admins: Vec<IdentityKey>,
+    /// Every number that bounds it.
+    pub limits: Limits,
+    /// The most pages of 4,096 bytes of its database.
+    pub max_pages: Option<u32>,
+}
+
+impl From<ServerArgs> for Options {
+    fn from(args: ServerArgs) -> Self {
+        Self {
+            limits: args.limits(),
+            max_pages: args.max_pages(),
+            listen: args.listen,
+            data_dir: args.data_dir,
+            domain: args.domain,
+            admins: args.admins,
+        }
+    }
+}
+
+/// A server at work.
+pub struct Running {
+    node: Node<Server>,
+    certificate: [u8; 32],
+    broken: oneshot::Receiver<Broken>,
+}
+
+/// Why a server did not start.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be made or used.
+    #[error("the data directory {} cannot be used ({kind}): choose another or change its permissions", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        kind: ErrorKind,
+    },
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlite::OpenError),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The port is taken.
+    #[error("port {} of {} is in use: stop the program that has it or choose another port with --listen", address.port(), address.ip())]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The socket, for another reason.
+    #[error(transparent)]
+    Open(#[from] qpq_adapter_tokio::OpenError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: check /dev/urandom")]
+    Random,
+    /// The core cannot serve what the database holds.
+    #[error(transparent)]
+    Refused(#[from] server::StartError),
+    /// The first rows cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] Failure),
+    /// The core ended before it had begun.
+    #[error("the server stopped while it started: start it again")]
+    Stopped,
+}
+
+impl Running {
+    /// Starts a server and waits until it serves. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(options: &Options) -> Result<Self, StartError> {
+        let dir = &options.data_dir;
+        files::create_private_dir(dir).map_err(|error| data_dir(dir, &error))?;
+        let database = sqlite::Options {
+            max_pages: options.max_pages,
+            ..sqlite::Options::default()
+        };
+        // First, since its lock keeps other processes away from the other files too.
+        let mut engine = Sqlite::open(&dir.join(DATABASE_FILE), &database)?;
+        let (tell, broken) = oneshot::channel();
+        engine.on_broken(move |broken| {
+            // Nobody waits for it once the server is being stopped.
+            let _ = tell.send(broken);
+        });
+        let certificate = Certificate::load_or_make(dir, &options.domain)?;
+        let sha256 = certificate.sha256();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| StartError::Random)?;
+        let config = Config {
+            domain: options.domain.clone(),
+            limits: options.limits.clone(),
+            admins: options.admins.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Config::default()
+        };
+        let core = Server::new(config, seed, Time::ZERO, unix_now());
+        let transport = quic::Config::server(
+            certificate.certificate,
+            certificate.private_key,
+            &[Alpn::Qpq],
+        )
+        .map_err(qpq_adapter_tokio::OpenError::from)?;
+        let node =
+            Node::bind(options.listen, &transport, core, engine).map_err(|error| match error {
+                qpq_adapter_tokio::OpenError::Socket {
+                    address,
+                    kind: ErrorKind::AddrInUse,
+                } => StartError::InUse { address },
+                other => other.into(),
+            })?;
+        loop {
+            match node.next_event().await {
+                Some(Event::Started { .. }) => break,
+                Some(Event::Refused(why)) => return Err(why.into()),
+                Some(Event::StorageFailed(failure)) => return Err(failure.into()),
+                Some(_) => {}
+                None => return Err(StartError::Stopped),
+            }
+        }
+        Ok(Self {
+            node,
+            certificate: sha256,
+            broken,
+        })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.node.local_addr()
+    }
+
+    /// SHA-256 of its certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> [u8; 32] {
+        self.certificate
+    }
+
+    /// Waits until its storage fails for good, which most never do. Then only a new start helps.
+    pub async fn broken(&mut self) -> Broken {
+        match (&mut self.broken).await {
+            Ok(broken) => broken,
+            // The engine is gone without having failed: the server was stopped.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more connections, finishes what runs, closes the database (protocol.md §5.28).
+    pub async fn stop(self) {
+        self.node.close().await;
+    }
+}
+
+fn data_dir(path: &Path, error: &std::io::Error) -> StartError {
+    StartError::DataDir {
+        path: path.to_owned(),
+        kind: error.kind(),
+    }
+}
