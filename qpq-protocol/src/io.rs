@@ -275,7 +275,9 @@ pub struct Wake {
 pub enum Topic {
     /// The queue with this storage key has something new.
     Queue(Bytes),
-    /// Sessions of this account (32 bytes) or device (48 bytes) ended: close them.
+    /// Sessions ended, close them: of this account (its 32-byte key), of one of its devices (the
+    /// key and a zero for the default one, 48 bytes for others), or one (the key and the 32-byte
+    /// SHA-256 of its token).
     Session(Bytes),
     /// The body is a push frame for this account's connections.
     Live([u8; 32]),

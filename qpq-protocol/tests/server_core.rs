@@ -4,7 +4,9 @@ mod support;
 
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
+use qpq_protocol::status::Status;
 use support::World;
+use support::account::User;
 
 #[test]
 fn a_fresh_server_says_who_it_is() {
@@ -31,4 +33,43 @@ fn a_server_keeps_its_keys_over_a_restart() {
         World::on(support::roomy(), Default::default(), [9; 32]).signing_key(),
         key
     );
+}
+
+#[test]
+fn an_account_registers_logs_in_resumes_and_logs_out() {
+    let mut world = World::default();
+    let conn = world.connect();
+    let alice = User::new("alice");
+    alice.register(&mut world, conn).unwrap();
+    let login = alice.log_in(&mut world, conn).unwrap();
+    assert_eq!(login.token.len(), 32);
+    assert!(!login.sealed_identity.is_empty());
+    let resolve = proto::ResolveUserRequest {
+        username: "alice".to_owned(),
+    };
+    let found = world.call::<rpc::ResolveUser>(conn, &resolve).unwrap();
+    assert_eq!(found.identity_key, alice.key());
+
+    let mut world = world.restart([2; 32]);
+    let conn = world.connect();
+    let resume = proto::ResumeSessionRequest {
+        auth: Some(proto::Auth {
+            access_token: login.token.clone(),
+            device_id: Default::default(),
+        }),
+    };
+    let resumed = world.call::<rpc::ResumeSession>(conn, &resume).unwrap();
+    assert_eq!(resumed.identity_key, alice.key());
+    let back = proto::ResolveIdentityRequest {
+        identity_key: alice.key(),
+    };
+    let found = world.call::<rpc::ResolveIdentity>(conn, &back).unwrap();
+    assert_eq!(found.username, "alice");
+    world
+        .call::<rpc::Logout>(conn, &proto::LogoutRequest {})
+        .unwrap();
+    let refused = world.call::<rpc::ResolveIdentity>(conn, &back).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+    let refused = world.call::<rpc::ResumeSession>(conn, &resume).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::rate::Subject;
-use super::services::info;
+use super::services::{auth, info, user};
 use super::step::{Caller, Ctx, Fault, Next};
 use crate::limits::Limits;
 use crate::method::{Caller as Rule, Method, Rpc, rpc};
@@ -15,6 +15,24 @@ use crate::wire::decode_request;
 pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
     limit(ctx, caller)?;
     match method {
+        Method::OpaqueRegisterStart => {
+            call::<rpc::OpaqueRegisterStart>(ctx, caller, payload, auth::register_start)
+        }
+        Method::OpaqueRegisterFinish => {
+            call::<rpc::OpaqueRegisterFinish>(ctx, caller, payload, auth::register_finish)
+        }
+        Method::OpaqueLoginStart => {
+            call::<rpc::OpaqueLoginStart>(ctx, caller, payload, auth::login_start)
+        }
+        Method::OpaqueLoginFinish => {
+            call::<rpc::OpaqueLoginFinish>(ctx, caller, payload, auth::login_finish)
+        }
+        Method::ResumeSession => call::<rpc::ResumeSession>(ctx, caller, payload, auth::resume),
+        Method::Logout => call::<rpc::Logout>(ctx, caller, payload, auth::logout),
+        Method::ResolveUser => call::<rpc::ResolveUser>(ctx, caller, payload, user::resolve_user),
+        Method::ResolveIdentity => {
+            call::<rpc::ResolveIdentity>(ctx, caller, payload, user::resolve_identity)
+        }
         Method::Health => call::<rpc::Health>(ctx, caller, payload, info::health),
         Method::GetServerInfo => {
             call::<rpc::GetServerInfo>(ctx, caller, payload, info::server_info)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Server;
-use super::step::{Ended, SessionChange};
+use super::step::{Ended, Session, SessionChange};
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
 use crate::io::{Dir, MAX_WAKE_BODY, Output, Topic, Wake};
@@ -30,11 +30,12 @@ pub(super) struct PushStream {
 
 /// Which connections each device has.
 #[derive(Default)]
-pub(super) struct Subscriptions(BTreeMap<IdentityKey, Vec<(DeviceId, ConnId)>>);
+pub(super) struct Subscriptions(BTreeMap<IdentityKey, Vec<(Session, ConnId)>>);
 
 impl Subscriptions {
-    fn add(&mut self, identity: IdentityKey, device: DeviceId, conn: ConnId) {
-        self.0.entry(identity).or_default().push((device, conn));
+    fn add(&mut self, session: Session, conn: ConnId) {
+        let connections = self.0.entry(session.identity_key).or_default();
+        connections.push((session, conn));
     }
 
     fn remove(&mut self, identity: &IdentityKey, conn: ConnId) {
@@ -46,12 +47,12 @@ impl Subscriptions {
         }
     }
 
-    /// Connections of an account, or of one of its devices.
-    fn of(&self, identity: &IdentityKey, device: Option<&DeviceId>) -> Vec<ConnId> {
+    /// Connections of an account whose session is like that.
+    fn of(&self, identity: &IdentityKey, is: impl Fn(&Session) -> bool) -> Vec<ConnId> {
         let connections = self.0.get(identity).map_or(&[][..], Vec::as_slice);
         connections
             .iter()
-            .filter(|(other, _)| device.is_none_or(|device| device == other))
+            .filter(|(session, _)| is(session))
             .map(|(_, conn)| *conn)
             .collect()
     }
@@ -72,8 +73,7 @@ impl Server {
             self.subscriptions.remove(&old.identity_key, conn);
         }
         if let Some(new) = session {
-            self.subscriptions
-                .add(new.identity_key, new.device_id, conn);
+            self.subscriptions.add(new, conn);
         }
     }
 
@@ -139,14 +139,15 @@ impl Server {
 
     /// Pushes to everybody who hears of this queue.
     fn push_queue(&mut self, queue: &QueueId, full: &Bytes, hint: &Bytes) {
-        for conn in self.subscriptions.of(&queue.recipient, Some(&queue.device)) {
+        let hears = |session: &Session| session.registered && session.queue_device == queue.device;
+        for conn in self.subscriptions.of(&queue.recipient, hears) {
             self.push(conn, full, hint);
         }
     }
 
     /// Pushes to every connection of an account.
     fn push_live(&mut self, identity: &IdentityKey, frame: &Bytes) {
-        for conn in self.subscriptions.of(identity, None) {
+        for conn in self.subscriptions.of(identity, |_| true) {
             self.push(conn, frame, frame);
         }
     }
@@ -177,9 +178,15 @@ impl Server {
     /// Closes the connections of sessions that ended. The caller's own stays, without a session, so
     /// that its answer can leave.
     fn end_sessions(&mut self, ended: &Ended, caller: Option<ConnId>) {
+        let subscriptions = &self.subscriptions;
         let connections = match ended {
-            Ended::Account(identity) => self.subscriptions.of(identity, None),
-            Ended::Device(identity, device) => self.subscriptions.of(identity, Some(device)),
+            Ended::Account(identity) => subscriptions.of(identity, |_| true),
+            Ended::Device(identity, device) => {
+                subscriptions.of(identity, |session| session.device_id == *device)
+            }
+            Ended::Session(identity, token_hash) => {
+                subscriptions.of(identity, |session| session.token_hash == *token_hash)
+            }
         };
         for conn in connections {
             if Some(conn) == caller {
@@ -234,29 +241,27 @@ fn frame(event: &proto::PushEvent) -> Option<Bytes> {
     encode_push(id, event).ok()
 }
 
-/// Account: 32 bytes. Device: 33 and a zero for the default one, 48 for others.
+/// What ended: the account's identity key, then nothing, or a device (one zero byte for the default
+/// one, 16 bytes for others), or the SHA-256 of a token.
 fn ended_topic(ended: &Ended) -> Bytes {
-    match ended {
-        Ended::Account(identity) => Bytes::copy_from_slice(identity.as_bytes()),
-        Ended::Device(identity, device) if device.is_default() => {
-            [identity.as_bytes().as_slice(), &[0]].concat().into()
-        }
-        Ended::Device(identity, device) => [identity.as_bytes().as_slice(), device.as_bytes()]
-            .concat()
-            .into(),
-    }
+    let (identity, rest) = match ended {
+        Ended::Account(identity) => (identity, &[][..]),
+        Ended::Device(identity, device) if device.is_default() => (identity, &[0][..]),
+        Ended::Device(identity, device) => (identity, device.as_bytes()),
+        Ended::Session(identity, token_hash) => (identity, &token_hash[..]),
+    };
+    [identity.as_bytes().as_slice(), rest].concat().into()
 }
 
 fn parse_ended(topic: &[u8]) -> Option<Ended> {
     let (identity, rest) = topic.split_first_chunk::<32>()?;
     let identity = IdentityKey(*identity);
-    match rest {
-        [] => Some(Ended::Account(identity)),
-        [0] => Some(Ended::Device(identity, DeviceId::DEFAULT)),
-        _ => {
-            let device: [u8; 16] = rest.try_into().ok()?;
-            Some(Ended::Device(identity, DeviceId::new(device)))
-        }
+    match rest.len() {
+        0 => Some(Ended::Account(identity)),
+        1 => Some(Ended::Device(identity, DeviceId::DEFAULT)),
+        16 => Some(Ended::Device(identity, DeviceId::from_wire(rest).ok()?)),
+        32 => Some(Ended::Session(identity, rest.try_into().ok()?)),
+        _ => None,
     }
 }
 
@@ -271,6 +276,7 @@ mod tests {
             Ended::Account(identity),
             Ended::Device(identity, DeviceId::DEFAULT),
             Ended::Device(identity, DeviceId::new([0; 16])),
+            Ended::Session(identity, [0; 32]),
         ] {
             assert_eq!(parse_ended(&ended_topic(&ended)), Some(ended));
         }

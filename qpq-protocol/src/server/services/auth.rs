@@ -1,7 +1,182 @@
-//! Accounts and sessions (methods 100 to 105).
+//! Accounts and sessions (methods 100 to 105, protocol.md §5.15-5.18).
+//!
+//! What a caller can learn of a name is the same whether it exists or not: registration and login
+//! start alike, with one read or none, the login of an unknown name fails at its end like one with a
+//! wrong password, and all answers are paced. Only 101 tells that a name is taken.
+
+mod register;
+mod session;
+
+pub(in crate::server) use register::{register_finish, register_start};
+pub(in crate::server) use session::{logout, resume};
+
+use bytes::Bytes;
+use qpq_crypto::opaque::{self, LoginState, OpaqueError};
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::{DeviceId, IdentityKey};
+use crate::proto::{
+    OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
+    OpaqueLoginStartResponse,
+};
+use crate::server::rate::Subject;
+use crate::server::rows::Row;
+use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load, read};
+use crate::storage::keys;
+use crate::storage::records::{DeviceUse, Name};
+use crate::time::Time;
 
 /// The state between the two requests of a login, one a connection.
 pub(in crate::server) struct LoginSlot {
     /// When it is forgotten.
-    pub(in crate::server) expires: crate::time::Time,
+    pub(in crate::server) expires: Time,
+    username: String,
+    /// The stored name as it was when the login started.
+    name: Row,
+    proof: Proof,
+}
+
+/// How far a login is.
+enum Proof {
+    /// The client has to show that it knows the password.
+    Asked(LoginState),
+    /// It has, with the finalization of this SHA-256; the session is being stored. A request that
+    /// runs again finds this.
+    Shown([u8; 32]),
+}
+
+/// 102: begins a login. An unknown name gets an answer from a fake record.
+pub(in crate::server) fn login_start(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: OpaqueLoginStartRequest,
+) -> Next {
+    let name = request.username.as_bytes();
+    let address = caller.address.to_string();
+    let limits = &ctx.config.limits;
+    let (here, anywhere) = (limits.logins_address, limits.logins_name);
+    let subject = Subject::of("login from", &[name, address.as_bytes()]);
+    ctx.limit(subject, here, 1)?;
+    ctx.limit(Subject::of("login", &[name]), anywhere, 1)?;
+    read([keys::name(&request.username)], move |ctx, [row]| {
+        let name: Option<Name> = decode_row(&row)?;
+        let known = name.filter(|name| !name.identity_key.is_empty());
+        let seed = ctx.seed();
+        let (state, response) = opaque::server::login_start(
+            &ctx.keys.opaque,
+            &seed,
+            &ctx.config.domain,
+            &request.username,
+            known.as_ref().map(|name| name.record.as_ref()),
+            &request.request,
+        )
+        .map_err(refused)?;
+        let newest = || String::from_utf8_lossy(ctx.config.opaque_suite.as_bytes()).into_owned();
+        let suite = known.map_or_else(newest, |name| name.suite);
+        *ctx.login = Some(LoginSlot {
+            expires: ctx.now + ctx.config.limits.login_state,
+            username: request.username,
+            name: row,
+            proof: Proof::Asked(state),
+        });
+        Ok(Step::ok(&OpaqueLoginStartResponse {
+            response: response.into(),
+            suite,
+        }))
+    })
+}
+
+/// 103: ends a login with a session.
+pub(in crate::server) fn login_finish(
+    ctx: &mut Ctx<'_>,
+    _: &Caller,
+    request: OpaqueLoginFinishRequest,
+) -> Next {
+    let device_id = DeviceId::from_wire(&request.device_id)
+        .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
+    let row = prove(ctx, &request)?;
+    let name: Name = decode_row(&row)?.ok_or_else(wrong)?;
+    let identity = IdentityKey::try_from(name.identity_key.as_ref()).map_err(|_| wrong())?;
+    if !request.identity_key.is_empty() && request.identity_key != name.identity_key {
+        *ctx.login = None;
+        return Err(Fault::unauthorized(
+            "that name belongs to another identity key than the one you expect",
+        ));
+    }
+    let keys = [
+        keys::name(&request.username),
+        keys::account(&identity),
+        keys::device(&identity, &device_id),
+        keys::device_set(&identity),
+    ];
+    let [name_key, ..] = keys.clone();
+    load(
+        ctx,
+        keys,
+        move |ctx, [name_row, account, device, devices]| {
+            if name_row != row {
+                *ctx.login = None;
+                return Err(Fault::unauthorized(
+                    "the password was changed just now: log in again",
+                ));
+            }
+            let used: Option<DeviceUse> = decode_row(&device)?;
+            if used.is_some_and(|used| used.retired) {
+                *ctx.login = None;
+                return Err(Fault::forbidden(
+                    "this device was revoked and its id is never used again: take a new one",
+                ));
+            }
+            let opening = session::Opening {
+                identity,
+                device_id,
+                name: (name_key, name_row),
+                account,
+                device,
+                devices,
+            };
+            opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
+                session_token: Bytes::copy_from_slice(&opened.token),
+                identity_key: Bytes::copy_from_slice(identity.as_bytes()),
+                expires_at_ms: opened.expires_at_ms,
+                sealed_identity: name.sealed_identity,
+            })
+        },
+    )
+}
+
+/// Checks the finalization; the stored name that the password belongs to.
+fn prove(ctx: &mut Ctx<'_>, request: &OpaqueLoginFinishRequest) -> Result<Row, Fault> {
+    let shown: [u8; 32] = Sha256::digest(&request.finalization).into();
+    let slot = ctx
+        .login
+        .take()
+        .filter(|slot| slot.expires > ctx.now && slot.username == request.username);
+    let Some(slot) = slot else {
+        return Err(Fault::bad_request(
+            "no login of this name is under way here: start again",
+        ));
+    };
+    match slot.proof {
+        Proof::Asked(state) => {
+            state.finish(&request.finalization).map_err(|_| wrong())?;
+        }
+        Proof::Shown(before) if before == shown => {}
+        Proof::Shown(_) => return Err(wrong()),
+    }
+    let row = slot.name.clone();
+    *ctx.login = Some(LoginSlot {
+        proof: Proof::Shown(shown),
+        ..slot
+    });
+    Ok(row)
+}
+
+/// The one answer to a wrong password and to an unknown name.
+fn wrong() -> Fault {
+    Fault::unauthorized("wrong name or password")
+}
+
+fn refused(error: OpaqueError) -> Fault {
+    Fault::bad_request(error.to_string())
 }

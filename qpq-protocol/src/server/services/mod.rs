@@ -2,3 +2,4 @@
 
 pub(super) mod auth;
 pub(super) mod info;
+pub(super) mod user;
