@@ -139,7 +139,7 @@ impl Server {
 
     /// Pushes to everybody who hears of this queue.
     fn push_queue(&mut self, queue: &QueueId, full: &Bytes, hint: &Bytes) {
-        let hears = |session: &Session| session.registered && session.queue_device == queue.device;
+        let hears = |session: &Session| session.registered && session.device_id == queue.device;
         for conn in self.subscriptions.of(&queue.recipient, hears) {
             self.push(conn, full, hint);
         }

@@ -142,6 +142,12 @@ impl Rows {
         }
     }
 
+    /// Forgets a row, so that it is read again: what is remembered may be what another core has
+    /// changed since.
+    pub(super) fn forget(&mut self, key: &Bytes) {
+        self.known.remove(key);
+    }
+
     /// Whether this Commit is still to be answered.
     pub(super) fn is_pending(&self, number: u64) -> bool {
         self.pending.contains(&number)

@@ -39,7 +39,6 @@ use crate::proto;
 use crate::rng::Rng;
 use crate::status::Status;
 use crate::storage::keys::QueueId;
-use crate::storage::records::RegisteredDevice;
 use crate::storage::{Command, Commit, Expect, Failure, Reply, Scan};
 use crate::time::{Time, UnixTime};
 
@@ -137,24 +136,12 @@ pub(super) struct Session {
     pub(super) identity_key: IdentityKey,
     /// The device.
     pub(super) device_id: DeviceId,
-    /// The device in the keys of its queues: another one only where it took over the default
-    /// device's ([`queue_device`]).
-    pub(super) queue_device: DeviceId,
     /// SHA-256 of the session's token: its key in storage.
     pub(super) token_hash: [u8; 32],
     /// Whether the device is registered; if not, few methods are open to it (protocol.md §5.18).
     pub(super) registered: bool,
     /// When the password was last shown.
     pub(super) login_at: UnixTime,
-}
-
-/// The device in the keys of a registered device's queues: the first device that was registered took
-/// over the default device's (protocol.md §5.18). `None` if the row is damaged.
-pub(super) fn queue_device(device: &RegisteredDevice) -> Option<DeviceId> {
-    if device.has_default_queues {
-        return Some(DeviceId::DEFAULT);
-    }
-    DeviceId::from_wire(&device.device_id).ok()
 }
 
 /// Who asks.

@@ -105,7 +105,6 @@ fn create(ctx: &Ctx<'_>, identity: IdentityKey, request: &OpaqueRegisterFinishRe
         devices: vec![RegisteredDevice {
             device_key: Bytes::copy_from_slice(identity.default_device_key().as_bytes()),
             created_at_ms,
-            has_default_queues: true,
             ..RegisteredDevice::default()
         }],
     };

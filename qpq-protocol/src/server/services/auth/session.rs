@@ -12,7 +12,7 @@ use crate::proto::{LogoutRequest, LogoutResponse, ResumeSessionRequest, ResumeSe
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
-    encode_row, load, queue_device, read, unchanged,
+    encode_row, load, read, unchanged,
 };
 use crate::storage::records::{self, Account, DeviceSet, DeviceUse, SessionEntry};
 use crate::storage::{Commit, keys};
@@ -142,13 +142,12 @@ fn bound(
     let registered = devices
         .devices
         .iter()
-        .find(|device| device.device_id.as_ref() == device_id.as_bytes());
+        .any(|device| device.device_id.as_ref() == device_id.as_bytes());
     Ok(Session {
         identity_key,
         device_id,
-        queue_device: registered.and_then(queue_device).unwrap_or(device_id),
         token_hash,
-        registered: registered.is_some(),
+        registered,
         login_at,
     })
 }
