@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::rate::Subject;
-use super::services::{auth, info, user};
+use super::services::{auth, devices, info, user};
 use super::step::{Caller, Ctx, Fault, Next};
 use crate::limits::Limits;
 use crate::method::{Caller as Rule, Method, Rpc, rpc};
@@ -32,6 +32,15 @@ pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload
         Method::ResolveUser => call::<rpc::ResolveUser>(ctx, caller, payload, user::resolve_user),
         Method::ResolveIdentity => {
             call::<rpc::ResolveIdentity>(ctx, caller, payload, user::resolve_identity)
+        }
+        Method::RegisterDevice => {
+            call::<rpc::RegisterDevice>(ctx, caller, payload, devices::register_device)
+        }
+        Method::ListDevices => {
+            call::<rpc::ListDevices>(ctx, caller, payload, devices::list_devices)
+        }
+        Method::RevokeDevice => {
+            call::<rpc::RevokeDevice>(ctx, caller, payload, devices::revoke_device)
         }
         Method::Health => call::<rpc::Health>(ctx, caller, payload, info::health),
         Method::GetServerInfo => {

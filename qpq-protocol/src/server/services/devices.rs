@@ -1,0 +1,259 @@
+//! The devices of an account (methods 700 to 702, protocol.md §5.18 and §5.19).
+//!
+//! An account starts with its default device. The first device that is registered takes over that
+//! one's queues: they keep their keys, the row of devices says so, and nothing is moved. The id of a
+//! device that was revoked is never used again, so its row stays.
+
+use bytes::Bytes;
+use qpq_crypto::identity::Credential;
+
+use crate::ids::{DeviceId, DeviceKey, IdentityKey};
+use crate::proto::{
+    Device, ListDevicesRequest, ListDevicesResponse, RegisterDeviceRequest, RegisterDeviceResponse,
+    RevokeDeviceRequest, RevokeDeviceResponse,
+};
+use crate::server::rows::Row;
+use crate::server::step::{
+    Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
+    encode_row, load, read, read_all, unchanged,
+};
+use crate::storage::records::{Account, DeviceSet, DeviceUse, RegisteredDevice};
+use crate::storage::{Commit, keys};
+
+/// 700: registers a device. The same device again is no error.
+pub(in crate::server) fn register_device(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: RegisterDeviceRequest,
+) -> Next {
+    let session = caller.session()?;
+    let device = request.device.unwrap_or_default();
+    let device_id = check_certificate(session.identity_key, &device)?;
+    let set_key = keys::device_set(&session.identity_key);
+    let use_key = keys::device(&session.identity_key, &device_id);
+    load(
+        ctx,
+        [set_key.clone(), use_key.clone()],
+        move |ctx, [set, used]| {
+            let was: Option<DeviceUse> = decode_row(&used)?;
+            if was.is_some_and(|was| was.retired) {
+                return Err(Fault::conflict(
+                    "a device with this id was revoked: ids are never used again",
+                ));
+            }
+            let mut devices: DeviceSet = decode_row(&set)?.unwrap_or_default();
+            let mine = RegisteredDevice {
+                device_id: device.device_id,
+                device_key: device.device_key,
+                name: device.name,
+                certificate: device.certificate,
+                created_at_ms: device.created_at_ms,
+                default_queues: false,
+            };
+            if let Some(old) = find(&devices, &device_id) {
+                return if old.device_key == mine.device_key && old.certificate == mine.certificate {
+                    registered(session, device_id)
+                } else {
+                    Err(Fault::conflict(
+                        "a device with this id is registered already",
+                    ))
+                };
+            }
+            add(&mut devices, mine, ctx.config.limits.devices)?;
+            let last_seen_ms = was.map_or(0, |was| was.last_seen_ms);
+            let change = Commit {
+                checks: vec![unchanged(&set_key, &set), unchanged(&use_key, &used)],
+                puts: vec![
+                    (set_key, encode_row(&devices)),
+                    (
+                        use_key,
+                        encode_row(&DeviceUse {
+                            last_seen_ms,
+                            retired: false,
+                        }),
+                    ),
+                ],
+                deletes: Vec::new(),
+            };
+            commit(change, move |_| registered(session, device_id))
+        },
+    )
+}
+
+/// The device's id, if its certificate is by the account.
+fn check_certificate(identity_key: IdentityKey, device: &Device) -> Result<DeviceId, Fault> {
+    let bad = |_| Fault::bad_request("the device's id or key has a wrong length");
+    let device_id = DeviceId::from_wire(&device.device_id).map_err(bad)?;
+    let device_key = DeviceKey::try_from(device.device_key.as_ref()).map_err(bad)?;
+    let certificate = device.certificate.as_ref().try_into();
+    let certificate =
+        certificate.map_err(|_| Fault::bad_request("the certificate has a wrong length"))?;
+    let credential = Credential {
+        identity_key,
+        device_id,
+        created_at_ms: device.created_at_ms,
+        certificate: Some(certificate),
+    };
+    credential
+        .verify(&device_key)
+        .map_err(|_| Fault::forbidden("the certificate is not by your identity key"))?;
+    Ok(device_id)
+}
+
+/// Adds a device in its place; the first one takes the default device's.
+fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Result<(), Fault> {
+    if let Some(default) = devices
+        .devices
+        .iter()
+        .position(|device| device.device_id.is_empty())
+    {
+        devices.devices.remove(default);
+        mine.default_queues = true;
+    }
+    if devices.devices.len() >= most {
+        return Err(Fault::quota(format!(
+            "an account has at most {most} devices: revoke one first"
+        )));
+    }
+    devices.devices.push(mine);
+    devices
+        .devices
+        .sort_by(|one, other| one.device_id.cmp(&other.device_id));
+    Ok(())
+}
+
+/// The answer of 700. A session of that device is no longer one of an unregistered device, one of
+/// the default device becomes one.
+fn registered(session: Session, device_id: DeviceId) -> Next {
+    let effects = Effects {
+        session: SessionChange::Bind(Session {
+            registered: session.device_id == device_id
+                || (session.registered && !session.device_id.is_default()),
+            ..session
+        }),
+        ..Effects::default()
+    };
+    Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
+}
+
+/// 701: the registered devices of an account. Names and times of use are only for their owner.
+pub(in crate::server) fn list_devices(
+    _: &mut Ctx<'_>,
+    caller: &Caller,
+    request: ListDevicesRequest,
+) -> Next {
+    let identity = IdentityKey::try_from(request.identity_key.as_ref())
+        .map_err(|_| Fault::bad_request("the identity key has a wrong length"))?;
+    let mine = caller.identity()? == identity;
+    read([keys::device_set(&identity)], move |_, [set]| {
+        let set: DeviceSet =
+            decode_row(&set)?.ok_or_else(|| Fault::not_found("no user has this identity key"))?;
+        if !mine {
+            return listed(set.devices, &[]);
+        }
+        let ids = set.devices.iter();
+        let uses = ids
+            .filter_map(|device| DeviceId::from_wire(&device.device_id).ok())
+            .map(|device_id| keys::device(&identity, &device_id))
+            .collect();
+        read_all(uses, |_, uses| listed(set.devices, &uses))
+    })
+}
+
+/// The answer of 701; `uses` is empty for others than the owner.
+fn listed(devices: Vec<RegisteredDevice>, uses: &[Row]) -> Next {
+    let owner = !uses.is_empty();
+    let mut answer = Vec::with_capacity(devices.len());
+    for (index, device) in devices.into_iter().enumerate() {
+        let used: DeviceUse = match uses.get(index) {
+            Some(row) => decode_row(row)?.unwrap_or_default(),
+            None => DeviceUse::default(),
+        };
+        answer.push(Device {
+            device_id: device.device_id,
+            device_key: device.device_key,
+            name: if owner { device.name } else { String::new() },
+            certificate: device.certificate,
+            created_at_ms: device.created_at_ms,
+            last_seen_ms: used.last_seen_ms,
+        });
+    }
+    Ok(Step::ok(&ListDevicesResponse { devices: answer }))
+}
+
+/// 702: revokes a device of the account: its sessions end, its id is never used again.
+pub(in crate::server) fn revoke_device(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: RevokeDeviceRequest,
+) -> Next {
+    let identity = caller.identity()?;
+    let device_id = DeviceId::from_wire(&request.device_id)
+        .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
+    let keys = [
+        keys::device_set(&identity),
+        keys::device(&identity, &device_id),
+        keys::account(&identity),
+    ];
+    load(ctx, keys.clone(), move |_, rows| {
+        let [set, used, account] = &rows;
+        let was: Option<DeviceUse> = decode_row(used)?;
+        let mut devices: DeviceSet = decode_row(set)?.unwrap_or_default();
+        let mut state: Account = decode_row(account)?.unwrap_or_default();
+        if find(&devices, &device_id).is_none() {
+            return match was {
+                Some(was) if was.retired => revoked(identity, device_id),
+                _ => Err(Fault::not_found("no device with this id is registered")),
+            };
+        }
+        devices
+            .devices
+            .retain(|device| device.device_id.as_ref() != device_id.as_bytes());
+        let deletes = end_sessions(&mut state, &device_id);
+        let was = was.unwrap_or_default();
+        let values = [
+            encode_row(&devices),
+            encode_row(&DeviceUse {
+                retired: true,
+                ..was
+            }),
+            encode_row(&state),
+        ];
+        let change = Commit {
+            checks: keys
+                .iter()
+                .zip(&rows)
+                .map(|(key, row)| unchanged(key, row))
+                .collect(),
+            puts: keys.into_iter().zip(values).collect(),
+            deletes,
+        };
+        commit(change, move |_| revoked(identity, device_id))
+    })
+}
+
+/// Takes the sessions of a device off the account; the keys of their rows.
+fn end_sessions(account: &mut Account, device_id: &DeviceId) -> Vec<Bytes> {
+    let (ended, kept): (Vec<_>, Vec<_>) = core::mem::take(&mut account.sessions)
+        .into_iter()
+        .partition(|session| session.device_id.as_ref() == device_id.as_bytes());
+    account.sessions = kept;
+    let hashes = ended.iter().map(|session| session.token_hash.as_ref());
+    hashes
+        .filter_map(|hash| hash.try_into().ok())
+        .map(|hash: [u8; 32]| keys::session(&hash))
+        .collect()
+}
+
+fn revoked(identity: IdentityKey, device_id: DeviceId) -> Next {
+    let effects = Effects {
+        ended: vec![Ended::Device(identity, device_id)],
+        ..Effects::default()
+    };
+    Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
+}
+
+fn find<'a>(devices: &'a DeviceSet, device_id: &DeviceId) -> Option<&'a RegisteredDevice> {
+    let mut devices = devices.devices.iter();
+    devices.find(|device| device.device_id.as_ref() == device_id.as_bytes())
+}
