@@ -1,1 +1,349 @@
-//! (being written)
+//! The client core: one device of one account, as a pure state machine.
+//!
+//! The app states intents ([`Client::register`], [`Client::dm`], [`Client::send`], ...) and reads
+//! [`Event`]s; each intent ends in exactly one [`Event::Done`] or [`Event::Failed`]. When to
+//! connect, to repeat, to acknowledge and to merge is decided here.
+//!
+//! Everything durable is loaded at opening and held in memory. An input changes memory at once and
+//! leaves one commit; whatever follows from it (requests, acknowledgements, events) is held until
+//! that commit is durable. A crash at any point loses nothing and sends nothing twice with two
+//! meanings.
+//!
+//! | file | what is decided there |
+//! | --- | --- |
+//! | `intent` | what an app can ask for, and when that is done |
+//! | `connection`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
+//! | `account`, `packages` | registration, login, session, device; key packages |
+//! | `contacts` | names and keys of people |
+//! | `conversation`, `commits` | channels and their members; commits and their slots |
+//! | `outbox`, `inbox`, `history` | messages out, in, and kept |
+//! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
+
+mod account;
+mod commits;
+mod connection;
+mod contacts;
+mod conversation;
+mod event;
+mod history;
+mod inbox;
+mod intent;
+mod keys;
+mod load;
+mod outbox;
+mod packages;
+mod record;
+mod rpc;
+mod seal;
+mod state;
+mod timers;
+mod write;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::ids::{ConnId, StreamId, Ticket};
+use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
+use crate::rng::Rng;
+use crate::storage::Reply;
+use crate::time::{Clock, Time, UnixTime};
+
+use account::Login;
+use connection::Connection;
+use contacts::Contacts;
+use conversation::Work;
+use inbox::Inbox;
+use intent::Intents;
+use load::Phase;
+use seal::Sealer;
+use state::State;
+use timers::{Timer, Timers};
+use write::Writer;
+
+pub use event::{
+    Account, Body, Conversation, ConversationId, DisconnectReason, Event, Fatal, IntentError,
+    IntentId, Kind, Message, Outcome, Person, ServerInfo, Standing, UnreadableReason,
+};
+pub use qpq_crypto::mls::Suite as MlsSuite;
+pub use qpq_crypto::opaque::Suite as OpaqueSuite;
+
+/// Members that a group may have in this version: trees travel inside Welcomes up to there.
+pub const MAX_MEMBERS: usize = qpq_crypto::mls::TREE_INSIDE_UP_TO;
+
+/// How a client behaves. The default is for people; tests shorten the times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// `host:port` of the server.
+    pub server: String,
+    /// What this process calls itself, for the error that a second one on the same data causes.
+    pub holder: String,
+    /// The OPAQUE suite of new registrations; that of the server. A weak one is accepted at login
+    /// only if this one is weak.
+    pub opaque_suite: OpaqueSuite,
+    /// The suite of groups and key packages made here.
+    pub mls_suite: MlsSuite,
+    /// Key packages are replenished when fewer are left at the server.
+    pub package_floor: u32,
+    /// Up to so many.
+    pub package_target: u32,
+    /// The first pause before connecting again; doubles with each attempt.
+    pub backoff_base: Duration,
+    /// The longest pause before connecting again.
+    pub backoff_max: Duration,
+    /// How long a connection may take to stand.
+    pub connect_timeout: Duration,
+    /// How long a request may take; longer than the server's own 30 s.
+    pub request_timeout: Duration,
+    /// How long an intent may take that needs the server. Messages to send wait for ever.
+    pub intent_timeout: Duration,
+    /// How long requests that run at a shutdown are waited for.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: "127.0.0.1:5001".to_owned(),
+            holder: String::new(),
+            opaque_suite: OpaqueSuite::DEFAULT,
+            mls_suite: MlsSuite::default(),
+            package_floor: 5,
+            package_target: 10,
+            backoff_base: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(35),
+            intent_timeout: Duration::from_secs(60),
+            shutdown_grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The client core. See the page of this module.
+///
+/// - Intents: [`register`](Self::register), [`login`](Self::login), [`logout`](Self::logout),
+///   [`whoami`](Self::whoami), [`server_info`](Self::server_info), [`dm`](Self::dm),
+///   [`create_group`](Self::create_group), [`invite`](Self::invite), [`remove`](Self::remove),
+///   [`leave`](Self::leave), [`members`](Self::members), [`conversations`](Self::conversations),
+///   [`send`](Self::send), [`history`](Self::history), [`unread`](Self::unread),
+///   [`mark_read`](Self::mark_read).
+/// - Everything else is [`Core`]: inputs, then `poll_output` until `None`, then `poll_timeout`.
+pub struct Client {
+    config: Config,
+    clock: Clock,
+    rng: Rng,
+    phase: Phase,
+    state: State,
+    writer: Writer,
+    timers: Timers,
+    link: Connection,
+    login: Login,
+    contacts: Contacts,
+    inbox: Inbox,
+    intents: Intents,
+    work: BTreeMap<ConversationId, Work>,
+    packages: packages::Packages,
+    promises: outbox::Promises,
+    readings: history::Readings,
+    /// Conversations that the app has not heard of yet.
+    announcing: BTreeSet<ConversationId>,
+    closing: Closing,
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Closing {
+    /// None was asked for.
+    Open,
+    /// Requests that run may finish.
+    Draining,
+    /// The connection is closed; what is being stored may finish.
+    Settling,
+}
+
+impl Client {
+    /// A client on the data that its storage holds; on none, a new one.
+    ///
+    /// `storage_key` (32 bytes) seals all that is stored. `seed` comes fresh from the operating
+    /// system at every start. The first outputs are the storage commands that load the state.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        storage_key: [u8; 32],
+        seed: [u8; 32],
+        now: Time,
+        unix: UnixTime,
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        let sealer = Sealer::new(storage_key, rng.child());
+        let mut client = Self {
+            config,
+            clock: Clock::new(now, unix),
+            rng,
+            phase: Phase::Waiting,
+            state: State::default(),
+            writer: Writer::new(sealer),
+            timers: Timers::default(),
+            link: Connection::new(),
+            login: Login::Idle,
+            contacts: Contacts::default(),
+            inbox: Inbox::default(),
+            intents: Intents::default(),
+            work: BTreeMap::new(),
+            packages: packages::Packages::default(),
+            promises: outbox::Promises::default(),
+            readings: history::Readings::new(),
+            announcing: BTreeSet::new(),
+            closing: Closing::Open,
+        };
+        client.start_loading();
+        client
+    }
+
+    /// Ends a step: what it changed and what follows from that goes on its way.
+    fn step_done(&mut self) {
+        self.advance_intents();
+        if self.closing == Closing::Open {
+            self.connect_if_wanted();
+        }
+        self.state.keep_mls(&mut self.writer);
+        self.writer.finish();
+        if self.closing == Closing::Draining && self.is_quiet() {
+            self.stop_draining();
+        }
+    }
+
+    fn stop_draining(&mut self) {
+        self.closing = Closing::Settling;
+        self.timers.cancel(Timer::Shutdown);
+        self.fail_all_intents(&IntentError::Closing);
+        self.hang_up();
+        self.writer.finish();
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {
+            // `step_done` connects, now that nothing says to wait.
+            Timer::Reconnect => {}
+            Timer::Connecting => self.connecting_timed_out(),
+            Timer::Reload => self.start_loading(),
+            Timer::Request(stream) => self.request_timed_out(stream),
+            Timer::Conversation(conversation) => self.drive(conversation),
+            Timer::Queue(queue) => self.fetch(queue),
+            Timer::Packages => self.tend_packages(),
+            Timer::Device => self.register_device(),
+            Timer::Names => self.ask_names(),
+            Timer::Intent(intent) => self.fail(intent, IntentError::TimedOut),
+            Timer::Shutdown => self.stop_draining(),
+        }
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.clock.unix().as_millis()
+    }
+}
+
+impl Core for Client {
+    type Event = Event;
+
+    fn handle_connected(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        _peer: PeerInfo,
+        ticket: Option<Ticket>,
+    ) {
+        self.clock.advance(now);
+        self.connected(conn, ticket);
+        self.step_done();
+    }
+
+    fn handle_connect_failed(&mut self, now: Time, ticket: Ticket, why: ConnectError) {
+        self.clock.advance(now);
+        self.connect_failed(ticket, why);
+        self.step_done();
+    }
+
+    fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput) {
+        self.clock.advance(now);
+        self.stream(conn, stream, input);
+        self.step_done();
+    }
+
+    fn handle_disconnected(&mut self, now: Time, conn: ConnId) {
+        self.clock.advance(now);
+        self.disconnected(conn);
+        self.step_done();
+    }
+
+    fn handle_stored(&mut self, now: Time, ticket: Ticket, reply: Reply) {
+        self.clock.advance(now);
+        self.stored(ticket, reply);
+        self.step_done();
+    }
+
+    fn handle_computed(&mut self, now: Time, ticket: Ticket, result: JobResult) {
+        self.clock.advance(now);
+        self.computed(ticket, result);
+        self.step_done();
+    }
+
+    fn handle_wake(&mut self, now: Time, _wake: Wake) {
+        // A client has no other cores beside it.
+        self.clock.advance(now);
+    }
+
+    fn handle_clock(&mut self, now: Time, unix: UnixTime) {
+        self.clock.advance(now);
+        self.clock.set_unix(unix);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        let now = self.clock.advance(now);
+        while let Some(timer) = self.timers.due(now) {
+            self.fire(timer);
+            self.step_done();
+        }
+    }
+
+    fn handle_shutdown(&mut self, now: Time) {
+        let now = self.clock.advance(now);
+        if self.closing == Closing::Open {
+            self.closing = Closing::Draining;
+            self.timers.cancel(Timer::Reconnect);
+            self.timers
+                .set(Timer::Shutdown, now + self.config.shutdown_grace);
+        }
+        self.step_done();
+    }
+
+    fn credit(&self, conn: ConnId, stream: StreamId) -> usize {
+        self.stream_credit(conn, stream)
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.writer.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        if self.writer.has_output() {
+            return Some((self.clock.now(), "output"));
+        }
+        self.timers.next()
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.closing == Closing::Settling && self.writer.is_settled() && !self.writer.has_output()
+    }
+
+    fn footprint(&self) -> usize {
+        self.bytes_held()
+    }
+}
+
+/// The bytes of a message, shared.
+fn encoded(message: &impl prost::Message) -> Bytes {
+    message.encode_to_vec().into()
+}

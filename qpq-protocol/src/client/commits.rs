@@ -1,0 +1,386 @@
+//! Commits and their slots: publish, then apply (protocol.md §5.7-5.8).
+//!
+//! A change of members is wanted, durably. When nothing else is under way it becomes a commit,
+//! stored as a draft with its exact bytes, and goes to the server, again and again until there is an
+//! answer: accepted, or another one's commit has the slot. Then the draft is dropped, the other
+//! commit is taken in, and what is still wanted is committed anew. While there is a draft the
+//! queue waits: nothing may be merged before the fate of the own commit is known.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message as _;
+use qpq_crypto::mls::{CommitOut, GroupError, Member, inspect_key_package};
+use sha2::{Digest as _, Sha256};
+
+use super::Client;
+use super::conversation::{Change, Phase, is_dm};
+use super::encoded;
+use super::event::{ConversationId, Event, IntentError};
+use super::keys::Name;
+use super::record::DraftRecord;
+use super::rpc::{Answer, Then};
+use super::timers::Timer;
+use crate::ids::{DeviceId, IdentityKey};
+use crate::method::rpc;
+use crate::proto;
+use crate::proto::delivery_payload::Payload;
+use crate::status::Status;
+
+impl Client {
+    /// Wants a change of members. Kept until it is made or cannot be.
+    pub(super) fn want(&mut self, id: ConversationId, change: Change) {
+        self.change_channel(id, |channel| {
+            if !channel.wanted.contains(&change) {
+                channel.wanted.push(change);
+            }
+        });
+        self.drive(id);
+    }
+
+    fn unwant(&mut self, id: ConversationId, gone: impl Fn(&Change) -> bool) {
+        self.change_channel(id, |channel| channel.wanted.retain(|change| !gone(change)));
+    }
+
+    /// Sends the draft, or makes one of what is wanted.
+    pub(super) fn drive_commit(&mut self, id: ConversationId) {
+        if self.state.drafts.contains_key(&id) {
+            return self.submit(id);
+        }
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        if channel.wanted.is_empty() || self.is_behind(id) {
+            return;
+        }
+        let members = self.identities(id);
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        let is_made = |change: &Change| members.contains(&change.identity_key) != change.remove;
+        let open: Vec<Change> = channel.wanted.iter().filter(|c| !is_made(c)).copied().collect();
+        if open.len() < channel.wanted.len() {
+            self.unwant(id, is_made);
+        }
+        let removals: Vec<Change> = open.iter().filter(|change| change.remove).copied().collect();
+        if !removals.is_empty() {
+            self.draft(id, &removals, &[]);
+        } else if !open.is_empty() && self.has_packages(id, &open) {
+            self.draft_additions(id, &open);
+        }
+    }
+
+    /// Whether the key packages of all who are to be added are here; asks for those that are not.
+    fn has_packages(&mut self, id: ConversationId, additions: &[Change]) -> bool {
+        let work = self.work.entry(id).or_default();
+        let missing: Vec<_> = additions
+            .iter()
+            .map(|change| change.identity_key)
+            .filter(|key| !work.packages.contains_key(key))
+            .collect();
+        for key in &missing {
+            let then = Then::FetchPackages(id, *key);
+            if !self.link.is_asked(&then) {
+                let request = proto::FetchKeyPackagesRequest {
+                    identity_key: Bytes::copy_from_slice(key.as_bytes()),
+                };
+                self.call::<rpc::FetchKeyPackages>(&request, then);
+            }
+        }
+        missing.is_empty()
+    }
+
+    pub(super) fn on_packages(
+        &mut self,
+        id: ConversationId,
+        key: IdentityKey,
+        answer: Answer<rpc::FetchKeyPackages>,
+    ) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) if fault.is_passing() => {
+                let at = self.clock.now() + self.pause(&fault);
+                self.timers.set(Timer::Conversation(id), at);
+                return;
+            }
+            Err(fault) if fault.status == Status::NotFound => {
+                return self.cannot_add(id, key);
+            }
+            Err(fault) => return self.cannot_change(id, key, &Self::refusal(fault)),
+        };
+        let (suite, now_ms) = (self.config.mls_suite, self.unix_ms());
+        let suite = self.state.group(id).map_or(suite, |(_, group)| group.suite());
+        let usable = |package: &proto::DeviceKeyPackage| {
+            inspect_key_package(&package.package, now_ms).is_ok_and(|info| {
+                info.suite == suite
+                    && info.credential.identity_key == key
+                    && info.credential.device_id.as_bytes() == package.device_id.as_ref()
+            })
+        };
+        let packages: Vec<Bytes> = answer
+            .packages
+            .into_iter()
+            .filter(usable)
+            .map(|package| package.package)
+            .collect();
+        if packages.is_empty() {
+            return self.cannot_add(id, key);
+        }
+        self.work.entry(id).or_default().packages.insert(key, packages);
+        self.drive(id);
+    }
+
+    fn cannot_add(&mut self, id: ConversationId, key: IdentityKey) {
+        let name = self.state.person(key).name.unwrap_or_default();
+        self.cannot_change(id, key, &IntentError::NoDevices { name });
+    }
+
+    /// Gives up a wanted change. A DM without its peer is none.
+    fn cannot_change(&mut self, id: ConversationId, key: IdentityKey, error: &IntentError) {
+        if self.phase(id) == Some(Phase::Founding) {
+            return self.abandon_channel(id, error);
+        }
+        self.unwant(id, |change| change.identity_key == key);
+        self.change_failed(id, key, error);
+        self.drive(id);
+    }
+
+    fn draft_additions(&mut self, id: ConversationId, additions: &[Change]) {
+        let Some(work) = self.work.get(&id) else {
+            return;
+        };
+        let packages: Vec<Bytes> = additions
+            .iter()
+            .filter_map(|change| work.packages.get(&change.identity_key))
+            .flatten()
+            .cloned()
+            .collect();
+        self.draft(id, additions, &packages);
+    }
+
+    /// Makes the commit, stores it with what it is for, and sends it.
+    fn draft(&mut self, id: ConversationId, changes: &[Change], packages: &[Bytes]) {
+        let (seed, now_ms) = (self.rng.seed(), self.unix_ms());
+        let Some((device, group)) = self.state.group(id) else {
+            return self.break_off(id);
+        };
+        let made = if packages.is_empty() {
+            let who: Vec<_> = changes.iter().map(|change| change.identity_key).collect();
+            group.remove(device, &seed, &who)
+        } else {
+            let packages: Vec<&[u8]> = packages.iter().map(AsRef::as_ref).collect();
+            group.add(device, &seed, &packages, now_ms)
+        };
+        let out = match made {
+            Ok(out) => out,
+            Err(error) => return self.not_made(id, changes, &error),
+        };
+        let record = self.draft_record(id, changes, packages, out);
+        self.writer.put(&Name::Draft(id), &record);
+        self.state.drafts.insert(id, record);
+        self.submit(id);
+    }
+
+    fn not_made(&mut self, id: ConversationId, changes: &[Change], error: &GroupError) {
+        self.work.remove(&id);
+        if matches!(error, GroupError::Inactive | GroupError::State) {
+            return self.break_off(id);
+        }
+        for change in changes {
+            self.cannot_change(id, change.identity_key, &IntentError::State);
+        }
+    }
+
+    fn draft_record(
+        &mut self,
+        id: ConversationId,
+        changes: &[Change],
+        packages: &[Bytes],
+        out: CommitOut,
+    ) -> DraftRecord {
+        let slot = self.state.conversations.get(&id).map_or(0, |channel| channel.slot);
+        let commit = Bytes::from(out.commit);
+        let listed = |remove: bool| -> Vec<Bytes> {
+            let changes = changes.iter().filter(|change| change.remove == remove && !is_dm(id));
+            changes.map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes())).collect()
+        };
+        let mut request = proto::SubmitCommitRequest {
+            channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            slot,
+            commit: commit.clone(),
+            welcomes: Vec::new(),
+            group_info: out.group_info.into(),
+            message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
+            add_members: listed(false),
+            remove_members: listed(true),
+            reset: false,
+            channel_key_hash: Bytes::new(),
+        };
+        if let Some(welcome) = out.welcome {
+            let welcome = proto::GroupWelcome {
+                welcome: welcome.into(),
+                ..Default::default()
+            };
+            let payload = encoded(&proto::DeliveryPayload {
+                payload: Some(Payload::Welcome(welcome)),
+            });
+            let now_ms = self.unix_ms();
+            for (recipient, device_id) in recipients(packages, now_ms) {
+                request.welcomes.push(proto::CommitWelcome {
+                    recipient_key: Bytes::copy_from_slice(recipient.as_bytes()),
+                    device_id: Bytes::copy_from_slice(device_id.as_bytes()),
+                    payload: match request.welcomes.is_empty() {
+                        true => payload.clone(),
+                        // Repeats the one before.
+                        false => Bytes::new(),
+                    },
+                });
+            }
+        }
+        DraftRecord {
+            request: encoded(&request),
+            slot,
+            commit_hash: Sha256::digest(&commit).to_vec(),
+            changes: changes.iter().map(|change| change.record()).collect(),
+        }
+    }
+
+    fn submit(&mut self, id: ConversationId) {
+        let then = Then::SubmitCommit(id);
+        let Some(draft) = self.state.drafts.get(&id).filter(|_| self.link.is_ready()) else {
+            return;
+        };
+        if self.link.is_asked(&then) || self.timers.is_set(Timer::Conversation(id)) {
+            return;
+        }
+        match proto::SubmitCommitRequest::decode(draft.request.clone()) {
+            Ok(request) => self.call::<rpc::SubmitCommit>(&request, then),
+            Err(_) => self.break_off(id),
+        }
+    }
+
+    pub(super) fn on_submitted(&mut self, id: ConversationId, answer: Answer<rpc::SubmitCommit>) {
+        let Some(draft) = self.state.drafts.get(&id).cloned() else {
+            return;
+        };
+        match answer {
+            Ok(_) => self.accepted(id, &draft),
+            Err(fault) if fault.status == Status::Conflict => {
+                if fault.commit_hash.as_ref() == draft.commit_hash {
+                    self.accepted(id, &draft);
+                } else {
+                    self.lost(id, fault.slot);
+                }
+            }
+            Err(fault) if fault.is_passing() => {
+                let at = self.clock.now() + self.pause(&fault);
+                self.timers.set(Timer::Conversation(id), at);
+            }
+            Err(fault) => {
+                let error = Self::refusal(fault);
+                self.drop_draft(id);
+                for change in draft.changes.iter().filter_map(Change::load) {
+                    self.cannot_change(id, change.identity_key, &error);
+                }
+                self.fetch(Some(id));
+            }
+        }
+    }
+
+    /// The server gave our commit its slot: merges it.
+    fn accepted(&mut self, id: ConversationId, draft: &DraftRecord) {
+        let merged = match self.state.group(id) {
+            Some((device, group)) => group.confirm_pending(device),
+            None => Err(GroupError::State),
+        };
+        let Ok(committed) = merged else {
+            return self.break_off(id);
+        };
+        self.state.drafts.remove(&id);
+        self.writer.delete(&Name::Draft(id));
+        let done: Vec<Change> = draft.changes.iter().filter_map(Change::load).collect();
+        self.unwant(id, |change| done.contains(change));
+        self.change_channel(id, |channel| {
+            if channel.phase == Phase::Founding {
+                channel.phase = Phase::Active;
+            }
+        });
+        self.work.remove(&id);
+        if let Some(own) = self.state.identity_key() {
+            let change = (committed.added, committed.removed);
+            self.moved(id, draft.slot, own, change, committed.epoch);
+        }
+        if done.iter().any(|change| !change.remove) {
+            self.tell_name(id);
+        }
+        self.fetch(Some(id));
+        self.drive(id);
+    }
+
+    /// Another commit has the slot: ours is dropped and that one fetched.
+    fn lost(&mut self, id: ConversationId, slot: u64) {
+        self.drop_draft(id);
+        if self.phase(id) == Some(Phase::Founding) {
+            self.forget_group(id);
+            self.change_channel(id, |channel| {
+                channel.phase = Phase::Joining;
+                channel.wanted.clear();
+            });
+        }
+        self.know_slot(id, slot);
+    }
+
+    fn drop_draft(&mut self, id: ConversationId) {
+        self.state.drafts.remove(&id);
+        self.writer.delete(&Name::Draft(id));
+        let cleared = match self.state.group(id) {
+            Some((device, group)) => group.clear_pending(device).is_ok(),
+            None => false,
+        };
+        if !cleared {
+            self.break_off(id);
+        }
+    }
+
+    /// A commit was merged: slot, names, intents and parked messages follow.
+    pub(super) fn moved(
+        &mut self,
+        id: ConversationId,
+        slot: u64,
+        by: IdentityKey,
+        (added, removed): (Vec<Member>, Vec<Member>),
+        epoch: u64,
+    ) {
+        self.slot_taken(id, slot);
+        let identities = |members: &[Member]| -> BTreeSet<IdentityKey> {
+            members.iter().map(|member| member.identity_key).collect()
+        };
+        let (added, removed) = (identities(&added), identities(&removed));
+        let added: Vec<_> = added.into_iter().collect();
+        self.need_names(id, &added);
+        self.writer.emit(Event::Membership {
+            conversation: id,
+            by: self.state.person(by),
+            added: added.into_iter().map(|key| self.state.person(key)).collect(),
+            removed: removed.into_iter().map(|key| self.state.person(key)).collect(),
+            epoch,
+        });
+        self.unpark(id);
+    }
+
+    pub(super) fn slot_taken(&mut self, id: ConversationId, slot: u64) {
+        self.change_channel(id, |channel| {
+            channel.slot = slot.saturating_add(1);
+            channel.slot_seen = true;
+        });
+    }
+}
+
+/// The devices that these key packages stand for.
+fn recipients(packages: &[Bytes], now_ms: u64) -> Vec<(IdentityKey, DeviceId)> {
+    packages
+        .iter()
+        .filter_map(|package| inspect_key_package(package, now_ms).ok())
+        .map(|info| (info.credential.identity_key, info.credential.device_id))
+        .collect()
+}

@@ -1,0 +1,197 @@
+//! Where each thing stands in the client's key space.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `meta/schema` | version of this layout |
+//! | `meta/writer` | which opening of the data may write |
+//! | `s/account` | [`AccountRecord`](super::record::AccountRecord) |
+//! | `s/server` | [`ServerRecord`](super::record::ServerRecord) |
+//! | `s/c/` channel (16) | [`ConversationRecord`](super::record::ConversationRecord) |
+//! | `s/d/` channel (16) | [`DraftRecord`](super::record::DraftRecord): a commit that waits for the server's answer |
+//! | `s/k/` reference | [`PackageRecord`](super::record::PackageRecord) |
+//! | `s/m/` key | a row of the device's MLS state |
+//! | `s/o/` channel (16) order (8) | [`OutgoingRecord`](super::record::OutgoingRecord) |
+//! | `s/p/` channel (16) seq (8) | a message of a future epoch |
+//! | `s/q/` channel (0 or 16) | [`QueueRecord`](super::record::QueueRecord) |
+//! | `s/u/` identity key (32) | [`ContactRecord`](super::record::ContactRecord) |
+//! | `h/` channel (16) index (8) | [`HistoryRecord`](super::record::HistoryRecord) |
+//!
+//! Everything below `s/` is loaded at opening; `h/` is read in pages. Each key is followed by the
+//! number of the value's piece, two bytes; values are sealed ([`super::seal`]). Example: the first
+//! piece of message 5 of the channel `00..0f` is `h/` `00..0f` `0000000000000005` `0000`.
+
+use crate::ids::{ChannelId, IdentityKey};
+
+/// The version of this layout.
+pub(super) const SCHEMA: u64 = 1;
+
+/// Key of the schema's version.
+pub(super) const META_SCHEMA: &[u8] = b"meta/schema";
+/// Key of the writer's fence.
+pub(super) const META_WRITER: &[u8] = b"meta/writer";
+/// Prefix of all that is loaded at opening.
+pub(super) const STATE: &[u8] = b"s/";
+/// Key of the account.
+pub(super) const ACCOUNT: &[u8] = b"s/account";
+/// Key of what is known of the server.
+pub(super) const SERVER: &[u8] = b"s/server";
+
+const CONVERSATION: &[u8] = b"s/c/";
+const DRAFT: &[u8] = b"s/d/";
+const PACKAGE: &[u8] = b"s/k/";
+const MLS: &[u8] = b"s/m/";
+const OUTGOING: &[u8] = b"s/o/";
+const PARKED: &[u8] = b"s/p/";
+const QUEUE: &[u8] = b"s/q/";
+const CONTACT: &[u8] = b"s/u/";
+const HISTORY: &[u8] = b"h/";
+
+/// Bytes of the piece number at the end of each stored key.
+pub(super) const PIECE_LENGTH: usize = 2;
+
+/// What a key below `s/` names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Name {
+    Account,
+    Server,
+    Conversation(ChannelId),
+    Draft(ChannelId),
+    Package(Vec<u8>),
+    Mls(Vec<u8>),
+    Outgoing(ChannelId, u64),
+    Parked(ChannelId, u64),
+    Queue(Option<ChannelId>),
+    Contact(IdentityKey),
+}
+
+impl Name {
+    /// The key of this name.
+    pub(super) fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Account => ACCOUNT.to_vec(),
+            Self::Server => SERVER.to_vec(),
+            Self::Conversation(channel) => join(CONVERSATION, &[channel.as_bytes()]),
+            Self::Draft(channel) => join(DRAFT, &[channel.as_bytes()]),
+            Self::Package(reference) => join(PACKAGE, &[reference]),
+            Self::Mls(key) => join(MLS, &[key]),
+            Self::Outgoing(channel, order) => {
+                join(OUTGOING, &[channel.as_bytes(), &order.to_be_bytes()])
+            }
+            Self::Parked(channel, seq) => join(PARKED, &[channel.as_bytes(), &seq.to_be_bytes()]),
+            Self::Queue(channel) => join(QUEUE, &[channel.as_ref().map_or(&[], |c| &c.0[..])]),
+            Self::Contact(key) => join(CONTACT, &[key.as_bytes()]),
+        }
+    }
+
+    /// What this key names, `None` if it is none of ours.
+    pub(super) fn parse(key: &[u8]) -> Option<Self> {
+        if key == ACCOUNT {
+            return Some(Self::Account);
+        }
+        if key == SERVER {
+            return Some(Self::Server);
+        }
+        let (prefix, rest) = key.split_first_chunk::<4>()?;
+        let channel = || ChannelId::try_from(rest).ok();
+        Some(match &prefix[..] {
+            CONVERSATION => Self::Conversation(channel()?),
+            DRAFT => Self::Draft(channel()?),
+            PACKAGE => Self::Package(rest.to_vec()),
+            MLS => Self::Mls(rest.to_vec()),
+            OUTGOING => numbered(rest).map(|(channel, order)| Self::Outgoing(channel, order))?,
+            PARKED => numbered(rest).map(|(channel, seq)| Self::Parked(channel, seq))?,
+            QUEUE if rest.is_empty() => Self::Queue(None),
+            QUEUE => Self::Queue(Some(channel()?)),
+            CONTACT => Self::Contact(IdentityKey::try_from(rest).ok()?),
+            _ => return None,
+        })
+    }
+}
+
+/// The key of a message in the history.
+pub(super) fn history(channel: ChannelId, index: u64) -> Vec<u8> {
+    join(HISTORY, &[channel.as_bytes(), &index.to_be_bytes()])
+}
+
+/// Channel and index of a history key.
+pub(super) fn parse_history(key: &[u8]) -> Option<(ChannelId, u64)> {
+    numbered(key.strip_prefix(HISTORY)?)
+}
+
+/// The stored key of the piece `piece` of the value of `key`.
+pub(super) fn piece(key: &[u8], piece: u16) -> Vec<u8> {
+    join(key, &[&piece.to_be_bytes()])
+}
+
+/// Key and piece number of a stored key.
+pub(super) fn split_piece(stored: &[u8]) -> Option<(&[u8], u16)> {
+    let (key, piece) = stored.split_last_chunk::<PIECE_LENGTH>()?;
+    Some((key, u16::from_be_bytes(*piece)))
+}
+
+fn numbered(rest: &[u8]) -> Option<(ChannelId, u64)> {
+    let (channel, number) = rest.split_first_chunk::<16>()?;
+    let number = u64::from_be_bytes(number.try_into().ok()?);
+    Some((ChannelId(*channel), number))
+}
+
+fn join(prefix: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = prefix.to_vec();
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_name_comes_back_from_its_key() {
+        let channel = ChannelId([7; 16]);
+        for name in [
+            Name::Account,
+            Name::Server,
+            Name::Conversation(channel),
+            Name::Draft(channel),
+            Name::Package(vec![1, 2]),
+            Name::Mls(vec![0xff; 40]),
+            Name::Outgoing(channel, 300),
+            Name::Parked(channel, u64::MAX),
+            Name::Queue(None),
+            Name::Queue(Some(channel)),
+            Name::Contact(IdentityKey([9; 32])),
+        ] {
+            assert!(name.key().starts_with(STATE));
+            assert_eq!(Name::parse(&name.key()), Some(name));
+        }
+        assert_eq!(Name::parse(b"s/x/1"), None);
+    }
+
+    #[test]
+    fn the_example_of_the_page_holds() {
+        let channel = ChannelId(core::array::from_fn(|i| u8::try_from(i).unwrap_or(0)));
+        let mut expected = b"h/".to_vec();
+        expected.extend(0..16);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
+        assert_eq!(piece(&history(channel, 5), 0), expected);
+        assert_eq!(split_piece(&expected).map(|(key, _)| parse_history(key)), Some(Some((channel, 5))));
+    }
+
+    proptest! {
+        #[test]
+        fn history_keeps_its_order(a: u64, b: u64) {
+            let channel = ChannelId([1; 16]);
+            prop_assert_eq!(a.cmp(&b), history(channel, a).cmp(&history(channel, b)));
+        }
+
+        #[test]
+        fn no_key_is_a_panic(key: Vec<u8>) {
+            if let Some(name) = Name::parse(&key) {
+                prop_assert_eq!(name.key(), key);
+            }
+        }
+    }
+}

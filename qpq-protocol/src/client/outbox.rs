@@ -1,0 +1,320 @@
+//! Messages on their way out: taken durably, encrypted when their turn comes, stored, then sent.
+//!
+//! One at a time in each conversation, so they arrive in their order. A repeat sends the same bytes
+//! under the same message id; only when the server says that the slot is old, and so that it took
+//! nothing, is a message encrypted again.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::Client;
+use super::conversation::{Phase, is_dm};
+use super::encoded;
+use super::event::{ConversationId, Event, IntentError, IntentId, Outcome, Person};
+use super::history::app_message;
+use super::intent::{MAX_TEXT, Progress};
+use super::keys::Name;
+use super::record::OutgoingRecord;
+use super::rpc::{Answer, Then};
+use super::timers::Timer;
+use crate::ids::{IdentityKey, MessageId};
+use crate::io::Output;
+use crate::method::rpc;
+use crate::proto;
+use crate::proto::app_message::Body;
+use crate::proto::delivery_payload::Payload;
+use crate::status::Status;
+use crate::storage::Failure;
+
+/// What was promised of steps that did not become durable.
+#[derive(Default)]
+pub(super) struct Promises {
+    /// Messages that the server took.
+    sent: Vec<(IntentId, Outcome)>,
+    /// Messages that came in.
+    came: Vec<super::event::Message>,
+    failure: Option<Failure>,
+}
+
+impl Client {
+    /// Takes a message into outbox and history.
+    pub(super) fn take_message(
+        &mut self,
+        intent: IntentId,
+        id: ConversationId,
+        text: &str,
+    ) -> Progress {
+        if text.is_empty() || text.len() > MAX_TEXT {
+            return Progress::Failed(IntentError::BadLength { limit: MAX_TEXT });
+        }
+        let Some(phase) = self.phase(id) else {
+            return Progress::Failed(IntentError::UnknownConversation);
+        };
+        if let Some(error) = phase.error() {
+            return Progress::Failed(error);
+        }
+        let Some(own) = self.state.identity_key() else {
+            return Progress::Failed(IntentError::NotLoggedIn);
+        };
+        let message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+        let chat = proto::Chat {
+            text: text.to_owned(),
+        };
+        let app = app_message(message_id, self.clock.unix(), Body::Chat(chat));
+        let app = encoded(&app);
+        let index = self.keep_message(id, own, app.clone());
+        let record = OutgoingRecord {
+            message_id: message_id.0.to_vec(),
+            app,
+            request: Bytes::new(),
+            index,
+        };
+        let order = self.queue_message(id, record);
+        self.intents.sending.insert((id, order), (intent, message_id));
+        self.drive(id);
+        Progress::Handed
+    }
+
+    /// Tells the members what the group is called.
+    pub(super) fn tell_name(&mut self, id: ConversationId) {
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        if is_dm(id) || channel.name.is_empty() {
+            return;
+        }
+        let name = proto::GroupName {
+            name: channel.name.clone(),
+        };
+        let message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+        let app = app_message(message_id, self.clock.unix(), Body::GroupName(name));
+        let record = OutgoingRecord {
+            message_id: message_id.0.to_vec(),
+            app: encoded(&app),
+            request: Bytes::new(),
+            index: None,
+        };
+        self.queue_message(id, record);
+    }
+
+    /// Puts a message at the end of the conversation's outbox.
+    pub(super) fn queue_message(&mut self, id: ConversationId, record: OutgoingRecord) -> u64 {
+        let last = self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next_back();
+        let order = last.map_or(0, |((_, order), _)| order.saturating_add(1));
+        self.writer.put(&Name::Outgoing(id, order), &record);
+        self.state.outgoing.insert((id, order), record);
+        order
+    }
+
+    pub(super) fn has_messages(&self, id: ConversationId) -> bool {
+        self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next().is_some()
+    }
+
+    /// Sends the first message that waits, if nothing is in its way.
+    pub(super) fn drive_outbox(&mut self, id: ConversationId) {
+        let first = self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next();
+        let Some((&(_, order), record)) = first else {
+            return;
+        };
+        let then = Then::Send(id, order);
+        if self.link.is_asked(&then)
+            || self.timers.is_set(Timer::Conversation(id))
+            || self.state.drafts.contains_key(&id)
+        {
+            return;
+        }
+        if !record.request.is_empty() {
+            let request = record.request.clone();
+            return self.send_bytes(id, order, request);
+        }
+        if self.is_behind(id) {
+            return;
+        }
+        let record = record.clone();
+        self.encrypt(id, order, record);
+    }
+
+    fn send_bytes(&mut self, id: ConversationId, order: u64, request: Bytes) {
+        match proto::BatchEnqueueRequest::decode(request) {
+            Ok(request) => self.call::<rpc::BatchEnqueue>(&request, Then::Send(id, order)),
+            Err(_) => self.message_failed(id, order, IntentError::State),
+        }
+    }
+
+    fn encrypt(&mut self, id: ConversationId, order: u64, mut record: OutgoingRecord) {
+        let recipients = self.identities(id);
+        if recipients.len() < 2 {
+            // Nobody else is there to send it to.
+            return self.message_sent(id, order, Vec::new());
+        }
+        let seed = self.rng.seed();
+        let slot = self.state.conversations.get(&id).map_or(0, |channel| channel.slot);
+        let Some((device, group)) = self.state.group(id) else {
+            return self.break_off(id);
+        };
+        let made = match record.app.is_empty() {
+            true => group.leave(device, &seed),
+            false => group.encrypt(device, &seed, &record.app),
+        };
+        let message = match made {
+            Ok(message) => message,
+            // Somebody leaves: that is committed first.
+            Err(qpq_crypto::mls::GroupError::PendingProposals) => return,
+            Err(_) => return self.break_off(id),
+        };
+        let payload = proto::DeliveryPayload {
+            payload: Some(Payload::MlsMessage(message.into())),
+        };
+        let bytes = |key: &IdentityKey| Bytes::copy_from_slice(key.as_bytes());
+        let request = proto::BatchEnqueueRequest {
+            recipient_keys: recipients.iter().map(bytes).collect(),
+            payload: encoded(&payload),
+            channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            message_id: record.message_id.clone().into(),
+            channel_slot: Some(slot),
+            ..Default::default()
+        };
+        record.request = encoded(&request);
+        self.writer.put(&Name::Outgoing(id, order), &record);
+        let request = record.request.clone();
+        self.state.outgoing.insert((id, order), record);
+        self.send_bytes(id, order, request);
+    }
+
+    pub(super) fn on_sent(
+        &mut self,
+        id: ConversationId,
+        order: u64,
+        answer: Answer<rpc::BatchEnqueue>,
+    ) {
+        let Some(record) = self.state.outgoing.get(&(id, order)) else {
+            return;
+        };
+        match answer {
+            Ok(answer) => {
+                let request = proto::BatchEnqueueRequest::decode(record.request.clone());
+                let keys = request.map(|request| request.recipient_keys).unwrap_or_default();
+                let own = self.state.identity_key();
+                let undelivered: Vec<Person> = keys
+                    .iter()
+                    .zip(&answer.statuses)
+                    .filter(|(_, status)| **status != u32::from(Status::Ok.code()))
+                    .filter_map(|(key, _)| IdentityKey::try_from(key.as_ref()).ok())
+                    .filter(|key| Some(*key) != own)
+                    .map(|key| self.state.person(key))
+                    .collect();
+                self.message_sent(id, order, undelivered);
+            }
+            Err(fault) if fault.status == Status::Conflict => {
+                let mut record = record.clone();
+                record.request.clear();
+                self.writer.put(&Name::Outgoing(id, order), &record);
+                self.state.outgoing.insert((id, order), record);
+                self.know_slot(id, fault.slot);
+            }
+            Err(fault) if fault.is_passing() => {
+                let at = self.clock.now() + self.pause(&fault);
+                self.timers.set(Timer::Conversation(id), at);
+            }
+            Err(fault) => self.message_failed(id, order, Self::refusal(fault)),
+        }
+    }
+
+    fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
+        let record = self.drop_message(id, order);
+        if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
+            let index = record.and_then(|record| record.index).unwrap_or_default();
+            let outcome = Outcome::Sent {
+                message_id,
+                index,
+                undelivered,
+            };
+            self.done(intent, outcome);
+        }
+        self.drive(id);
+    }
+
+    fn message_failed(&mut self, id: ConversationId, order: u64, error: IntentError) {
+        self.drop_message(id, order);
+        if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
+            self.fail(intent, error);
+        }
+        self.drive(id);
+    }
+
+    /// Nothing can be sent any more.
+    pub(super) fn fail_messages(&mut self, id: ConversationId, error: &IntentError) {
+        let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
+        for order in orders {
+            self.drop_message(id, order);
+            if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
+                self.fail(intent, error.clone());
+            }
+        }
+    }
+
+    fn drop_message(&mut self, id: ConversationId, order: u64) -> Option<OutgoingRecord> {
+        self.writer.delete(&Name::Outgoing(id, order));
+        self.state.outgoing.remove(&(id, order))
+    }
+
+    /// Storage failed while these effects were held: says so where an intent had ended, and
+    /// remembers what may have become durable all the same.
+    pub(super) fn keep_promises(&mut self, held: Vec<Output<Event>>, failure: Failure) {
+        self.promises.failure = Some(failure);
+        for effect in held {
+            match effect {
+                Output::Event(Event::Done {
+                    intent,
+                    outcome: outcome @ Outcome::Sent { .. },
+                }) => self.promises.sent.push((intent, outcome)),
+                Output::Event(Event::Done { intent, .. }) => {
+                    self.fail(intent, IntentError::Storage(failure));
+                }
+                Output::Event(event @ Event::Failed { .. }) => self.writer.emit(event),
+                Output::Event(Event::Message(message)) => self.promises.came.push(message),
+                _ => {}
+            }
+        }
+    }
+
+    /// The state was loaded again: messages that are durable are done or go on, others have failed.
+    pub(super) fn settle_sent_messages(&mut self) {
+        let promises = core::mem::take(&mut self.promises);
+        for message in promises.came {
+            let known = self.state.conversations.get(&message.conversation);
+            if known.is_some_and(|channel| channel.messages > message.index) {
+                self.writer.emit(Event::Message(message));
+            }
+        }
+        for (intent, outcome) in promises.sent {
+            let Outcome::Sent { message_id, .. } = &outcome else {
+                continue;
+            };
+            let waiting = self.state.outgoing.iter();
+            let mut waiting = waiting.filter(|(_, record)| record.message_id == message_id.0);
+            match waiting.next() {
+                Some((key, _)) => {
+                    self.intents.sending.insert(*key, (intent, *message_id));
+                }
+                None => self.done(intent, outcome),
+            }
+        }
+        let error = IntentError::Storage(promises.failure.unwrap_or(Failure::Unknown));
+        for (key, (intent, message_id)) in core::mem::take(&mut self.intents.sending) {
+            let stored = self.state.outgoing.get(&key);
+            if stored.is_some_and(|record| record.message_id == message_id.0) {
+                self.intents.sending.insert(key, (intent, message_id));
+            } else {
+                self.fail(intent, error.clone());
+            }
+        }
+    }
+
+    /// Whether messages of the conversation have to wait for the queue.
+    pub(super) fn is_behind(&self, id: ConversationId) -> bool {
+        let active = matches!(self.phase(id), Some(Phase::Active | Phase::Leaving | Phase::Founding));
+        active && self.is_fetching(id)
+    }
+}

@@ -1,0 +1,191 @@
+//! The values of the client's rows, as protobuf: unknown fields are ignored, new ones are added.
+//!
+//! `Debug` shows the name of a record and nothing of what is in it.
+
+use bytes::Bytes;
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $field_name:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, prost::Message)]
+        #[prost(skip_debug)]
+        pub(super) struct $name {
+            $($(#[$field])* pub(super) $field_name: $type,)*
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+records! {
+    /// The account and this device.
+    AccountRecord {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(string, tag = "2")]
+        domain: String,
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "3")]
+        identity_seed: Vec<u8>,
+        /// 16 bytes.
+        #[prost(bytes = "vec", tag = "4")]
+        device_id: Vec<u8>,
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "5")]
+        device_seed: Vec<u8>,
+        #[prost(uint64, tag = "6")]
+        device_created_at_ms: u64,
+        /// 32 bytes; empty: logged out.
+        #[prost(bytes = "vec", tag = "7")]
+        session_token: Vec<u8>,
+        /// The server has confirmed the device.
+        #[prost(bool, tag = "8")]
+        registered: bool,
+    }
+
+    /// What is known of the server.
+    ServerRecord {
+        #[prost(string, tag = "1")]
+        domain: String,
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "2")]
+        signing_key: Vec<u8>,
+    }
+
+    /// A person whose name and key the server has told.
+    ContactRecord {
+        #[prost(string, tag = "1")]
+        name: String,
+    }
+
+    /// A conversation, but for its MLS state.
+    ConversationRecord {
+        /// `conversation::Phase`.
+        #[prost(uint32, tag = "1")]
+        phase: u32,
+        /// The peer of a DM, 32 bytes; empty: a group.
+        #[prost(bytes = "vec", tag = "2")]
+        peer: Vec<u8>,
+        #[prost(string, tag = "3")]
+        name: String,
+        /// The slot that the next commit takes, as far as this device has seen.
+        #[prost(uint64, tag = "4")]
+        slot: u64,
+        /// `slot` was seen; otherwise it is at least that.
+        #[prost(bool, tag = "5")]
+        slot_seen: bool,
+        #[prost(uint32, tag = "6")]
+        generation: u32,
+        /// Messages in the history.
+        #[prost(uint64, tag = "7")]
+        messages: u64,
+        /// Messages read.
+        #[prost(uint64, tag = "8")]
+        read: u64,
+        /// Changes of members that are still to be committed.
+        #[prost(message, repeated, tag = "9")]
+        wanted: Vec<ChangeRecord>,
+        /// `members_version` of the last member list that was compared with the tree.
+        #[prost(uint64, tag = "10")]
+        members_version: u64,
+    }
+
+    /// A change of members.
+    ChangeRecord {
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        identity_key: Vec<u8>,
+        /// Remove rather than add.
+        #[prost(bool, tag = "2")]
+        remove: bool,
+    }
+
+    /// A commit that waits for the server's answer, with what it was made for.
+    DraftRecord {
+        /// The encoded `SubmitCommitRequest`, sent byte for byte until there is an answer.
+        #[prost(bytes = "bytes", tag = "1")]
+        request: Bytes,
+        #[prost(uint64, tag = "2")]
+        slot: u64,
+        /// SHA-256 of the commit.
+        #[prost(bytes = "vec", tag = "3")]
+        commit_hash: Vec<u8>,
+        #[prost(message, repeated, tag = "4")]
+        changes: Vec<ChangeRecord>,
+    }
+
+    /// A message on its way out.
+    OutgoingRecord {
+        /// 16 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        message_id: Vec<u8>,
+        /// The encoded `AppMessage`; empty: the proposal to leave.
+        #[prost(bytes = "bytes", tag = "2")]
+        app: Bytes,
+        /// The encoded `BatchEnqueueRequest`, sent byte for byte until there is an answer; empty:
+        /// not encrypted yet.
+        #[prost(bytes = "bytes", tag = "3")]
+        request: Bytes,
+        /// Position in the history; none: not a message of the user.
+        #[prost(uint64, optional, tag = "4")]
+        index: Option<u64>,
+    }
+
+    /// A key package that was made here.
+    PackageRecord {
+        /// The package, until the server has confirmed it.
+        #[prost(bytes = "bytes", tag = "1")]
+        unpublished: Bytes,
+        #[prost(bool, tag = "2")]
+        last_resort: bool,
+        #[prost(uint64, tag = "3")]
+        created_at_ms: u64,
+    }
+
+    /// How far a queue was taken in.
+    QueueRecord {
+        /// The last seq taken in.
+        #[prost(uint64, tag = "1")]
+        cursor: u64,
+    }
+
+    /// A message of a future epoch.
+    ParkedRecord {
+        /// The MLSMessage.
+        #[prost(bytes = "bytes", tag = "1")]
+        message: Bytes,
+    }
+
+    /// A message of the history.
+    HistoryRecord {
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        sender: Vec<u8>,
+        /// The encoded `AppMessage`.
+        #[prost(bytes = "bytes", tag = "2")]
+        app: Bytes,
+        /// This device's clock when it was taken in, in milliseconds since 1970.
+        #[prost(uint64, tag = "3")]
+        stored_at_ms: u64,
+    }
+
+    /// Who may write.
+    WriterRecord {
+        /// 16 random bytes of this opening.
+        #[prost(bytes = "vec", tag = "1")]
+        opening: Vec<u8>,
+        /// What the process calls itself.
+        #[prost(string, tag = "2")]
+        holder: String,
+    }
+
+    /// Version of the layout.
+    SchemaRecord {
+        #[prost(uint64, tag = "1")]
+        version: u64,
+    }
+}

@@ -1,0 +1,198 @@
+//! Calls over the method table, and where their answers go.
+//!
+//! A call names its method by a type of [`rpc`](crate::method::rpc) and says with a [`Then`] what
+//! its answer is for. `Then` is plain data: what the core waits for can be looked at, and is
+//! forgotten whole when the connection is lost, since everything worth repeating is in the state.
+
+use bytes::Bytes;
+use core::time::Duration;
+use prost::Message;
+
+use super::Client;
+use super::event::{ConversationId, DisconnectReason, IntentId};
+use crate::ids::{ChannelId, IdentityKey};
+use crate::method::{Rpc, rpc};
+use crate::proto;
+use crate::status::Status;
+
+/// What an answer is for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Then {
+    ServerInfo,
+    ServerHealth,
+    Resume,
+    RegisterStart,
+    RegisterFinish,
+    LoginStart,
+    LoginFinish,
+    Logout(IntentId),
+    RegisterDevice,
+    ListQueues,
+    Fetch {
+        queue: Option<ChannelId>,
+        /// A slot that the channel is known to have reached before the request left.
+        slot: Option<u64>,
+    },
+    Ack(Option<ChannelId>),
+    CountPackages,
+    UploadPackage(Vec<u8>),
+    ResolveUser(String),
+    ResolveIdentity(IdentityKey),
+    CreateChannel(ConversationId),
+    FetchPackages(ConversationId, IdentityKey),
+    SubmitCommit(ConversationId),
+    Send(ConversationId, u64),
+    RemoveSelf(ConversationId),
+    ListMembers(ConversationId, u64),
+}
+
+/// An answer that is not Ok.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Fault {
+    pub(super) status: Status,
+    pub(super) message: String,
+    pub(super) retry_after: Duration,
+    pub(super) slot: u64,
+    pub(super) commit_hash: Bytes,
+}
+
+impl Fault {
+    pub(super) fn new(status: Status, detail: proto::ErrorDetail) -> Self {
+        Self {
+            status,
+            message: detail.message,
+            retry_after: Duration::from_millis(detail.retry_after_ms.into()),
+            slot: detail.slot,
+            commit_hash: detail.commit_hash,
+        }
+    }
+
+    /// The server gave up the stream without an answer.
+    pub(super) fn reset() -> Self {
+        Self::new(Status::Unavailable, proto::ErrorDetail::default())
+    }
+
+    /// The request does not fit a frame.
+    pub(super) fn too_large() -> Self {
+        let message = "the request is longer than a frame may be".to_owned();
+        let detail = proto::ErrorDetail {
+            message,
+            ..proto::ErrorDetail::default()
+        };
+        Self::new(Status::BadRequest, detail)
+    }
+
+    /// Whether the same request may succeed later.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(
+            self.status,
+            Status::RateLimited
+                | Status::DeadlineExceeded
+                | Status::Unavailable
+                | Status::Internal
+        )
+    }
+}
+
+/// What became of a call.
+pub(super) type Answer<M> = Result<<M as Rpc>::Response, Fault>;
+
+impl Client {
+    /// Sends a request of the method `M`; its answer goes where `then` says.
+    pub(super) fn call<M: Rpc>(&mut self, request: &M::Request, then: Then) {
+        match self.link.frame::<M>(request) {
+            Ok(frame) => self.request(frame, then),
+            Err(_) => self.answered(then, Err(Fault::too_large())),
+        }
+    }
+
+    /// Hands an answer to whoever waits for it.
+    pub(super) fn answered(&mut self, then: Then, answer: Result<Bytes, Fault>) {
+        let lost = answer.as_ref().is_err_and(|fault| fault.status == Status::Unauthorized);
+        if lost && !is_login(&then) {
+            self.session_lost();
+            return;
+        }
+        if self.dispatch(then, answer).is_none() {
+            self.disconnect(DisconnectReason::Protocol);
+        }
+    }
+
+    /// `None` if an Ok answer does not decode.
+    fn dispatch(&mut self, then: Then, answer: Result<Bytes, Fault>) -> Option<()> {
+        match then {
+            Then::ServerInfo => self.on_server_info(typed::<rpc::GetServerInfo>(answer)?),
+            Then::ServerHealth => self.on_health(typed::<rpc::Health>(answer)?),
+            Then::Resume => self.on_resumed(typed::<rpc::ResumeSession>(answer)?),
+            Then::RegisterStart => {
+                self.on_register_started(typed::<rpc::OpaqueRegisterStart>(answer)?);
+            }
+            Then::RegisterFinish => self.on_registered(typed::<rpc::OpaqueRegisterFinish>(answer)?),
+            Then::LoginStart => self.on_login_started(typed::<rpc::OpaqueLoginStart>(answer)?),
+            Then::LoginFinish => self.on_logged_in(typed::<rpc::OpaqueLoginFinish>(answer)?),
+            Then::Logout(intent) => self.on_logged_out(intent, typed::<rpc::Logout>(answer)?),
+            Then::RegisterDevice => {
+                self.on_device_registered(typed::<rpc::RegisterDevice>(answer)?);
+            }
+            Then::ListQueues => self.on_queues(typed::<rpc::ListQueues>(answer)?),
+            Then::Fetch { queue, slot } => {
+                self.on_fetched(queue, slot, typed::<rpc::Fetch>(answer)?);
+            }
+            Then::Ack(queue) => self.on_acked(queue, typed::<rpc::Ack>(answer)?),
+            Then::CountPackages => self.on_counted(typed::<rpc::CountKeyPackages>(answer)?),
+            Then::UploadPackage(reference) => {
+                self.on_uploaded(&reference, typed::<rpc::UploadKeyPackage>(answer)?);
+            }
+            Then::ResolveUser(name) => {
+                self.on_user_resolved(name, typed::<rpc::ResolveUser>(answer)?);
+            }
+            Then::ResolveIdentity(key) => {
+                self.on_identity_resolved(key, typed::<rpc::ResolveIdentity>(answer)?);
+            }
+            Then::CreateChannel(conversation) => {
+                self.on_channel(conversation, typed::<rpc::CreateChannel>(answer)?);
+            }
+            Then::FetchPackages(conversation, key) => {
+                self.on_packages(conversation, key, typed::<rpc::FetchKeyPackages>(answer)?);
+            }
+            Then::SubmitCommit(conversation) => {
+                self.on_submitted(conversation, typed::<rpc::SubmitCommit>(answer)?);
+            }
+            Then::Send(conversation, order) => {
+                self.on_sent(conversation, order, typed::<rpc::BatchEnqueue>(answer)?);
+            }
+            Then::RemoveSelf(conversation) => {
+                self.on_removed_self(conversation, typed::<rpc::RemoveMember>(answer)?);
+            }
+            Then::ListMembers(conversation, version) => {
+                self.on_members(
+                    conversation,
+                    version,
+                    typed::<rpc::ListGroupMembers>(answer)?,
+                );
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether Unauthorized is an answer to this request itself, not about the session.
+fn is_login(then: &Then) -> bool {
+    matches!(
+        then,
+        Then::ServerInfo
+            | Then::ServerHealth
+            | Then::Resume
+            | Then::RegisterStart
+            | Then::RegisterFinish
+            | Then::LoginStart
+            | Then::LoginFinish
+    )
+}
+
+fn typed<M: Rpc>(answer: Result<Bytes, Fault>) -> Option<Answer<M>> {
+    match answer {
+        Ok(payload) => M::Response::decode(payload).ok().map(Ok),
+        Err(fault) => Some(Err(fault)),
+    }
+}

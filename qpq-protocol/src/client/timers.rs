@@ -1,0 +1,120 @@
+//! Deadlines by name: each has at most one, and the earliest is found without looking at the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::event::{ConversationId, IntentId};
+use crate::ids::OwnStream;
+use crate::io::Reason;
+use crate::time::Time;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Timer {
+    /// Connect again.
+    Reconnect,
+    /// The connection asked for did not come to stand.
+    Connecting,
+    /// Load the state again.
+    Reload,
+    /// The server does not answer this request.
+    Request(OwnStream),
+    /// Go on with a conversation after the server asked for a pause.
+    Conversation(ConversationId),
+    /// Go on with a queue after the server asked for a pause.
+    Queue(Option<ConversationId>),
+    /// Go on with key packages after the server asked for a pause.
+    Packages,
+    /// Go on with registering the device after the server asked for a pause.
+    Device,
+    /// Ask for names again.
+    Names,
+    /// An intent waited long enough.
+    Intent(IntentId),
+    /// The requests that run at a shutdown had their time.
+    Shutdown,
+}
+
+impl Timer {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Reconnect => "connect again",
+            Self::Connecting => "connection attempt",
+            Self::Reload => "load state again",
+            Self::Request(_) => "request",
+            Self::Conversation(_) => "conversation",
+            Self::Queue(_) => "queue",
+            Self::Packages => "key packages",
+            Self::Device => "device",
+            Self::Names => "names",
+            Self::Intent(_) => "intent",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// See the page of this module.
+#[derive(Default)]
+pub(super) struct Timers {
+    by_time: BTreeSet<(Time, Timer)>,
+    by_name: BTreeMap<Timer, Time>,
+}
+
+impl Timers {
+    /// Sets or moves a deadline.
+    pub(super) fn set(&mut self, timer: Timer, at: Time) {
+        self.cancel(timer);
+        self.by_name.insert(timer, at);
+        self.by_time.insert((at, timer));
+    }
+
+    pub(super) fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.by_name.remove(&timer) {
+            self.by_time.remove(&(at, timer));
+        }
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.by_name.contains_key(&timer)
+    }
+
+    /// Forgets every deadline for which `keep` is false.
+    pub(super) fn retain(&mut self, keep: impl Fn(Timer) -> bool) {
+        self.by_name.retain(|timer, _| keep(*timer));
+        self.by_time.retain(|(_, timer)| keep(*timer));
+    }
+
+    pub(super) fn next(&self) -> Option<(Time, Reason)> {
+        self.by_time.first().map(|(at, timer)| (*at, timer.reason()))
+    }
+
+    /// Takes out a deadline that is due.
+    pub(super) fn due(&mut self, now: Time) -> Option<Timer> {
+        let (at, timer) = *self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_moves_and_fires_once() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Reconnect, Time::from_micros(5));
+        timers.set(Timer::Reload, Time::from_micros(7));
+        timers.set(Timer::Reconnect, Time::from_micros(9));
+        assert_eq!(timers.next(), Some((Time::from_micros(7), "load state again")));
+        assert_eq!(timers.due(Time::from_micros(6)), None);
+        assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reload));
+        assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reconnect));
+        assert_eq!(timers.due(Time::MAX), None);
+        timers.set(Timer::Names, Time::ZERO);
+        timers.retain(|timer| timer != Timer::Names);
+        assert!(!timers.is_set(Timer::Names) && timers.next().is_none());
+    }
+}
