@@ -176,7 +176,10 @@ impl Client {
     }
 
     fn domain(&self) -> Option<String> {
-        self.state.server.as_ref().map(|server| server.domain.clone())
+        self.state
+            .server
+            .as_ref()
+            .map(|server| server.domain.clone())
     }
 
     /// Starts the login that waits, if the connection and the server's domain are there.
@@ -473,7 +476,11 @@ impl Client {
     }
 
     pub(super) fn register_device(&mut self) {
-        let Some(me) = self.state.me.as_ref().filter(|_| self.link.session() == Session::Known)
+        let Some(me) = self
+            .state
+            .me
+            .as_ref()
+            .filter(|_| self.link.session() == Session::Known)
         else {
             return;
         };
@@ -483,7 +490,10 @@ impl Client {
                 device_id: me.device_id.as_bytes().to_vec().into(),
                 device_key: me.device.public().as_bytes().to_vec().into(),
                 name: self.config.holder.clone(),
-                certificate: credential.certificate.map_or_else(Vec::new, |c| c.to_vec()).into(),
+                certificate: credential
+                    .certificate
+                    .map_or_else(Vec::new, |c| c.to_vec())
+                    .into(),
                 created_at_ms: credential.created_at_ms,
                 last_seen_ms: 0,
             }),

@@ -58,11 +58,20 @@ impl Client {
             return;
         };
         let is_made = |change: &Change| members.contains(&change.identity_key) != change.remove;
-        let open: Vec<Change> = channel.wanted.iter().filter(|c| !is_made(c)).copied().collect();
+        let open: Vec<Change> = channel
+            .wanted
+            .iter()
+            .filter(|c| !is_made(c))
+            .copied()
+            .collect();
         if open.len() < channel.wanted.len() {
             self.unwant(id, is_made);
         }
-        let removals: Vec<Change> = open.iter().filter(|change| change.remove).copied().collect();
+        let removals: Vec<Change> = open
+            .iter()
+            .filter(|change| change.remove)
+            .copied()
+            .collect();
         if !removals.is_empty() {
             self.draft(id, &removals, &[]);
         } else if !open.is_empty() && self.has_packages(id, &open) {
@@ -109,7 +118,10 @@ impl Client {
             Err(fault) => return self.cannot_change(id, key, &Self::refusal(fault)),
         };
         let (suite, now_ms) = (self.config.mls_suite, self.unix_ms());
-        let suite = self.state.group(id).map_or(suite, |(_, group)| group.suite());
+        let suite = self
+            .state
+            .group(id)
+            .map_or(suite, |(_, group)| group.suite());
         let usable = |package: &proto::DeviceKeyPackage| {
             inspect_key_package(&package.package, now_ms).is_ok_and(|info| {
                 info.suite == suite
@@ -126,7 +138,11 @@ impl Client {
         if packages.is_empty() {
             return self.cannot_add(id, key);
         }
-        self.work.entry(id).or_default().packages.insert(key, packages);
+        self.work
+            .entry(id)
+            .or_default()
+            .packages
+            .insert(key, packages);
         self.drive(id);
     }
 
@@ -198,11 +214,19 @@ impl Client {
         packages: &[Bytes],
         out: CommitOut,
     ) -> DraftRecord {
-        let slot = self.state.conversations.get(&id).map_or(0, |channel| channel.slot);
+        let slot = self
+            .state
+            .conversations
+            .get(&id)
+            .map_or(0, |channel| channel.slot);
         let commit = Bytes::from(out.commit);
         let listed = |remove: bool| -> Vec<Bytes> {
-            let changes = changes.iter().filter(|change| change.remove == remove && !is_dm(id));
-            changes.map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes())).collect()
+            let changes = changes
+                .iter()
+                .filter(|change| change.remove == remove && !is_dm(id));
+            changes
+                .map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes()))
+                .collect()
         };
         let mut request = proto::SubmitCommitRequest {
             channel_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -361,8 +385,14 @@ impl Client {
         self.writer.emit(Event::Membership {
             conversation: id,
             by: self.state.person(by),
-            added: added.into_iter().map(|key| self.state.person(key)).collect(),
-            removed: removed.into_iter().map(|key| self.state.person(key)).collect(),
+            added: added
+                .into_iter()
+                .map(|key| self.state.person(key))
+                .collect(),
+            removed: removed
+                .into_iter()
+                .map(|key| self.state.person(key))
+                .collect(),
             epoch,
         });
         self.unpark(id);

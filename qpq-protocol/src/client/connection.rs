@@ -235,7 +235,8 @@ impl Client {
         }
         self.link.state = Link::Down;
         self.timers.cancel(Timer::Connecting);
-        self.timers.retain(|timer| !matches!(timer, Timer::Request(_)));
+        self.timers
+            .retain(|timer| !matches!(timer, Timer::Request(_)));
     }
 
     fn down(&mut self, why: DisconnectReason) {
@@ -244,10 +245,12 @@ impl Client {
         }
         self.link.state = Link::Down;
         self.timers.cancel(Timer::Connecting);
-        self.timers.retain(|timer| !matches!(timer, Timer::Request(_)));
+        self.timers
+            .retain(|timer| !matches!(timer, Timer::Request(_)));
         let retry_in = self.backoff(self.link.attempts);
         self.link.attempts = self.link.attempts.saturating_add(1);
-        self.timers.set(Timer::Reconnect, self.clock.now() + retry_in);
+        self.timers
+            .set(Timer::Reconnect, self.clock.now() + retry_in);
         self.writer.emit(Event::Disconnected { why, retry_in });
         self.connection_lost();
     }

@@ -128,7 +128,10 @@ impl Client {
 
     /// Whether the queue of this conversation waits for names.
     pub(super) fn is_nameless(&self, conversation: ConversationId) -> bool {
-        self.contacts.nameless.values().any(|waiting| waiting.contains(&conversation))
+        self.contacts
+            .nameless
+            .values()
+            .any(|waiting| waiting.contains(&conversation))
     }
 
     pub(super) fn ask_names(&mut self) {

@@ -60,11 +60,17 @@ impl Phase {
     ];
 
     fn number(self) -> u32 {
-        (0..).zip(Self::ALL).find(|(_, phase)| *phase == self).map_or(0, |(number, _)| number)
+        (0..)
+            .zip(Self::ALL)
+            .find(|(_, phase)| *phase == self)
+            .map_or(0, |(number, _)| number)
     }
 
     fn from_number(number: u32) -> Option<Self> {
-        (0..).zip(Self::ALL).find(|(own, _)| *own == number).map(|(_, phase)| phase)
+        (0..)
+            .zip(Self::ALL)
+            .find(|(own, _)| *own == number)
+            .map(|(_, phase)| phase)
     }
 
     /// Why nothing can be done in it, if that will stay so.
@@ -140,7 +146,9 @@ impl Channel {
     pub(super) fn save(&self, id: ConversationId, writer: &mut Writer) {
         let record = ConversationRecord {
             phase: self.phase.number(),
-            peer: self.peer.map_or_else(Vec::new, |peer| peer.as_bytes().to_vec()),
+            peer: self
+                .peer
+                .map_or_else(Vec::new, |peer| peer.as_bytes().to_vec()),
             name: self.name.clone(),
             slot: self.slot,
             slot_seen: self.slot_seen,
@@ -166,7 +174,11 @@ impl Channel {
             generation: record.generation,
             messages: record.messages,
             read: record.read,
-            wanted: record.wanted.iter().map(Change::load).collect::<Option<_>>()?,
+            wanted: record
+                .wanted
+                .iter()
+                .map(Change::load)
+                .collect::<Option<_>>()?,
             members_version: record.members_version,
         })
     }
@@ -214,7 +226,10 @@ impl Client {
     }
 
     pub(super) fn phase(&self, id: ConversationId) -> Option<Phase> {
-        self.state.conversations.get(&id).map(|channel| channel.phase)
+        self.state
+            .conversations
+            .get(&id)
+            .map(|channel| channel.phase)
     }
 
     fn set_phase(&mut self, id: ConversationId, phase: Phase) {
@@ -273,7 +288,8 @@ impl Client {
 
     fn create_channel(&mut self, id: ConversationId) {
         let then = Then::CreateChannel(id);
-        let (Some(channel), Some(own)) = (self.state.conversations.get(&id), self.state.identity_key())
+        let (Some(channel), Some(own)) =
+            (self.state.conversations.get(&id), self.state.identity_key())
         else {
             return;
         };
@@ -444,7 +460,11 @@ impl Client {
         }
     }
 
-    pub(super) fn on_removed_self(&mut self, id: ConversationId, answer: Answer<rpc::RemoveMember>) {
+    pub(super) fn on_removed_self(
+        &mut self,
+        id: ConversationId,
+        answer: Answer<rpc::RemoveMember>,
+    ) {
         match answer {
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
@@ -460,7 +480,10 @@ impl Client {
         if !self.link.is_ready() || self.phase(id) != Some(Phase::Active) {
             return;
         }
-        if !self.link.any_asked(|then| matches!(then, Then::ListMembers(asked, _) if *asked == id)) {
+        if !self
+            .link
+            .any_asked(|then| matches!(then, Then::ListMembers(asked, _) if *asked == id))
+        {
             let request = proto::ListGroupMembersRequest {
                 channel_id: Bytes::copy_from_slice(id.as_bytes()),
             };
@@ -550,7 +573,11 @@ impl Client {
             .into_iter()
             .map(|key| self.state.person(key))
             .collect();
-        members.sort_by(|a, b| a.name.cmp(&b.name).then(a.identity_key.cmp(&b.identity_key)));
+        members.sort_by(|a, b| {
+            a.name
+                .cmp(&b.name)
+                .then(a.identity_key.cmp(&b.identity_key))
+        });
         let channel = self.state.conversations.get(&id)?;
         Some(Conversation {
             id,
@@ -571,7 +598,8 @@ impl Client {
 
     pub(super) fn forget_work(&mut self) {
         self.work.clear();
-        self.timers.retain(|timer| !matches!(timer, Timer::Conversation(_)));
+        self.timers
+            .retain(|timer| !matches!(timer, Timer::Conversation(_)));
     }
 
     /// The error for a refusal by the server.

@@ -299,7 +299,9 @@ pub enum IntentError {
     #[error("the password is too long: use at most 65535 bytes")]
     PasswordTooLong,
     /// The server asks for less password stretching than is safe, or something unknown.
-    #[error("the server's password protection is weaker than this client accepts: do not use this server")]
+    #[error(
+        "the server's password protection is weaker than this client accepts: do not use this server"
+    )]
     WeakSuite,
     /// Server's answers contradict each other or the protocol.
     #[error("the server's answer makes no sense: check that it is the right server and up to date")]
@@ -389,7 +391,9 @@ pub enum IntentError {
     #[error("{0}")]
     Fatal(Fatal),
     /// A cryptographic operation failed on this client's own state.
-    #[error("this client's state does not allow it: open the client again, and report it if it stays so")]
+    #[error(
+        "this client's state does not allow it: open the client again, and report it if it stays so"
+    )]
     State,
 }
 

@@ -54,7 +54,8 @@ impl Client {
             app,
             stored_at_ms: self.unix_ms(),
         };
-        self.writer.put_bytes(keys::history(id, index), record.encode_to_vec());
+        self.writer
+            .put_bytes(keys::history(id, index), record.encode_to_vec());
         Some(index)
     }
 
@@ -107,7 +108,9 @@ impl Client {
             return Progress::Failed(IntentError::UnknownConversation);
         };
         let start = channel.read;
-        let end = start.saturating_add(limit.min(MAX_READ)).min(channel.messages);
+        let end = start
+            .saturating_add(limit.min(MAX_READ))
+            .min(channel.messages);
         self.read_messages(intent, id, start, end)
     }
 
@@ -176,7 +179,11 @@ impl Client {
             let (Some(value), Some((name, piece))) = (opened, keys::split_piece(&key)) else {
                 return self.fail(reading.intent, IntentError::State);
             };
-            reading.rows.entry(name.to_vec()).or_default().insert(piece, value);
+            reading
+                .rows
+                .entry(name.to_vec())
+                .or_default()
+                .insert(piece, value);
         }
         match next {
             Some(next) if more => self.read_on(next, reading),
@@ -194,7 +201,11 @@ impl Client {
             let sender = IdentityKey::try_from(record.sender.as_slice()).ok()?;
             Some(self.message(reading.conversation, index, sender, record.app))
         };
-        reading.rows.iter().filter_map(|(key, pieces)| decode(key, pieces)).collect()
+        reading
+            .rows
+            .iter()
+            .filter_map(|(key, pieces)| decode(key, pieces))
+            .collect()
     }
 
     /// Storage failed: what is being read has failed with its intents.

@@ -111,7 +111,8 @@ impl Client {
 
     fn set_cursor(&mut self, queue: Queue, cursor: u64) {
         self.state.cursors.insert(queue, cursor);
-        self.writer.put(&Name::Queue(queue), &QueueRecord { cursor });
+        self.writer
+            .put(&Name::Queue(queue), &QueueRecord { cursor });
     }
 
     /// The channel has reached this slot: if that is news, its queue holds what led there.
@@ -133,7 +134,8 @@ impl Client {
     }
 
     pub(super) fn is_fetching(&self, id: ConversationId) -> bool {
-        self.link.any_asked(|then| matches!(then, Then::Fetch { queue, .. } if *queue == Some(id)))
+        self.link
+            .any_asked(|then| matches!(then, Then::Fetch { queue, .. } if *queue == Some(id)))
     }
 
     /// Fetches what is behind the cursor. While an answer is awaited, or the queue has to wait, this
@@ -191,7 +193,9 @@ impl Client {
         }
         let is_drained = all_taken && cursor.saturating_add(1) >= fetched.next_seq;
         if all_taken {
-            self.inbox.ends.insert(queue, fetched.next_seq.max(cursor.saturating_add(1)));
+            self.inbox
+                .ends
+                .insert(queue, fetched.next_seq.max(cursor.saturating_add(1)));
         }
         if let (Some(id), true) = (queue, fetched.overrun && all_taken) {
             self.break_off(id);
@@ -213,7 +217,11 @@ impl Client {
     /// Everything that led to this slot has been taken in, so the channel is there: a joiner knows
     /// the epoch, not the slots that void commits used up before.
     fn adopt_slot(&mut self, id: ConversationId, slot: u64) {
-        let behind = self.state.conversations.get(&id).is_some_and(|channel| channel.slot < slot);
+        let behind = self
+            .state
+            .conversations
+            .get(&id)
+            .is_some_and(|channel| channel.slot < slot);
         if behind && !self.state.drafts.contains_key(&id) {
             self.change_channel(id, |channel| {
                 channel.slot = slot;
@@ -288,7 +296,9 @@ impl Client {
     }
 
     fn check_synced(&mut self) {
-        let fetching = self.link.any_asked(|then| matches!(then, Then::Fetch { .. }));
+        let fetching = self
+            .link
+            .any_asked(|then| matches!(then, Then::Fetch { .. }));
         if !self.inbox.is_syncing || !self.inbox.is_listed || fetching {
             return;
         }
@@ -301,7 +311,8 @@ impl Client {
 
     pub(super) fn forget_inbox(&mut self) {
         self.inbox = Inbox::default();
-        self.timers.retain(|timer| !matches!(timer, Timer::Queue(_)));
+        self.timers
+            .retain(|timer| !matches!(timer, Timer::Queue(_)));
     }
 
     fn take_envelope(&mut self, queue: Queue, envelope: proto::Envelope) -> Taken {
@@ -502,7 +513,9 @@ impl Client {
     /// The epoch has moved: tries the messages that were ahead of it.
     pub(super) fn unpark(&mut self, id: ConversationId) {
         let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
-        let parked: Vec<_> = parked.map(|((_, seq), message)| (*seq, message.clone())).collect();
+        let parked: Vec<_> = parked
+            .map(|((_, seq), message)| (*seq, message.clone()))
+            .collect();
         for (seq, message) in parked {
             self.state.keep_mls(&mut self.writer);
             self.state.parked.remove(&(id, seq));
@@ -520,8 +533,15 @@ impl Client {
             None => {}
         }
         self.state.keep_mls(&mut self.writer);
-        let own = self.state.identity_key().ok_or(UnreadableReason::BadWelcome)?;
-        let device = self.state.device.as_mut().ok_or(UnreadableReason::BadWelcome)?;
+        let own = self
+            .state
+            .identity_key()
+            .ok_or(UnreadableReason::BadWelcome)?;
+        let device = self
+            .state
+            .device
+            .as_mut()
+            .ok_or(UnreadableReason::BadWelcome)?;
         let group = Group::join(device, welcome, None, Policy::Qpq)
             .map_err(|_| UnreadableReason::BadWelcome)?;
         let members: BTreeSet<_> = group.members().iter().map(|m| m.identity_key).collect();
@@ -547,7 +567,9 @@ impl Client {
     }
 
     fn joined(&mut self, id: ConversationId, epoch: u64, peer: Option<IdentityKey>) {
-        let name = peer.and_then(|peer| self.state.person(peer).name).unwrap_or_default();
+        let name = peer
+            .and_then(|peer| self.state.person(peer).name)
+            .unwrap_or_default();
         let new = Channel::new(Phase::Active, peer, name.clone());
         let channel = self.state.conversations.entry(id).or_insert(new);
         channel.phase = Phase::Active;

@@ -363,7 +363,12 @@ impl Client {
             return Progress::Failed(IntentError::Yourself);
         }
         let id = super::conversation::dm_channel(own, peer);
-        match self.state.conversations.get(&id).map(|channel| channel.phase) {
+        match self
+            .state
+            .conversations
+            .get(&id)
+            .map(|channel| channel.phase)
+        {
             None => {
                 self.start_dm(id, peer);
                 Progress::Wait(Task::Dm(name))
@@ -483,7 +488,10 @@ impl Client {
         if let Some(error) = channel.phase.error() {
             return Progress::Failed(error);
         }
-        let is_wanted = channel.wanted.iter().any(|change| who.contains(&change.identity_key));
+        let is_wanted = channel
+            .wanted
+            .iter()
+            .any(|change| who.contains(&change.identity_key));
         if is_wanted || channel.phase != Standing::Active {
             return Progress::Wait(Task::Changing {
                 conversation,
@@ -502,7 +510,12 @@ impl Client {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
         }
-        match self.state.conversations.get(&conversation).map(|channel| channel.phase) {
+        match self
+            .state
+            .conversations
+            .get(&conversation)
+            .map(|channel| channel.phase)
+        {
             None => Progress::Failed(IntentError::UnknownConversation),
             Some(Standing::Over) => Progress::Done(Outcome::Left(conversation)),
             Some(Standing::Leaving) => Progress::Wait(Task::Leave(conversation)),

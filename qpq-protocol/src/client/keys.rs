@@ -177,7 +177,10 @@ mod tests {
         expected.extend(0..16);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
         assert_eq!(piece(&history(channel, 5), 0), expected);
-        assert_eq!(split_piece(&expected).map(|(key, _)| parse_history(key)), Some(Some((channel, 5))));
+        assert_eq!(
+            split_piece(&expected).map(|(key, _)| parse_history(key)),
+            Some(Some((channel, 5)))
+        );
     }
 
     proptest! {

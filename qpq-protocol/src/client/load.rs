@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Client;
 use super::conversation::Channel;
-use super::event::{Event, Fatal, IntentError, DisconnectReason};
+use super::event::{DisconnectReason, Event, Fatal, IntentError};
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
 use super::record::{
     AccountRecord, ContactRecord, ConversationRecord, DraftRecord, OutgoingRecord, PackageRecord,
@@ -122,7 +122,10 @@ impl Client {
             holder: self.config.holder.clone(),
         };
         let (schema_key, writer_key) = (keys::piece(META_SCHEMA, 0), keys::piece(META_WRITER, 0));
-        let fence = self.writer.sealer().seal(&writer_key, &record.encode_to_vec());
+        let fence = self
+            .writer
+            .sealer()
+            .seal(&writer_key, &record.encode_to_vec());
         let mut commit = Commit {
             checks: vec![(
                 writer_key.clone().into(),
@@ -133,8 +136,13 @@ impl Client {
         };
         if schema.is_none() {
             let record = SchemaRecord { version: SCHEMA };
-            let sealed = self.writer.sealer().seal(&schema_key, &record.encode_to_vec());
-            commit.checks.push((schema_key.clone().into(), Expect::Absent));
+            let sealed = self
+                .writer
+                .sealer()
+                .seal(&schema_key, &record.encode_to_vec());
+            commit
+                .checks
+                .push((schema_key.clone().into(), Expect::Absent));
             commit.puts.push((schema_key.into(), sealed));
         }
         let ticket = self.read(Command::Commit(commit));
@@ -189,7 +197,11 @@ impl Client {
             let Some((name, piece)) = keys::split_piece(&key) else {
                 return self.stop(Fatal::Corrupt);
             };
-            loader.rows.entry(name.to_vec()).or_default().insert(piece, value);
+            loader
+                .rows
+                .entry(name.to_vec())
+                .or_default()
+                .insert(piece, value);
         }
         match next {
             Some(next) if more => self.read_page(loader, next),
@@ -318,12 +330,14 @@ impl State {
                 self.drafts.insert(id, DraftRecord::decode(value).ok()?);
             }
             Name::Package(reference) => {
-                self.packages.insert(reference, PackageRecord::decode(value).ok()?);
+                self.packages
+                    .insert(reference, PackageRecord::decode(value).ok()?);
             }
             // Taken in by the device.
             Name::Mls(_) => {}
             Name::Outgoing(id, order) => {
-                self.outgoing.insert((id, order), OutgoingRecord::decode(value).ok()?);
+                self.outgoing
+                    .insert((id, order), OutgoingRecord::decode(value).ok()?);
             }
             Name::Parked(id, seq) => {
                 let record = ParkedRecord::decode(value).ok()?;
@@ -347,7 +361,9 @@ impl State {
 }
 
 /// The value of which these are the pieces, `None` if one is missing.
-pub(super) fn join_pieces(pieces: &BTreeMap<u16, Zeroizing<Vec<u8>>>) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn join_pieces(
+    pieces: &BTreeMap<u16, Zeroizing<Vec<u8>>>,
+) -> Option<Zeroizing<Vec<u8>>> {
     let mut value = Zeroizing::new(Vec::with_capacity(pieces.values().map(|p| p.len()).sum()));
     for (expected, (number, piece)) in (0..).zip(pieces) {
         if *number != expected {

@@ -70,7 +70,9 @@ impl Client {
             index,
         };
         let order = self.queue_message(id, record);
-        self.intents.sending.insert((id, order), (intent, message_id));
+        self.intents
+            .sending
+            .insert((id, order), (intent, message_id));
         self.drive(id);
         Progress::Handed
     }
@@ -99,7 +101,11 @@ impl Client {
 
     /// Puts a message at the end of the conversation's outbox.
     pub(super) fn queue_message(&mut self, id: ConversationId, record: OutgoingRecord) -> u64 {
-        let last = self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next_back();
+        let last = self
+            .state
+            .outgoing
+            .range((id, 0)..=(id, u64::MAX))
+            .next_back();
         let order = last.map_or(0, |((_, order), _)| order.saturating_add(1));
         self.writer.put(&Name::Outgoing(id, order), &record);
         self.state.outgoing.insert((id, order), record);
@@ -107,7 +113,11 @@ impl Client {
     }
 
     pub(super) fn has_messages(&self, id: ConversationId) -> bool {
-        self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next().is_some()
+        self.state
+            .outgoing
+            .range((id, 0)..=(id, u64::MAX))
+            .next()
+            .is_some()
     }
 
     /// Sends the first message that waits, if nothing is in its way.
@@ -148,7 +158,11 @@ impl Client {
             return self.message_sent(id, order, Vec::new());
         }
         let seed = self.rng.seed();
-        let slot = self.state.conversations.get(&id).map_or(0, |channel| channel.slot);
+        let slot = self
+            .state
+            .conversations
+            .get(&id)
+            .map_or(0, |channel| channel.slot);
         let Some((device, group)) = self.state.group(id) else {
             return self.break_off(id);
         };
@@ -193,7 +207,9 @@ impl Client {
         match answer {
             Ok(answer) => {
                 let request = proto::BatchEnqueueRequest::decode(record.request.clone());
-                let keys = request.map(|request| request.recipient_keys).unwrap_or_default();
+                let keys = request
+                    .map(|request| request.recipient_keys)
+                    .unwrap_or_default();
                 let own = self.state.identity_key();
                 let undelivered: Vec<Person> = keys
                     .iter()
@@ -314,7 +330,10 @@ impl Client {
 
     /// Whether messages of the conversation have to wait for the queue.
     pub(super) fn is_behind(&self, id: ConversationId) -> bool {
-        let active = matches!(self.phase(id), Some(Phase::Active | Phase::Leaving | Phase::Founding));
+        let active = matches!(
+            self.phase(id),
+            Some(Phase::Active | Phase::Leaving | Phase::Founding)
+        );
         active && self.is_fetching(id)
     }
 }

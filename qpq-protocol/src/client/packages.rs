@@ -61,14 +61,20 @@ impl Client {
         let unpublished = |record: &&PackageRecord| !record.unpublished.is_empty();
         let waiting = self.state.packages.values().filter(unpublished);
         let waiting = waiting.filter(|record| !record.last_resort).count();
-        let have = usize::try_from(counted.count).unwrap_or(usize::MAX).saturating_add(waiting);
+        let have = usize::try_from(counted.count)
+            .unwrap_or(usize::MAX)
+            .saturating_add(waiting);
         if have < count(self.config.package_floor) {
             for _ in have..count(self.config.package_target) {
                 self.make_package(false);
             }
         }
         let oldest_good = self.unix_ms().saturating_sub(millis(LAST_RESORT_AGE));
-        let mut last_resorts = self.state.packages.values().filter(|record| record.last_resort);
+        let mut last_resorts = self
+            .state
+            .packages
+            .values()
+            .filter(|record| record.last_resort);
         let fresh = last_resorts.any(|record| {
             record.created_at_ms >= oldest_good
                 && (!counted.last_resort_used || !record.unpublished.is_empty())
@@ -92,7 +98,8 @@ impl Client {
             last_resort,
             created_at_ms: now_ms,
         };
-        self.writer.put(&Name::Package(package.reference.clone()), &record);
+        self.writer
+            .put(&Name::Package(package.reference.clone()), &record);
         self.state.packages.insert(package.reference, record);
     }
 
@@ -142,7 +149,11 @@ impl Client {
                 }
             }
         }
-        let more = self.state.packages.values().any(|record| !record.unpublished.is_empty());
+        let more = self
+            .state
+            .packages
+            .values()
+            .any(|record| !record.unpublished.is_empty());
         if !more {
             self.settle_login();
         }
@@ -150,7 +161,12 @@ impl Client {
 
     /// Forgets packages that were used up by a join, and private keys that nobody can need.
     fn prune_packages(&mut self) {
-        let Some(held) = self.state.device.as_ref().and_then(|d| d.key_packages().ok()) else {
+        let Some(held) = self
+            .state
+            .device
+            .as_ref()
+            .and_then(|d| d.key_packages().ok())
+        else {
             return;
         };
         let now_ms = self.unix_ms();

@@ -86,10 +86,7 @@ impl Fault {
     pub(super) fn is_passing(&self) -> bool {
         matches!(
             self.status,
-            Status::RateLimited
-                | Status::DeadlineExceeded
-                | Status::Unavailable
-                | Status::Internal
+            Status::RateLimited | Status::DeadlineExceeded | Status::Unavailable | Status::Internal
         )
     }
 }
@@ -108,7 +105,9 @@ impl Client {
 
     /// Hands an answer to whoever waits for it.
     pub(super) fn answered(&mut self, then: Then, answer: Result<Bytes, Fault>) {
-        let lost = answer.as_ref().is_err_and(|fault| fault.status == Status::Unauthorized);
+        let lost = answer
+            .as_ref()
+            .is_err_and(|fault| fault.status == Status::Unauthorized);
         if lost && !is_login(&then) {
             self.session_lost();
             return;

@@ -76,7 +76,10 @@ mod tests {
         let mut sealer = Sealer::new([1; 32], Rng::new([2; 32]));
         let sealed = sealer.seal(b"row", b"value");
         assert_eq!(sealed.len(), 5 + OVERHEAD);
-        assert_eq!(sealer.open(b"row", &sealed).as_deref(), Some(&b"value".to_vec()));
+        assert_eq!(
+            sealer.open(b"row", &sealed).as_deref(),
+            Some(&b"value".to_vec())
+        );
         assert!(sealer.open(b"other", &sealed).is_none());
         let other = Sealer::new([3; 32], Rng::new([2; 32]));
         assert!(other.open(b"row", &sealed).is_none());

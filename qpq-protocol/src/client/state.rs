@@ -59,7 +59,10 @@ impl Me {
             device_id: self.device_id.as_bytes().to_vec(),
             device_seed: self.device.seed().to_vec(),
             device_created_at_ms: self.device_created_at_ms,
-            session_token: self.token.as_ref().map_or_else(Vec::new, |token| token.to_vec()),
+            session_token: self
+                .token
+                .as_ref()
+                .map_or_else(Vec::new, |token| token.to_vec()),
             registered: self.registered,
         };
         writer.put(&Name::Account, &record);
@@ -115,8 +118,13 @@ impl State {
 
     /// The person with this key, by the name that is known.
     pub(super) fn person(&self, identity_key: IdentityKey) -> Person {
-        let own = self.me.as_ref().filter(|me| me.identity_key() == identity_key);
-        let name = own.map(|me| &me.name).or_else(|| self.contacts.get(&identity_key));
+        let own = self
+            .me
+            .as_ref()
+            .filter(|me| me.identity_key() == identity_key);
+        let name = own
+            .map(|me| &me.name)
+            .or_else(|| self.contacts.get(&identity_key));
         Person {
             identity_key,
             name: name.cloned(),

@@ -84,7 +84,9 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<(Time, Reason)> {
-        self.by_time.first().map(|(at, timer)| (*at, timer.reason()))
+        self.by_time
+            .first()
+            .map(|(at, timer)| (*at, timer.reason()))
     }
 
     /// Takes out a deadline that is due.
@@ -108,7 +110,10 @@ mod tests {
         timers.set(Timer::Reconnect, Time::from_micros(5));
         timers.set(Timer::Reload, Time::from_micros(7));
         timers.set(Timer::Reconnect, Time::from_micros(9));
-        assert_eq!(timers.next(), Some((Time::from_micros(7), "load state again")));
+        assert_eq!(
+            timers.next(),
+            Some((Time::from_micros(7), "load state again"))
+        );
         assert_eq!(timers.due(Time::from_micros(6)), None);
         assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reload));
         assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reconnect));

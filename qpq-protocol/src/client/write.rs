@@ -166,7 +166,10 @@ impl Writer {
 
     /// Gives up everything that is not durable, and returns what was held for it.
     pub(super) fn abandon(&mut self) -> Vec<Effect> {
-        let mut held = self.flying.take().map_or_else(Vec::new, |(_, effects)| effects);
+        let mut held = self
+            .flying
+            .take()
+            .map_or_else(Vec::new, |(_, effects)| effects);
         for batch in self.waiting.drain(..) {
             held.extend(batch.effects);
         }
@@ -242,12 +245,7 @@ impl Writer {
         });
     }
 
-    fn put_pieces(
-        &mut self,
-        commit: &mut Commit,
-        key: Vec<u8>,
-        value: Option<Zeroizing<Vec<u8>>>,
-    ) {
+    fn put_pieces(&mut self, commit: &mut Commit, key: Vec<u8>, value: Option<Zeroizing<Vec<u8>>>) {
         let before = self.pieces.remove(&key).unwrap_or(1);
         let mut count: u16 = 0;
         if let Some(value) = &value {
@@ -310,7 +308,10 @@ mod tests {
         let mut writer = writer();
         writer.emit(Event::Connected);
         writer.finish();
-        assert!(matches!(writer.poll(), Some(Output::Event(Event::Connected))));
+        assert!(matches!(
+            writer.poll(),
+            Some(Output::Event(Event::Connected))
+        ));
 
         writer.put_bytes(b"a".to_vec(), b"1".to_vec());
         writer.emit(Event::Synced);
@@ -332,12 +333,18 @@ mod tests {
         assert!(writer.is_flying(ticket));
         writer.committed();
         assert!(matches!(writer.poll(), Some(Output::Event(Event::Synced))));
-        assert!(matches!(writer.poll(), Some(Output::Event(Event::LoggedOut))));
+        assert!(matches!(
+            writer.poll(),
+            Some(Output::Event(Event::LoggedOut))
+        ));
         let (_, second) = commit(&mut writer);
         assert_eq!(second.puts.len(), 2);
         assert!(writer.poll().is_none());
         writer.committed();
-        assert!(matches!(writer.poll(), Some(Output::Event(Event::Connected))));
+        assert!(matches!(
+            writer.poll(),
+            Some(Output::Event(Event::Connected))
+        ));
         assert!(writer.is_settled());
     }
 
@@ -348,7 +355,12 @@ mod tests {
         writer.finish();
         let (_, first) = commit(&mut writer);
         assert_eq!(first.puts.len(), 3);
-        assert!(first.puts.iter().all(|(_, v)| v.len() <= crate::storage::MAX_VALUE));
+        assert!(
+            first
+                .puts
+                .iter()
+                .all(|(_, v)| v.len() <= crate::storage::MAX_VALUE)
+        );
         writer.committed();
         writer.put_bytes(b"k".to_vec(), vec![7; 1]);
         writer.finish();
