@@ -1,8 +1,11 @@
 //! Groups of several devices, each with a storage of its own that survives restarts.
 
+mod costs;
 mod determinism;
+mod golden;
 mod interop;
 mod lifecycle;
+mod model;
 mod refusals;
 mod round_trip;
 mod vectors;

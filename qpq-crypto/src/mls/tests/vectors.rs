@@ -219,3 +219,84 @@ fn passive_client_handling_commit() {
     println!("mls-wg/{file}: {commits} commits");
     assert_eq!(commits, 52);
 }
+
+#[test]
+fn hpke_key_pairs_and_ciphertexts() {
+    use openmls_traits::types::{HpkeAeadType, HpkeConfig, HpkeKdfType, HpkeKemType};
+    let crypto = QpqCrypto::unseeded();
+    let config = |case: &Value| {
+        let kem = match number(case, "kem_id") {
+            0x0020 => HpkeKemType::DhKem25519,
+            0x647a => HpkeKemType::XWingKemDraft6,
+            _ => return None,
+        };
+        let aead = match number(case, "aead_id") {
+            1 => HpkeAeadType::AesGcm128,
+            3 => HpkeAeadType::ChaCha20Poly1305,
+            _ => return None,
+        };
+        (number(case, "mode") == 0).then_some(HpkeConfig(kem, HpkeKdfType::HkdfSha256, aead))
+    };
+    for (set, file, expected) in [
+        ("hpke-rfc9180", "subset-x25519-hkdfsha256.json", (2, 2)),
+        // X-Wing comes there with an AEAD that none of our suites pairs it with.
+        ("hpke-pq", "hpke-pq-2026-03.json", (2, 0)),
+    ] {
+        let Some(all) = json(set, file) else { return };
+        let mut run = (0, 0);
+        for case in all.as_array().unwrap() {
+            let Some(suite) = config(case) else { continue };
+            let is_xwing = suite.0 == HpkeKemType::XWingKemDraft6;
+            if is_xwing != (set == "hpke-pq") {
+                continue;
+            }
+            let pair = crypto
+                .derive_hpke_keypair(suite, &hex(case, "ikmR"))
+                .unwrap();
+            assert_eq!(pair.public, hex(case, "pkRm"));
+            let mut private = hex(case, "skRm");
+            if !is_xwing {
+                // The file has X25519 keys before the clamping of RFC 7748 §5.
+                private[0] &= 248;
+                private[31] = private[31] & 127 | 64;
+            }
+            assert_eq!(*pair.private, private);
+            run.0 += 1;
+            if is_xwing {
+                continue;
+            }
+            let first = &array(case, "encryptions")[0];
+            let sealed = HpkeCiphertext {
+                kem_output: hex(case, "enc").into(),
+                ciphertext: hex(first, "ct").into(),
+            };
+            let (private, info) = (hex(case, "skRm"), hex(case, "info"));
+            let opened = crypto
+                .hpke_open(
+                    config(case).unwrap(),
+                    &sealed,
+                    &private,
+                    &info,
+                    &hex(first, "aad"),
+                )
+                .unwrap();
+            assert_eq!(opened, hex(first, "pt"));
+            for export in array(case, "exports") {
+                let exported = crypto
+                    .hpke_setup_receiver_and_export(
+                        config(case).unwrap(),
+                        &hex(case, "enc"),
+                        &private,
+                        &info,
+                        &hex(export, "exporter_context"),
+                        number(export, "L").try_into().unwrap(),
+                    )
+                    .unwrap();
+                assert_eq!(*exported, hex(export, "exported_value"));
+            }
+            run.1 += 1;
+        }
+        println!("{set}: {} key pairs, {} key schedules", run.0, run.1);
+        assert_eq!(run, expected);
+    }
+}
