@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::rate::Subject;
-use super::services::{auth, devices, info, user};
+use super::services::{auth, channel, delivery, devices, group, info, keys, user};
 use super::step::{Caller, Ctx, Fault, Next};
 use crate::limits::Limits;
 use crate::method::{Caller as Rule, Method, Rpc, rpc};
@@ -45,6 +45,52 @@ pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload
         Method::Health => call::<rpc::Health>(ctx, caller, payload, info::health),
         Method::GetServerInfo => {
             call::<rpc::GetServerInfo>(ctx, caller, payload, info::server_info)
+        }
+        Method::Enqueue => call::<rpc::Enqueue>(ctx, caller, payload, delivery::enqueue),
+        Method::Fetch => call::<rpc::Fetch>(ctx, caller, payload, delivery::fetch),
+        Method::FetchWait => call::<rpc::FetchWait>(ctx, caller, payload, delivery::fetch_wait),
+        Method::Peek => call::<rpc::Peek>(ctx, caller, payload, delivery::peek),
+        Method::Ack => call::<rpc::Ack>(ctx, caller, payload, delivery::ack),
+        Method::BatchEnqueue => {
+            call::<rpc::BatchEnqueue>(ctx, caller, payload, delivery::batch_enqueue)
+        }
+        Method::SubmitCommit => {
+            call::<rpc::SubmitCommit>(ctx, caller, payload, delivery::submit_commit)
+        }
+        Method::ListQueues => call::<rpc::ListQueues>(ctx, caller, payload, delivery::list_queues),
+        Method::UploadKeyPackage => {
+            call::<rpc::UploadKeyPackage>(ctx, caller, payload, keys::upload_key_package)
+        }
+        Method::FetchKeyPackage => {
+            call::<rpc::FetchKeyPackage>(ctx, caller, payload, keys::fetch_key_package)
+        }
+        Method::UploadHybridKey => {
+            call::<rpc::UploadHybridKey>(ctx, caller, payload, keys::upload_hybrid_key)
+        }
+        Method::FetchHybridKey => {
+            call::<rpc::FetchHybridKey>(ctx, caller, payload, keys::fetch_hybrid_key)
+        }
+        Method::FetchHybridKeys => {
+            call::<rpc::FetchHybridKeys>(ctx, caller, payload, keys::fetch_hybrid_keys)
+        }
+        Method::FetchKeyPackages => {
+            call::<rpc::FetchKeyPackages>(ctx, caller, payload, keys::fetch_key_packages)
+        }
+        Method::CountKeyPackages => {
+            call::<rpc::CountKeyPackages>(ctx, caller, payload, keys::count_key_packages)
+        }
+        Method::CreateChannel => {
+            call::<rpc::CreateChannel>(ctx, caller, payload, channel::create_channel)
+        }
+        Method::RemoveMember => {
+            call::<rpc::RemoveMember>(ctx, caller, payload, group::remove_member)
+        }
+        Method::ListGroupMembers => {
+            call::<rpc::ListGroupMembers>(ctx, caller, payload, group::list_group_members)
+        }
+        Method::AddMember => call::<rpc::AddMember>(ctx, caller, payload, group::add_member),
+        Method::GetGroupInfo => {
+            call::<rpc::GetGroupInfo>(ctx, caller, payload, group::get_group_info)
         }
         _ => Err(Fault::unavailable(format!(
             "{} is not in this version of the server",

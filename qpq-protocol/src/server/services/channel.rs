@@ -1,0 +1,251 @@
+//! CreateChannel: a DM that both sides can name, or a group with a member list (protocol.md §5.11).
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use std::collections::BTreeSet;
+
+use super::delivery::parse_identity;
+use super::group::{list_member, membership_push};
+use crate::ids::{ChannelId, IdentityKey};
+use crate::proto::{self, MembershipChange};
+use crate::server::rate::Subject;
+use crate::server::rows::Row;
+use crate::server::step::{
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load,
+    load_all, unchanged,
+};
+use crate::storage::keys;
+use crate::storage::records::{Channel, Metadata};
+use crate::storage::{Commit, Expect};
+use crate::time::UnixTime;
+
+/// Method 400.
+pub(in crate::server) fn create_channel(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::CreateChannelRequest,
+) -> Next {
+    let session = caller.session()?;
+    let opening = Opening::new(ctx, &session, request)?;
+    let wanted = [
+        keys::channel(&opening.channel),
+        keys::member(&opening.channel, &session.identity_key),
+    ];
+    load(ctx, wanted, move |ctx, [row, member]| {
+        match decode_row::<Channel>(&row)? {
+            None => opening.create(ctx, session),
+            Some(state) if member.is_some() => Ok(opening.opened(&state, &session, ctx.unix)),
+            Some(state) if state.dm => opening.return_to(ctx, state, row, session),
+            Some(_) => Err(Fault::conflict("the channel id is taken: choose another")),
+        }
+    })
+}
+
+/// A request, read.
+struct Opening {
+    channel: ChannelId,
+    dm: bool,
+    /// All members, the caller too.
+    members: BTreeSet<IdentityKey>,
+    metadata: Bytes,
+    /// How long slot 0 must have been free for others than the creator.
+    patience: core::time::Duration,
+}
+
+impl Opening {
+    fn new(
+        ctx: &Ctx<'_>,
+        session: &Session,
+        request: proto::CreateChannelRequest,
+    ) -> Result<Self, Fault> {
+        let patience = ctx.config.limits.slot_zero;
+        if request.peer_key.is_empty() {
+            let channel = ChannelId::try_from(request.channel_id.as_ref())
+                .map_err(|_| Fault::bad_request("name a peer_key, or a channel_id of 16 bytes"))?;
+            if !is_uuid(&channel, 7) {
+                return Err(Fault::bad_request("a group's channel_id is a UUID v7"));
+            }
+            let members = request.member_keys.iter().map(parse_identity);
+            let mut members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
+            members.insert(session.identity_key);
+            if members.len() > ctx.config.limits.members {
+                return Err(Fault::quota("that is more members than a channel may have"));
+            }
+            return Ok(Self {
+                channel,
+                dm: false,
+                members,
+                metadata: request.metadata,
+                patience,
+            });
+        }
+        if !request.channel_id.is_empty()
+            || !request.member_keys.is_empty()
+            || !request.metadata.is_empty()
+        {
+            return Err(Fault::bad_request("a DM is named by its peer_key alone"));
+        }
+        let peer = parse_identity(&request.peer_key)?;
+        if peer == session.identity_key {
+            return Err(Fault::bad_request("the peer of a DM is somebody else"));
+        }
+        Ok(Self {
+            channel: dm_id(&session.identity_key, &peer),
+            dm: true,
+            members: [session.identity_key, peer].into(),
+            metadata: Bytes::new(),
+            patience,
+        })
+    }
+
+    /// The channel does not exist yet.
+    fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next {
+        let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
+        ctx.limit(subject, ctx.config.limits.new_channels, 1)?;
+        let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
+        load_all(ctx, sets.clone(), move |ctx, rows| {
+            if rows.iter().any(Option::is_none) {
+                return self.unknown_member(ctx, &sets);
+            }
+            let mut change = Commit {
+                checks: vec![(keys::channel(&self.channel), Expect::Absent)],
+                ..Commit::default()
+            };
+            // An account deleted meanwhile must not come back as a member.
+            change
+                .checks
+                .extend(sets.iter().zip(&rows).map(|(key, row)| unchanged(key, row)));
+            let state = Channel {
+                dm: self.dm,
+                creator_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),
+                creator_device: Bytes::copy_from_slice(session.device_id.as_bytes()),
+                created_at_ms: ctx.unix.as_millis(),
+                slot: 0,
+                members_version: 1,
+                member_count: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
+                ..Channel::default()
+            };
+            change
+                .puts
+                .push((keys::channel(&self.channel), encode_row(&state)));
+            let mut effects = Effects::default();
+            for member in &self.members {
+                list_member(&mut change, &self.channel, member, ctx.unix);
+                if *member != session.identity_key {
+                    let push = membership_push(&self.channel, member, MembershipChange::Added);
+                    effects.live.push((*member, push));
+                }
+            }
+            if !self.metadata.is_empty() {
+                let metadata = Metadata {
+                    sealed: self.metadata.clone(),
+                    version: 1,
+                };
+                change
+                    .puts
+                    .push((keys::metadata(&self.channel), encode_row(&metadata)));
+            }
+            let response = self.response(true, 0);
+            commit(change, move |_| Ok(Step::ok_with(&response, effects)))
+        })
+    }
+
+    /// A member has no account; the first time that is doubted, for another core may have made it.
+    fn unknown_member(&self, ctx: &mut Ctx<'_>, sets: &[Bytes]) -> Next {
+        if ctx.attempt > 0 {
+            return Err(Fault::not_found("a member has no account"));
+        }
+        for key in sets {
+            ctx.rows.forget(key);
+        }
+        Ok(Step::Rerun)
+    }
+
+    /// Whoever left a DM and opens it again is a member again; the tree is the peer's affair.
+    fn return_to(self, ctx: &mut Ctx<'_>, mut state: Channel, row: Row, session: Session) -> Next {
+        let key = keys::channel(&self.channel);
+        let mut change = Commit {
+            checks: vec![unchanged(&key, &row)],
+            ..Commit::default()
+        };
+        list_member(&mut change, &self.channel, &session.identity_key, ctx.unix);
+        state.member_count = state.member_count.saturating_add(1);
+        state.members_version = state.members_version.saturating_add(1);
+        change.puts.push((key, encode_row(&state)));
+        let step = self.opened(&state, &session, ctx.unix);
+        commit(change, move |_| Ok(step))
+    }
+
+    /// The answer for a channel that exists. Whether the caller is to commit for slot 0: the device
+    /// that opened it as long as the slot is free, others once it was free for a while.
+    fn opened(&self, state: &Channel, session: &Session, now: UnixTime) -> Step {
+        let creator = state.creator_key == session.identity_key.as_bytes().as_slice()
+            && state.creator_device == session.device_id.as_bytes();
+        let free_until = UnixTime::from_millis(state.created_at_ms) + self.patience;
+        let was_new = state.slot == 0 && (creator || now >= free_until);
+        Step::ok(&self.response(was_new, state.slot))
+    }
+
+    fn response(&self, was_new: bool, slot: u64) -> proto::CreateChannelResponse {
+        proto::CreateChannelResponse {
+            channel_id: Bytes::copy_from_slice(self.channel.as_bytes()),
+            was_new,
+            slot,
+        }
+    }
+}
+
+/// The channel of two accounts: SHA-256("qpq dm v1" || lesser key || greater key), the first 16
+/// bytes, with the version 8 and variant bits of RFC 9562.
+pub(super) fn dm_id(one: &IdentityKey, other: &IdentityKey) -> ChannelId {
+    let (lesser, greater) = (one.min(other), one.max(other));
+    let hash = Sha256::new_with_prefix("qpq dm v1")
+        .chain_update(lesser.as_bytes())
+        .chain_update(greater.as_bytes())
+        .finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    id[6] = 0x80 | (id[6] & 0x0f);
+    id[8] = 0x80 | (id[8] & 0x3f);
+    ChannelId(id)
+}
+
+/// Whether an id is a UUID of this version (RFC 9562).
+fn is_uuid(id: &ChannelId, version: u8) -> bool {
+    id.0[6] >> 4 == version && id.0[8] >> 6 == 0b10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_of_a_dm_derive_the_same_id() {
+        let (a, b) = (IdentityKey([1; 32]), IdentityKey([2; 32]));
+        let id = dm_id(&a, &b);
+        assert_eq!(id, dm_id(&b, &a));
+        assert!(is_uuid(&id, 8));
+        assert_ne!(id, dm_id(&a, &IdentityKey([3; 32])));
+    }
+
+    /// Computed with Python: hashlib.sha256(b"qpq dm v1" + b"\x01" * 32 + b"\x02" * 32).
+    #[test]
+    fn the_id_of_a_dm_is_golden() {
+        let id = dm_id(&IdentityKey([2; 32]), &IdentityKey([1; 32]));
+        assert_eq!(id.to_string(), GOLDEN);
+    }
+
+    const GOLDEN: &str = "e1781293eeb280c789ff988a78da2633";
+
+    #[test]
+    fn only_version_and_variant_make_a_uuid() {
+        let mut id = ChannelId([0; 16]);
+        assert!(!is_uuid(&id, 7));
+        id.0[6] = 0x7f;
+        assert!(!is_uuid(&id, 7));
+        id.0[8] = 0xbf;
+        assert!(is_uuid(&id, 7));
+        assert!(!is_uuid(&id, 8));
+    }
+}

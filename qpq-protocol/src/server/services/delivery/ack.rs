@@ -1,0 +1,79 @@
+//! Ack: a device has stored messages durably itself, so the queue lets them go.
+
+use bytes::Bytes;
+
+use super::payload::{length, release};
+use super::queue::Queue;
+use super::recipient::{own_mailbox, parse_channel};
+use crate::proto;
+use crate::server::step::{Caller, Ctx, Fault, Next, Step, commit, decode_row, load, scan_ordered};
+use crate::storage::keys::{self, QueueId, Range};
+use crate::storage::records::Entry;
+use crate::storage::{Commit, Direction, Scan};
+
+/// Messages removed by one Commit.
+const PAGE: usize = 1000;
+/// Bytes of rows read for one Commit.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Method 204.
+pub(in crate::server) fn ack(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::AckRequest,
+) -> Next {
+    let session = caller.session()?;
+    let channel = parse_channel(&request.channel_id)?;
+    let key = keys::device_set(&session.identity_key);
+    load(ctx, [key], move |ctx, [devices]| {
+        let mailbox = own_mailbox(&session, &request.device_id, channel, &devices)?;
+        remove(ctx, mailbox.stored, request.seq_up_to)
+    })
+}
+
+/// Removes a page of what is to go, then the next one.
+fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
+    load(ctx, [keys::queue(&id)], move |ctx, [row]| {
+        let queue = Queue::new(id, row)?;
+        let head = *queue.head();
+        if up_to >= head.next_seq {
+            // The head is as this core remembers it: another one may have moved it.
+            if ctx.attempt == 0 {
+                ctx.rows.forget(&keys::queue(&id));
+                return Ok(Step::Rerun);
+            }
+            return Err(Fault::bad_request("seq_up_to has not been given out"));
+        }
+        if up_to < head.first_seq {
+            return Ok(Step::ok(&proto::AckResponse {}));
+        }
+        let Range { start, end } = keys::entries(&id, head.first_seq, up_to.saturating_add(1));
+        let range = Scan {
+            start,
+            end,
+            direction: Direction::Forward,
+            items: PAGE,
+            bytes: PAGE_BYTES,
+        };
+        scan_ordered(range, move |_, rows, _| remove_page(queue, rows, up_to))
+    })
+}
+
+fn remove_page(mut queue: Queue, rows: Vec<(Bytes, Bytes)>, up_to: u64) -> Next {
+    let id = *queue.id();
+    let mut change = Commit::default();
+    for (key, row) in rows {
+        let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
+        if key != keys::entry(&id, queue.head().first_seq) {
+            // The queue moved between the two reads.
+            return Ok(Step::Rerun);
+        }
+        release(&mut change, &id, entry.body.as_ref())?;
+        queue.remove_first(&mut change, length(entry.body.as_ref()));
+    }
+    if change.deletes.is_empty() {
+        return Ok(Step::Rerun);
+    }
+    queue.write(&mut change);
+    commit(change, move |ctx| remove(ctx, id, up_to))
+}

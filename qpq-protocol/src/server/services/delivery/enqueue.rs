@@ -1,0 +1,481 @@
+//! Enqueue and BatchEnqueue: a payload into the queues of its recipients' devices, once.
+//!
+//! The common case is one Commit and no read: devices, members and queue heads are remembered, and
+//! the commit checks that they still are what was remembered and that the message id is new. When
+//! a check fails, or when what is remembered would mean a refusal, the request runs again: it reads
+//! afresh, and looks the message id up before anything else (protocol.md §5.3).
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::payload::{self, Payload};
+use super::queue::{Queue, as_u64};
+use super::recipient::{Mailbox, mailboxes, news, parse_channel, parse_identity};
+use crate::ids::{ChannelId, IdentityKey, MessageId};
+use crate::method::Method;
+use crate::proto;
+use crate::server::rate::Subject;
+use crate::server::rows::Row;
+use crate::server::step::{
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load,
+    load_all, unchanged,
+};
+use crate::status::Status;
+use crate::storage::keys::{self, QueueId};
+use crate::storage::records::{Channel, Dedupe, Entry};
+use crate::storage::{Commit, MAX_COMMIT_OPS};
+
+/// Method 200.
+pub(in crate::server) fn enqueue(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::EnqueueRequest,
+) -> Next {
+    let recipients = vec![parse_identity(&request.recipient_key)?];
+    let send = Send::new(
+        ctx,
+        caller,
+        Method::Enqueue,
+        recipients,
+        proto::BatchEnqueueRequest {
+            recipient_keys: Vec::new(),
+            payload: request.payload,
+            channel_id: request.channel_id,
+            ttl_secs: request.ttl_secs,
+            message_id: request.message_id,
+            access_keys: Vec::new(),
+            channel_slot: request.channel_slot,
+            channel_key: request.channel_key,
+            want_proof: request.want_proof,
+        },
+    )?;
+    send.start(ctx)
+}
+
+/// Method 205.
+pub(in crate::server) fn batch_enqueue(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::BatchEnqueueRequest,
+) -> Next {
+    let recipients = request.recipient_keys.iter().map(parse_identity);
+    let recipients = recipients.collect::<Result<Vec<IdentityKey>, Fault>>()?;
+    let mut sorted = recipients.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(Fault::bad_request("recipient_keys names a recipient twice"));
+    }
+    if recipients.is_empty() {
+        return Err(Fault::bad_request("recipient_keys is empty"));
+    }
+    Send::new(ctx, caller, Method::BatchEnqueue, recipients, request)?.start(ctx)
+}
+
+/// A request of either method, read.
+struct Send {
+    session: Session,
+    method: Method,
+    recipients: Vec<IdentityKey>,
+    channel: Option<ChannelId>,
+    channel_slot: Option<u64>,
+    payload: Bytes,
+    payload_hash: [u8; 32],
+    content_hash: [u8; 32],
+    message_id: MessageId,
+    expires_at_ms: u64,
+    want_proof: bool,
+    /// What was done so far; `None` if the message id is taken to be new.
+    done: Dedupe,
+    /// The stored row of `done`.
+    done_row: Row,
+    /// What follows from what was done.
+    effects: Effects,
+}
+
+/// What one part of a request does: as many recipients as fit one Commit.
+struct Part {
+    change: Commit,
+    done: Dedupe,
+    notify: Vec<(QueueId, proto::NewMessagePush)>,
+    /// Whether it changes anything.
+    stored: bool,
+}
+
+impl Send {
+    fn new(
+        ctx: &mut Ctx<'_>,
+        caller: &Caller,
+        method: Method,
+        recipients: Vec<IdentityKey>,
+        request: proto::BatchEnqueueRequest,
+    ) -> Result<Self, Fault> {
+        let Some(session) = caller.session else {
+            return Err(Fault::forbidden(
+                "this recipient or channel takes nothing from you",
+            ));
+        };
+        limit(ctx, &session, recipients.len())?;
+        let channel = parse_channel(&request.channel_id)?;
+        let message_id = MessageId::try_from(request.message_id.as_ref())
+            .map_err(|_| Fault::bad_request("message_id has 16 bytes"))?;
+        let limits = &ctx.config.limits;
+        let ttl = match request.ttl_secs {
+            0 => limits.ttl_default,
+            secs => core::time::Duration::from_secs(secs.into()).min(limits.ttl_max),
+        };
+        let payload_hash: [u8; 32] = Sha256::digest(&request.payload).into();
+        let mut content = Sha256::new_with_prefix(payload_hash);
+        content.update(as_u64(request.channel_id.len()).to_be_bytes());
+        content.update(&request.channel_id);
+        for recipient in &recipients {
+            content.update(recipient.as_bytes());
+        }
+        let expires_at_ms = (ctx.unix + ttl).as_millis();
+        let keep_until_ms = (ctx.unix + limits.message_id).as_millis();
+        let content_hash: [u8; 32] = content.finalize().into();
+        Ok(Self {
+            session,
+            method,
+            recipients,
+            channel,
+            channel_slot: request.channel_slot,
+            payload: request.payload,
+            payload_hash,
+            content_hash,
+            message_id,
+            expires_at_ms,
+            want_proof: request.want_proof,
+            done: Dedupe {
+                content_hash: Bytes::copy_from_slice(&content_hash),
+                accepted_at_ms: ctx.unix.as_millis(),
+                keep_until_ms: keep_until_ms.max(expires_at_ms),
+                ..Dedupe::default()
+            },
+            done_row: None,
+            effects: Effects::default(),
+        })
+    }
+
+    fn dedupe_key(&self) -> Bytes {
+        keys::dedupe(
+            &self.message_id,
+            &self.session.identity_key,
+            self.method.id(),
+        )
+    }
+
+    /// The first time, takes the message id to be new: the commit checks that. Later, looks it up.
+    fn start(mut self, ctx: &mut Ctx<'_>) -> Next {
+        if ctx.attempt == 0 {
+            return self.part(ctx);
+        }
+        load(ctx, [self.dedupe_key()], move |ctx, [row]| {
+            if let Some(done) = decode_row::<Dedupe>(&row)? {
+                if *done.content_hash != self.content_hash {
+                    return Err(Fault::bad_request(
+                        "the message id was used for something else",
+                    ));
+                }
+                self.done = done;
+                self.done_row = row;
+                if self.done.statuses.len() >= self.recipients.len() {
+                    return self.answer(ctx, true);
+                }
+            }
+            self.part(ctx)
+        })
+    }
+
+    /// Reads what is to be known of channel and recipients not yet done.
+    fn part(self, ctx: &mut Ctx<'_>) -> Next {
+        let mut wanted = Vec::new();
+        if let Some(channel) = &self.channel {
+            wanted.push(keys::channel(channel));
+            wanted.push(keys::member(channel, &self.session.identity_key));
+        }
+        for recipient in self.left() {
+            wanted.push(keys::device_set(recipient));
+            if let Some(channel) = &self.channel {
+                wanted.push(keys::member(channel, recipient));
+            }
+        }
+        load_all(ctx, wanted.clone(), move |ctx, rows| {
+            let known = wanted.into_iter().zip(rows);
+            self.route(ctx, known.collect())
+        })
+    }
+
+    fn left(&self) -> impl Iterator<Item = &IdentityKey> {
+        self.recipients.iter().skip(self.done.statuses.len())
+    }
+
+    /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
+    fn route(self, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
+        let mut rows = known.iter();
+        let mut checks = Vec::new();
+        if self.channel.is_some() {
+            let (Some(channel), Some(member)) = (rows.next(), rows.next()) else {
+                return Err(Fault::internal(
+                    "storage answered something else than was asked",
+                ));
+            };
+            if let Err(fault) = self.admit(&channel.1, &member.1) {
+                return self.refuse(ctx, fault, &known);
+            }
+            checks.push(unchanged(&channel.0, &channel.1));
+        }
+        let mut routes = Vec::new();
+        let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
+        while let Some((key, devices)) = rows.next() {
+            let member = match self.channel {
+                Some(_) => rows.next().is_some_and(|(_, member)| member.is_some()),
+                None => true,
+            };
+            let recipient = self.left().nth(routes.len());
+            let Some(recipient) = recipient.copied() else {
+                return Err(Fault::internal(
+                    "storage answered something else than was asked",
+                ));
+            };
+            let found = mailboxes(recipient, devices, self.channel, Some(&self.session))?;
+            let route = match found {
+                _ if !member => Err(Status::Forbidden),
+                None => Err(Status::NotFound),
+                Some(mailboxes) => Ok(mailboxes),
+            };
+            // Device set; head twice, entry, claim and two expiry rows a queue.
+            let more = 1 + route.as_ref().map_or(0, |boxes| boxes.len() * 6);
+            if operations + more > MAX_COMMIT_OPS {
+                break;
+            }
+            operations += more;
+            checks.push(unchanged(key, devices));
+            routes.push((recipient, route));
+        }
+        let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
+        let heads = heads.flatten().map(|mailbox| keys::queue(&mailbox.stored));
+        load_all(ctx, heads.collect(), move |ctx, heads| {
+            self.store(ctx, checks, routes, heads, known)
+        })
+    }
+
+    /// Whether the sender may put something into the channel, for the slot it encrypted for.
+    fn admit(&self, channel: &Row, member: &Row) -> Result<(), Fault> {
+        let channel = decode_row::<Channel>(channel)?
+            .ok_or_else(|| Fault::not_found("there is no such channel"))?;
+        if member.is_none() {
+            return Err(Fault::forbidden("only members may send to this channel"));
+        }
+        match self.channel_slot {
+            None => Err(Fault::bad_request(
+                "a message in a channel names its channel_slot",
+            )),
+            Some(slot) if slot < channel.slot => Err(Fault::slot_taken(channel.slot, Bytes::new())),
+            Some(slot) if slot > channel.slot => {
+                Err(Fault::bad_request("channel_slot is ahead of the channel"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// What is remembered means a refusal: the first time that is doubted, for another core may
+    /// have changed it, and the message id may be known.
+    fn refuse(self, ctx: &mut Ctx<'_>, fault: Fault, known: &[(Bytes, Row)]) -> Next {
+        if ctx.attempt > 0 {
+            return Err(fault);
+        }
+        for (key, _) in known {
+            ctx.rows.forget(key);
+        }
+        Ok(Step::Rerun)
+    }
+
+    /// Puts the payload into the queues.
+    fn store(
+        mut self,
+        ctx: &mut Ctx<'_>,
+        checks: Vec<(Bytes, crate::storage::Expect)>,
+        routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
+        heads: Vec<Row>,
+        mut known: Vec<(Bytes, Row)>,
+    ) -> Next {
+        let mut part = Part {
+            change: Commit {
+                checks,
+                ..Commit::default()
+            },
+            done: self.done.clone(),
+            notify: Vec::new(),
+            stored: false,
+        };
+        let mut payload = Payload::new(ctx, self.payload.clone(), heads.len());
+        let limits = &ctx.config.limits;
+        let mut statuses = part.done.statuses.to_vec();
+        let mut heads = heads.into_iter();
+        for (_, route) in routes {
+            let (seq, status) = match route {
+                Err(status) => (0, status),
+                Ok(mailboxes) => {
+                    let rows = heads.by_ref().take(mailboxes.len());
+                    let queues = mailboxes.into_iter().zip(rows).map(|(mailbox, row)| {
+                        known.push((keys::queue(&mailbox.stored), row.clone()));
+                        Ok((mailbox, Queue::new(mailbox.stored, row)?))
+                    });
+                    let queues = queues.collect::<Result<Vec<(Mailbox, Queue)>, Fault>>()?;
+                    self.fan_out(&mut part, &mut payload, queues, limits)
+                }
+            };
+            part.done.seqs.push(seq);
+            statuses.push(status.code());
+        }
+        part.done.statuses = statuses.into();
+        if let (Method::Enqueue, Some(&status)) = (self.method, part.done.statuses.first())
+            && status != Status::Ok.code()
+        {
+            return self.refuse(ctx, refusal(status), &known);
+        }
+        if !part.stored {
+            return self.nothing_stored(ctx, part, &known);
+        }
+        payload.store(&mut part.change);
+        let key = self.dedupe_key();
+        part.change.checks.push(unchanged(&key, &self.done_row));
+        let row = encode_row(&part.done);
+        part.change.puts.push((key, row.clone()));
+        commit(part.change, move |ctx| {
+            self.done = part.done;
+            self.done_row = Some(row);
+            self.effects.notify.extend(part.notify);
+            self.go_on(ctx)
+        })
+    }
+
+    /// Puts the payload into the queues of one recipient that have room. The seq in the first of
+    /// them, and the status.
+    fn fan_out(
+        &self,
+        part: &mut Part,
+        payload: &mut Payload,
+        queues: Vec<(Mailbox, Queue)>,
+        limits: &crate::limits::Limits,
+    ) -> (u64, Status) {
+        let length = payload.bytes().len();
+        let room = queues
+            .iter()
+            .any(|(_, queue)| queue.has_room(length, limits));
+        if !room && !queues.is_empty() {
+            return (0, Status::QuotaExceeded);
+        }
+        let mut first = 0;
+        part.stored = true;
+        for (mailbox, mut queue) in queues {
+            if queue.has_room(length, limits) {
+                let entry = Entry {
+                    body: Some(payload.body(&mut part.change, queue.id())),
+                    expires_at_ms: self.expires_at_ms,
+                    commit: None,
+                };
+                let seq = queue.append(&mut part.change, &entry, length);
+                first = if first == 0 { seq } else { first };
+                let envelope = proto::Envelope {
+                    seq,
+                    data: payload.bytes().clone(),
+                    ..proto::Envelope::default()
+                };
+                let news = news(self.channel, envelope, limits.pushed_envelope);
+                part.notify.push((mailbox.named, news));
+            } else {
+                queue.close();
+            }
+            queue.write(&mut part.change);
+        }
+        (first, Status::Ok)
+    }
+
+    /// Every recipient of this part was refused: nothing to store, and nothing to remember.
+    fn nothing_stored(mut self, ctx: &mut Ctx<'_>, part: Part, known: &[(Bytes, Row)]) -> Next {
+        if ctx.attempt == 0 {
+            return self.refuse(ctx, Fault::internal("to be asked again"), known);
+        }
+        self.done = part.done;
+        self.go_on(ctx)
+    }
+
+    /// The rest of the recipients, or the answer.
+    fn go_on(self, ctx: &mut Ctx<'_>) -> Next {
+        if self.done.statuses.len() < self.recipients.len() {
+            return self.part(ctx);
+        }
+        self.answer(ctx, false)
+    }
+
+    fn answer(self, ctx: &mut Ctx<'_>, duplicate: bool) -> Next {
+        let accepted = self
+            .done
+            .statuses
+            .iter()
+            .map(|&code| code == Status::Ok.code());
+        let recipients = self.recipients.iter().zip(&self.done.seqs).zip(accepted);
+        let mut proofs: Vec<Bytes> = Vec::new();
+        if self.want_proof {
+            proofs.extend(recipients.map(|((recipient, seq), accepted)| {
+                if accepted {
+                    self.proof(ctx, recipient, *seq)
+                } else {
+                    Bytes::new()
+                }
+            }));
+        }
+        if self.method == Method::Enqueue {
+            let response = proto::EnqueueResponse {
+                seq: self.done.seqs.first().copied().unwrap_or_default(),
+                delivery_proof: proofs.pop().unwrap_or_default(),
+                duplicate,
+            };
+            return Ok(Step::ok_with(&response, self.effects));
+        }
+        let response = proto::BatchEnqueueResponse {
+            seqs: self.done.seqs,
+            delivery_proofs: proofs,
+            duplicate,
+            statuses: self.done.statuses.iter().map(|&code| code.into()).collect(),
+        };
+        Ok(Step::ok_with(&response, self.effects))
+    }
+
+    /// The server's word that it accepted the message (protocol.md §5.26).
+    fn proof(&self, ctx: &Ctx<'_>, recipient: &IdentityKey, seq: u64) -> Bytes {
+        let channel = self
+            .channel
+            .as_ref()
+            .map_or(&[][..], |channel| channel.as_bytes());
+        let proof = qpq_crypto::proof::delivery(
+            &ctx.keys.signing,
+            self.done.accepted_at_ms,
+            self.message_id.as_bytes(),
+            recipient,
+            channel,
+            &self.payload_hash,
+            seq,
+        );
+        Bytes::copy_from_slice(&proof)
+    }
+}
+
+/// Counts an enqueue, and whom it is to reach.
+fn limit(ctx: &mut Ctx<'_>, session: &Session, recipients: usize) -> Result<(), Fault> {
+    let identity = session.identity_key.as_bytes().as_slice();
+    let limits = &ctx.config.limits;
+    let (enqueues, reached) = (limits.enqueues, limits.enqueue_recipients);
+    ctx.limit(Subject::of("enqueue", &[identity]), enqueues, 1)?;
+    let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+    ctx.limit(Subject::of("recipient", &[identity]), reached, recipients)
+}
+
+fn refusal(status: u8) -> Fault {
+    match Status::from_wire(status) {
+        Status::NotFound => Fault::not_found("there is no such recipient"),
+        Status::Forbidden => Fault::forbidden("the recipient is not a member of this channel"),
+        _ => Fault::quota("the recipient's queue is full"),
+    }
+}

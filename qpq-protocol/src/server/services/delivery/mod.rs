@@ -1,0 +1,28 @@
+//! Queues: putting messages in, reading them, letting them go, and the order of commits
+//! (protocol.md §5.1-5.9).
+//!
+//! | file | decides |
+//! | --- | --- |
+//! | `enqueue` | what an Enqueue or BatchEnqueue changes, and that it does so once |
+//! | `commit` | who gets a slot, and what goes with it |
+//! | `fetch` | what a reader sees |
+//! | `ack` | what may go |
+//! | `sweep` | what time takes |
+//! | `queue` | the arithmetic of a queue's head |
+//! | `payload` | where payloads lie |
+//! | `recipient` | whose queues a message reaches |
+
+mod ack;
+mod commit;
+mod enqueue;
+mod fetch;
+mod payload;
+mod queue;
+mod recipient;
+
+pub(in crate::server) use ack::ack;
+pub(in crate::server) use commit::submit_commit;
+pub(in crate::server) use enqueue::{batch_enqueue, enqueue};
+pub(in crate::server) use fetch::{fetch, fetch_wait, list_queues, peek};
+pub(in crate::server) use payload::{joined, piece_count};
+pub(in crate::server) use recipient::{own_device, parse_identity};

@@ -1,0 +1,269 @@
+//! A queue's head: which seqs it keeps, what they weigh, when the first of them expires.
+//!
+//! ```text
+//!        acked or expired      kept: messages and tombstones      to come
+//!   1 ────────────────────── first_seq ──────────────────────── next_seq ──▶
+//! ```
+//!
+//! A seq is given once and never again; between the two marks there is a row for each. All rows of
+//! a queue change in Commits that check and replace its head.
+
+use bytes::Bytes;
+
+use crate::limits::Limits;
+use crate::server::rows::Row;
+use crate::server::step::{Fault, decode_row, encode_row, unchanged};
+use crate::storage::Commit;
+use crate::storage::keys::{self, QueueId};
+use crate::storage::records::{Entry, QueueHead};
+
+/// A queue on its way through one change.
+pub(super) struct Queue {
+    id: QueueId,
+    row: Row,
+    before_expires_at_ms: u64,
+    head: QueueHead,
+}
+
+impl Queue {
+    /// The queue as its head row has it; without a row it is new.
+    pub(super) fn new(id: QueueId, row: Row) -> Result<Self, Fault> {
+        let head = decode_row::<QueueHead>(&row)?.unwrap_or(QueueHead {
+            first_seq: 1,
+            next_seq: 1,
+            ..QueueHead::default()
+        });
+        Ok(Self {
+            id,
+            row,
+            before_expires_at_ms: head.expires_at_ms,
+            head,
+        })
+    }
+
+    /// Which queue this is in storage.
+    pub(super) fn id(&self) -> &QueueId {
+        &self.id
+    }
+
+    /// The head as the change has left it so far.
+    pub(super) fn head(&self) -> &QueueHead {
+        &self.head
+    }
+
+    /// Whether a payload of `length` bytes may go in (protocol.md §5.6).
+    pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
+        let kept = self.head.next_seq.saturating_sub(self.head.first_seq);
+        let bytes = self.head.bytes.saturating_add(as_u64(length));
+        !self.head.overrun
+            && kept < as_u64(limits.queue_messages)
+            && bytes <= as_u64(limits.queue_bytes)
+    }
+
+    /// Takes nothing more until it is drained: the device misses something and has to rejoin.
+    pub(super) fn close(&mut self) {
+        self.head.overrun = true;
+    }
+
+    /// Puts a message with a payload of `length` bytes at the end; its seq.
+    pub(super) fn append(&mut self, change: &mut Commit, entry: &Entry, length: usize) -> u64 {
+        let seq = self.head.next_seq;
+        change
+            .puts
+            .push((keys::entry(&self.id, seq), encode_row(entry)));
+        self.head.next_seq = seq.saturating_add(1);
+        self.head.bytes = self.head.bytes.saturating_add(as_u64(length));
+        self.expires(entry.expires_at_ms);
+        seq
+    }
+
+    /// The first message now expires at this date or before.
+    pub(super) fn expires(&mut self, at_ms: u64) {
+        if self.head.expires_at_ms == 0 || at_ms < self.head.expires_at_ms {
+            self.head.expires_at_ms = at_ms;
+        }
+    }
+
+    /// The next look for expired messages is due at this date; 0: there is none to look for.
+    pub(super) fn set_expiry(&mut self, at_ms: u64) {
+        self.head.expires_at_ms = at_ms;
+    }
+
+    /// Takes the payload of one message, `length` bytes, off the weight.
+    pub(super) fn lighten(&mut self, length: usize) {
+        self.head.bytes = self.head.bytes.saturating_sub(as_u64(length));
+    }
+
+    /// Removes the row of `first_seq`, whose payload weighs `length` bytes. When the last one goes
+    /// a closed queue opens again.
+    pub(super) fn remove_first(&mut self, change: &mut Commit, length: usize) {
+        change
+            .deletes
+            .push(keys::entry(&self.id, self.head.first_seq));
+        self.head.first_seq = self
+            .head
+            .first_seq
+            .saturating_add(1)
+            .min(self.head.next_seq);
+        self.lighten(length);
+        if self.head.first_seq == self.head.next_seq {
+            self.head.bytes = 0;
+            self.head.overrun = false;
+            self.head.expires_at_ms = 0;
+        }
+    }
+
+    /// Adds to the change what it does to the head: the check, the new row, the expiry row.
+    pub(super) fn write(self, change: &mut Commit) {
+        let key = keys::queue(&self.id);
+        let (before, after) = (self.before_expires_at_ms, self.head.expires_at_ms);
+        if before != after {
+            if before != 0 {
+                change.deletes.push(keys::expiry(before, &self.id));
+            }
+            if after != 0 {
+                change
+                    .puts
+                    .push((keys::expiry(after, &self.id), Bytes::new()));
+            }
+        }
+        change.checks.push(unchanged(&key, &self.row));
+        change.puts.push((key, encode_row(&self.head)));
+    }
+}
+
+/// A length as it is counted in storage.
+pub(super) fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{DeviceId, IdentityKey};
+    use crate::storage::Expect;
+
+    fn id() -> QueueId {
+        QueueId {
+            recipient: IdentityKey([1; 32]),
+            device: DeviceId::DEFAULT,
+            channel: None,
+        }
+    }
+
+    fn queue(row: Row) -> Queue {
+        let Ok(queue) = Queue::new(id(), row) else {
+            unreachable!("the row was written by this test");
+        };
+        queue
+    }
+
+    fn entry(expires_at_ms: u64) -> Entry {
+        Entry {
+            expires_at_ms,
+            ..Entry::default()
+        }
+    }
+
+    /// The head row that a change writes.
+    fn written(change: &Commit) -> Row {
+        let key = keys::queue(&id());
+        let mut puts = change.puts.iter();
+        puts.find(|(put, _)| *put == key)
+            .map(|(_, row)| row.clone())
+    }
+
+    #[test]
+    fn seqs_start_at_one_and_have_no_holes() {
+        let mut row = None;
+        for expected in 1..=5 {
+            let mut change = Commit::default();
+            let mut queue = queue(row.clone());
+            assert_eq!(queue.append(&mut change, &entry(9), 10), expected);
+            queue.write(&mut change);
+            let expect = row.map_or(Expect::Absent, Expect::Equals);
+            assert_eq!(change.checks, [(keys::queue(&id()), expect)]);
+            row = written(&change);
+        }
+    }
+
+    #[test]
+    fn seqs_go_on_when_the_queue_is_empty() {
+        let mut change = Commit::default();
+        let mut first = queue(None);
+        first.append(&mut change, &entry(9), 10);
+        first.remove_first(&mut change, 10);
+        first.write(&mut change);
+        let mut second = queue(written(&change));
+        assert_eq!(second.head().first_seq, 2);
+        assert_eq!(second.head().bytes, 0);
+        assert_eq!(second.append(&mut change, &entry(9), 10), 2);
+    }
+
+    #[test]
+    fn one_expiry_row_follows_the_first_message_to_expire() {
+        let mut change = Commit::default();
+        let mut one = queue(None);
+        one.append(&mut change, &entry(50), 1);
+        one.append(&mut change, &entry(70), 1);
+        one.write(&mut change);
+        assert!(
+            change
+                .puts
+                .contains(&(keys::expiry(50, &id()), Bytes::new()))
+        );
+        let row = written(&change);
+
+        let mut change = Commit::default();
+        let mut later = queue(row.clone());
+        later.append(&mut change, &entry(60), 1);
+        later.write(&mut change);
+        assert_eq!(change.puts.len(), 2, "entry and head, no expiry row");
+
+        let mut change = Commit::default();
+        let mut sooner = queue(row);
+        sooner.append(&mut change, &entry(40), 1);
+        sooner.write(&mut change);
+        assert_eq!(change.deletes, [keys::expiry(50, &id())]);
+        assert!(
+            change
+                .puts
+                .contains(&(keys::expiry(40, &id()), Bytes::new()))
+        );
+    }
+
+    #[test]
+    fn a_queue_is_full_by_messages_or_by_bytes() {
+        let limits = Limits::default();
+        let mut change = Commit::default();
+        let mut by_count = queue(None);
+        for _ in 0..limits.queue_messages {
+            assert!(by_count.has_room(1, &limits));
+            by_count.append(&mut change, &entry(9), 1);
+        }
+        assert!(!by_count.has_room(1, &limits));
+        by_count.remove_first(&mut change, 1);
+        assert!(by_count.has_room(1, &limits));
+
+        let mut by_bytes = queue(None);
+        by_bytes.append(&mut change, &entry(9), limits.queue_bytes - 5);
+        assert!(by_bytes.has_room(5, &limits));
+        assert!(!by_bytes.has_room(6, &limits));
+    }
+
+    #[test]
+    fn a_closed_queue_opens_when_it_is_drained() {
+        let limits = Limits::default();
+        let mut change = Commit::default();
+        let mut queue = queue(None);
+        queue.append(&mut change, &entry(9), 1);
+        queue.append(&mut change, &entry(9), 1);
+        queue.close();
+        assert!(!queue.has_room(1, &limits));
+        queue.remove_first(&mut change, 1);
+        assert!(!queue.has_room(1, &limits));
+        queue.remove_first(&mut change, 1);
+        assert!(queue.has_room(1, &limits));
+        assert!(!queue.head().overrun);
+    }
+}

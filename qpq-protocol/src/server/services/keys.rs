@@ -1,0 +1,482 @@
+//! Key packages, each given out once, and hybrid keys (protocol.md §5.12, §5.20, §5.21).
+//!
+//! A device's packages are listed in one row, its pool. Whoever takes one checks that the pool is
+//! what was read and replaces it in the same Commit that removes the package, so no package is
+//! taken twice. A package that was uploaded once is remembered until its lifetime ends: a retry of
+//! the upload must not put back what was taken in between.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use qpq_crypto::mls::inspect_key_package;
+
+use super::delivery::{own_device, parse_identity};
+use crate::ids::{DeviceId, IdentityKey};
+use crate::proto;
+use crate::server::rate::Subject;
+use crate::server::rows::Row;
+use crate::server::step::{
+    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, encode_row, load, load_all, read,
+    read_all, unchanged,
+};
+use crate::storage::keys;
+use crate::storage::records::{DeviceSet, HybridKey, PackagePool, PackageSeen, PooledPackage};
+use crate::storage::{Commit, Expect};
+use crate::time::UnixTime;
+
+/// Method 300.
+pub(in crate::server) fn upload_key_package(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::UploadKeyPackageRequest,
+) -> Next {
+    let session = caller.session()?;
+    own_device(&session, &request.device_id)?;
+    if request.package.len() > ctx.config.limits.key_package {
+        return Err(Fault::bad_request("the key package is too long"));
+    }
+    let fingerprint: [u8; 32] = Sha256::digest(&request.package).into();
+    let answer = proto::UploadKeyPackageResponse {
+        fingerprint: Bytes::copy_from_slice(&fingerprint),
+    };
+    let (identity, device) = (session.identity_key, session.device_id);
+    let seen = keys::package_seen(&identity, &device, &fingerprint);
+    let wanted = [
+        keys::device_set(&identity),
+        keys::package_pool(&identity, &device),
+        seen.clone(),
+    ];
+    load(
+        ctx,
+        wanted.clone(),
+        move |ctx, [devices, pool, was_seen]| {
+            if was_seen.is_some() {
+                return Ok(Step::ok(&answer));
+            }
+            let expires_at_ms = inspect(ctx, &request, &session, &devices)?;
+            let [devices_key, pool_key, _] = wanted;
+            let mut change = Commit {
+                checks: vec![
+                    unchanged(&devices_key, &devices),
+                    unchanged(&pool_key, &pool),
+                    (seen.clone(), Expect::Absent),
+                ],
+                ..Commit::default()
+            };
+            let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
+            let package = PooledPackage {
+                fingerprint: answer.fingerprint.clone(),
+                expires_at_ms,
+            };
+            if request.last_resort {
+                if let Some(old) = pool.last_resort.replace(package) {
+                    change.deletes.push(package_key(&identity, &device, &old)?);
+                }
+                pool.last_resort_used = false;
+            } else {
+                for old in drop_expired(&mut pool, ctx.unix) {
+                    change.deletes.push(package_key(&identity, &device, &old)?);
+                }
+                if pool.packages.len() >= ctx.config.limits.key_packages {
+                    return Err(Fault::quota(
+                        "the device has as many key packages as it may have",
+                    ));
+                }
+                pool.packages.push(package);
+            }
+            let keep = PackageSeen {
+                keep_until_ms: expires_at_ms,
+            };
+            change.puts.push((pool_key, encode_row(&pool)));
+            change.puts.push((seen, encode_row(&keep)));
+            let row = keys::package(&identity, &device, &fingerprint);
+            change.puts.push((row, request.package));
+            commit(change, move |_| Ok(Step::ok(&answer)))
+        },
+    )
+}
+
+/// Checks a key package as every member will (protocol.md §5.12); the end of its lifetime.
+fn inspect(
+    ctx: &Ctx<'_>,
+    request: &proto::UploadKeyPackageRequest,
+    session: &Session,
+    devices: &Row,
+) -> Result<u64, Fault> {
+    let info = inspect_key_package(&request.package, ctx.unix.as_millis())
+        .map_err(|error| Fault::bad_request(error.to_string()))?;
+    if !ctx.config.ciphersuites.contains(&info.suite.id()) {
+        return Err(Fault::bad_request(
+            "the key package has a suite that this server does not allow",
+        ));
+    }
+    let credential = &info.credential;
+    if credential.identity_key != session.identity_key || credential.device_id != session.device_id
+    {
+        return Err(Fault::bad_request(
+            "the key package belongs to somebody else",
+        ));
+    }
+    let devices: DeviceSet = decode_row(devices)?.unwrap_or_default();
+    let id = session.device_id.as_bytes();
+    let mut registered = devices
+        .devices
+        .iter()
+        .filter(|device| device.device_id == id);
+    if !registered.any(|device| device.device_key == info.device_key.as_bytes().as_slice()) {
+        return Err(Fault::bad_request(
+            "the key package has another key than the device",
+        ));
+    }
+    if request.last_resort != info.last_resort {
+        return Err(Fault::bad_request(
+            "last_resort does not say what the key package says",
+        ));
+    }
+    Ok(info.not_after)
+}
+
+/// Method 301.
+pub(in crate::server) fn fetch_key_package(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::FetchKeyPackageRequest,
+) -> Next {
+    let identity = parse_identity(&request.identity_key)?;
+    limit(ctx, caller, &identity)?;
+    let wanted = DeviceId::from_wire(&request.device_id)
+        .map_err(|_| Fault::bad_request("device_id has 16 bytes or none"))?;
+    take(ctx, identity, Some(wanted), |taken| {
+        let package = taken.into_iter().next().map(|(_, package)| package);
+        Ok(Step::ok(&proto::FetchKeyPackageResponse {
+            package: package.unwrap_or_default(),
+        }))
+    })
+}
+
+/// Method 305.
+pub(in crate::server) fn fetch_key_packages(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::FetchKeyPackagesRequest,
+) -> Next {
+    let identity = parse_identity(&request.identity_key)?;
+    limit(ctx, caller, &identity)?;
+    take(ctx, identity, None, |taken| {
+        let packages = taken
+            .into_iter()
+            .map(|(device, package)| proto::DeviceKeyPackage {
+                device_id: Bytes::copy_from_slice(device.as_bytes()),
+                package,
+            });
+        Ok(Step::ok(&proto::FetchKeyPackagesResponse {
+            packages: packages.collect(),
+        }))
+    })
+}
+
+/// Counts a fetch of this account's packages by the caller.
+fn limit(ctx: &mut Ctx<'_>, caller: &Caller, target: &IdentityKey) -> Result<(), Fault> {
+    let parts = [caller.identity()?, *target];
+    let parts = parts.each_ref().map(|key| key.as_bytes().as_slice());
+    let rate = ctx.config.limits.key_package_fetches;
+    ctx.limit(Subject::of("key package", &parts), rate, 1)
+}
+
+/// The package of one device that is given out.
+struct Taken {
+    device: DeviceId,
+    package: PooledPackage,
+    last_resort: bool,
+}
+
+/// Takes a package of one registered device, or one of each.
+fn take(
+    ctx: &mut Ctx<'_>,
+    identity: IdentityKey,
+    wanted: Option<DeviceId>,
+    answer: fn(Vec<(DeviceId, Bytes)>) -> Next,
+) -> Next {
+    let set_key = keys::device_set(&identity);
+    load(ctx, [set_key.clone()], move |ctx, [set]| {
+        let Some(devices) = decode_row::<DeviceSet>(&set)? else {
+            if ctx.attempt == 0 {
+                ctx.rows.forget(&set_key);
+                return Ok(Step::Rerun);
+            }
+            return Err(Fault::not_found("there is no such account"));
+        };
+        let ids = devices
+            .devices
+            .iter()
+            .map(|device| DeviceId::from_wire(&device.device_id));
+        let mut ids = ids
+            .collect::<Result<Vec<DeviceId>, _>>()
+            .map_err(|_| Fault::internal("a stored row cannot be read"))?;
+        if let Some(wanted) = wanted {
+            ids.retain(|id| *id == wanted);
+        }
+        let pools: Vec<Bytes> = ids
+            .iter()
+            .map(|id| keys::package_pool(&identity, id))
+            .collect();
+        load_all(ctx, pools.clone(), move |ctx, rows| {
+            let mut change = Commit::default();
+            let mut taken = Vec::new();
+            for ((device, key), row) in ids.into_iter().zip(pools).zip(rows) {
+                let mut pool: PackagePool = decode_row(&row)?.unwrap_or_default();
+                let before = pool.clone();
+                for old in drop_expired(&mut pool, ctx.unix) {
+                    change.deletes.push(package_key(&identity, &device, &old)?);
+                }
+                if let Some((package, last_resort)) = take_from(&mut pool, ctx.unix) {
+                    taken.push(Taken {
+                        device,
+                        package,
+                        last_resort,
+                    });
+                }
+                if pool != before {
+                    change.checks.push(unchanged(&key, &row));
+                    change.puts.push((key, encode_row(&pool)));
+                }
+            }
+            hand_out(ctx, identity, change, taken, answer)
+        })
+    })
+}
+
+/// Reads the packages, removes those that are single use, then answers.
+fn hand_out(
+    ctx: &mut Ctx<'_>,
+    identity: IdentityKey,
+    mut change: Commit,
+    taken: Vec<Taken>,
+    answer: fn(Vec<(DeviceId, Bytes)>) -> Next,
+) -> Next {
+    let mut packages = Vec::with_capacity(taken.len());
+    for one in &taken {
+        packages.push(package_key(&identity, &one.device, &one.package)?);
+    }
+    load_all(ctx, packages.clone(), move |ctx, rows| {
+        let mut given = Vec::with_capacity(taken.len());
+        for ((one, key), row) in taken.into_iter().zip(packages).zip(rows) {
+            let Some(package) = row else {
+                // Taken by somebody else since the pool was remembered.
+                ctx.rows.forget(&keys::package_pool(&identity, &one.device));
+                ctx.rows.forget(&key);
+                return Ok(Step::Rerun);
+            };
+            if !one.last_resort {
+                change.deletes.push(key);
+            }
+            given.push((one.device, package));
+        }
+        if change == Commit::default() {
+            return answer(given);
+        }
+        commit(change, move |_| answer(given))
+    })
+}
+
+/// Method 306.
+pub(in crate::server) fn count_key_packages(
+    _: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::CountKeyPackagesRequest,
+) -> Next {
+    let session = caller.session()?;
+    own_device(&session, &request.device_id)?;
+    let pool = keys::package_pool(&session.identity_key, &session.device_id);
+    read([pool], move |ctx, [pool]| {
+        let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
+        drop_expired(&mut pool, ctx.unix);
+        Ok(Step::ok(&proto::CountKeyPackagesResponse {
+            count: u32::try_from(pool.packages.len()).unwrap_or(u32::MAX),
+            last_resort_used: pool.last_resort_used,
+        }))
+    })
+}
+
+/// Method 302.
+pub(in crate::server) fn upload_hybrid_key(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::UploadHybridKeyRequest,
+) -> Next {
+    let identity = caller.identity()?;
+    qpq_crypto::proof::verify_hybrid_key(
+        &identity,
+        &request.hybrid_public_key,
+        request.created_at_ms,
+        &request.signature,
+    )
+    .map_err(|_| Fault::bad_request("the hybrid key is not signed by the identity key"))?;
+    let skew = ctx.config.limits.signed_time;
+    if UnixTime::from_millis(request.created_at_ms) > ctx.unix + skew {
+        return Err(Fault::bad_request("created_at_ms lies in the future"));
+    }
+    let key = keys::hybrid_key(&identity);
+    load(ctx, [key.clone()], move |_, [row]| {
+        let new = HybridKey {
+            public_key: request.hybrid_public_key,
+            signature: request.signature,
+            created_at_ms: request.created_at_ms,
+        };
+        match decode_row::<HybridKey>(&row)? {
+            Some(old)
+                if old.public_key == new.public_key && old.created_at_ms == new.created_at_ms =>
+            {
+                return Ok(Step::ok(&proto::UploadHybridKeyResponse {}));
+            }
+            Some(old) if old.created_at_ms >= new.created_at_ms => {
+                return Err(Fault::conflict("a newer hybrid key is known"));
+            }
+            _ => {}
+        }
+        let change = Commit {
+            checks: vec![unchanged(&key, &row)],
+            puts: vec![(key, encode_row(&new))],
+            ..Commit::default()
+        };
+        commit(change, |_| Ok(Step::ok(&proto::UploadHybridKeyResponse {})))
+    })
+}
+
+/// Method 303.
+pub(in crate::server) fn fetch_hybrid_key(
+    _: &mut Ctx<'_>,
+    _: &Caller,
+    request: proto::FetchHybridKeyRequest,
+) -> Next {
+    let identity = parse_identity(&request.identity_key)?;
+    read([keys::hybrid_key(&identity)], |_, [row]| {
+        let key = decode_row::<HybridKey>(&row)?.unwrap_or_default();
+        Ok(Step::ok(&proto::FetchHybridKeyResponse {
+            hybrid_public_key: key.public_key,
+            signature: key.signature,
+            created_at_ms: key.created_at_ms,
+        }))
+    })
+}
+
+/// Method 304.
+pub(in crate::server) fn fetch_hybrid_keys(
+    ctx: &mut Ctx<'_>,
+    _: &Caller,
+    request: proto::FetchHybridKeysRequest,
+) -> Next {
+    let identities = request.identity_keys.iter().map(parse_identity);
+    let identities = identities.collect::<Result<Vec<IdentityKey>, Fault>>()?;
+    if identities.is_empty() || identities.len() > ctx.config.limits.recipients {
+        return Err(Fault::bad_request(
+            "identity_keys names nobody, or too many",
+        ));
+    }
+    read_all(
+        identities.iter().map(keys::hybrid_key).collect(),
+        |_, rows| {
+            let mut response = proto::FetchHybridKeysResponse::default();
+            for row in rows {
+                let key = decode_row::<HybridKey>(&row)?.unwrap_or_default();
+                response.keys.push(key.public_key);
+                response.signatures.push(key.signature);
+                response.created_at_ms.push(key.created_at_ms);
+            }
+            Ok(Step::ok(&response))
+        },
+    )
+}
+
+/// Takes the packages out of the pool whose lifetime is over.
+fn drop_expired(pool: &mut PackagePool, now: UnixTime) -> Vec<PooledPackage> {
+    let packages = core::mem::take(&mut pool.packages);
+    let (left, over) = packages
+        .into_iter()
+        .partition(|package| package.expires_at_ms > now.as_millis());
+    pool.packages = left;
+    over
+}
+
+/// The oldest single-use package, or the last-resort one, which stays and is marked as used.
+fn take_from(pool: &mut PackagePool, now: UnixTime) -> Option<(PooledPackage, bool)> {
+    if !pool.packages.is_empty() {
+        return Some((pool.packages.remove(0), false));
+    }
+    let last_resort = pool.last_resort.clone()?;
+    if last_resort.expires_at_ms <= now.as_millis() {
+        return None;
+    }
+    pool.last_resort_used = true;
+    Some((last_resort, true))
+}
+
+fn package_key(
+    identity: &IdentityKey,
+    device: &DeviceId,
+    package: &PooledPackage,
+) -> Result<Bytes, Fault> {
+    let fingerprint = package.fingerprint.as_ref().try_into();
+    let fingerprint = fingerprint.map_err(|_| Fault::internal("a stored row cannot be read"))?;
+    Ok(keys::package(identity, device, fingerprint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(id: u8, expires_at_ms: u64) -> PooledPackage {
+        PooledPackage {
+            fingerprint: vec![id; 32].into(),
+            expires_at_ms,
+        }
+    }
+
+    const NOW: UnixTime = UnixTime::from_millis(100);
+
+    /// The package that is taken: its id, and whether it is the last resort.
+    fn taken(pool: &mut PackagePool) -> Option<(u8, bool)> {
+        let (package, last_resort) = take_from(pool, NOW)?;
+        Some((package.fingerprint[0], last_resort))
+    }
+
+    #[test]
+    fn packages_go_once_and_the_oldest_first() {
+        let mut pool = PackagePool {
+            packages: vec![package(1, 200), package(2, 200)],
+            ..PackagePool::default()
+        };
+        assert_eq!(taken(&mut pool), Some((1, false)));
+        assert_eq!(taken(&mut pool), Some((2, false)));
+        assert_eq!(taken(&mut pool), None);
+    }
+
+    #[test]
+    fn the_last_resort_stays_and_its_use_is_noted() {
+        let mut pool = PackagePool {
+            packages: vec![package(1, 200)],
+            last_resort: Some(package(9, 200)),
+            last_resort_used: false,
+        };
+        assert_eq!(taken(&mut pool), Some((1, false)));
+        assert!(!pool.last_resort_used, "another one was left");
+        for _ in 0..2 {
+            assert_eq!(taken(&mut pool), Some((9, true)));
+            assert!(pool.last_resort_used);
+        }
+        pool.last_resort = Some(package(9, 100));
+        assert_eq!(taken(&mut pool), None, "its lifetime is over");
+    }
+
+    #[test]
+    fn expired_packages_are_dropped() {
+        let mut pool = PackagePool {
+            packages: vec![package(1, 100), package(2, 101)],
+            ..PackagePool::default()
+        };
+        let dropped = drop_expired(&mut pool, NOW);
+        assert_eq!(dropped.len(), 1);
+        assert_eq!(dropped[0].fingerprint[0], 1);
+        assert_eq!(taken(&mut pool), Some((2, false)));
+    }
+}
