@@ -30,3 +30,8 @@ pub mod server;
 pub mod storage;
 #[cfg(feature = "std")]
 pub mod time;
+
+/// The examples of the README compile and run.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
