@@ -565,3 +565,67 @@ fn a_second_device_of_a_member_lets_itself_in() {
         assert_eq!(crowd.phones[who].group().members(), group.members());
     }
 }
+
+#[test]
+fn a_commit_that_only_one_member_cannot_follow_is_not_void() {
+    // The second never got the third's request to leave.
+    let mut crowd = Crowd::new(Suite::X25519, 3);
+    let leave = crowd.act(2, |group, device, seed| group.leave(device, &seed).unwrap());
+    crowd.process(0, &leave).unwrap();
+    let out = crowd
+        .act(0, |group, device, seed| {
+            group.commit_pending_proposals(device, &seed).unwrap()
+        })
+        .unwrap();
+    crowd.commit(0, &[2], &out);
+    let error = crowd.process(1, &out.commit).unwrap_err();
+    assert_eq!(error.kind, ProcessErrorKind::PathOrTag);
+
+    let seed = crowd.phones[1].seed();
+    let device = &mut crowd.phones[1].device;
+    let (_, back) = Group::rejoin(device, &seed, &out.group_info, None, Policy::Qpq).unwrap();
+    crowd.phones[1].save();
+    crowd.process(0, &back.commit).unwrap();
+    crowd.agree(&[0, 1]);
+}
+
+#[test]
+fn a_wrong_confirmation_tag_is_not_void() {
+    use openmls::{
+        prelude::{PreSharedKeyProposal, Proposal},
+        schedule::PreSharedKeyId,
+    };
+    use openmls_traits::OpenMlsProvider as _;
+
+    // The two hold different keys under one name.
+    let mut crowd = Crowd::new(Suite::X25519, 2);
+    for who in [0, 1] {
+        crowd.act(who, |_, device, _| {
+            device.add_external_psk(b"name", &[who as u8; 32]).unwrap()
+        });
+    }
+    let commit = crowd.act(0, |group, device, seed| {
+        let provider = device.seeded(&seed);
+        let psk = PreSharedKeyId::external(b"name".to_vec(), vec![0; 32]);
+        let bundle = group
+            .mls
+            .commit_builder()
+            .add_proposal(Proposal::PreSharedKey(Box::new(PreSharedKeyProposal::new(
+                psk,
+            ))))
+            .load_psks(provider.storage())
+            .unwrap()
+            .build(provider.rand(), provider.crypto(), &device.signer(), |_| {
+                true
+            })
+            .unwrap()
+            .stage_commit(&provider)
+            .unwrap();
+        super::super::codec::encode(&bundle.into_commit()).unwrap()
+    });
+    let error = crowd.process(1, &commit).unwrap_err();
+    assert_eq!(error.kind, ProcessErrorKind::PathOrTag);
+    assert_eq!(error.reason, "The confirmation tag is invalid.");
+    crowd.act(0, |group, device, _| group.clear_pending(device).unwrap());
+    crowd.agree(&[0, 1]);
+}
