@@ -8,6 +8,8 @@ pub mod hex;
 pub mod lock;
 pub mod scratch;
 pub mod serve;
+pub mod session;
 pub mod sqlite;
 pub mod time;
 pub mod trust;
+pub mod watch;

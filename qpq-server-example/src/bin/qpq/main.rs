@@ -1,2 +1,48 @@
-//! `qpq`: a client for the terminal.
-fn main() {}
+//! `qpq`: a client for the terminal, from its command line to its exit code.
+
+mod args;
+mod commands;
+mod demo;
+mod output;
+mod password;
+mod receive;
+mod send;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Command, Qpq};
+use commands::Failed;
+use output::Output;
+
+fn main() -> ExitCode {
+    let args = Qpq::parse();
+    let mut output = Output::new(args.common.json);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(args, &mut output));
+            // A read of standard input that still waits must not keep the process.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(Failed::Runtime(error.kind())),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            output.error(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Qpq, output: &mut Output) -> Result<(), Failed> {
+    match args.command {
+        Command::Demo => demo::run(args.common.data_dir, output).await,
+        command => commands::run(command, &args.common, output).await,
+    }
+}

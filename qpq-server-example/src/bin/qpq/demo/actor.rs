@@ -1,0 +1,355 @@
+//! A person of the demo: a client of its own, on its own data, over its own connection.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use qpq_protocol::client::{
+    Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome,
+};
+use qpq_server_example::session::{Options, Session};
+use zeroize::Zeroizing;
+
+use super::story::{Meter, Story};
+use crate::commands::{Failed, conversations};
+
+/// How long anything may take before the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who is online.
+pub struct Actor {
+    name: &'static str,
+    dir: PathBuf,
+    session: Session,
+    /// Messages that came and were not asked for yet.
+    heard: Vec<Message>,
+    /// Conversations that were joined and not asked for yet.
+    joined: Vec<Conversation>,
+    /// Ends of messages that were not asked for yet.
+    sent: Vec<IntentId>,
+}
+
+/// Who is offline.
+pub struct Away {
+    name: &'static str,
+    dir: PathBuf,
+}
+
+impl Actor {
+    /// Opens a new client.
+    pub async fn enter(
+        name: &'static str,
+        dir: &Path,
+        server: &str,
+        story: &Story<'_>,
+    ) -> Result<Self, Failed> {
+        let away = Away {
+            name,
+            dir: dir.join(name),
+        };
+        away.open(server, "opens an empty, sealed database", story)
+            .await
+    }
+
+    pub async fn register(&mut self, story: &Story<'_>) -> Result<(), Failed> {
+        let name = self.name;
+        let password = password(name);
+        let meter = self.meter();
+        self.ask(move |client, now| client.register(now, name, password))
+            .await?;
+        self.told("registers (OPAQUE), uploads key packages", &meter, story)
+    }
+
+    pub async fn log_out_and_in(&mut self, story: &Story<'_>) -> Result<(), Failed> {
+        let name = self.name;
+        let meter = self.meter();
+        self.ask(qpq_protocol::client::Client::logout).await?;
+        self.told("logs out", &meter, story)?;
+        let password = password(name);
+        let meter = self.meter();
+        self.ask(move |client, now| client.login(now, name, password))
+            .await?;
+        self.told("logs in with her password (OPAQUE)", &meter, story)
+    }
+
+    pub async fn create_group(
+        &mut self,
+        name: &'static str,
+        members: &'static [&'static str],
+        story: &Story<'_>,
+    ) -> Result<ConversationId, Failed> {
+        let meter = self.meter();
+        let made = self
+            .ask(move |client, now| client.create_group(now, name, members))
+            .await?;
+        let group = conversation(made)?;
+        let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
+        self.told(&what, &meter, story)?;
+        let suite = MlsSuite::default();
+        story.detail(&format!(
+            "MLS suite {suite:?}, epoch {}, {} members",
+            group.epoch,
+            group.members.len()
+        ))?;
+        Ok(group.id)
+    }
+
+    pub async fn dm(
+        &mut self,
+        peer: &'static str,
+        story: &Story<'_>,
+    ) -> Result<ConversationId, Failed> {
+        let meter = self.meter();
+        let opened = self.ask(move |client, now| client.dm(now, peer)).await?;
+        let conversation = conversation(opened)?;
+        let what = format!(
+            "opens a conversation with {peer}, epoch {}",
+            conversation.epoch
+        );
+        self.told(&what, &meter, story)?;
+        Ok(conversation.id)
+    }
+
+    /// Waits for the invitation.
+    pub async fn joins(&mut self, id: ConversationId, story: &Story<'_>) -> Result<(), Failed> {
+        let meter = self.meter();
+        let group = self
+            .wait("the invitation", |actor| {
+                let at = actor.joined.iter().position(|joined| joined.id == id)?;
+                Some(actor.joined.swap_remove(at))
+            })
+            .await?;
+        let what = format!("is in \"{}\", epoch {}", group.name, group.epoch);
+        self.told(&what, &meter, story)
+    }
+
+    pub async fn say(
+        &mut self,
+        conversation: ConversationId,
+        text: &str,
+        story: &Story<'_>,
+    ) -> Result<(), Failed> {
+        let meter = self.meter();
+        let owned = text.to_owned();
+        self.ask(move |client, now| client.send(now, conversation, &owned))
+            .await?;
+        self.told(&format!("says: {text}"), &meter, story)
+    }
+
+    /// Writes a message that cannot leave yet.
+    pub async fn begin_to_say(
+        &mut self,
+        conversation: ConversationId,
+        text: &str,
+        story: &Story<'_>,
+    ) -> Result<IntentId, Failed> {
+        let owned = text.to_owned();
+        let begun = Instant::now();
+        let intent = self
+            .session
+            .begin(move |client, now| client.send(now, conversation, &owned))
+            .await?;
+        let what = format!("writes, with no server there: {text}");
+        story.did(self.name, &what, begun.elapsed(), None)?;
+        Ok(intent)
+    }
+
+    /// Waits until the server has it.
+    pub async fn is_confirmed(
+        &mut self,
+        intent: IntentId,
+        text: &str,
+        story: &Story<'_>,
+    ) -> Result<(), Failed> {
+        let meter = self.meter();
+        self.wait("the confirmation", |actor| {
+            actor.sent.contains(&intent).then_some(())
+        })
+        .await?;
+        self.told(
+            &format!("has found the server, and said: {text}"),
+            &meter,
+            story,
+        )
+    }
+
+    pub async fn hears(
+        &mut self,
+        conversation: ConversationId,
+        text: &str,
+        story: &Story<'_>,
+    ) -> Result<(), Failed> {
+        let meter = self.meter();
+        let message = self
+            .wait(text, |actor| {
+                let wanted = |message: &Message| {
+                    message.conversation == conversation
+                        && message.body == Body::Text(text.to_owned())
+                };
+                let at = actor.heard.iter().position(wanted)?;
+                Some(actor.heard.swap_remove(at))
+            })
+            .await?;
+        let from = message.sender.name.as_deref().unwrap_or("someone unknown");
+        let what = format!("hears {from}, {} bytes decrypted", text.len());
+        self.told(&what, &meter, story)
+    }
+
+    /// Reads the whole history and compares it.
+    pub async fn has_exactly(
+        &mut self,
+        id: ConversationId,
+        said: &[&str],
+        story: &Story<'_>,
+    ) -> Result<(), Failed> {
+        let meter = self.meter();
+        let read = self
+            .ask(move |client, now| client.history(now, id, None, 1000))
+            .await?;
+        let Outcome::Messages(messages) = read else {
+            return Err(Failed::Unexpected);
+        };
+        let texts: Vec<&Body> = messages.iter().map(|message| &message.body).collect();
+        let expected: Vec<Body> = said
+            .iter()
+            .map(|text| Body::Text((*text).to_owned()))
+            .collect();
+        if !texts.iter().copied().eq(expected.iter()) {
+            return Err(Failed::Demo(format!(
+                "{} has {} messages that are not the {} that were written",
+                self.name,
+                texts.len(),
+                said.len()
+            )));
+        }
+        let all = conversations(&mut self.session).await?;
+        let this = all.iter().find(|conversation| conversation.id == id);
+        let this = this.ok_or(Failed::Unexpected)?;
+        let what = format!(
+            "has all {} of \"{}\", epoch {}",
+            said.len(),
+            this.name,
+            this.epoch
+        );
+        self.told(&what, &meter, story)
+    }
+
+    /// Closes connection and database.
+    pub async fn leave(self, story: &Story<'_>) -> Result<Away, Failed> {
+        story
+            .timed(self.name, "closes", self.session.close())
+            .await?;
+        Ok(Away {
+            name: self.name,
+            dir: self.dir,
+        })
+    }
+
+    async fn ask(
+        &mut self,
+        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
+        + Send
+        + 'static,
+    ) -> Result<Outcome, Failed> {
+        let name = self.name;
+        match tokio::time::timeout(PATIENCE, self.session.ask(intent)).await {
+            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
+            Err(_) => Err(self.gave_up("an answer")),
+        }
+    }
+
+    /// Takes events until `found` finds what is waited for.
+    async fn wait<T>(
+        &mut self,
+        what: &str,
+        mut found: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, Failed> {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found(self) {
+                return Ok(found);
+            }
+            let next = tokio::time::timeout_at(end, self.session.next()).await;
+            match next.map_err(|_| self.gave_up(what))?? {
+                Event::Message(message) => self.heard.push(message),
+                Event::Joined { conversation } => self.joined.push(conversation),
+                Event::Done {
+                    intent,
+                    outcome: Outcome::Sent { .. },
+                } => self.sent.push(intent),
+                Event::Failed { error, .. } => {
+                    return Err(Failed::Demo(format!("{}: {error}", self.name)));
+                }
+                Event::Unreadable { why, .. } => {
+                    return Err(Failed::Demo(format!("{} lost a message: {why}", self.name)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn gave_up(&self, what: &str) -> Failed {
+        let seconds = PATIENCE.as_secs();
+        Failed::Demo(format!(
+            "{} waited {seconds} s in vain for: {what}",
+            self.name
+        ))
+    }
+
+    fn meter(&self) -> Meter {
+        Meter::new(self.session.watch())
+    }
+
+    fn told(&self, what: &str, meter: &Meter, story: &Story<'_>) -> Result<(), Failed> {
+        let bytes = meter.bytes(self.session.watch());
+        story.did(self.name, what, meter.took(), Some(bytes))
+    }
+}
+
+impl Away {
+    /// Opens the client again and waits for what it missed.
+    pub async fn come_back(self, server: &str, story: &Story<'_>) -> Result<Actor, Failed> {
+        let mut actor = self
+            .open(
+                server,
+                "opens her database again, no password needed",
+                story,
+            )
+            .await?;
+        let meter = actor.meter();
+        let synced = tokio::time::timeout(PATIENCE, actor.session.sync()).await;
+        synced.map_err(|_| actor.gave_up("what she missed"))??;
+        actor.told("resumes her session and fetches", &meter, story)?;
+        Ok(actor)
+    }
+
+    async fn open(self, server: &str, what: &str, story: &Story<'_>) -> Result<Actor, Failed> {
+        let options = Options {
+            server: server.to_owned(),
+            data_dir: self.dir.clone(),
+            ca_cert: None,
+            patient: true,
+        };
+        let session = story
+            .timed(self.name, what, Session::open(&options))
+            .await??;
+        Ok(Actor {
+            name: self.name,
+            dir: self.dir,
+            session,
+            heard: Vec::new(),
+            joined: Vec::new(),
+            sent: Vec::new(),
+        })
+    }
+}
+
+fn conversation(outcome: Outcome) -> Result<Conversation, Failed> {
+    match outcome {
+        Outcome::Conversation(conversation) => Ok(conversation),
+        _ => Err(Failed::Unexpected),
+    }
+}
+
+fn password(name: &str) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(format!("{name}'s long and secret password").into_bytes())
+}

@@ -1,0 +1,154 @@
+//! How the demo tells what happens: when, who, what, how long, how many bytes.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use qpq_server_example::watch::Watch;
+use serde_json::json;
+
+use crate::commands::Failed;
+use crate::output::Output;
+
+/// Where the columns with times and bytes begin.
+const WIDTH: usize = 58;
+
+/// The teller.
+pub struct Story<'a> {
+    output: &'a Output,
+    begun: Instant,
+    color: bool,
+}
+
+impl<'a> Story<'a> {
+    pub fn new(output: &'a Output) -> Self {
+        let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self {
+            output,
+            begun: Instant::now(),
+            color,
+        }
+    }
+
+    /// A heading.
+    pub fn chapter(&self, title: &str) -> Result<(), Failed> {
+        let human = match self.color {
+            true => format!("\n\u{1b}[1m{title}\u{1b}[0m"),
+            false => format!("\n{title}"),
+        };
+        self.output
+            .line(&human, &json!({ "type": "chapter", "title": title }))
+    }
+
+    /// Something that belongs to the line before.
+    pub fn detail(&self, text: &str) -> Result<(), Failed> {
+        let human = format!("{:9}{:8}{text}", "", "");
+        self.output
+            .line(&human, &json!({ "type": "detail", "text": text }))
+    }
+
+    /// `who` did `what`, which took `took` and, where a watch is given, these bytes of requests and
+    /// answers.
+    pub fn did(
+        &self,
+        who: &str,
+        what: &str,
+        took: Duration,
+        bytes: Option<(u64, u64)>,
+    ) -> Result<(), Failed> {
+        let at = self.begun.elapsed();
+        let padded = format!("{what:WIDTH$}");
+        let traffic = bytes.map_or_else(String::new, |(sent, received)| {
+            format!("  {:>8} out {:>8} in", size(sent), size(received))
+        });
+        let human = format!(
+            "{:6.2} s {} {padded} {:5} ms{traffic}",
+            at.as_secs_f64(),
+            self.name(who),
+            took.as_millis(),
+        );
+        let machine = json!({
+            "type": "step",
+            "at_ms": millis(at),
+            "who": who,
+            "what": what,
+            "took_ms": millis(took),
+            "bytes_sent": bytes.map(|(sent, _)| sent),
+            "bytes_received": bytes.map(|(_, received)| received),
+        });
+        self.output.line(&human, &machine)
+    }
+
+    /// Waits for `act` and tells it.
+    pub async fn timed<T>(
+        &self,
+        who: &str,
+        what: &str,
+        act: impl Future<Output = T>,
+    ) -> Result<T, Failed> {
+        let begun = Instant::now();
+        let result = act.await;
+        self.did(who, what, begun.elapsed(), None)?;
+        Ok(result)
+    }
+
+    /// The last line.
+    pub fn end(&self, messages: usize, database: &Path) -> Result<(), Failed> {
+        let human = format!("\nok {messages} messages, database {}", database.display());
+        let machine = json!({ "type": "ok", "messages": messages, "database": database });
+        self.output.line(&human, &machine)
+    }
+
+    fn name(&self, who: &str) -> String {
+        let color = match who {
+            "alice" => 35,
+            "bob" => 36,
+            "carol" => 33,
+            _ => 32,
+        };
+        match self.color {
+            true => format!("\u{1b}[{color}m{who:7}\u{1b}[0m"),
+            false => format!("{who:7}"),
+        }
+    }
+}
+
+/// Counts from its making on.
+pub struct Meter {
+    begun: Instant,
+    sent: u64,
+    received: u64,
+}
+
+impl Meter {
+    pub fn new(watch: &Watch) -> Self {
+        Self {
+            begun: Instant::now(),
+            sent: watch.sent(),
+            received: watch.received(),
+        }
+    }
+
+    pub fn took(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub fn bytes(&self, watch: &Watch) -> (u64, u64) {
+        (
+            watch.sent().saturating_sub(self.sent),
+            watch.received().saturating_sub(self.received),
+        )
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number of bytes, for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        _ => format!("{} kB", bytes / 1000),
+    }
+}
