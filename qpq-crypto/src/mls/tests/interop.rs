@@ -1,5 +1,6 @@
 //! One group, two implementations: members on our provider beside members on stock
-//! `openmls_rust_crypto`, which draws from the OS and keeps its rows as it likes.
+//! `openmls_rust_crypto` (classical suites) or on the one in `other_provider` (X-Wing), which draw
+//! from the OS and keep their rows as they like.
 
 use openmls::{
     extensions::{Extension, ExtensionType, Extensions, UnknownExtension},
@@ -13,14 +14,14 @@ use openmls::{
 };
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
-use openmls_traits::{OpenMlsProvider as _, types::SignatureScheme};
+use openmls_traits::{OpenMlsProvider, types::SignatureScheme};
 
-use super::*;
+use super::{other_provider::Other, *};
 use crate::padding;
 
-/// A member on the stock provider, with a credential like ours.
-struct Stock {
-    provider: OpenMlsRustCrypto,
+/// A member on another provider, with a credential like ours.
+struct Stock<P> {
+    provider: P,
     signer: SignatureKeyPair,
     credential: CredentialWithKey,
 }
@@ -31,14 +32,14 @@ fn parse(bytes: &[u8]) -> MlsMessageBodyIn {
         .extract()
 }
 
-impl Stock {
+impl<P: OpenMlsProvider + Default> Stock<P> {
     fn new(name: u8) -> Self {
         let identity = IdentitySecret::from_seed([name; 32]);
         let secret = DeviceSecret::from_seed([name ^ 0x40; 32]);
         let key = secret.public();
         let credential = Credential::issue(&identity, DeviceId::new([name; 16]), key, NOW);
         Stock {
-            provider: OpenMlsRustCrypto::default(),
+            provider: P::default(),
             signer: SignatureKeyPair::from_raw(
                 SignatureScheme::ED25519,
                 secret.seed().to_vec(),
@@ -172,7 +173,12 @@ impl Stock {
 }
 
 /// Both sides talk and commit in turn.
-fn mingle(phone: &mut Phone, ours: &mut Group, stock: &Stock, theirs: &mut MlsGroup) {
+fn mingle(
+    phone: &mut Phone,
+    ours: &mut Group,
+    stock: &Stock<impl OpenMlsProvider + Default>,
+    theirs: &mut MlsGroup,
+) {
     for round in 0..3 {
         assert_eq!(
             ours.epoch_authenticator(),
@@ -218,12 +224,11 @@ fn mingle(phone: &mut Phone, ours: &mut Group, stock: &Stock, theirs: &mut MlsGr
     }
 }
 
-#[test]
-fn stock_members_join_our_group() {
+fn they_join_our_group<P: OpenMlsProvider + Default>(suite: Suite) {
     let mut phones = names([1, 2]);
-    let mut groups = together(Suite::X25519, &mut phones);
-    let stock = Stock::new(9);
-    let key_package = stock.key_package(Suite::X25519);
+    let mut groups = together(suite, &mut phones);
+    let stock = Stock::<P>::new(9);
+    let key_package = stock.key_package(suite);
     let seed = phones[0].seed();
     let out = groups[0]
         .add(&mut phones[0].device, &seed, &[&key_package], NOW)
@@ -236,32 +241,43 @@ fn stock_members_join_our_group() {
     mingle(&mut phones[0], &mut groups[0], &stock, &mut theirs);
 }
 
+fn we_join_theirs<P: OpenMlsProvider + Default>(suite: Suite, profile: bool) {
+    let stock = Stock::<P>::new(9);
+    let mut theirs = stock.create(suite, profile);
+    let mut phone = Phone::new(1);
+    let (_, welcome) = stock.add(&mut theirs, &[&phone.key_package(suite).bytes]);
+    let refused = match (suite.is_offered(), profile) {
+        (true, true) => None,
+        (true, false) => Some(JoinError::Profile),
+        (false, _) => Some(JoinError::Suite(suite.id())),
+    };
+    let strict = Group::join(&mut phone.device, &welcome, None, Policy::Qpq);
+    let mut ours = match refused {
+        None => strict.unwrap(),
+        Some(_) => {
+            assert_eq!(strict.err(), refused);
+            Group::join(&mut phone.device, &welcome, None, Policy::Interop).unwrap()
+        }
+    };
+    mingle(&mut phone, &mut ours, &stock, &mut theirs);
+}
+
 #[test]
-fn we_join_groups_of_stock_members() {
-    for (suite, profile) in [
-        (Suite::X25519, true),
-        (Suite::X25519, false),
-        (Suite::X25519ChaCha20, false),
-    ] {
-        let stock = Stock::new(9);
-        let mut theirs = stock.create(suite, profile);
-        let mut phone = Phone::new(1);
-        let (_, welcome) = stock.add(&mut theirs, &[&phone.key_package(suite).bytes]);
-        let strict = Group::join(&mut phone.device, &welcome, None, Policy::Qpq).err();
-        let mut ours = match (suite.is_offered(), profile) {
-            (true, true) => {
-                assert_eq!(strict, None);
-                phone.group()
-            }
-            (true, false) => {
-                assert_eq!(strict, Some(JoinError::Profile));
-                Group::join(&mut phone.device, &welcome, None, Policy::Interop).unwrap()
-            }
-            (false, _) => {
-                assert_eq!(strict, Some(JoinError::Suite(suite.id())));
-                Group::join(&mut phone.device, &welcome, None, Policy::Interop).unwrap()
-            }
-        };
-        mingle(&mut phone, &mut ours, &stock, &mut theirs);
+fn stock_openmls_shares_our_classical_groups() {
+    they_join_our_group::<OpenMlsRustCrypto>(Suite::X25519);
+    we_join_theirs::<OpenMlsRustCrypto>(Suite::X25519, true);
+}
+
+#[test]
+fn we_share_groups_that_know_nothing_of_us() {
+    we_join_theirs::<OpenMlsRustCrypto>(Suite::X25519, false);
+    we_join_theirs::<OpenMlsRustCrypto>(Suite::X25519ChaCha20, false);
+}
+
+#[test]
+fn another_x_wing_shares_our_groups() {
+    for suite in [Suite::MlKem768X25519, Suite::MlKem768X25519High] {
+        they_join_our_group::<Other>(suite);
+        we_join_theirs::<Other>(suite, true);
     }
 }

@@ -6,6 +6,7 @@ mod golden;
 mod interop;
 mod lifecycle;
 mod model;
+mod other_provider;
 mod refusals;
 mod round_trip;
 mod vectors;
