@@ -92,6 +92,9 @@ limits! {
     login_state: Duration = Duration::from_secs(30),
     /// How long a session token is valid after its last use.
     session: Duration = Duration::from_secs(30 * DAY),
+    /// How long a connection's session is believed before storage is asked again: the news of its
+    /// end may be lost between cores.
+    session_check: Duration = Duration::from_secs(60),
     /// How long after a login a method that wants a fresh one is served.
     fresh_login: Duration = Duration::from_secs(300),
     /// Sessions an account may have; a further login ends the one used longest ago.
@@ -186,19 +189,24 @@ limits! {
     new_channels: Rate = Rate::per_secs(100, DAY),
 }
 
-/// What a stream, a running request or a connection costs beside the bytes it carries: entries in
-/// tables, boxed continuations. An estimate on the safe side, in bytes.
+/// What a running request costs beside the bytes it carries, its short answer included, and what a
+/// queued output costs: entries in tables, boxed continuations. An estimate on the safe side, in
+/// bytes.
 pub const ENTRY: usize = 1024;
 
+/// What a connection costs beside the requests on it, refusals included, in bytes.
+pub const CONNECTION: usize = 32 * KIB;
+
 impl Limits {
-    /// What [`crate::io::Core::footprint`] never exceeds while output is drained, in bytes.
+    /// What [`crate::io::Core::footprint`] of a server never exceeds while its output is drained, in
+    /// bytes. Every entry of a request is counted twice: its reservation, and its short answer.
     #[must_use]
     pub fn footprint(&self) -> usize {
-        let connections = self.connections.saturating_mul(ENTRY);
-        connections
-            .saturating_add(self.total_buffer)
+        self.connections
+            .saturating_mul(CONNECTION)
+            .saturating_mul(2)
+            .saturating_add(self.total_buffer.saturating_mul(2))
             .saturating_add(self.total_unsent)
             .saturating_add(self.cached_bytes)
-            .saturating_add(self.outputs.saturating_mul(ENTRY))
     }
 }

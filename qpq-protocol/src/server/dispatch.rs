@@ -14,6 +14,17 @@ use crate::wire::decode_request;
 /// Runs the handler of a method.
 pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
     limit(ctx, caller)?;
+    match caller.session {
+        Some(session) if ctx.now.since(session.checked_at) > ctx.config.limits.session_check => {
+            auth::check_again(*caller, session, move |ctx, caller| {
+                route(ctx, caller, method, payload)
+            })
+        }
+        _ => route(ctx, caller, method, payload),
+    }
+}
+
+fn route(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
     match method {
         Method::OpaqueRegisterStart => {
             call::<rpc::OpaqueRegisterStart>(ctx, caller, payload, auth::register_start)
@@ -121,17 +132,20 @@ pub(super) fn admit(
     )))
 }
 
-/// Whether the answer may fill a frame; those of other methods have at most a few kilobytes.
+/// Whether the answer may be longer than [`crate::limits::ENTRY`], up to a whole frame.
 pub(super) const fn has_long_answer(method: Method) -> bool {
     matches!(
         method,
         Method::Fetch
             | Method::FetchWait
             | Method::Peek
+            | Method::BatchEnqueue
             | Method::ListQueues
             | Method::FetchKeyPackage
             | Method::FetchKeyPackages
+            | Method::FetchHybridKey
             | Method::FetchHybridKeys
+            | Method::ListDevices
             | Method::ListGroupMembers
             | Method::GetGroupInfo
     )

@@ -44,7 +44,7 @@ use timers::{Timer, Timers};
 
 use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
-use crate::limits::{ENTRY, Limits};
+use crate::limits::{CONNECTION, ENTRY, Limits};
 use crate::rng::Rng;
 use crate::status::AppCode;
 use crate::storage::{Failure, Reply};
@@ -290,7 +290,7 @@ impl Core for Server {
     fn footprint(&self) -> usize {
         self.connections
             .len()
-            .saturating_mul(ENTRY)
+            .saturating_mul(CONNECTION)
             .saturating_add(self.reserved)
             .saturating_add(self.unsent)
             .saturating_add(self.rows.bytes())

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Server;
-use super::step::{Ended, Session, SessionChange};
+use super::step::{Caller, Ended, Session, SessionChange};
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
 use crate::io::{Dir, MAX_WAKE_BODY, Output, Topic, Wake};
@@ -74,6 +74,19 @@ impl Server {
         }
         if let Some(new) = session {
             self.subscriptions.add(new, conn);
+        }
+    }
+
+    /// Changes what a connection has by what storage said of its session, unless it has another one
+    /// by now.
+    pub(super) fn correct_session(&mut self, caller: &Caller, found: SessionChange) {
+        let now = self
+            .connections
+            .get(&caller.conn)
+            .and_then(|connection| connection.session);
+        let same = |(one, other): (Session, Session)| one.token_hash == other.token_hash;
+        if now.zip(caller.session).is_some_and(same) {
+            self.change_session(caller.conn, found);
         }
     }
 
@@ -199,12 +212,15 @@ impl Server {
 
     /// Sends a push to one connection, or the hint, or nothing if it does not keep up.
     fn push(&mut self, conn: ConnId, full: &Bytes, hint: &Bytes) {
-        let limit = self.config.limits.connection_unsent;
+        let limits = &self.config.limits;
+        let (limit, room) = (limits.connection_unsent, limits.total_unsent);
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        let fits =
-            |frame: &Bytes, limit: usize| connection.unsent.saturating_add(frame.len()) <= limit;
+        let room = room.saturating_sub(self.unsent);
+        let fits = |frame: &Bytes, limit: usize| {
+            frame.len() <= room && connection.unsent.saturating_add(frame.len()) <= limit
+        };
         let frame = if fits(full, limit) {
             full.clone()
         } else if fits(hint, limit.saturating_add(HINTS)) {

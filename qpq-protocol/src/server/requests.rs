@@ -188,8 +188,12 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.streams.get(&stream).is_some_and(Stream::is_over)
         {
-            connection.streams.remove(&stream);
+            let reserved = connection
+                .streams
+                .remove(&stream)
+                .map_or(0, |open| open.reserved);
             connection.finished.insert(stream);
+            self.unreserve(conn, reserved);
         }
     }
 
@@ -232,12 +236,29 @@ impl Server {
             connection.unsent = connection.unsent.saturating_sub(open.unsent);
         }
         self.unsent = self.unsent.saturating_sub(open.unsent);
+        self.unreserve(conn, open.reserved);
         match open.state {
             State::Reading(reading) => self.unreserve(conn, reading.reserved),
             State::Running(id) => self.abandon(id),
             State::Dropping | State::Answered => {}
         }
         self.admit_long(conn);
+    }
+
+    /// Gives back bytes set aside for a request that has ended, except what covers its answer.
+    pub(super) fn release_request(&mut self, conn: ConnId, stream: u64, reserved: usize) {
+        let open = self
+            .connections
+            .get_mut(&conn)
+            .and_then(|connection| connection.streams.get_mut(&stream));
+        let kept = match open {
+            Some(open) if open.reserved == 0 => {
+                open.reserved = reserved.min(ENTRY);
+                open.reserved
+            }
+            _ => 0,
+        };
+        self.unreserve(conn, reserved.saturating_sub(kept));
     }
 
     /// Gives back bytes set aside for a request.

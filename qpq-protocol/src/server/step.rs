@@ -142,6 +142,8 @@ pub(super) struct Session {
     pub(super) registered: bool,
     /// When the password was last shown.
     pub(super) login_at: UnixTime,
+    /// When storage last said that it is not over.
+    pub(super) checked_at: Time,
 }
 
 /// Who asks.
@@ -318,6 +320,8 @@ pub(super) struct Notes {
     pub(super) rests_on: Vec<u64>,
     /// Queues it has begun to watch in this step.
     pub(super) watches: Vec<QueueId>,
+    /// What it found of its caller's session in this step.
+    pub(super) session: SessionChange,
 }
 
 impl Ctx<'_> {

@@ -14,6 +14,8 @@ pub(super) struct Stream {
     pub(super) arrived: Time,
     /// Bytes of the answer that the transport has not taken.
     pub(super) unsent: usize,
+    /// Bytes set aside for its answer, until the transport has taken that.
+    pub(super) reserved: usize,
     /// Whether the peer has ended its half.
     pub(super) fin: bool,
 }
@@ -47,6 +49,7 @@ impl Stream {
             state: State::Reading(Reading::default()),
             arrived: now,
             unsent: 0,
+            reserved: 0,
             fin: false,
         }
     }

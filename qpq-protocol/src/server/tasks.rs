@@ -206,6 +206,8 @@ impl Server {
             self.tasks.waiters.insert((queue, task.id));
             task.watches.push(queue);
         }
+        let found = core::mem::take(&mut notes.session);
+        self.correct_session(&task.caller, found);
         task.notes = notes;
         next
     }
@@ -321,7 +323,7 @@ impl Server {
             self.tasks.waiters.remove(&(queue, task.id));
         }
         let reserved = core::mem::take(&mut task.reserved);
-        self.unreserve(task.caller.conn, reserved);
+        self.release_request(task.caller.conn, task.stream, reserved);
     }
 
     /// Keeps a request until something happens.

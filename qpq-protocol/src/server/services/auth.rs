@@ -8,7 +8,7 @@ mod register;
 mod session;
 
 pub(in crate::server) use register::{register_finish, register_start};
-pub(in crate::server) use session::{logout, resume};
+pub(in crate::server) use session::{check_again, logout, resume};
 
 use bytes::Bytes;
 use qpq_crypto::opaque::{self, LoginState, OpaqueError};

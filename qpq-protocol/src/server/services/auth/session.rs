@@ -87,13 +87,14 @@ impl Opening {
             ],
             deletes: ended.iter().map(keys::session).collect(),
         };
-        let session = bound(
-            self.identity,
-            self.device_id,
+        let session = Session {
+            identity_key: self.identity,
+            device_id: self.device_id,
             token_hash,
+            registered: is_registered(&self.devices, &self.device_id)?,
             login_at,
-            &self.devices,
-        )?;
+            checked_at: ctx.now,
+        };
         commit(change, move |ctx| {
             *ctx.login = None;
             let ended = ended.into_iter();
@@ -130,25 +131,39 @@ fn seen(now: UnixTime) -> DeviceUse {
     }
 }
 
-/// The session as the connection keeps it.
-fn bound(
-    identity_key: IdentityKey,
-    device_id: DeviceId,
-    token_hash: [u8; 32],
-    login_at: UnixTime,
-    devices: &Row,
-) -> Result<Session, Fault> {
+fn is_registered(devices: &Row, device_id: &DeviceId) -> Result<bool, Fault> {
     let devices: DeviceSet = decode_row(devices)?.unwrap_or_default();
-    let registered = devices
-        .devices
-        .iter()
-        .any(|device| device.device_id.as_ref() == device_id.as_bytes());
-    Ok(Session {
-        identity_key,
-        device_id,
-        token_hash,
-        registered,
-        login_at,
+    let mut devices = devices.devices.iter();
+    Ok(devices.any(|device| device.device_id.as_ref() == device_id.as_bytes()))
+}
+
+/// Asks storage whether a session that a connection has is still one, then goes on.
+pub(in crate::server) fn check_again(
+    caller: Caller,
+    session: Session,
+    then: impl FnOnce(&mut Ctx<'_>, &Caller) -> Next + Send + 'static,
+) -> Next {
+    let keys = [
+        keys::session(&session.token_hash),
+        keys::device_set(&session.identity_key),
+    ];
+    read(keys, move |ctx, [row, devices]| {
+        let stored: Option<records::Session> = decode_row(&row)?;
+        if stored.is_none_or(|stored| stored.expires_at_ms <= ctx.unix.as_millis()) {
+            ctx.notes.session = SessionChange::End;
+            return Err(over());
+        }
+        let session = Session {
+            registered: is_registered(&devices, &session.device_id)?,
+            checked_at: ctx.now,
+            ..session
+        };
+        ctx.notes.session = SessionChange::Bind(session);
+        let caller = Caller {
+            session: Some(session),
+            ..caller
+        };
+        then(ctx, &caller)
     })
 }
 
@@ -181,7 +196,14 @@ pub(in crate::server) fn resume(
                 return Err(over());
             }
             let login_at = UnixTime::from_millis(stored.login_at_ms);
-            let session = bound(identity, device_id, token_hash, login_at, &devices)?;
+            let session = Session {
+                identity_key: identity,
+                device_id,
+                token_hash,
+                registered: is_registered(&devices, &device_id)?,
+                login_at,
+                checked_at: ctx.now,
+            };
             let end = ctx.unix + ctx.config.limits.session;
             if UnixTime::from_millis(stored.expires_at_ms) + REFRESH > end {
                 return resumed(session, stored.expires_at_ms);
