@@ -1,0 +1,553 @@
+//! The contracts of architecture.md, for the server core, under random inputs.
+
+mod support;
+
+mod contracts {
+    use std::collections::BTreeSet;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use qpq_protocol::frame::encode_request;
+    use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
+    use qpq_protocol::io::{
+        Alpn, ConnectError, Core as _, Job, Output, PeerInfo, StreamInput, Topic, Wake,
+    };
+    use qpq_protocol::method::{Method, rpc};
+    use qpq_protocol::proto;
+    use qpq_protocol::server::{Config, Event, Server};
+    use qpq_protocol::status::Status;
+    use qpq_protocol::storage::memory::Memory;
+    use qpq_protocol::storage::{Command, Engine as _, Failure, Reply};
+    use qpq_protocol::time::{Time, UnixTime};
+
+    use super::support::account::User;
+    use super::support::{Answer, BEGIN, World, roomy};
+
+    /// One input, or one thing that the embedder does.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Connect(u8),
+        Disconnect(u8),
+        Data(u8, u8, Bytes),
+        Fin(u8, u8),
+        /// A whole, well-formed request.
+        Request(u8, u8, Bytes),
+        Stream(u8, StreamId, StreamInput),
+        /// The oldest storage command is carried out.
+        Stored,
+        /// A reply that fits no command.
+        Reply(u64, Reply),
+        ConnectFailed(u64),
+        Computed(u64),
+        Wake(Wake),
+        Clock(u64),
+        Timeout,
+        Sleep(u32),
+        /// Time goes back.
+        Back(u32),
+        Drain,
+        Shutdown,
+    }
+
+    fn bytes(most: usize) -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..most).prop_map(Bytes::from)
+    }
+
+    /// A request frame of any method, with a payload that is empty, random, or right.
+    fn request() -> impl Strategy<Value = Bytes> {
+        let method = prop_oneof![
+            4 => proptest::sample::select(Method::ALL).prop_map(Method::id),
+            1 => any::<u16>(),
+        ];
+        let random = (method, any::<u32>(), bytes(300)).prop_map(|(method, id, payload)| {
+            let mut frame = Vec::new();
+            frame.extend_from_slice(&method.to_be_bytes());
+            frame.extend_from_slice(&id.to_be_bytes());
+            frame.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+            frame.extend_from_slice(&payload);
+            Bytes::from(frame)
+        });
+        let login = "[a-c]".prop_map(|username| {
+            let request = proto::OpaqueLoginStartRequest {
+                username,
+                request: login_request(),
+            };
+            encode_request(102, 1, &request).unwrap()
+        });
+        let health = Just(encode_request(802, 1, &proto::HealthRequest {}).unwrap());
+        let long = (any::<u32>(), bytes(100)).prop_map(|(length, payload)| {
+            let mut frame = vec![0, 200, 0, 0, 0, 1];
+            frame.extend_from_slice(&length.to_be_bytes());
+            frame.extend_from_slice(&payload);
+            Bytes::from(frame)
+        });
+        prop_oneof![3 => random, 2 => login, 2 => health, 1 => long]
+    }
+
+    fn login_request() -> Bytes {
+        let (_, request) = qpq_crypto::opaque::client::login_start(&[6; 32], b"password").unwrap();
+        request.into()
+    }
+
+    fn input() -> impl Strategy<Value = StreamInput> {
+        prop_oneof![
+            bytes(40).prop_map(StreamInput::Data),
+            Just(StreamInput::Fin),
+            any::<u64>().prop_map(StreamInput::Reset),
+            any::<u64>().prop_map(StreamInput::Stopped),
+            any::<usize>().prop_map(StreamInput::Sent),
+            (0..200_usize).prop_map(StreamInput::Sent),
+        ]
+    }
+
+    fn stream() -> impl Strategy<Value = StreamId> {
+        prop_oneof![
+            (0..6_u64).prop_map(|number| StreamId::Peer(Dir::Bi, number)),
+            any::<u64>().prop_map(|number| StreamId::Peer(Dir::Bi, number)),
+            any::<u64>().prop_map(|number| StreamId::Peer(Dir::Uni, number)),
+            (0..3_u64).prop_map(|number| StreamId::Own(OwnStream(number))),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let failure = prop_oneof![
+            Just(Failure::Full),
+            Just(Failure::Unavailable),
+            Just(Failure::Unknown)
+        ];
+        prop_oneof![
+            vec(proptest::option::of(bytes(50)), 0..4).prop_map(Reply::Values),
+            (vec((bytes(20), bytes(50)), 0..3), any::<bool>())
+                .prop_map(|(rows, more)| Reply::Rows { rows, more }),
+            Just(Reply::Committed),
+            Just(Reply::Conflict),
+            failure.prop_map(Reply::Failed),
+        ]
+    }
+
+    fn wake() -> impl Strategy<Value = Wake> {
+        let topic = prop_oneof![
+            bytes(70).prop_map(Topic::Queue),
+            bytes(70).prop_map(Topic::Session),
+            any::<[u8; 32]>().prop_map(Topic::Live),
+        ];
+        (topic, bytes(1200)).prop_map(|(topic, body)| Wake { topic, body })
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let conn = || 0..4_u8;
+        let number = || 0..6_u8;
+        prop_oneof![
+            3 => conn().prop_map(Act::Connect),
+            1 => conn().prop_map(Act::Disconnect),
+            3 => (conn(), number(), bytes(30)).prop_map(|(c, s, b)| Act::Data(c, s, b)),
+            2 => (conn(), number()).prop_map(|(c, s)| Act::Fin(c, s)),
+            8 => (conn(), number(), request()).prop_map(|(c, s, b)| Act::Request(c, s, b)),
+            3 => (conn(), stream(), input()).prop_map(|(c, s, i)| Act::Stream(c, s, i)),
+            10 => Just(Act::Stored),
+            2 => (0..40_u64, reply()).prop_map(|(t, r)| Act::Reply(t, r)),
+            1 => any::<u64>().prop_map(Act::ConnectFailed),
+            1 => any::<u64>().prop_map(Act::Computed),
+            2 => wake().prop_map(Act::Wake),
+            1 => any::<u64>().prop_map(Act::Clock),
+            2 => Just(Act::Timeout),
+            2 => any::<u32>().prop_map(Act::Sleep),
+            1 => any::<u32>().prop_map(Act::Back),
+            6 => Just(Act::Drain),
+            1 => Just(Act::Shutdown),
+        ]
+    }
+
+    /// A core with whatever its embedder keeps.
+    struct Embedder {
+        server: Server,
+        memory: Memory,
+        now: Time,
+        stored: std::collections::VecDeque<(Ticket, Command)>,
+        tickets: BTreeSet<Ticket>,
+        trace: Vec<String>,
+    }
+
+    impl Embedder {
+        fn new(config: Config) -> Self {
+            let now = Time::from_micros(5_000_000);
+            Self {
+                server: Server::new(config, [8; 32], now, BEGIN),
+                memory: Memory::new(),
+                now,
+                stored: std::collections::VecDeque::new(),
+                tickets: BTreeSet::new(),
+                trace: Vec::new(),
+            }
+        }
+
+        fn stream(&mut self, conn: u8, number: u8, input: StreamInput) {
+            let stream = StreamId::Peer(Dir::Bi, number.into());
+            let conn = ConnId(conn.into());
+            self.server.handle_stream(self.now, conn, stream, input);
+        }
+
+        fn drain(&mut self) {
+            while let Some(output) = self.server.poll_output() {
+                self.trace.push(format!("{output:?}"));
+                match output {
+                    Output::Store {
+                        ticket, command, ..
+                    } => {
+                        assert!(self.tickets.insert(ticket), "a ticket was used twice");
+                        self.stored.push_back((ticket, command));
+                    }
+                    Output::Close { conn, .. } => self.server.handle_disconnected(self.now, conn),
+                    _ => {}
+                }
+            }
+        }
+
+        fn store(&mut self) {
+            if let Some((ticket, command)) = self.stored.pop_front()
+                && let Some(reply) = self.memory.run(vec![command]).pop()
+            {
+                self.server.handle_stored(self.now, ticket, reply);
+            }
+        }
+
+        fn act(&mut self, act: Act) {
+            let now = self.now;
+            match act {
+                Act::Connect(conn) => {
+                    let peer = PeerInfo {
+                        address: SocketAddr::from(([10, 0, 0, conn], 1)),
+                        alpn: Alpn::Qpq,
+                        certificate: None,
+                    };
+                    let conn = ConnId(conn.into());
+                    self.server.handle_connected(now, conn, peer, None);
+                }
+                Act::Disconnect(conn) => self.server.handle_disconnected(now, ConnId(conn.into())),
+                Act::Data(conn, stream, bytes) => {
+                    self.stream(conn, stream, StreamInput::Data(bytes));
+                }
+                Act::Fin(conn, stream) => self.stream(conn, stream, StreamInput::Fin),
+                Act::Request(conn, stream, frame) => {
+                    self.stream(conn, stream, StreamInput::Data(frame));
+                    self.stream(conn, stream, StreamInput::Fin);
+                }
+                Act::Stream(conn, stream, input) => {
+                    let conn = ConnId(conn.into());
+                    self.server.handle_stream(now, conn, stream, input);
+                }
+                Act::Stored => self.store(),
+                Act::Reply(ticket, reply) => self.server.handle_stored(now, Ticket(ticket), reply),
+                Act::ConnectFailed(ticket) => {
+                    let why = ConnectError::Unreachable;
+                    self.server.handle_connect_failed(now, Ticket(ticket), why);
+                }
+                Act::Computed(ticket) => {
+                    let result = Job::new(|| 1).run();
+                    self.server.handle_computed(now, Ticket(ticket), result);
+                }
+                Act::Wake(wake) => self.server.handle_wake(now, wake),
+                Act::Clock(millis) => self.server.handle_clock(now, UnixTime::from_millis(millis)),
+                Act::Timeout => self.server.handle_timeout(now),
+                Act::Sleep(micros) => self.now = now + Duration::from_micros(micros.into()),
+                Act::Back(micros) => {
+                    let back = now.as_micros().saturating_sub(micros.into());
+                    self.server.handle_timeout(Time::from_micros(back));
+                }
+                Act::Drain => self.drain(),
+                Act::Shutdown => self.server.handle_shutdown(now),
+            }
+        }
+    }
+
+    /// Small enough for random inputs to reach every bound.
+    fn tight() -> Config {
+        let mut config = roomy();
+        let limits = &mut config.limits;
+        limits.connections = 3;
+        limits.streams = 4;
+        limits.connection_buffer = 6_000;
+        limits.total_buffer = 10_000;
+        limits.connection_unsent = 300;
+        limits.total_unsent = 2_000;
+        limits.long_answers = 1;
+        limits.cached_rows = 8;
+        limits.cached_bytes = 4_000;
+        limits.rate_subjects = 4;
+        config
+    }
+
+    /// Every deadline does something: it emits, or it moves.
+    fn nothing_is_stranded(embedder: &mut Embedder) {
+        for _ in 0..200 {
+            embedder.drain();
+            let Some((at, reason)) = embedder.server.poll_timeout() else {
+                return;
+            };
+            embedder.now = embedder.now.max(at);
+            embedder.server.handle_timeout(embedder.now);
+            let outputs = embedder.trace.len();
+            embedder.drain();
+            let moved = embedder
+                .server
+                .poll_timeout()
+                .is_none_or(|(next, _)| next > at);
+            assert!(
+                moved || embedder.trace.len() > outputs,
+                "stuck at: {reason}"
+            );
+        }
+        panic!("deadlines without end");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        /// 1 and 2: any order and batching, no panic, no ticket twice, and never more held than the
+        /// limits add up to.
+        #[test]
+        fn server_takes_any_inputs_in_any_order(acts in vec(act(), 0..120)) {
+            let config = tight();
+            let most = config.limits.footprint();
+            let mut embedder = Embedder::new(config);
+            for act in acts {
+                embedder.act(act);
+                prop_assert!(embedder.server.poll_timeout().is_none_or(|(at, _)| at <= embedder.now
+                    + qpq_protocol::io::MAX_SLEEP));
+            }
+            embedder.drain();
+            prop_assert!(embedder.server.footprint() <= most);
+        }
+
+        /// 1: what is held is given back when everybody has gone.
+        #[test]
+        fn server_gives_everything_back(acts in vec(act(), 0..120)) {
+            let mut config = tight();
+            config.limits.cached_bytes = 0;
+            let mut embedder = Embedder::new(config);
+            for act in acts {
+                embedder.act(act);
+            }
+            for conn in 0..4 {
+                embedder.act(Act::Disconnect(conn));
+            }
+            embedder.drain();
+            while !embedder.stored.is_empty() {
+                embedder.store();
+                embedder.drain();
+            }
+            nothing_is_stranded(&mut embedder);
+            prop_assert_eq!(embedder.server.footprint(), 0);
+        }
+
+        /// 3: nothing waits for a timer that does nothing.
+        #[test]
+        fn server_strands_nothing(acts in vec(act(), 0..80)) {
+            let mut embedder = Embedder::new(tight());
+            for act in acts {
+                embedder.act(act);
+            }
+            nothing_is_stranded(&mut embedder);
+        }
+
+        /// 4: the same inputs and seed, the same outputs.
+        #[test]
+        fn server_is_deterministic(acts in vec(act(), 0..80)) {
+            let [one, other] = [acts.clone(), acts].map(|acts| {
+                let mut embedder = Embedder::new(tight());
+                for act in acts {
+                    embedder.act(act);
+                }
+                embedder.drain();
+                embedder.trace
+            });
+            prop_assert_eq!(one, other);
+        }
+
+        /// 4: however a stream's bytes are split, the outputs are the same.
+        #[test]
+        fn server_does_not_see_how_bytes_are_split(
+            requests in vec((request(), bytes(3)), 1..6),
+            cuts in vec(1..40_usize, 1..20),
+        ) {
+            let run = |cuts: &[usize]| {
+                let mut embedder = Embedder::new(roomy());
+                embedder.drain();
+                for _ in 0..3 {
+                    embedder.store();
+                    embedder.drain();
+                }
+                embedder.act(Act::Connect(1));
+                for (number, (frame, extra)) in (0..).zip(&requests) {
+                    let mut rest = Bytes::from([frame.as_ref(), extra.as_ref()].concat());
+                    for cut in cuts.iter().cycle() {
+                        if rest.is_empty() {
+                            break;
+                        }
+                        let piece = rest.split_to((*cut).min(rest.len()));
+                        embedder.act(Act::Data(1, number, piece));
+                    }
+                    embedder.act(Act::Fin(1, number));
+                    embedder.drain();
+                    while !embedder.stored.is_empty() {
+                        embedder.store();
+                        embedder.drain();
+                    }
+                }
+                embedder.trace
+            };
+            prop_assert_eq!(run(&[usize::MAX]), run(&cuts));
+        }
+    }
+
+    /// What a user was told, in a world that loses what is not durable.
+    fn told(world: &World, conn: ConnId, stream: u64) -> bool {
+        matches!(
+            world.answer(conn, stream),
+            Some(Answer::Response(Status::Ok, ..))
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// 5: nothing is said before it is durable. Users register while storage answers in batches
+        /// of any size; then the power fails. Whoever was told so is registered; and a name that
+        /// was said to be taken is.
+        #[test]
+        fn server_says_nothing_before_it_is_durable(
+            names in vec("[a-d]", 1..8),
+            batches in vec(1..4_usize, 0..30),
+        ) {
+            let mut world = World::default();
+            let conn = world.connect();
+            let mut sent = Vec::new();
+            for (number, name) in (0_u8..).zip(&names) {
+                // Other keys for the same names: all but one must be refused.
+                let mut user = User::new(&format!("{name}{number}"));
+                user.name = name.clone();
+                let request = user.registration(&mut world, conn).unwrap();
+                sent.push((user, request));
+            }
+            world.hold_storage = true;
+            let sent: Vec<_> = sent
+                .into_iter()
+                .map(|(user, request)| {
+                    let stream = world.send::<rpc::OpaqueRegisterFinish>(conn, &request);
+                    (user, stream)
+                })
+                .collect();
+            for batch in batches {
+                world.run_storage(batch);
+                world.pump();
+                world.advance(Duration::from_millis(5));
+            }
+            // What still waits is lost with the power.
+            let known: Vec<_> = sent
+                .iter()
+                .map(|(user, stream)| (user, world.answer(conn, *stream), told(&world, conn, *stream)))
+                .collect();
+            let taken: Vec<&str> = known
+                .iter()
+                .filter(|(_, answer, _)| {
+                    matches!(answer, Some(Answer::Response(Status::Conflict, ..)))
+                })
+                .map(|(user, ..)| user.name.as_str())
+                .collect();
+            let mut after = world.restart([4; 32]);
+            let conn = after.connect();
+            for (user, _, told) in &known {
+                if *told {
+                    prop_assert!(user.log_in(&mut after, conn).is_ok(), "{} is lost", user.name);
+                }
+            }
+            for name in taken {
+                let stranger = User::new(&format!("stranger-{name}"));
+                let newcomer = User { name: name.to_owned(), ..stranger };
+                let refused = newcomer.register(&mut after, conn).unwrap_err();
+                prop_assert_eq!(refused.status, Status::Conflict, "{} was not taken", name);
+            }
+        }
+    }
+
+    /// 5: an answer that rests on a change of somebody else waits for that change.
+    #[test]
+    fn server_holds_answers_that_rest_on_what_is_not_durable() {
+        let mut world = World::default();
+        let conn = world.connect();
+        let alice = User::new("alice");
+        let mut rival = User::new("rival");
+        rival.name = "alice".to_owned();
+        let first = alice.registration(&mut world, conn).unwrap();
+        let second = rival.registration(&mut world, conn).unwrap();
+
+        world.hold_storage = true;
+        let first = world.send::<rpc::OpaqueRegisterFinish>(conn, &first);
+        world.run_storage(1);
+        world.pump();
+        assert!(matches!(
+            world.stored.front(),
+            Some((_, Command::Commit(_)))
+        ));
+        let second = world.send::<rpc::OpaqueRegisterFinish>(conn, &second);
+        // The rival's own row is read; then it is clear that the name is taken, if alice's is kept.
+        let read = world.stored.pop_back().unwrap();
+        assert!(matches!(read.1, Command::Get(_)));
+        let commit = world.stored.pop_front().unwrap();
+        world.stored.push_back(read);
+        world.run_storage(1);
+        world.pump();
+        world.advance(Duration::from_millis(100));
+        assert_eq!(world.answer(conn, second), None, "told before it is so");
+
+        // The commit fails: the rival runs again, and gets the name.
+        let failed = Reply::Failed(Failure::Unavailable);
+        world.server.handle_stored(world.now, commit.0, failed);
+        world.hold_storage = false;
+        world.pump();
+        world.advance(Duration::from_millis(100));
+        let status = |answer| match answer {
+            Some(Answer::Response(status, ..)) => status,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(status(world.answer(conn, first)), Status::Unavailable);
+        assert_eq!(status(world.answer(conn, second)), Status::Ok);
+        assert!(rival.log_in(&mut world, conn).is_ok());
+    }
+
+    /// 6: idle connections have no timer and no output, and cost what the limits say.
+    #[test]
+    fn server_does_nothing_for_idle_connections() {
+        let mut world = World::default();
+        let (_, first) = world.user("alice");
+        let stream = world.send::<rpc::Health>(first, &proto::HealthRequest {});
+        assert!(told(&world, first, stream));
+        world.advance(Duration::from_secs(120));
+        assert_eq!(world.server.poll_timeout(), None);
+        let before = world.server.footprint();
+        for _ in 0..1000 {
+            world.connect();
+        }
+        let each = (world.server.footprint() - before) / 1000;
+        assert_eq!(each, qpq_protocol::limits::CONNECTION);
+        assert_eq!(
+            world.server.poll_timeout(),
+            None,
+            "no timer for any of them"
+        );
+        let commands = world.commands;
+        world.advance(Duration::from_secs(3600));
+        assert_eq!(world.commands, commands);
+        assert_eq!(
+            world
+                .events
+                .iter()
+                .filter(|event| !matches!(event, Event::Started { .. }))
+                .count(),
+            0
+        );
+    }
+}
