@@ -422,14 +422,12 @@ impl<C: Core> Endpoint<C> {
             return;
         };
         let mut drained = false;
+        let mut touched = false;
         while let Some(event) = conn.quic.poll_endpoint_events() {
             drained = event.is_drained();
             if let Some(event) = self.quic.handle_event(conn.handle, event) {
                 conn.quic.handle_event(event);
-                if !conn.dirty {
-                    conn.dirty = true;
-                    self.dirty.push_back(slot);
-                }
+                touched = true;
             }
             if drained {
                 break;
@@ -449,6 +447,9 @@ impl<C: Core> Endpoint<C> {
         if conn.has_unread() && !conn.starved {
             conn.starved = true;
             self.starved.push_back(slot);
+        }
+        if touched {
+            self.touch(slot);
         }
     }
 
