@@ -140,6 +140,9 @@ impl<C: Core + 'static> Driver<C> {
             more |= self.transmit(&socket);
             let now = S::now();
             if self.is_over(now) {
+                // Whoever is still connected shall not wait for us.
+                self.endpoint.handle_abort(now);
+                self.transmit(&socket);
                 return;
             }
             let until = match more {
@@ -311,7 +314,7 @@ impl<C: Core + 'static> Driver<C> {
             return false;
         }
         let end = *self.end.get_or_insert(now + GRACE);
-        self.endpoint.is_shut_down() || end <= now
+        (self.held.is_none() && self.endpoint.is_shut_down()) || end <= now
     }
 }
 

@@ -103,6 +103,16 @@ impl Connection {
         matches!(self.phase, Phase::Handshaking { attempt: None, .. })
     }
 
+    /// Whether the handshake is not over.
+    pub(super) const fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking { .. })
+    }
+
+    /// Whether only quinn still has to do with it.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
     /// Whether something to read was left in the transport.
     pub(super) fn has_unread(&self) -> bool {
         matches!(self.phase, Phase::Up) && self.streams.has_unread()
@@ -297,15 +307,17 @@ impl Connection {
     }
 
     /// Closes now. Quinn reports no loss for a close of our own, so the core is told here.
-    fn shut<C: Core>(
+    pub(super) fn shut<C: Core>(
         &mut self,
         core: &mut C,
         now: Now,
         code: u64,
         why: ConnectError,
     ) -> Option<Change> {
-        let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
-        self.quic.close(now.instant, code, Bytes::new());
+        if !self.is_over() {
+            let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+            self.quic.close(now.instant, code, Bytes::new());
+        }
         self.over(core, now.time, why)
     }
 

@@ -181,10 +181,14 @@ impl<C: Core> Endpoint<C> {
         self.open
     }
 
-    /// Whether a shutdown that was asked for is complete and all connections are gone.
+    /// Whether a shutdown that was asked for is complete: the core has finished, all connections
+    /// are closed, and the peers have been told. Quinn would go on to repeat that for a while; who
+    /// does not hear it finds out by itself.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        self.shutting_down && self.open == 0 && self.core.is_shut_down()
+        self.closed
+            && self.sending.is_empty()
+            && self.slots.iter().flatten().all(|conn| conn.is_over())
     }
 
     /// Whether a shutdown was asked for.
@@ -284,11 +288,26 @@ impl<C: Core> Endpoint<C> {
         self.stirred = true;
     }
 
-    /// Refuses new connections and lets the core finish; see [`Endpoint::is_shut_down`].
+    /// Refuses new connections, drops unfinished handshakes and lets the core finish; see
+    /// [`Endpoint::is_shut_down`].
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.advance(now);
+        // The core shall know of all connections that it has to close.
+        self.settle();
         self.shutting_down = true;
+        self.close_where(Connection::is_handshaking, true);
         self.core.handle_shutdown(self.now.time);
+        self.stirred = true;
+    }
+
+    /// Closes all connections at once, whatever the core has in mind: for a shutdown that takes too
+    /// long.
+    pub fn handle_abort(&mut self, now: Instant) {
+        self.advance(now);
+        self.settle();
+        self.shutting_down = true;
+        self.closed = true;
+        self.close_where(|_| true, false);
         self.stirred = true;
     }
 
@@ -396,7 +415,9 @@ impl<C: Core> Endpoint<C> {
                 self.stirred |= self.feed();
             }
             if self.shutting_down && !self.closed && self.core.is_shut_down() {
-                self.close_all();
+                // Ends whatever connections the core left.
+                self.closed = true;
+                self.close_where(|_| true, true);
             }
             if self.dirty.is_empty() && self.changes.is_empty() && !self.stirred {
                 return;
@@ -698,19 +719,18 @@ impl<C: Core> Endpoint<C> {
         }
     }
 
-    /// The core has finished: ends whatever connections it left.
-    fn close_all(&mut self) {
-        self.closed = true;
+    /// Closes connections for a shutdown; `gently`: once what was sent on them has arrived.
+    fn close_where(&mut self, which: impl Fn(&Connection) -> bool, gently: bool) {
         for slot in 0..self.slots.len() {
-            if let Some(conn) = connection(&mut self.slots, slot) {
-                let change = conn.linger(&mut self.core, self.now, SHUTDOWN, &self.limits);
-                self.changes.extend(change);
-                if !conn.sending {
-                    conn.sending = true;
-                    self.sending.push_back(slot);
-                }
-                self.route(slot);
-            }
+            let Some(conn) = connection(&mut self.slots, slot).filter(|conn| which(conn)) else {
+                continue;
+            };
+            let change = match gently {
+                true => conn.linger(&mut self.core, self.now, SHUTDOWN, &self.limits),
+                false => conn.shut(&mut self.core, self.now, SHUTDOWN, ConnectError::Refused),
+            };
+            self.changes.extend(change);
+            self.touch(slot);
         }
     }
 }
