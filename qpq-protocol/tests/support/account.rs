@@ -8,7 +8,7 @@ use qpq_protocol::ids::{ConnId, DeviceId};
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 
-use super::{BEGIN, Refused, World};
+use super::{Refused, World};
 
 /// The domain of the default configuration.
 pub const DOMAIN: &str = "localhost";
@@ -73,7 +73,7 @@ impl User {
             )
             .expect("OPAQUE");
         let sealed = opaque::seal_identity(&done.export_key, self.secret.seed(), &[5; 32]);
-        let time_ms = BEGIN.as_millis() + world.now.as_micros() / 1000;
+        let time_ms = world.unix().as_millis();
         let signature = proof::register(
             &self.secret,
             DOMAIN,

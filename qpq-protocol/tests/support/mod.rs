@@ -28,6 +28,9 @@ pub mod account;
 /// The date when a world begins: 2026-01-01.
 pub const BEGIN: UnixTime = UnixTime::from_millis(1_767_225_600_000);
 
+/// When a world begins.
+pub const START: Time = Time::from_micros(1_000_000);
+
 /// A refusal as the peer sees it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Refused {
@@ -110,7 +113,7 @@ impl World {
 
     /// A server that has started, or was refused, on this engine.
     pub fn on(config: Config, memory: Memory, seed: [u8; 32]) -> Self {
-        let now = Time::from_micros(1_000_000);
+        let now = START;
         let mut world = Self {
             server: Server::new(config.clone(), seed, now, BEGIN),
             memory,
@@ -367,6 +370,11 @@ impl World {
             let sent = StreamInput::Sent(data.len());
             self.server.handle_stream(self.now, conn, stream, sent);
         }
+    }
+
+    /// The date now.
+    pub fn unix(&self) -> UnixTime {
+        BEGIN + self.now.since(START)
     }
 
     /// The key of all the server's signatures.
