@@ -135,7 +135,7 @@ pub(in crate::server) fn parse_identity(bytes: &Bytes) -> Result<IdentityKey, Fa
 mod tests {
     use super::*;
     use crate::server::step::encode_row;
-    use crate::time::UnixTime;
+    use crate::time::{Time, UnixTime};
 
     const ME: IdentityKey = IdentityKey([1; 32]);
 
@@ -154,6 +154,7 @@ mod tests {
             token_hash: [0; 32],
             registered: true,
             login_at: UnixTime::default(),
+            checked_at: Time::ZERO,
         }
     }
 
