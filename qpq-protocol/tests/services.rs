@@ -1,0 +1,15 @@
+//! The services of the server core on the memory engine, through frames: a test a rule of
+//! protocol.md §5, and random operations against a naive model.
+
+mod support;
+
+#[path = "services/channels.rs"]
+mod channels;
+#[path = "services/commits.rs"]
+mod commits;
+#[path = "services/delivery.rs"]
+mod delivery;
+#[path = "services/key_packages.rs"]
+mod key_packages;
+#[path = "services/requests.rs"]
+mod requests;
