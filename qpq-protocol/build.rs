@@ -20,6 +20,7 @@ const REDACTED: &[&str] = &[
     "Edit",
     "File",
     "Profile",
+    "GroupName",
     "GroupWelcome",
 ];
 

@@ -11,7 +11,8 @@ mod generated {
 
 pub use generated::*;
 
-/// `Debug` for messages that hold a token, a key, a login record or the text of users: the name and nothing else.
+/// `Debug` for messages that hold a token, a key, a login record or the text of users: the name and
+/// nothing else.
 macro_rules! redacted {
     ($($message:ident),* $(,)?) => {$(
         impl core::fmt::Debug for $message {
@@ -39,6 +40,7 @@ redacted! {
     Edit,
     File,
     Profile,
+    GroupName,
     GroupWelcome,
 }
 

@@ -70,6 +70,7 @@ TEXTS = {
     "caption": "the view",
     "display_name": "Alice",
     "File.name": "view.png",
+    "GroupName.name": "Climbing, Thursdays",
 }
 
 # Further messages, each for a reason: (reason, message, fields).
