@@ -347,7 +347,9 @@ macro_rules! suite {
             let client = open(&config);
             let conn = connect(&client, server.local_addr()).await;
             let act = client.act(move |core, _| {
-                (0..1000).for_each(|i: u32| drop(core.call(conn, i.to_be_bytes().to_vec())));
+                for i in 0..1000_u32 {
+                    core.call(conn, i.to_be_bytes().to_vec());
+                }
             });
             act.await.expect("runs");
             for _ in 0..1000 {

@@ -277,7 +277,8 @@ fn server(
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(tls::token_key(seed)));
     server
         .transport_config(transport)
-        .max_incoming(limits.handshakes)
+        // Ours is checked first, and is answered with a refusal.
+        .max_incoming(limits.handshakes.saturating_add(1))
         .incoming_buffer_size(64 * 1024)
         .incoming_buffer_size_total(16 * 1024 * 1024)
         .time_source(wall.clone());

@@ -107,9 +107,10 @@ pub struct Endpoint<C: Core> {
 const SLOT_BITS: u32 = 24;
 /// Answers to strangers that wait to be sent; more are dropped, they are free to ask again.
 const MAX_RESPONSES: usize = 64;
-/// Starved connections read again in one turn.
+/// Starved connections read again after an input, in turn.
 const FEED: usize = 32;
-/// How long a starved connection is left when nothing else happens.
+/// When the next ones are, if there are more and no input comes. Where all had their turn, there is
+/// nothing to wait for: credit changes by inputs only.
 const FEED_AFTER: core::time::Duration = core::time::Duration::from_millis(50);
 /// Why connections end at a shutdown (protocol.md §2).
 const SHUTDOWN: u64 = 4;
@@ -381,7 +382,7 @@ impl<C: Core> Endpoint<C> {
             let wait = at.since(self.now.time).min(MAX_SLEEP);
             self.now.instant + wait
         });
-        let feed = (!self.starved.is_empty()).then(|| self.fed + FEED_AFTER);
+        let feed = (self.starved.len() > FEED).then(|| self.fed + FEED_AFTER);
         [core, feed, self.timers.next()].into_iter().flatten().min()
     }
 
@@ -759,10 +760,11 @@ fn slot_of(id: ConnId) -> usize {
 /// Both halves of `host:port`; the host of `[::1]:5001` is `::1`.
 fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
     let port = port.parse().ok().filter(|&port| port != 0)?;
     (!host.is_empty()).then_some((host, port))
 }

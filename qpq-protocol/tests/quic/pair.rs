@@ -1,13 +1,13 @@
 //! Two endpoints, a network between them that delays and loses, and a clock that jumps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use qpq_protocol::ids::{ConnId, Ticket};
+use bytes::{Bytes, BytesMut};
+use qpq_protocol::ids::{ConnId, OwnStream, Ticket};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Effect, Endpoint, Trust};
+use qpq_protocol::quic::{Config, Effect, Endpoint, Limits, Trust};
 use qpq_protocol::rng::Rng;
 use qpq_protocol::time::UnixTime;
 
@@ -54,6 +54,8 @@ pub struct Node {
     pub sent: (usize, usize),
     /// Sent datagrams are lost.
     pub mute: bool,
+    /// Copies of what it was sent.
+    pub seen: Vec<BytesMut>,
 }
 
 impl Node {
@@ -67,6 +69,7 @@ impl Node {
             inbox: VecDeque::new(),
             sent: (0, 0),
             mute: false,
+            seen: Vec::new(),
         }
     }
 
@@ -78,11 +81,25 @@ impl Node {
         self.endpoint.core()
     }
 
-    fn take_outputs(&mut self) {
+    /// Takes all its events.
+    pub fn take(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// Gives the answers it got, by stream.
+    pub fn answers(&mut self) -> BTreeMap<OwnStream, Bytes> {
+        let answer = |event| match event {
+            Event::Answer(_, stream, data) => (stream, data),
+            other => panic!("{other:?}"),
+        };
+        self.take().into_iter().map(answer).collect()
+    }
+
+    fn take_outputs(&mut self, events: bool) {
         while let Some(effect) = self.endpoint.poll_effect() {
             self.effects.push(effect);
         }
-        while let Some(event) = self.endpoint.poll_event() {
+        while events && let Some(event) = self.endpoint.poll_event() {
             self.events.push(event);
         }
     }
@@ -106,6 +123,7 @@ impl Pair {
         Self::with(&Identity::new().config(), &first_use())
     }
 
+    #[allow(clippy::disallowed_methods)]
     pub fn with(server: &Config, client: &Config) -> Self {
         // The only look at a clock: an `Instant` cannot be made otherwise.
         let epoch = Instant::now();
@@ -119,6 +137,13 @@ impl Pair {
             rng: Rng::new([9; 32]),
             segments: 10,
         }
+    }
+
+    /// With limits of its own on either side.
+    pub fn limited(change: impl FnOnce(&mut Limits, &mut Limits)) -> Self {
+        let (mut server, mut client) = (Identity::new().config(), first_use());
+        change(&mut server.limits, &mut client.limits);
+        Self::with(&server, &client)
     }
 
     /// Connects and gives both names of the connection.
@@ -196,6 +221,15 @@ impl Pair {
 
     /// One turn of both, as the module says an endpoint is driven.
     pub fn turn(&mut self) {
+        self.work(true);
+    }
+
+    /// A turn in which nobody takes events.
+    pub fn exchange(&mut self) {
+        self.work(false);
+    }
+
+    fn work(&mut self, take: bool) {
         let (now, latency, segments) = (self.now, self.latency, self.segments);
         for client in [true, false] {
             let (node, peer) = match client {
@@ -206,16 +240,17 @@ impl Pair {
                 && *at <= now
             {
                 let (_, from, datagram) = node.inbox.pop_front().expect("looked at");
+                node.seen.push(datagram.clone());
                 node.endpoint.handle_datagram(now, from, None, 0, datagram);
             }
             if node.endpoint.poll_timeout().is_some_and(|at| at <= now) {
                 node.endpoint.handle_timeout(now);
-                node.take_outputs();
+                node.take_outputs(take);
                 let next = node.endpoint.poll_timeout();
                 let idle = next.is_none_or(|at| at > now);
                 assert!(idle, "due again at once with nothing to take");
             }
-            node.take_outputs();
+            node.take_outputs(take);
             let mut buf = Vec::new();
             while let Some(transmit) = node.endpoint.poll_transmit(now, segments, &mut buf) {
                 assert_eq!(transmit.size, buf.len());
