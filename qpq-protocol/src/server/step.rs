@@ -31,7 +31,7 @@ use super::rate::{Rates, Subject};
 use super::rows::{Row, Rows};
 use super::services::auth::LoginSlot;
 use super::startup::ServerKeys;
-use crate::frame::{Header as _, MAX_PAYLOAD, ResponseHeader};
+use crate::frame::{Header as _, ResponseHeader};
 use crate::ids::{ConnId, DeviceId, IdentityKey};
 use crate::io::Lane;
 use crate::limits::Rate;

@@ -4,6 +4,9 @@
 //! one's queues: they keep their keys, the row of devices says so, and nothing is moved. The id of a
 //! device that was revoked is never used again, so its row stays.
 
+mod channels;
+mod purge;
+
 use bytes::Bytes;
 use qpq_crypto::identity::Credential;
 
@@ -52,7 +55,7 @@ pub(in crate::server) fn register_device(
             };
             if let Some(old) = find(&devices, &device_id) {
                 return if old.device_key == mine.device_key && old.certificate == mine.certificate {
-                    registered(session, device_id)
+                    registered(ctx, session, device_id)
                 } else {
                     Err(Fault::conflict(
                         "a device with this id is registered already",
@@ -69,13 +72,13 @@ pub(in crate::server) fn register_device(
                         use_key,
                         encode_row(&DeviceUse {
                             last_seen_ms,
-                            retired: false,
+                            ..DeviceUse::default()
                         }),
                     ),
                 ],
                 deletes: Vec::new(),
             };
-            commit(change, move |_| registered(session, device_id))
+            commit(change, move |ctx| registered(ctx, session, device_id))
         },
     )
 }
@@ -122,18 +125,20 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
     Ok(())
 }
 
-/// The answer of 700. A session of that device is no longer one of an unregistered device, one of
-/// the default device becomes one.
-fn registered(session: Session, device_id: DeviceId) -> Next {
-    let effects = Effects {
-        session: SessionChange::Bind(Session {
-            registered: session.device_id == device_id
-                || (session.registered && !session.device_id.is_default()),
-            ..session
-        }),
-        ..Effects::default()
-    };
-    Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
+/// Tells the channels, then answers 700. A session of that device is no longer one of an
+/// unregistered device, one of the default device becomes one.
+fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId) -> Next {
+    channels::tell(ctx, session.identity_key, move |_, effects| {
+        let effects = Effects {
+            session: SessionChange::Bind(Session {
+                registered: session.device_id == device_id
+                    || (session.registered && !session.device_id.is_default()),
+                ..session
+            }),
+            ..effects
+        };
+        Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
+    })
 }
 
 /// 701: the registered devices of an account. Names and times of use are only for their owner.
@@ -195,17 +200,19 @@ pub(in crate::server) fn revoke_device(
         keys::device(&identity, &device_id),
         keys::account(&identity),
     ];
-    load(ctx, keys.clone(), move |_, rows| {
+    load(ctx, keys.clone(), move |ctx, rows| {
         let [set, used, account] = &rows;
         let was: Option<DeviceUse> = decode_row(used)?;
         let mut devices: DeviceSet = decode_row(set)?.unwrap_or_default();
         let mut state: Account = decode_row(account)?.unwrap_or_default();
-        if find(&devices, &device_id).is_none() {
+        let Some(device) = find(&devices, &device_id) else {
             return match was {
-                Some(was) if was.retired => revoked(identity, device_id),
+                // The same request again: it may have ended half way.
+                Some(was) if was.retired => revoked(ctx, identity, device_id, was.default_queues),
                 _ => Err(Fault::not_found("no device with this id is registered")),
             };
-        }
+        };
+        let default_queues = device.default_queues;
         devices
             .devices
             .retain(|device| device.device_id.as_ref() != device_id.as_bytes());
@@ -215,6 +222,7 @@ pub(in crate::server) fn revoke_device(
             encode_row(&devices),
             encode_row(&DeviceUse {
                 retired: true,
+                default_queues,
                 ..was
             }),
             encode_row(&state),
@@ -228,7 +236,9 @@ pub(in crate::server) fn revoke_device(
             puts: keys.into_iter().zip(values).collect(),
             deletes,
         };
-        commit(change, move |_| revoked(identity, device_id))
+        commit(change, move |ctx| {
+            revoked(ctx, identity, device_id, default_queues)
+        })
     })
 }
 
@@ -245,12 +255,27 @@ fn end_sessions(account: &mut Account, device_id: &DeviceId) -> Vec<Bytes> {
         .collect()
 }
 
-fn revoked(identity: IdentityKey, device_id: DeviceId) -> Next {
-    let effects = Effects {
-        ended: vec![Ended::Device(identity, device_id)],
-        ..Effects::default()
+/// Removes what the device leaves, tells the channels, then answers 702.
+fn revoked(
+    ctx: &mut Ctx<'_>,
+    identity: IdentityKey,
+    device_id: DeviceId,
+    default_queues: bool,
+) -> Next {
+    let stored = if default_queues {
+        DeviceId::DEFAULT
+    } else {
+        device_id
     };
-    Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
+    purge::purge(ctx, identity, device_id, stored, move |ctx| {
+        channels::tell(ctx, identity, move |_, effects| {
+            let effects = Effects {
+                ended: vec![Ended::Device(identity, device_id)],
+                ..effects
+            };
+            Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
+        })
+    })
 }
 
 fn find<'a>(devices: &'a DeviceSet, device_id: &DeviceId) -> Option<&'a RegisteredDevice> {

@@ -127,7 +127,7 @@ fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<[u8; 32]>
 fn seen(now: UnixTime) -> DeviceUse {
     DeviceUse {
         last_seen_ms: now.as_millis(),
-        retired: false,
+        ..DeviceUse::default()
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `fetch` | what a reader sees |
 //! | `ack` | what may go |
 //! | `sweep` | what time takes |
+//! | `purge` | what goes with a device |
 //! | `queue` | the arithmetic of a queue's head |
 //! | `payload` | where payloads lie |
 //! | `recipient` | whose queues a message reaches |
@@ -17,6 +18,7 @@ mod commit;
 mod enqueue;
 mod fetch;
 mod payload;
+mod purge;
 mod queue;
 mod recipient;
 
@@ -25,4 +27,5 @@ pub(in crate::server) use commit::submit_commit;
 pub(in crate::server) use enqueue::{batch_enqueue, enqueue};
 pub(in crate::server) use fetch::{fetch, fetch_wait, list_queues, peek};
 pub(in crate::server) use payload::{joined, piece_count};
+pub(in crate::server) use purge::purge;
 pub(in crate::server) use recipient::{own_device, parse_identity};

@@ -113,6 +113,17 @@ impl Queue {
         }
     }
 
+    /// Adds to the change that the queue goes, head and expiry row; its messages are gone already.
+    pub(super) fn remove(self, change: &mut Commit) {
+        let key = keys::queue(&self.id);
+        if self.before_expires_at_ms != 0 {
+            let expiry = keys::expiry(self.before_expires_at_ms, &self.id);
+            change.deletes.push(expiry);
+        }
+        change.checks.push(unchanged(&key, &self.row));
+        change.deletes.push(key);
+    }
+
     /// Adds to the change what it does to the head: the check, the new row, the expiry row.
     pub(super) fn write(self, change: &mut Commit) {
         let key = keys::queue(&self.id);
