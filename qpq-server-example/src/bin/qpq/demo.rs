@@ -6,7 +6,7 @@ mod story;
 
 use std::path::{Path, PathBuf};
 
-use qpq_protocol::limits::Limits;
+use qpq_protocol::limits::{Limits, Rate};
 use qpq_server_example::serve::{DATABASE_FILE, Options, Running};
 
 use crate::commands::Failed;
@@ -25,12 +25,15 @@ pub async fn run(dir: Option<PathBuf>, output: &Output) -> Result<(), Failed> {
 
 /// Everything that happens; returns how many messages were written.
 async fn play(dir: &Path, story: &mut Story<'_>) -> Result<usize, Failed> {
+    let mut limits = Limits::default();
+    // Three people behind one address, who do not pause between what they do.
+    limits.address_requests = Rate::per_secs(500, 1);
     let mut options = Options {
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: dir.join("server"),
         domain: "demo.localhost".to_owned(),
         admins: Vec::new(),
-        limits: Limits::default(),
+        limits,
         max_pages: None,
     };
     story.chapter("A server, and three people who have never met it")?;

@@ -22,9 +22,9 @@ pub struct Actor {
     session: Session,
     /// Messages that came and were not asked for yet.
     heard: Vec<Message>,
-    /// Conversations that were joined and not asked for yet.
-    joined: Vec<Conversation>,
-    /// Ends of messages that were not asked for yet.
+    /// Conversations that were joined.
+    joined: Vec<ConversationId>,
+    /// Messages that the server has.
     sent: Vec<IntentId>,
 }
 
@@ -84,9 +84,9 @@ impl Actor {
         let group = conversation(made)?;
         let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
         self.told(&what, &meter, story)?;
-        let suite = MlsSuite::default();
         story.detail(&format!(
-            "MLS suite {suite:?}, epoch {}, {} members",
+            "MLS suite 0x{:04x} (ML-KEM-768 and X25519), epoch {}, {} members",
+            MlsSuite::MlKem768X25519.id(),
             group.epoch,
             group.members.len()
         ))?;
@@ -109,16 +109,25 @@ impl Actor {
         Ok(conversation.id)
     }
 
-    /// Waits for the invitation.
+    /// Waits for the invitation, and for the name that the others gave it.
     pub async fn joins(&mut self, id: ConversationId, story: &Story<'_>) -> Result<(), Failed> {
         let meter = self.meter();
-        let group = self
-            .wait("the invitation", |actor| {
-                let at = actor.joined.iter().position(|joined| joined.id == id)?;
-                Some(actor.joined.swap_remove(at))
-            })
-            .await?;
-        let what = format!("is in \"{}\", epoch {}", group.name, group.epoch);
+        self.wait("the invitation", |actor| {
+            actor.joined.contains(&id).then_some(())
+        })
+        .await?;
+        let end = Instant::now() + PATIENCE;
+        let joined = loop {
+            let joined = self.look_at(id).await?;
+            if !joined.name.is_empty() {
+                break joined;
+            }
+            if Instant::now() >= end {
+                return Err(self.gave_up("the group's name"));
+            }
+            self.one_more("the group's name", end).await?;
+        };
+        let what = format!("is in \"{}\", epoch {}", joined.name, joined.epoch);
         self.told(&what, &meter, story)
     }
 
@@ -221,9 +230,7 @@ impl Actor {
                 said.len()
             )));
         }
-        let all = conversations(&mut self.session).await?;
-        let this = all.iter().find(|conversation| conversation.id == id);
-        let this = this.ok_or(Failed::Unexpected)?;
+        let this = self.look_at(id).await?;
         let what = format!(
             "has all {} of \"{}\", epoch {}",
             said.len(),
@@ -257,34 +264,47 @@ impl Actor {
         }
     }
 
+    /// The conversation as this client knows it now.
+    async fn look_at(&mut self, id: ConversationId) -> Result<Conversation, Failed> {
+        let all = conversations(&mut self.session).await?;
+        let this = all.into_iter().find(|conversation| conversation.id == id);
+        this.ok_or(Failed::Unexpected)
+    }
+
     /// Takes events until `found` finds what is waited for.
     async fn wait<T>(
         &mut self,
         what: &str,
         mut found: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<T, Failed> {
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = found(self) {
                 return Ok(found);
             }
-            let next = tokio::time::timeout_at(end, self.session.next()).await;
-            match next.map_err(|_| self.gave_up(what))?? {
-                Event::Message(message) => self.heard.push(message),
-                Event::Joined { conversation } => self.joined.push(conversation),
-                Event::Done {
-                    intent,
-                    outcome: Outcome::Sent { .. },
-                } => self.sent.push(intent),
-                Event::Failed { error, .. } => {
-                    return Err(Failed::Demo(format!("{}: {error}", self.name)));
-                }
-                Event::Unreadable { why, .. } => {
-                    return Err(Failed::Demo(format!("{} lost a message: {why}", self.name)));
-                }
-                _ => {}
-            }
+            self.one_more(what, end).await?;
         }
+    }
+
+    /// Takes one event.
+    async fn one_more(&mut self, what: &str, end: Instant) -> Result<(), Failed> {
+        let next = tokio::time::timeout_at(end.into(), self.session.next()).await;
+        match next.map_err(|_| self.gave_up(what))?? {
+            Event::Message(message) => self.heard.push(message),
+            Event::Joined { conversation } => self.joined.push(conversation.id),
+            Event::Done {
+                intent,
+                outcome: Outcome::Sent { .. },
+            } => self.sent.push(intent),
+            Event::Failed { error, .. } => {
+                return Err(Failed::Demo(format!("{}: {error}", self.name)));
+            }
+            Event::Unreadable { why, .. } => {
+                return Err(Failed::Demo(format!("{} lost a message: {why}", self.name)));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn gave_up(&self, what: &str) -> Failed {

@@ -58,11 +58,14 @@ impl<'a> Story<'a> {
     ) -> Result<(), Failed> {
         let at = self.begun.elapsed();
         let padded = format!("{what:WIDTH$}");
-        let traffic = bytes.map_or_else(String::new, |(sent, received)| {
-            format!("  {:>8} out {:>8} in", size(sent), size(received))
-        });
+        let traffic = match bytes {
+            None | Some((0, 0)) => String::new(),
+            Some((sent, received)) => {
+                format!("  {:>8} out {:>8} in", size(sent), size(received))
+            }
+        };
         let human = format!(
-            "{:6.2} s {} {padded} {:5} ms{traffic}",
+            "{:6.2} s {} {padded} {:4} ms{traffic}",
             at.as_secs_f64(),
             self.name(who),
             took.as_millis(),
