@@ -1,63 +1,19 @@
 //! `qpq-server` as its operator sees it: what it prints, how it ends, what it says when it cannot
 //! start.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+mod support;
+
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use qpq_server_example::scratch::Scratch;
+use support::Server;
 
-struct Server {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Server {
-    fn spawn(dir: &Path, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qpq-server"))
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(dir)
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
-    }
-
-    /// What the line that starts with `start` says after it; empty if it ends before that.
-    fn line(&mut self, start: &str) -> String {
-        loop {
-            let mut line = String::new();
-            if self.stdout.read_line(&mut line).unwrap() == 0 {
-                return line;
-            }
-            if let Some(rest) = line.strip_prefix(start) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Its exit code and what it said last on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        let mut stderr = self.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut said).unwrap();
-        let code = self.child.wait().unwrap().code();
-        (code, said.lines().last().unwrap_or_default().to_owned())
-    }
-}
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A server that cannot start: one sentence, exit code 1.
 fn refused(dir: &Path, more: &[&str]) -> String {
-    let (code, said) = Server::spawn(dir, more).end();
+    let (code, said) = Server::spawn(dir, ANY_PORT, more).end();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("qpq-server: "), "{said}");
     said
@@ -68,7 +24,7 @@ fn it_says_where_it_listens_keeps_its_certificate_and_stops_when_told() {
     let dir = Scratch::try_new("server").unwrap();
     let mut seen = Vec::new();
     for signal in ["TERM", "INT"] {
-        let mut server = Server::spawn(dir.path(), &[]);
+        let mut server = Server::spawn(dir.path(), ANY_PORT, &[]);
         seen.push(server.line("certificate sha256 "));
         let address = server.line("listening on ");
         assert!(address.starts_with("127.0.0.1:"), "{address}");
@@ -86,15 +42,15 @@ fn it_says_where_it_listens_keeps_its_certificate_and_stops_when_told() {
 #[test]
 fn a_held_database_and_a_port_in_use_are_said_so() {
     let dir = Scratch::try_new("server-held").unwrap();
-    let mut server = Server::spawn(dir.path(), &[]);
+    let mut server = Server::spawn(dir.path(), ANY_PORT, &[]);
     let address = server.line("listening on ");
 
     let said = refused(dir.path(), &[]);
-    let holder = format!("in use by process {}", server.child.id());
+    let holder = format!("in use by process {}", server.pid());
     assert!(said.contains(&holder), "{said}");
 
     let other = Scratch::try_new("server-port").unwrap();
-    let mut child = Server::spawn(other.path(), &["--max-database", "1"]);
+    let mut child = Server::spawn(other.path(), ANY_PORT, &["--max-database", "1"]);
     child.line("listening on ");
     child.signal("TERM");
     assert_eq!(child.end().0, Some(0));
@@ -118,7 +74,7 @@ fn a_held_database_and_a_port_in_use_are_said_so() {
 #[test]
 fn a_newer_database_is_refused() {
     let dir = Scratch::try_new("server-newer").unwrap();
-    let mut server = Server::spawn(dir.path(), &[]);
+    let mut server = Server::spawn(dir.path(), ANY_PORT, &[]);
     server.line("listening on ");
     server.signal("TERM");
     assert_eq!(server.end().0, Some(0));
@@ -145,6 +101,6 @@ fn a_directory_that_cannot_be_written_is_said_so() {
 #[test]
 fn wrong_usage_is_exit_code_2() {
     let dir = Scratch::try_new("server-usage").unwrap();
-    let (code, _) = Server::spawn(dir.path(), &["--nonsense"]).end();
+    let (code, _) = Server::spawn(dir.path(), ANY_PORT, &["--nonsense"]).end();
     assert_eq!(code, Some(2));
 }

@@ -8,6 +8,7 @@ use qpq_server_example::session::{Options, Session, SessionError};
 
 use crate::args::{Command, Common, Group};
 use crate::output::Output;
+use crate::stop::Stop;
 use crate::{password, receive, send};
 
 /// Why a command came to nothing.
@@ -59,10 +60,23 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         server: common.server.clone(),
         data_dir: data_dir(common)?,
         ca_cert: common.ca_cert.clone(),
-        patient: matches!(command, Command::Recv { follow: true }),
+        // Those run for long, and go on by themselves once the server is back.
+        patient: match &command {
+            Command::Recv { follow } => *follow,
+            Command::Send { text, .. } => text == "-",
+            _ => false,
+        },
     };
+    let mut stop = Stop::new()?;
     let mut session = Session::open(&options).await?;
-    let done = one(command, &mut session, output).await;
+    let done = match command {
+        // Stops between two messages, not in one.
+        Command::Recv { follow: true } => receive::follow(&mut session, &mut stop, output).await,
+        command => tokio::select! {
+            done = one(command, &mut session, output) => done,
+            () = stop.asked() => Err(Failed::Interrupted),
+        },
+    };
     // Also after a failure: what was stated is stored, and the database closed in order.
     session.close().await;
     done
@@ -103,8 +117,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
                 _ => send::one(session, id, text, output).await,
             }
         }
-        Command::Recv { follow: false } => receive::once(session, output).await,
-        Command::Recv { follow: true } => receive::follow(session, output).await,
+        Command::Recv { .. } => receive::once(session, output).await,
         Command::History {
             conversation,
             limit,

@@ -7,6 +7,7 @@ mod output;
 mod password;
 mod receive;
 mod send;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -1,15 +1,15 @@
-//! `qpq recv`: prints what was not printed before, then marks it read, so that a message is printed
-//! again only if this process died between the two.
+//! `qpq recv`: prints each message that was not printed before, then marks it read: one that was
+//! printed is printed again only if this process died right between the two.
 
 use std::collections::BTreeMap;
 
 use qpq_protocol::client::{ConversationId, Event, Outcome, Person};
 use qpq_server_example::session::Session;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::{Failed, conversations};
 use crate::output::{Output, name, person};
+use crate::stop::Stop;
 
 /// Messages that are read from storage at once.
 const PAGE: u64 = 100;
@@ -37,16 +37,12 @@ pub async fn once(session: &mut Session, output: &Output) -> Result<(), Failed> 
 }
 
 /// Prints what is unread, then what comes, until interrupted.
-pub async fn follow(session: &mut Session, output: &Output) -> Result<(), Failed> {
-    let on = |kind| signal(kind).map_err(|error| Failed::Runtime(error.kind()));
-    let (mut interrupt, mut terminate) =
-        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+pub async fn follow(session: &mut Session, stop: &mut Stop, output: &Output) -> Result<(), Failed> {
     print_all(session, output).await?;
     loop {
         let event = tokio::select! {
             event = session.next() => event?,
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
+            () = stop.asked() => return Ok(()),
         };
         match event {
             Event::Message(message) => {
@@ -80,16 +76,18 @@ async fn print_unread(
         let Outcome::Messages(messages) = asked.await? else {
             return Err(Failed::Unexpected);
         };
-        let Some(last) = messages.last() else {
+        if messages.is_empty() {
             return Ok(());
-        };
-        let read = last.index.saturating_add(1);
-        for message in messages.iter().filter(|message| !message.own) {
-            output.message(message, names.of(conversation))?;
         }
-        session
-            .ask(move |client, now| client.mark_read(now, conversation, read))
-            .await?;
+        for message in messages {
+            if !message.own {
+                output.message(&message, names.of(conversation))?;
+            }
+            let read = message.index.saturating_add(1);
+            session
+                .ask(move |client, now| client.mark_read(now, conversation, read))
+                .await?;
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use qpq_protocol::client::{ConversationId, Event, IntentId, Outcome};
 use qpq_server_example::session::{Session, SessionError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Failed;
 use crate::output::Output;
@@ -31,14 +30,13 @@ pub async fn one(
     }
 }
 
-/// Sends each line of standard input, and says of each when the server has it. After the last line,
-/// or an interrupt, waits for those that are on their way.
+/// Sends each line of standard input, and says of each when the server has it. After the last line
+/// waits for those that are on their way.
 pub async fn lines(
     session: &mut Session,
     conversation: ConversationId,
     output: &Output,
 ) -> Result<(), Failed> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Failed::Runtime(e.kind()))?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut waiting: BTreeMap<IntentId, u64> = BTreeMap::new();
     let (mut read, mut failed) = (0u64, Vec::new());
@@ -69,7 +67,6 @@ pub async fn lines(
                 }
                 _ => {}
             },
-            _ = interrupt.recv() => return Err(Failed::Interrupted),
         }
     }
     match failed.first() {
