@@ -1,14 +1,8 @@
 //! One MLS group as one device sees it: making, loading and joining it, reading from it, sending.
 
 use openmls::{
-    group::{
-        GroupId, MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY, MlsGroup, MlsGroupJoinConfig, NewGroupError,
-        StagedWelcome, WelcomeError,
-    },
-    prelude::{
-        LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn, RatchetTreeIn, SenderRatchetConfiguration,
-        Welcome,
-    },
+    group::{GroupId, MlsGroup, NewGroupError, StagedWelcome, WelcomeError},
+    prelude::{LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn, RatchetTreeIn, Welcome},
 };
 use openmls_traits::OpenMlsProvider as _;
 
@@ -16,23 +10,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Device, GroupError, JoinError, Member, Policy, Suite, codec,
-    device::open_lifetime,
+    config::{create_config, join_config},
+    crypto::QpqCrypto,
     member,
     rows::{Mark, Rows},
     storage::StoreError,
     suite,
 };
 use crate::padding;
-
-/// Message keys of one past epoch are kept: the server refuses messages of older slots.
-const MAX_PAST_EPOCHS: usize = 1;
-/// How many messages of a sender may come late. openmls's 5 loses what a server may reorder.
-const OUT_OF_ORDER_TOLERANCE: u32 = 32;
-/// Of how many epochs the resumption PSK is kept (RFC 9420 §8.6): what openmls fixes for a group
-/// that it makes, so that its joiners can follow.
-const RESUMPTION_PSKS: usize = 32;
-/// How many messages of a sender may be missing.
-const MAXIMUM_FORWARD_DISTANCE: u32 = 2000;
 
 /// Up to this many members the ratchet tree travels inside Welcome and GroupInfo; above, beside
 /// them, since each joiner's secrets would be bound to megabytes.
@@ -66,40 +51,26 @@ impl Group {
         group_id: &[u8],
     ) -> Result<Self, GroupError> {
         let mark = device.rows().mark();
-        let config = config();
         let made = suite::group_extensions(suite)
             .map_err(|error| GroupError::Refused(error.to_string()))
             .and_then(|extensions| {
-                MlsGroup::builder()
-                    .with_group_id(GroupId::from_slice(group_id))
-                    .ciphersuite(suite.ciphersuite())
-                    .with_capabilities(suite::capabilities(suite))
-                    .with_group_context_extensions(extensions)
-                    .lifetime(open_lifetime())
-                    .with_wire_format_policy(config.wire_format_policy())
-                    .padding_size(config.padding_size())
-                    .max_past_epochs(MAX_PAST_EPOCHS)
-                    .number_of_resumption_psks(RESUMPTION_PSKS)
-                    .sender_ratchet_configuration(*config.sender_ratchet_configuration())
-                    .use_ratchet_tree_extension(true)
-                    .build(
-                        &device.seeded(seed),
-                        &device.signer(),
-                        device.credential_with_key(),
-                    )
-                    .map_err(|error| match error {
-                        NewGroupError::GroupAlreadyExists => GroupError::Exists,
-                        NewGroupError::StorageError(_) => GroupError::State,
-                        other => GroupError::Refused(other.to_string()),
-                    })
+                MlsGroup::new_with_group_id(
+                    &device.seeded(seed),
+                    &device.signer(),
+                    &create_config(suite, extensions),
+                    GroupId::from_slice(group_id),
+                    device.credential_with_key(),
+                )
+                .map_err(|error| match error {
+                    NewGroupError::GroupAlreadyExists => GroupError::Exists,
+                    NewGroupError::StorageError(_) => GroupError::State,
+                    other => GroupError::Refused(other.to_string()),
+                })
             });
-        match made {
-            Ok(mls) => Ok(Group::of(mls)),
-            Err(error) => {
-                device.rows().back_to(mark);
-                Err(error)
-            }
+        if made.is_err() {
+            device.rows().back_to(mark);
         }
+        made.map(Group::of)
     }
 
     /// Loads a group from the device's rows; `None` if it holds no such group.
@@ -229,17 +200,24 @@ impl Group {
         codec::encode(&group_info).ok_or(GroupError::State)
     }
 
-    /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`.
+    /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`, wiped when
+    /// dropped.
     ///
     /// # Errors
     /// [`GroupError::Length`] for more than 255 hashes' worth, [`GroupError::Inactive`].
-    pub fn export(&self, label: &str, context: &[u8], len: usize) -> Result<Vec<u8>, GroupError> {
+    pub fn export(
+        &self,
+        label: &str,
+        context: &[u8],
+        len: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, GroupError> {
         if !self.is_active() {
             return Err(GroupError::Inactive);
         }
         // Without a device's rows: the exporter only hashes.
         self.mls
-            .export_secret(&super::crypto::QpqCrypto::unseeded(), label, context, len)
+            .export_secret(&QpqCrypto::unseeded(), label, context, len)
+            .map(Zeroizing::new)
             .map_err(|_| GroupError::Length)
     }
 
@@ -310,23 +288,6 @@ impl From<StoreError> for JoinError {
     }
 }
 
-/// How a group of ours is run; the same for one that was made and one that was joined.
-pub(super) fn config() -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder()
-        // Handshakes are encrypted too; an external commit cannot be, so both are taken.
-        .wire_format_policy(MIXED_CIPHERTEXT_WIRE_FORMAT_POLICY)
-        .max_past_epochs(MAX_PAST_EPOCHS)
-        .number_of_resumption_psks(RESUMPTION_PSKS)
-        .sender_ratchet_configuration(SenderRatchetConfiguration::new(
-            OUT_OF_ORDER_TOLERANCE,
-            MAXIMUM_FORWARD_DISTANCE,
-        ))
-        .use_ratchet_tree_extension(true)
-        // The content comes padded.
-        .padding_size(0)
-        .build()
-}
-
 /// Deletes all rows of a group. openmls leaves the node keys of the epoch that a removed member
 /// last had.
 pub(super) fn delete_rows(mls: &mut MlsGroup, rows: &Rows) -> Result<(), StoreError> {
@@ -346,7 +307,7 @@ fn stage(
         .ok_or(JoinError::Suite(welcome.ciphersuite().into()))?;
 
     let provider = device.unseeded();
-    let mut builder = StagedWelcome::build_from_welcome(&provider, &config(), welcome)
+    let mut builder = StagedWelcome::build_from_welcome(&provider, &join_config(), welcome)
         .map_err(join_error)?
         // Leaves stay in the tree for longer than the key packages they came from are valid.
         .skip_lifetime_validation();

@@ -10,6 +10,7 @@
 mod change;
 mod codec;
 mod commit;
+mod config;
 mod crypto;
 mod device;
 mod error;

@@ -107,44 +107,41 @@ impl Group {
             .process_message(&device.unseeded(), message)
             .map_err(classify)?;
         let sender = processed.sender().clone();
-        match self.read(&processed, &sender) {
-            // Borrowed for the sender's sake only.
-            Err(failure) if !is_external(&sender) => Err(failure),
-            known => match processed.into_content() {
-                ProcessedMessageContent::ApplicationMessage(message) => {
-                    Ok(Processed::Application {
-                        sender: known?,
-                        plaintext: self.unpad(message.into_bytes())?,
-                    })
-                }
-                ProcessedMessageContent::ProposalMessage(proposal) => {
-                    self.queue(device, known?, *proposal)
-                }
-                ProcessedMessageContent::StagedCommitMessage(staged) => {
-                    self.merge(device, known.ok(), &sender, *staged)
-                }
+        let known = match &sender {
+            Sender::Member(leaf) => Some(self.find(&processed, *leaf)?),
+            Sender::NewMemberCommit => None,
+            _ => return Err(Unacceptable::Kind.into()),
+        };
+        match (processed.into_content(), known) {
+            (ProcessedMessageContent::ApplicationMessage(message), Some(sender)) => {
+                Ok(Processed::Application {
+                    sender,
+                    plaintext: self.unpad(message.into_bytes())?,
+                })
+            }
+            (ProcessedMessageContent::ProposalMessage(proposal), Some(sender)) => {
+                self.queue(device, sender, *proposal)
+            }
+            (ProcessedMessageContent::StagedCommitMessage(staged), known) => {
+                self.merge(device, known, &sender, *staged)
+            }
+            (
                 ProcessedMessageContent::OwnPendingCommit
-                | ProcessedMessageContent::OwnPrivateMessage => {
-                    Err(Failure::new(Kind::OwnMessage, "sent by this device"))
-                }
-                ProcessedMessageContent::ExternalJoinProposalMessage(_) => {
-                    Err(Unacceptable::Kind.into())
-                }
-            },
+                | ProcessedMessageContent::OwnPrivateMessage,
+                _,
+            ) => Err(Failure::new(Kind::OwnMessage, "sent by this device")),
+            _ => Err(Unacceptable::Kind.into()),
         }
     }
 
-    /// The member that a verified message comes from.
-    fn read(&self, processed: &ProcessedMessage, sender: &Sender) -> Result<Member, Failure> {
-        let Sender::Member(leaf) = sender else {
-            return Err(Unacceptable::Kind.into());
-        };
-        let at_leaf = |leaf: LeafNodeIndex| self.mls.member_at(leaf);
-        let holds = |m: &openmls::prelude::Member| m.credential == *processed.credential();
-        // In a message of the epoch before, the leaf may since have gone to someone else.
-        at_leaf(*leaf)
-            .filter(holds)
-            .or_else(|| self.mls.members().find(holds))
+    /// The member that a verified message comes from. In a message of the epoch before, the leaf
+    /// may since have gone to someone else.
+    fn find(&self, processed: &ProcessedMessage, leaf: LeafNodeIndex) -> Result<Member, Failure> {
+        let wrote = |m: &openmls::prelude::Member| m.credential == *processed.credential();
+        self.mls
+            .member_at(leaf)
+            .filter(wrote)
+            .or_else(|| self.mls.members().find(wrote))
             .and_then(|m| member::known(&m))
             .ok_or(Failure::new(Kind::PastEpoch, "the sender is gone"))
     }
@@ -177,15 +174,14 @@ impl Group {
         staged: StagedCommit,
     ) -> Result<Processed, Failure> {
         check_commit(self, sender, &staged)?;
-        let change = if is_external(sender) {
-            Change::of_external(&staged)
-        } else {
-            Change::of(&staged)
+        let (change, joined_leaf) = match known {
+            Some(_) => (Change::of(&staged), None),
+            None => (
+                Change::of_external(&staged),
+                self.mls.ext_commit_sender_index(&staged).ok(),
+            ),
         };
         let self_removed = staged.self_removed();
-        let joined_leaf = is_external(sender)
-            .then(|| self.mls.ext_commit_sender_index(&staged).ok())
-            .flatten();
         let removed = change.removed_from(self);
         self.mls
             .merge_staged_commit(&device.unseeded(), staged)
@@ -205,10 +201,6 @@ impl Group {
             epoch: self.epoch(),
         })
     }
-}
-
-fn is_external(sender: &Sender) -> bool {
-    matches!(sender, Sender::NewMemberCommit)
 }
 
 /// What the outside of a message says.

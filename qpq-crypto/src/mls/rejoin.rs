@@ -12,7 +12,8 @@ use openmls_traits::OpenMlsProvider as _;
 
 use super::{
     CommitOut, Device, Group, JoinError, Policy, Suite, codec,
-    group::{config, delete_rows, read_tree},
+    config::join_config,
+    group::{delete_rows, read_tree},
     suite,
 };
 
@@ -66,7 +67,7 @@ fn rejoin(
 
     let provider = device.seeded(seed);
     let mut builder = ExternalCommitBuilder::new()
-        .with_config(config())
+        .with_config(join_config())
         .skip_lifetime_validation();
     if let Some(tree) = tree {
         builder = builder.with_ratchet_tree(read_tree(tree)?);

@@ -1,6 +1,8 @@
 //! Groups of several devices, each with a storage of its own that survives restarts.
 
 mod costs;
+mod crowd;
+mod delivery;
 mod determinism;
 mod golden;
 mod interop;
@@ -8,6 +10,7 @@ mod lifecycle;
 mod model;
 mod other_provider;
 mod refusals;
+mod rejoin;
 mod round_trip;
 mod vectors;
 
