@@ -1,0 +1,29 @@
+//! Targets for end-to-end cryptography; what they check is in `qpq_fuzz::crypto`.
+
+use bolero::check;
+use qpq_fuzz::crypto;
+
+#[test]
+fn formats() {
+    check!().for_each(crypto::formats);
+}
+
+#[test]
+fn sealed() {
+    check!().for_each(crypto::sealed);
+}
+
+#[test]
+fn signed() {
+    check!().for_each(crypto::signed);
+}
+
+#[test]
+fn login() {
+    check!().for_each(crypto::login);
+}
+
+#[test]
+fn group_messages() {
+    check!().for_each(crypto::group_messages);
+}
