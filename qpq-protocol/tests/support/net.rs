@@ -1,0 +1,608 @@
+//! A server and clients in virtual time: byte queues for connections, memory engines for disks.
+//!
+//! Everything a core wants is done at once and in one order, so a run depends on its seeds alone.
+//! Time stands still until nothing is left to do; then it jumps to the next deadline.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use qpq_protocol::client::{self, Client, IntentError, IntentId, Outcome};
+use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
+use qpq_protocol::io::{Alpn, ConnectError, Core, Job, Output, PeerInfo, StreamInput};
+use qpq_protocol::server::{self, Server};
+use qpq_protocol::storage::memory::Memory;
+use qpq_protocol::storage::{Command, Engine as _};
+use qpq_protocol::time::{Time, UnixTime};
+
+/// The date at the clock's origin: 2026-01-01.
+pub const BEGIN_MS: u64 = 1_767_225_600_000;
+
+/// A core and its disk.
+pub struct Node<C: Core> {
+    pub core: C,
+    pub disk: Memory,
+    /// What it told its embedder.
+    pub events: Vec<C::Event>,
+    /// Storage commands wait here while `hold` is set.
+    pub commands: VecDeque<(Ticket, Command)>,
+    pub hold: bool,
+    /// Storage commands that were run, over all.
+    pub commands_run: usize,
+    jobs: VecDeque<(Ticket, Job)>,
+}
+
+impl<C: Core> Node<C> {
+    fn new(core: C, disk: Memory) -> Self {
+        Self {
+            core,
+            disk,
+            events: Vec::new(),
+            commands: VecDeque::new(),
+            hold: false,
+            commands_run: 0,
+            jobs: VecDeque::new(),
+        }
+    }
+
+    /// Runs what waits for disk and processor; whether there was anything.
+    fn work(&mut self, now: Time) -> bool {
+        let mut worked = false;
+        if !self.hold && !self.commands.is_empty() {
+            worked = true;
+            let (tickets, batch): (Vec<_>, Vec<_>) = self.commands.drain(..).unzip();
+            self.commands_run += batch.len();
+            let replies = self.disk.run(batch);
+            for (ticket, reply) in tickets.into_iter().zip(replies) {
+                self.core.handle_stored(now, ticket, reply);
+            }
+        }
+        if let Some((ticket, job)) = self.jobs.pop_front() {
+            worked = true;
+            self.core.handle_computed(now, ticket, job.run());
+        }
+        worked
+    }
+}
+
+/// Which end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// A connection between a client and the server.
+struct Link {
+    client: usize,
+    /// Streams that either side opened, by what the other calls them.
+    bi: Vec<OwnStream>,
+    uni: Vec<OwnStream>,
+}
+
+/// The whole world.
+pub struct Net {
+    pub now: Time,
+    pub server: Option<Node<Server>>,
+    pub clients: Vec<Node<Client>>,
+    /// Longest piece in which bytes are delivered.
+    pub piece: usize,
+    /// Bytes delivered, over all.
+    pub bytes: usize,
+    server_config: server::Config,
+    client_config: client::Config,
+    server_disk: Memory,
+    links: BTreeMap<ConnId, Link>,
+    /// Bytes on their way, by connection, receiver and the receiver's name of the stream.
+    wires: BTreeMap<(ConnId, Side, StreamId), VecDeque<StreamInput>>,
+    last_conn: u64,
+    starts: u8,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Net {
+    /// A world with a server that has just started, and no clients.
+    pub fn new() -> Self {
+        let suite = client::OpaqueSuite::TEST;
+        let mut server_config = server::Config {
+            opaque_suite: suite,
+            ..server::Config::default()
+        };
+        // Nobody here is to be slowed down.
+        let limits = &mut server_config.limits;
+        for rate in [
+            &mut limits.address_requests,
+            &mut limits.account_requests,
+            &mut limits.enqueues,
+            &mut limits.enqueue_recipients,
+            &mut limits.logins_address,
+            &mut limits.logins_name,
+            &mut limits.registrations,
+            &mut limits.key_package_fetches,
+            &mut limits.resolves,
+            &mut limits.new_channels,
+        ] {
+            rate.count = u32::MAX;
+        }
+        let client_config = client::Config {
+            opaque_suite: suite,
+            // The classical suite: a quarter of the bytes, a tenth of the time.
+            mls_suite: client::MlsSuite::X25519,
+            package_floor: 2,
+            package_target: 3,
+            ..client::Config::default()
+        };
+        let mut net = Self {
+            now: Time::from_micros(1_000_000),
+            server: None,
+            clients: Vec::new(),
+            piece: usize::MAX,
+            bytes: 0,
+            server_config,
+            client_config,
+            server_disk: Memory::new(),
+            links: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            last_conn: 0,
+            starts: 0,
+        };
+        net.start_server();
+        net
+    }
+
+    pub fn unix(&self) -> UnixTime {
+        UnixTime::from_millis(BEGIN_MS + self.now.as_micros() / 1000)
+    }
+
+    /// A seed that was never used.
+    fn seed(&mut self) -> [u8; 32] {
+        self.starts += 1;
+        [self.starts; 32]
+    }
+
+    /// Starts the server on what it has stored.
+    pub fn start_server(&mut self) {
+        let seed = self.seed();
+        let core = Server::new(self.server_config.clone(), seed, self.now, self.unix());
+        let disk = core::mem::take(&mut self.server_disk);
+        self.server = Some(Node::new(core, disk));
+        self.pump();
+    }
+
+    /// Kills the server; its connections break.
+    pub fn stop_server(&mut self) {
+        if let Some(mut node) = self.server.take() {
+            node.disk.crash();
+            self.server_disk = node.disk;
+        }
+        for conn in self.links.keys().copied().collect::<Vec<_>>() {
+            self.cut(conn);
+        }
+    }
+
+    /// A client on an empty disk; its number.
+    pub fn add_client(&mut self) -> usize {
+        let core = self.new_client();
+        self.clients.push(Node::new(core, Memory::new()));
+        self.pump();
+        self.clients.len() - 1
+    }
+
+    fn new_client(&mut self) -> Client {
+        let seed = self.seed();
+        let config = client::Config {
+            holder: format!("start {}", self.starts),
+            ..self.client_config.clone()
+        };
+        Client::new(config, [7; 32], seed, self.now, self.unix())
+    }
+
+    /// Another client on the disk of this one: what a second process would be.
+    pub fn add_second(&mut self, client: usize) -> usize {
+        let disk = self.clients[client].disk.clone();
+        let core = self.new_client();
+        self.clients.push(Node::new(core, disk));
+        self.clients.len() - 1
+    }
+
+    /// Kills a client and starts it again on what was durable. Events so far are kept.
+    pub fn restart(&mut self, client: usize) {
+        let conns = self.links.iter().filter(|(_, link)| link.client == client);
+        for conn in conns.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.cut_silently(conn);
+        }
+        let core = self.new_client();
+        let node = &mut self.clients[client];
+        node.disk.crash();
+        node.core = core;
+        node.commands.clear();
+        node.jobs.clear();
+        node.hold = false;
+    }
+
+    /// Breaks the connections of a client.
+    pub fn cut_client(&mut self, client: usize) {
+        let conns = self.links.iter().filter(|(_, link)| link.client == client);
+        for conn in conns.map(|(conn, _)| *conn).collect::<Vec<_>>() {
+            self.cut(conn);
+        }
+    }
+
+    fn cut(&mut self, conn: ConnId) {
+        if let Some(link) = self.links.get(&conn) {
+            let client = link.client;
+            self.clients[client]
+                .core
+                .handle_disconnected(self.now, conn);
+        }
+        self.cut_silently(conn);
+    }
+
+    /// Breaks a connection whose client is gone.
+    fn cut_silently(&mut self, conn: ConnId) {
+        if self.links.remove(&conn).is_some() {
+            self.wires.retain(|(of, _, _), _| *of != conn);
+            if let Some(server) = &mut self.server {
+                server.core.handle_disconnected(self.now, conn);
+            }
+        }
+    }
+
+    /// Does everything that can be done without time passing.
+    pub fn pump(&mut self) {
+        while self.turn() {}
+    }
+
+    /// One round; whether anything was done.
+    pub fn turn(&mut self) -> bool {
+        let mut busy = false;
+        for client in 0..self.clients.len() {
+            while let Some(output) = self.clients[client].core.poll_output() {
+                busy = true;
+                self.client_output(client, output);
+            }
+            busy |= self.clients[client].work(self.now);
+        }
+        while let Some(output) = self
+            .server
+            .as_mut()
+            .and_then(|node| node.core.poll_output())
+        {
+            busy = true;
+            self.server_output(output);
+        }
+        if let Some(server) = &mut self.server {
+            busy |= server.work(self.now);
+        }
+        busy | self.deliver()
+    }
+
+    fn client_output(&mut self, client: usize, output: Output<client::Event>) {
+        match output {
+            Output::Connect { ticket, .. } => self.connect(client, ticket),
+            Output::Store {
+                ticket, command, ..
+            } => self.clients[client].commands.push_back((ticket, command)),
+            Output::Compute { ticket, job } => self.clients[client].jobs.push_back((ticket, job)),
+            Output::Event(event) => self.clients[client].events.push(event),
+            other => self.wire(Side::Client, other),
+        }
+    }
+
+    fn server_output(&mut self, output: Output<server::Event>) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        match output {
+            Output::Store {
+                ticket, command, ..
+            } => server.commands.push_back((ticket, command)),
+            Output::Event(event) => server.events.push(event),
+            other => self.wire(Side::Server, other),
+        }
+    }
+
+    fn connect(&mut self, client: usize, ticket: Ticket) {
+        let Some(server) = &mut self.server else {
+            let why = ConnectError::Unreachable;
+            self.clients[client]
+                .core
+                .handle_connect_failed(self.now, ticket, why);
+            return;
+        };
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        let port = 10_000 + u16::try_from(client).unwrap_or(0);
+        let peer = |port| PeerInfo {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            alpn: Alpn::Qpq,
+            certificate: None,
+        };
+        self.links.insert(
+            conn,
+            Link {
+                client,
+                bi: Vec::new(),
+                uni: Vec::new(),
+            },
+        );
+        server
+            .core
+            .handle_connected(self.now, conn, peer(port), None);
+        let node = &mut self.clients[client];
+        node.core
+            .handle_connected(self.now, conn, peer(5001), Some(ticket));
+    }
+
+    /// Puts what one side sends on its way to the other.
+    fn wire<E>(&mut self, from: Side, output: Output<E>) {
+        match output {
+            Output::Open { conn, stream, dir } => {
+                if let Some(link) = self.links.get_mut(&conn) {
+                    match dir {
+                        Dir::Bi => link.bi.push(stream),
+                        Dir::Uni => link.uni.push(stream),
+                    }
+                }
+            }
+            Output::Send {
+                conn,
+                stream,
+                data,
+                fin,
+            } => {
+                if !data.is_empty() {
+                    self.queue(conn, from, stream, StreamInput::Data(data));
+                }
+                if fin {
+                    self.queue(conn, from, stream, StreamInput::Fin);
+                }
+            }
+            Output::Reset { conn, stream, code } => {
+                self.queue(conn, from, stream, StreamInput::Reset(code));
+            }
+            Output::Close { conn, .. } => self.cut(conn),
+            _ => {}
+        }
+    }
+
+    fn queue(&mut self, conn: ConnId, from: Side, stream: StreamId, input: StreamInput) {
+        let Some(link) = self.links.get(&conn) else {
+            return;
+        };
+        let place = |opened: &[OwnStream], own| {
+            let place = opened.iter().position(|stream| *stream == own);
+            place.and_then(|place| u64::try_from(place).ok())
+        };
+        let (to, theirs) = match (from, stream) {
+            (Side::Client, StreamId::Own(own)) => (
+                Side::Server,
+                place(&link.bi, own).map(|n| StreamId::Peer(Dir::Bi, n)),
+            ),
+            (Side::Server, StreamId::Own(own)) => (
+                Side::Client,
+                place(&link.uni, own).map(|n| StreamId::Peer(Dir::Uni, n)),
+            ),
+            (_, StreamId::Peer(dir, number)) => {
+                let opened = if dir == Dir::Bi { &link.bi } else { &link.uni };
+                let number = usize::try_from(number).ok();
+                let own = number.and_then(|number| opened.get(number));
+                let to = if from == Side::Client {
+                    Side::Server
+                } else {
+                    Side::Client
+                };
+                (to, own.map(|own| StreamId::Own(*own)))
+            }
+        };
+        if let Some(stream) = theirs {
+            self.wires
+                .entry((conn, to, stream))
+                .or_default()
+                .push_back(input);
+        }
+    }
+
+    /// Hands over bytes for which the receiver has room; whether there were any.
+    fn deliver(&mut self) -> bool {
+        let mut delivered = false;
+        for key in self.wires.keys().copied().collect::<Vec<_>>() {
+            let (conn, to, stream) = key;
+            let Some(client) = self.links.get(&conn).map(|link| link.client) else {
+                continue;
+            };
+            let credit = match (to, &self.server) {
+                (Side::Server, Some(server)) => server.core.credit(conn, stream),
+                (Side::Server, None) => 0,
+                (Side::Client, _) => self.clients[client].core.credit(conn, stream),
+            };
+            let Some(queue) = self.wires.get_mut(&key) else {
+                continue;
+            };
+            let Some(input) = queue.pop_front() else {
+                self.wires.remove(&key);
+                continue;
+            };
+            let input = match input {
+                StreamInput::Data(mut data) => {
+                    let taken = data.len().min(credit).min(self.piece);
+                    let rest = data.split_off(taken);
+                    if !rest.is_empty() {
+                        queue.push_front(StreamInput::Data(rest));
+                    }
+                    if taken == 0 {
+                        continue;
+                    }
+                    StreamInput::Data(data)
+                }
+                other => other,
+            };
+            delivered = true;
+            self.hand_over(conn, to, stream, client, input);
+        }
+        delivered
+    }
+
+    fn hand_over(
+        &mut self,
+        conn: ConnId,
+        to: Side,
+        stream: StreamId,
+        client: usize,
+        input: StreamInput,
+    ) {
+        let taken = match &input {
+            StreamInput::Data(data) => data.len(),
+            _ => 0,
+        };
+        self.bytes += taken;
+        let sender = self.other_name(conn, to, stream);
+        let sent = StreamInput::Sent(taken);
+        let client = &mut self.clients[client].core;
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        match to {
+            Side::Server => {
+                server.core.handle_stream(self.now, conn, stream, input);
+                if let (Some(name), true) = (sender, taken > 0) {
+                    client.handle_stream(self.now, conn, name, sent);
+                }
+            }
+            Side::Client => {
+                client.handle_stream(self.now, conn, stream, input);
+                if let (Some(name), true) = (sender, taken > 0) {
+                    server.core.handle_stream(self.now, conn, name, sent);
+                }
+            }
+        }
+    }
+
+    /// What the sender calls a stream.
+    fn other_name(&self, conn: ConnId, to: Side, stream: StreamId) -> Option<StreamId> {
+        let link = self.links.get(&conn)?;
+        match stream {
+            StreamId::Own(own) => {
+                let (opened, dir) = match to {
+                    Side::Client => (&link.bi, Dir::Bi),
+                    Side::Server => (&link.uni, Dir::Uni),
+                };
+                let place = opened.iter().position(|stream| *stream == own)?;
+                Some(StreamId::Peer(dir, u64::try_from(place).ok()?))
+            }
+            StreamId::Peer(dir, number) => {
+                let opened = if dir == Dir::Bi { &link.bi } else { &link.uni };
+                Some(StreamId::Own(*opened.get(usize::try_from(number).ok()?)?))
+            }
+        }
+    }
+
+    /// The next deadline of anyone.
+    fn next_deadline(&self) -> Option<Time> {
+        let clients = self
+            .clients
+            .iter()
+            .filter_map(|node| node.core.poll_timeout());
+        let server = self
+            .server
+            .iter()
+            .filter_map(|node| node.core.poll_timeout());
+        clients.chain(server).map(|(at, _)| at).min()
+    }
+
+    /// Jumps to the next deadline; whether there was one before `end`.
+    pub fn tick(&mut self, end: Time) -> bool {
+        self.pump();
+        let Some(at) = self.next_deadline().filter(|at| *at <= end) else {
+            self.now = self.now.max(end);
+            return false;
+        };
+        self.now = self.now.max(at);
+        for node in &mut self.clients {
+            node.core.handle_timeout(self.now);
+        }
+        if let Some(server) = &mut self.server {
+            server.core.handle_timeout(self.now);
+        }
+        self.pump();
+        true
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.tick(end) {}
+    }
+
+    /// Lets time pass until `done`, ten minutes at most; whether it came to that.
+    pub fn until(&mut self, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + Duration::from_secs(600);
+        self.pump();
+        while !done(self) {
+            if !self.tick(end) {
+                return done(self);
+            }
+        }
+        true
+    }
+
+    /// States an intent.
+    pub fn act<R>(&mut self, client: usize, act: impl FnOnce(&mut Client, Time) -> R) -> R {
+        act(&mut self.clients[client].core, self.now)
+    }
+
+    /// How an intent ended, if it has.
+    pub fn result(&self, client: usize, intent: IntentId) -> Option<Result<Outcome, IntentError>> {
+        let events = &self.clients[client].events;
+        events.iter().rev().find_map(|event| match event {
+            client::Event::Done {
+                intent: own,
+                outcome,
+            } if *own == intent => Some(Ok(outcome.clone())),
+            client::Event::Failed { intent: own, error } if *own == intent => {
+                Some(Err(error.clone()))
+            }
+            _ => None,
+        })
+    }
+
+    /// States an intent and waits for its end.
+    pub fn ask(
+        &mut self,
+        client: usize,
+        act: impl FnOnce(&mut Client, Time) -> IntentId,
+    ) -> Result<Outcome, IntentError> {
+        let intent = self.act(client, act);
+        self.until(|net| net.result(client, intent).is_some());
+        self.result(client, intent)
+            .unwrap_or(Err(IntentError::TimedOut))
+    }
+
+    /// The texts that a client was shown in a conversation, with their writers' names.
+    pub fn texts(&self, client: usize) -> Vec<(String, String)> {
+        let events = self.clients[client].events.iter();
+        events
+            .filter_map(|event| match event {
+                client::Event::Message(message) => Some((
+                    message.sender.name.clone().unwrap_or_default(),
+                    match &message.body {
+                        client::Body::Text(text) => text.clone(),
+                        _ => "?".to_owned(),
+                    },
+                )),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Bytes for a password.
+pub fn password(text: &str) -> zeroize::Zeroizing<Vec<u8>> {
+    zeroize::Zeroizing::new(text.as_bytes().to_vec())
+}
