@@ -28,6 +28,8 @@ pub struct Node<C: Core> {
     /// Storage commands wait here while `hold` is set.
     pub commands: VecDeque<(Ticket, Command)>,
     pub hold: bool,
+    /// Its process is gone for now: nothing is asked of the core.
+    pub away: bool,
     /// Storage commands that were run, over all.
     pub commands_run: usize,
     jobs: VecDeque<(Ticket, Job)>,
@@ -41,6 +43,7 @@ impl<C: Core> Node<C> {
             events: Vec::new(),
             commands: VecDeque::new(),
             hold: false,
+            away: false,
             commands_run: 0,
             jobs: VecDeque::new(),
         }
@@ -263,6 +266,9 @@ impl Net {
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
         for client in 0..self.clients.len() {
+            if self.clients[client].away {
+                continue;
+            }
             while let Some(output) = self.clients[client].core.poll_output() {
                 busy = true;
                 self.client_output(client, output);
@@ -505,10 +511,8 @@ impl Net {
 
     /// The next deadline of anyone.
     fn next_deadline(&self) -> Option<Time> {
-        let clients = self
-            .clients
-            .iter()
-            .filter_map(|node| node.core.poll_timeout());
+        let clients = self.clients.iter().filter(|node| !node.away);
+        let clients = clients.filter_map(|node| node.core.poll_timeout());
         let server = self
             .server
             .iter()
@@ -524,7 +528,7 @@ impl Net {
             return false;
         };
         self.now = self.now.max(at);
-        for node in &mut self.clients {
+        for node in self.clients.iter_mut().filter(|node| !node.away) {
             node.core.handle_timeout(self.now);
         }
         if let Some(server) = &mut self.server {

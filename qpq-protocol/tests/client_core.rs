@@ -1,0 +1,547 @@
+//! What a client core does for its user, against the real server core in virtual time.
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use net::{Net, password};
+use qpq_protocol::client::{
+    Conversation, ConversationId, Event, Fatal, IntentError, Outcome, Standing,
+};
+use qpq_protocol::storage::Failure;
+use qpq_protocol::storage::memory::Fault;
+
+/// A world in which these users are registered, numbered in order.
+fn world(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    net
+}
+
+fn dm(net: &mut Net, client: usize, user: &str) -> ConversationId {
+    match net.ask(client, |core, now| core.dm(now, user)) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
+    match net.ask(client, |core, now| {
+        core.create_group(now, "friends", members)
+    }) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
+    let ended = net.ask(client, |core, now| core.send(now, id, text));
+    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+}
+
+fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all
+            .into_iter()
+            .find(|one| one.id == id)
+            .expect("the conversation"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
+    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+        Ok(Outcome::Messages(all)) => {
+            assert!(
+                (0..)
+                    .zip(&all)
+                    .all(|(index, message)| message.index == index)
+            );
+            all.into_iter()
+                .map(|message| match message.body {
+                    qpq_protocol::client::Body::Text(text) => text,
+                    other => format!("{other:?}"),
+                })
+                .collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
+    net.clients[client]
+        .events
+        .iter()
+        .filter(|event| of(event))
+        .count()
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+/// Everybody is in the same epoch with the same members, and can be read by the others.
+fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
+    settle(net);
+    let views: Vec<_> = clients
+        .iter()
+        .map(|client| conversation(net, *client, id))
+        .collect();
+    for view in &views {
+        assert_eq!(view.epoch, views[0].epoch);
+        assert_eq!(view.members, views[0].members);
+        assert_eq!(view.standing, Standing::Active);
+    }
+    for client in clients {
+        let text = format!("{client} at epoch {}", views[0].epoch);
+        send(net, *client, id, &text);
+        settle(net);
+        for other in clients {
+            let all = history(net, *other, id);
+            assert_eq!(all.last(), Some(&text), "client {other} of {clients:?}");
+        }
+    }
+}
+
+#[test]
+fn two_people_talk_and_both_histories_hold_it() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    for (client, text) in [(0, "one"), (1, "two"), (0, "three")] {
+        send(&mut net, client, id, text);
+        settle(&mut net);
+    }
+    assert_eq!(history(&mut net, 0, id), ["one", "two", "three"]);
+    assert_eq!(history(&mut net, 1, id), ["one", "two", "three"]);
+    let told: Vec<_> = net.texts(1);
+    let expected = [("alice", "one"), ("alice", "three")];
+    assert_eq!(
+        told,
+        expected.map(|(who, what)| (who.to_owned(), what.to_owned()))
+    );
+    assert_eq!(conversation(&mut net, 1, id).name, "alice");
+}
+
+#[test]
+fn a_dm_opened_by_both_at_once_is_one() {
+    let mut net = world(&["alice", "bob"]);
+    let a = net.act(0, |core, now| core.dm(now, "bob"));
+    let b = net.act(1, |core, now| core.dm(now, "alice"));
+    assert!(net.until(|net| net.result(0, a).is_some() && net.result(1, b).is_some()));
+    let (Some(Ok(Outcome::Conversation(a))), Some(Ok(Outcome::Conversation(b)))) =
+        (net.result(0, a), net.result(1, b))
+    else {
+        panic!("{:?} {:?}", net.result(0, a), net.result(1, b));
+    };
+    assert_eq!(a.id, b.id);
+    assert_agree(&mut net, &[0, 1], a.id);
+}
+
+#[test]
+fn a_group_grows_is_named_inside_and_shrinks() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    assert_eq!(conversation(&mut net, 2, id).name, "friends");
+    assert_agree(&mut net, &[0, 1, 2], id);
+
+    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
+    assert_eq!(conversation(&mut net, 3, id).name, "friends");
+
+    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    assert_eq!(
+        events(&net, 2, |event| matches!(event, Event::Removed { .. })),
+        1
+    );
+    assert_eq!(conversation(&mut net, 2, id).standing, Standing::Over);
+    let ended = net.ask(2, |core, now| core.send(now, id, "still here?"));
+    assert_eq!(ended, Err(IntentError::NotAMember));
+    assert_agree(&mut net, &[0, 1, 3], id);
+
+    // Whoever was removed can be invited again, and keeps the history.
+    let ended = net.ask(3, |core, now| core.invite(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    send(&mut net, 2, id, "back");
+    settle(&mut net);
+    assert_eq!(
+        history(&mut net, 0, id).last().map(String::as_str),
+        Some("back")
+    );
+}
+
+#[test]
+fn who_leaves_is_removed_from_the_tree_by_the_others() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    let ended = net.ask(1, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    settle(&mut net);
+    assert_eq!(conversation(&mut net, 0, id).members.len(), 2);
+    assert_agree(&mut net, &[0, 2], id);
+    assert_eq!(conversation(&mut net, 1, id).standing, Standing::Over);
+}
+
+#[test]
+fn two_members_commit_at_once_and_the_loser_commits_again() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let a = net.act(0, |core, now| core.invite(now, id, "carol"));
+    let b = net.act(1, |core, now| core.invite(now, id, "dave"));
+    assert!(net.until(|net| net.result(0, a).is_some() && net.result(1, b).is_some()));
+    assert!(
+        matches!(net.result(0, a), Some(Ok(_))),
+        "{:?}",
+        net.result(0, a)
+    );
+    assert!(
+        matches!(net.result(1, b), Some(Ok(_))),
+        "{:?}",
+        net.result(1, b)
+    );
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
+    assert_eq!(conversation(&mut net, 0, id).epoch, 3);
+}
+
+#[test]
+fn who_was_away_gets_everything_in_order() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    net.restart(1);
+    net.clients[1].away = true;
+    for number in 0..100 {
+        send(&mut net, 0, id, &format!("message {number}"));
+        if number == 50 {
+            let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
+            assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        }
+    }
+    net.clients[1].away = false;
+    net.until(|net| net.texts(1).len() == 100);
+    let texts: Vec<String> = net.texts(1).into_iter().map(|(_, text)| text).collect();
+    let expected: Vec<String> = (0..100).map(|number| format!("message {number}")).collect();
+    assert_eq!(texts, expected);
+    assert_eq!(
+        events(&net, 1, |event| matches!(event, Event::Unreadable { .. })),
+        0
+    );
+}
+
+#[test]
+fn messages_written_without_a_server_are_sent_when_it_is_back() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    settle(&mut net);
+    net.stop_server();
+    let sent: Vec<_> = (0..3)
+        .map(|number| net.act(0, |core, now| core.send(now, id, &format!("late {number}"))))
+        .collect();
+    net.pass(Duration::from_secs(300));
+    assert!(sent.iter().all(|intent| net.result(0, *intent).is_none()));
+    // A restart forgets the intents, not the messages.
+    net.restart(0);
+    net.pass(Duration::from_secs(10));
+    net.start_server();
+    assert!(net.until(|net| net.texts(1).len() == 3));
+    settle(&mut net);
+    assert_eq!(history(&mut net, 1, id), ["late 0", "late 1", "late 2"]);
+    assert_eq!(history(&mut net, 0, id), ["late 0", "late 1", "late 2"]);
+}
+
+#[test]
+fn connections_that_break_are_made_again_and_lose_nothing() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    let mut expected = Vec::new();
+    for number in 0..20 {
+        let text = format!("message {number}");
+        let intent = net.act(0, |core, now| core.send(now, id, &text));
+        expected.push(text);
+        // Somewhere in the middle of it.
+        for _ in 0..number {
+            net.turn();
+        }
+        net.cut_client(number % 2);
+        assert!(net.until(|net| net.result(0, intent).is_some()));
+    }
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, id), expected);
+    assert_eq!(history(&mut net, 1, id), expected);
+}
+
+#[test]
+fn a_session_survives_a_restart_and_a_password_opens_a_second_device() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    net.restart(0);
+    settle(&mut net);
+    assert_eq!(
+        events(&net, 0, |event| matches!(event, Event::LoggedIn { .. })),
+        2
+    );
+    send(&mut net, 0, id, "after the restart");
+
+    let second = net.add_client();
+    let ended = net.ask(second, |core, now| {
+        core.login(now, "alice", password("secret"))
+    });
+    let Ok(Outcome::LoggedIn(account)) = ended else {
+        panic!("{ended:?}");
+    };
+    let Ok(Outcome::Account(Some(first))) = net.ask(0, |core, now| core.whoami(now)) else {
+        panic!("no account");
+    };
+    assert_eq!(account.identity_key, first.identity_key);
+    assert_ne!(account.device_id, first.device_id);
+}
+
+#[test]
+fn a_logout_ends_the_session_and_a_login_takes_the_same_device() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    assert_eq!(
+        net.ask(0, |core, now| core.logout(now)),
+        Ok(Outcome::LoggedOut)
+    );
+    assert_eq!(
+        net.ask(0, |core, now| core.dm(now, "carol")),
+        Err(IntentError::NotLoggedIn)
+    );
+    send(&mut net, 1, id, "while you were out");
+    let ended = net.ask(0, |core, now| core.login(now, "alice", password("secret")));
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, id), ["while you were out"]);
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let mut net = world(&["alice", "bob"]);
+    let wrong = net.add_client();
+    for (name, pass, error) in [
+        ("alice", "guess", IntentError::WrongPassword),
+        ("nobody", "secret", IntentError::WrongPassword),
+        ("Not A Name", "secret", IntentError::BadName),
+    ] {
+        let ended = net.ask(wrong, |core, now| core.login(now, name, password(pass)));
+        assert_eq!(ended, Err(error), "{name}");
+    }
+    let ended = net.ask(wrong, |core, now| {
+        core.register(now, "alice", password("mine"))
+    });
+    assert_eq!(ended, Err(IntentError::NameTaken));
+    let ended = net.ask(wrong, |core, now| core.dm(now, "alice"));
+    assert_eq!(ended, Err(IntentError::NotLoggedIn));
+
+    let name = "zoe".to_owned();
+    let ended = net.ask(0, |core, now| core.dm(now, "zoe"));
+    assert_eq!(ended, Err(IntentError::UnknownUser { name: name.clone() }));
+    let ended = net.ask(0, |core, now| core.create_group(now, "g", &["bob", "zoe"]));
+    assert_eq!(ended, Err(IntentError::UnknownUser { name }));
+    assert_eq!(
+        net.ask(0, |core, now| core.dm(now, "alice")),
+        Err(IntentError::Yourself)
+    );
+    let ended = net.ask(0, |core, now| core.login(now, "bob", password("secret")));
+    let name = "alice".to_owned();
+    assert_eq!(ended, Err(IntentError::OtherAccount { name }));
+
+    let nowhere = qpq_protocol::ids::ChannelId([0; 16]);
+    let unknown = Err(IntentError::UnknownConversation);
+    assert_eq!(
+        net.ask(0, |core, now| core.send(now, nowhere, "x")),
+        unknown
+    );
+    assert_eq!(
+        net.ask(0, |core, now| core.invite(now, nowhere, "bob")),
+        unknown
+    );
+    assert_eq!(net.ask(0, |core, now| core.leave(now, nowhere)), unknown);
+    assert_eq!(net.ask(0, |core, now| core.members(now, nowhere)), unknown);
+    assert_eq!(
+        net.ask(0, |core, now| core.history(now, nowhere, None, 1)),
+        unknown
+    );
+    let id = dm(&mut net, 0, "bob");
+    let ended = net.ask(0, |core, now| core.send(now, id, ""));
+    assert!(
+        matches!(ended, Err(IntentError::BadLength { .. })),
+        "{ended:?}"
+    );
+    let ended = net.ask(0, |core, now| core.invite(now, id, "bob"));
+    assert_eq!(ended, Err(IntentError::NotAGroup));
+    let id = group(&mut net, 0, &["bob"]);
+    let ended = net.ask(0, |core, now| core.invite(now, id, "bob"));
+    let name = "bob".to_owned();
+    assert_eq!(ended, Err(IntentError::AlreadyMember { name }));
+}
+
+#[test]
+fn a_stopped_server_is_told_and_an_intent_ends_at_its_deadline() {
+    let mut net = world(&["alice"]);
+    net.stop_server();
+    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    assert_eq!(ended, Err(IntentError::TimedOut));
+    assert!(events(&net, 0, |event| matches!(event, Event::Disconnected { .. })) > 3);
+}
+
+#[test]
+fn a_second_process_ends_the_first_and_names_itself() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    // Both on one disk: the second one's fence is written to it, then the first wants to store.
+    let second = net.add_second(0);
+    net.pump();
+    net.clients[0].disk = net.clients[second].disk.clone();
+    let ended = net.ask(0, |core, now| core.send(now, id, "from the first"));
+    let Err(IntentError::Fatal(Fatal::WriterReplaced { holder })) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(holder, "start 4");
+    assert_eq!(events(&net, 0, |event| matches!(event, Event::Fatal(_))), 1);
+    let ended = net.ask(0, |core, now| core.whoami(now));
+    assert!(matches!(ended, Err(IntentError::Fatal(_))), "{ended:?}");
+    send(&mut net, second, id, "from the second");
+}
+
+#[test]
+fn failures_of_storage_are_told_and_survived() {
+    for fault in [
+        Fault::Full,
+        Fault::Unavailable,
+        Fault::UnknownMade,
+        Fault::UnknownLost,
+    ] {
+        let mut net = world(&["alice", "bob"]);
+        let id = dm(&mut net, 0, "bob");
+        settle(&mut net);
+        net.clients[0].disk.fail_next(fault);
+        let ended = net.ask(0, |core, now| core.send(now, id, "one"));
+        match fault {
+            Fault::Full => assert_eq!(ended, Err(IntentError::Storage(Failure::Full))),
+            Fault::Unavailable => {
+                assert_eq!(ended, Err(IntentError::Storage(Failure::Unavailable)));
+            }
+            Fault::UnknownLost => assert_eq!(ended, Err(IntentError::Storage(Failure::Unknown))),
+            // It was stored after all, so it is sent.
+            Fault::UnknownMade => assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}"),
+        }
+        net.clients[1].disk.fail_next(fault);
+        send(&mut net, 0, id, "two");
+        settle(&mut net);
+        let mut expected = vec!["two".to_owned()];
+        if fault == Fault::UnknownMade {
+            expected.insert(0, "one".to_owned());
+        }
+        assert_eq!(history(&mut net, 0, id), expected, "{fault:?}");
+        assert_eq!(history(&mut net, 1, id), expected, "{fault:?}");
+        let told: Vec<_> = net.texts(1).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(told, expected, "{fault:?}");
+        assert_agree(&mut net, &[0, 1], id);
+    }
+}
+
+#[test]
+fn unread_messages_are_counted_until_they_are_read() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    for number in 0..5 {
+        send(&mut net, 0, id, &format!("{number}"));
+    }
+    settle(&mut net);
+    assert_eq!(conversation(&mut net, 1, id).unread, 5);
+    let ended = net.ask(1, |core, now| core.unread(now, id, 2));
+    let Ok(Outcome::Messages(first)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(
+        first
+            .iter()
+            .map(|message| message.index)
+            .collect::<Vec<_>>(),
+        [0, 1]
+    );
+    assert_eq!(
+        net.ask(1, |core, now| core.mark_read(now, id, 2)),
+        Ok(Outcome::Read)
+    );
+    net.restart(1);
+    assert_eq!(conversation(&mut net, 1, id).unread, 3);
+}
+
+#[test]
+fn a_long_message_arrives_whole_and_the_rows_hold_none_of_it() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    let text = "a secret that nobody else may see ".repeat(1900);
+    send(&mut net, 0, id, &text);
+    settle(&mut net);
+    net.restart(1);
+    assert_eq!(history(&mut net, 1, id), [text]);
+    let secret = b"nobody else may see";
+    for node in &net.clients {
+        for (key, value) in node.disk.rows() {
+            for bytes in [key, value] {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+            }
+        }
+    }
+}
+
+#[test]
+fn key_packages_are_replaced_as_they_are_used() {
+    let names: Vec<String> = (0..6).map(|number| format!("user{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut net = world(&names);
+    // Five groups need five of user0's packages; the pool holds three.
+    for client in 1..6 {
+        group(&mut net, client, &["user0"]);
+        settle(&mut net);
+    }
+    assert_eq!(
+        events(&net, 0, |event| matches!(event, Event::Joined { .. })),
+        5
+    );
+}
+
+#[test]
+fn a_shutdown_lets_what_runs_finish() {
+    use qpq_protocol::io::Core as _;
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    let intent = net.act(0, |core, now| core.send(now, id, "last words"));
+    let now = net.now;
+    net.clients[0].core.handle_shutdown(now);
+    net.until(|net| net.clients[0].core.is_shut_down());
+    assert!(matches!(
+        net.result(0, intent),
+        Some(Ok(Outcome::Sent { .. }))
+    ));
+    settle(&mut net);
+    assert_eq!(history(&mut net, 1, id), ["last words"]);
+}
+
+#[test]
+fn the_server_says_what_it_is_without_an_account() {
+    let mut net = Net::new();
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| core.server_info(now));
+    let Ok(Outcome::Server(info)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(info.domain, "localhost");
+}
