@@ -19,7 +19,7 @@ use crate::status::AppCode;
 use crate::storage::keys::{self, QueueId};
 
 /// How far above [`crate::limits::Limits::connection_unsent`] hints without data may go, in bytes.
-const HINTS: usize = 16 * 1024;
+const HINTS: usize = 4 * 1024;
 
 /// The stream that pushes of a connection go out on.
 pub(super) struct PushStream {

@@ -17,7 +17,7 @@ use crate::time::Time;
 /// Whose events are counted, and which.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Subject {
-    /// All requests of an address (of an IPv6 /64).
+    /// All requests of an address ([`network`]).
     Address(IpAddr),
     /// All requests of an account.
     Account(IdentityKey),
@@ -34,11 +34,6 @@ impl Subject {
             hash.update(part);
         }
         Self::Other(hash.finalize().into())
-    }
-
-    /// An address, IPv6 ones cut to their /64: whoever has one address of it has all.
-    pub(super) fn address(address: IpAddr) -> Self {
-        Self::Address(network(address))
     }
 }
 
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_subject() {
-        let address = |text: &str| Subject::address(text.parse().unwrap());
+        let address = |text: &str| network(text.parse().unwrap());
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));

@@ -27,7 +27,7 @@ pub(super) enum Phase {
     /// Not yet: it waits for this reply, or for its timer.
     Starting(Option<Ticket>),
     /// It does.
-    Running(ServerKeys),
+    Running(Box<ServerKeys>),
     /// It never will.
     Refused(StartError),
 }
@@ -152,7 +152,7 @@ impl Server {
         match secrets.and_then(ServerKeys::read) {
             Some(keys) => {
                 let signing_key = keys.public;
-                self.phase = Phase::Running(keys);
+                self.phase = Phase::Running(Box::new(keys));
                 self.outputs
                     .push(Output::Event(Event::Started { signing_key }));
             }

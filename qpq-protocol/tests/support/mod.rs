@@ -59,6 +59,8 @@ pub struct World {
     pub stored: VecDeque<(Ticket, Command)>,
     /// Bytes sent are not taken by the transport while this is set.
     pub hold_sent: bool,
+    /// Bytes sent to this connection are not taken.
+    pub hold_sent_of: Option<ConnId>,
     /// How many storage commands have run.
     pub commands: usize,
     peers: BTreeMap<ConnId, Peer>,
@@ -73,6 +75,7 @@ struct Peer {
     done: BTreeMap<u64, Answer>,
     pushed: Vec<u8>,
     closed: Option<u64>,
+    opened: usize,
 }
 
 /// Limits that tests do not run into by accident.
@@ -123,6 +126,7 @@ impl World {
             hold_storage: false,
             stored: VecDeque::new(),
             hold_sent: false,
+            hold_sent_of: None,
             commands: 0,
             peers: BTreeMap::new(),
             next_conn: 0,
@@ -275,6 +279,11 @@ impl World {
         self.peers.get(&conn)?.closed
     }
 
+    /// How many streams the server opened on a connection.
+    pub fn opened(&self, conn: ConnId) -> usize {
+        self.peers.get(&conn).map_or(0, |peer| peer.opened)
+    }
+
     /// Lets time pass, deadline by deadline.
     pub fn advance(&mut self, time: Duration) {
         let end = self.now + time;
@@ -314,7 +323,8 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, output: Output<Event>) {
+    /// Does one thing that the core wants.
+    pub fn carry_out(&mut self, output: Output<Event>) {
         match output {
             Output::Store {
                 ticket, command, ..
@@ -341,6 +351,11 @@ impl World {
                 }
                 self.server.handle_disconnected(self.now, conn);
             }
+            Output::Open { conn, .. } => {
+                if let Some(peer) = self.peers.get_mut(&conn) {
+                    peer.opened += 1;
+                }
+            }
             Output::Wake(wake) => self.wakes.push(wake),
             Output::Event(event) => self.events.push(event),
             _ => {}
@@ -366,7 +381,7 @@ impl World {
             }
             StreamId::Own(_) => peer.pushed.extend_from_slice(data),
         }
-        if !self.hold_sent {
+        if !self.hold_sent && self.hold_sent_of != Some(conn) {
             let sent = StreamInput::Sent(data.len());
             self.server.handle_stream(self.now, conn, stream, sent);
         }

@@ -1,0 +1,290 @@
+//! Accounts and sessions (methods 100 to 105, protocol.md §5.15-5.18) through raw frames.
+
+mod support;
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use qpq_crypto::opaque;
+use qpq_protocol::ids::{ConnId, DeviceId};
+use qpq_protocol::io::{Core as _, Topic};
+use qpq_protocol::method::rpc;
+use qpq_protocol::proto;
+use qpq_protocol::status::Status;
+use support::account::{LoggedIn, User};
+use support::{Answer, Refused, World, roomy};
+
+fn resume(
+    world: &mut World,
+    conn: ConnId,
+    login: &LoggedIn,
+) -> Result<proto::ResumeSessionResponse, Refused> {
+    let request = proto::ResumeSessionRequest {
+        auth: Some(proto::Auth {
+            access_token: login.token.clone(),
+            device_id: Bytes::new(),
+        }),
+    };
+    world.call::<rpc::ResumeSession>(conn, &request)
+}
+
+/// Any call that needs a session.
+fn whoami(world: &mut World, conn: ConnId, user: &User) -> Result<String, Refused> {
+    let request = proto::ResolveIdentityRequest {
+        identity_key: user.key(),
+    };
+    let found = world.call::<rpc::ResolveIdentity>(conn, &request);
+    found.map(|found| found.username)
+}
+
+#[test]
+fn a_new_password_ends_all_sessions() {
+    let mut world = World::default();
+    let (mut alice, conn) = world.user("alice");
+    let other = world.connect();
+    let login = alice.log_in(&mut world, other).unwrap();
+    let old = alice.password.clone();
+    alice.password = b"a new password".to_vec();
+    world.advance(Duration::from_secs(1));
+    let fresh = world.connect();
+    alice.register(&mut world, fresh).unwrap();
+    assert_eq!(world.closed(conn), Some(0));
+    assert_eq!(world.closed(other), Some(0));
+    let refused = resume(&mut world, fresh, &login).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+    let refused = alice
+        .log_in_with(&mut world, fresh, DeviceId::DEFAULT, &old)
+        .unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+    assert!(alice.log_in(&mut world, fresh).is_ok());
+    assert_eq!(whoami(&mut world, fresh, &alice).unwrap(), "alice");
+    assert!(
+        world
+            .wakes
+            .iter()
+            .any(|wake| matches!(&wake.topic, Topic::Session(_)))
+    );
+}
+
+#[test]
+fn a_registration_again_is_the_same_or_later() {
+    let mut world = World::default();
+    let conn = world.connect();
+    let alice = User::new("alice");
+    let first = alice.registration(&mut world, conn).unwrap();
+    world.advance(Duration::from_secs(1));
+    let second = alice.registration(&mut world, conn).unwrap();
+    let send = |world: &mut World, request| world.call::<rpc::OpaqueRegisterFinish>(conn, request);
+    assert!(send(&mut world, &second).unwrap().success);
+    assert!(
+        send(&mut world, &second).unwrap().success,
+        "the answer was lost"
+    );
+    let refused = send(&mut world, &first).unwrap_err();
+    assert_eq!(
+        refused.status,
+        Status::Conflict,
+        "an older password does not come back"
+    );
+}
+
+#[test]
+fn a_new_device_needs_only_the_password() {
+    let mut world = World::default();
+    let (alice, _) = world.user("alice");
+    let conn = world.connect();
+    let id = DeviceId::new([1; 16]);
+    let login = alice
+        .log_in_with(&mut world, conn, id, &alice.password)
+        .unwrap();
+    // The export key comes from a login of one's own.
+    let (state, request) = opaque::client::login_start(&[1; 32], &alice.password).unwrap();
+    let start = proto::OpaqueLoginStartRequest {
+        username: "alice".to_owned(),
+        request: request.into(),
+    };
+    let answer = world.call::<rpc::OpaqueLoginStart>(conn, &start).unwrap();
+    let done = state
+        .finish(
+            &[2; 32],
+            opaque::Suite::TEST,
+            "localhost",
+            "alice",
+            &alice.password,
+            &answer.response,
+        )
+        .unwrap();
+    let opened = opaque::open_identity(&done.export_key, &login.sealed_identity).unwrap();
+    assert_eq!(opened.public(), alice.secret.public());
+}
+
+#[test]
+fn a_session_lasts_30_days_from_its_last_use() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let login = alice.log_in(&mut world, conn).unwrap();
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    assert_eq!(
+        login.expires_at_ms,
+        (world.unix() + 30 * DAY).as_millis() - 5
+    );
+    world.advance(29 * DAY);
+    let fresh = world.connect();
+    let resumed = resume(&mut world, fresh, &login).unwrap();
+    assert!(resumed.expires_at_ms > login.expires_at_ms);
+    world.advance(29 * DAY);
+    let fresh = world.connect();
+    let again = resume(&mut world, fresh, &login).unwrap();
+    let soon = resume(&mut world, fresh, &login).unwrap();
+    assert_eq!(
+        soon.expires_at_ms, again.expires_at_ms,
+        "not moved each time"
+    );
+    world.advance(31 * DAY);
+    let fresh = world.connect();
+    let refused = resume(&mut world, fresh, &login).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+}
+
+#[test]
+fn the_session_used_longest_ago_makes_room() {
+    let mut config = roomy();
+    config.limits.sessions = 2;
+    let mut world = World::new(config);
+    let alice = User::new("alice");
+    let conns: Vec<ConnId> = (0..3).map(|_| world.connect()).collect();
+    alice.register(&mut world, conns[0]).unwrap();
+    let mut logins = Vec::new();
+    for conn in &conns {
+        world.advance(Duration::from_secs(10));
+        logins.push(alice.log_in(&mut world, *conn).unwrap());
+    }
+    assert_eq!(world.closed(conns[0]), Some(0));
+    assert_eq!(world.closed(conns[1]), None);
+    let fresh = world.connect();
+    assert!(resume(&mut world, fresh, &logins[0]).is_err());
+    assert!(resume(&mut world, fresh, &logins[1]).is_ok());
+}
+
+#[test]
+fn a_session_that_ended_elsewhere_is_noticed_within_a_minute() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    // Another core on the same store ends it, and its wake is lost.
+    let sessions: Vec<Bytes> = world
+        .memory
+        .rows()
+        .filter(|(key, _)| key.starts_with(b"t"))
+        .map(|(key, _)| key.clone())
+        .collect();
+    assert_eq!(sessions.len(), 1);
+    qpq_protocol::storage::Engine::run(
+        &mut world.memory,
+        vec![qpq_protocol::storage::Command::Commit(
+            qpq_protocol::storage::Commit {
+                deletes: sessions,
+                ..Default::default()
+            },
+        )],
+    );
+    assert!(whoami(&mut world, conn, &alice).is_ok());
+    world.advance(Duration::from_secs(61));
+    let refused = whoami(&mut world, conn, &alice).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+    let refused = whoami(&mut world, conn, &alice).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
+}
+
+#[test]
+fn a_wake_from_another_core_closes_ended_sessions() {
+    let (mut one, mut other) = (World::default(), World::default());
+    let (alice, conn) = one.user("alice");
+    let (_, same) = other.user("alice");
+    one.call::<rpc::Logout>(conn, &proto::LogoutRequest {})
+        .unwrap();
+    let mut wakes = core::mem::take(&mut one.wakes);
+    for wake in wakes.drain(..) {
+        other.server.handle_wake(other.now, wake);
+    }
+    other.pump();
+    // Both worlds have the same seed, so the sessions have the same token.
+    assert_eq!(other.closed(same), Some(0));
+    assert_eq!(one.closed(conn), None, "the answer of Logout could leave");
+    let _ = alice;
+}
+
+#[test]
+fn answers_that_could_tell_something_leave_at_multiples_of_5_ms() {
+    let mut world = World::default();
+    let conn = world.connect();
+    let (_, request) = opaque::client::login_start(&[1; 32], b"x").unwrap();
+    let start = proto::OpaqueLoginStartRequest {
+        username: "nobody".to_owned(),
+        request: request.into(),
+    };
+    let came = world.now;
+    let stream = world.send::<rpc::OpaqueLoginStart>(conn, &start);
+    assert_eq!(world.answer(conn, stream), None);
+    world.advance(Duration::from_micros(4_999));
+    assert_eq!(world.answer(conn, stream), None);
+    world.advance(Duration::from_micros(1));
+    assert!(matches!(
+        world.answer(conn, stream),
+        Some(Answer::Response(Status::Ok, ..))
+    ));
+    assert_eq!(world.now.since(came), Duration::from_millis(5));
+    // One that storage makes wait leaves at a later multiple.
+    world.hold_storage = true;
+    let stream = world.send::<rpc::OpaqueLoginStart>(conn, &start);
+    world.advance(Duration::from_micros(7_123));
+    world.hold_storage = false;
+    world.pump();
+    world.advance(Duration::from_micros(2_876));
+    assert_eq!(world.answer(conn, stream), None);
+    world.advance(Duration::from_micros(1));
+    assert!(world.answer(conn, stream).is_some());
+}
+
+#[test]
+fn logins_and_registrations_have_rates_that_resuming_does_not() {
+    let mut config = roomy();
+    config.limits.logins_address.count = 3;
+    config.limits.registrations.count = 1;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    let login = alice.log_in(&mut world, conn).unwrap();
+    alice.log_in(&mut world, conn).unwrap();
+    let refused = alice.log_in(&mut world, conn).unwrap_err();
+    assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.retry_after_ms > 0);
+    for _ in 0..10 {
+        assert!(resume(&mut world, conn, &login).is_ok());
+    }
+    let elsewhere = world.connect();
+    assert!(
+        alice.log_in(&mut world, elsewhere).is_ok(),
+        "the name is not locked"
+    );
+    let bob = User::new("bob");
+    let refused = bob.register(&mut world, conn).unwrap_err();
+    assert_eq!(refused.status, Status::RateLimited);
+}
+
+#[test]
+fn no_secret_is_stored_in_the_clear() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let login = alice.log_in(&mut world, conn).unwrap();
+    let holds = |needle: &[u8]| {
+        let mut rows = world.memory.rows();
+        rows.any(|(key, value)| {
+            [key, value]
+                .iter()
+                .any(|bytes| bytes.windows(needle.len()).any(|window| window == needle))
+        })
+    };
+    assert!(!holds(&login.token));
+    assert!(!holds(&alice.password));
+    assert!(!holds(alice.secret.seed()));
+    assert!(holds(b"alice"), "the search finds what is there");
+}
