@@ -1,0 +1,201 @@
+//! A peer that sends whatever bytes a test likes, over a real socket: a core that decides nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use qpq_adapter_tokio::Node;
+use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
+use qpq_protocol::io::{
+    Alpn, ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Target, Wake,
+};
+use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::storage::{Memory, Reply};
+use qpq_protocol::time::{Time, UnixTime};
+
+/// Far longer than anything takes, so that a test that hangs ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came back on a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// All bytes, then its end.
+    Bytes(Vec<u8>),
+    /// The peer gave it up, with this application error code.
+    Reset(u64),
+    /// The connection is gone.
+    Closed,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    Connected(ConnId),
+    Refused(ConnectError),
+    Answer(OwnStream, Answer),
+}
+
+#[derive(Default)]
+pub struct Raw {
+    outputs: VecDeque<Output<Event>>,
+    streams: BTreeMap<OwnStream, Vec<u8>>,
+    connections: Vec<ConnId>,
+    named: u64,
+    stopped: bool,
+}
+
+impl Raw {
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn connect(&mut self, address: SocketAddr, alpn: Alpn) {
+        self.named += 1;
+        self.outputs.push_back(Output::Connect {
+            ticket: Ticket(self.named),
+            target: Target {
+                address: address.to_string(),
+                alpn,
+            },
+        });
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Bytes, fin: bool) -> OwnStream {
+        self.named += 1;
+        let stream = OwnStream(self.named);
+        self.streams.insert(stream, Vec::new());
+        self.outputs.push_back(Output::Open {
+            conn,
+            stream,
+            dir: Dir::Bi,
+        });
+        self.outputs.push_back(Output::Send {
+            conn,
+            stream: StreamId::Own(stream),
+            data: bytes,
+            fin,
+        });
+        stream
+    }
+}
+
+impl Core for Raw {
+    type Event = Event;
+
+    fn handle_connected(&mut self, _: Time, conn: ConnId, _: PeerInfo, _: Option<Ticket>) {
+        self.connections.push(conn);
+        self.event(Event::Connected(conn));
+    }
+
+    fn handle_connect_failed(&mut self, _: Time, _: Ticket, why: ConnectError) {
+        self.event(Event::Refused(why));
+    }
+
+    fn handle_stream(&mut self, _: Time, _: ConnId, stream: StreamId, input: StreamInput) {
+        let StreamId::Own(own) = stream else { return };
+        match input {
+            StreamInput::Data(data) => {
+                if let Some(bytes) = self.streams.get_mut(&own) {
+                    bytes.extend_from_slice(&data);
+                }
+            }
+            StreamInput::Fin => {
+                if let Some(bytes) = self.streams.remove(&own) {
+                    self.event(Event::Answer(own, Answer::Bytes(bytes)));
+                }
+            }
+            StreamInput::Reset(code) => {
+                if self.streams.remove(&own).is_some() {
+                    self.event(Event::Answer(own, Answer::Reset(code)));
+                }
+            }
+            StreamInput::Stopped(_) | StreamInput::Sent(_) => {}
+        }
+    }
+
+    fn handle_disconnected(&mut self, _: Time, conn: ConnId) {
+        self.connections.retain(|one| *one != conn);
+        while let Some((own, _)) = self.streams.pop_first() {
+            self.event(Event::Answer(own, Answer::Closed));
+        }
+    }
+
+    fn handle_stored(&mut self, _: Time, _: Ticket, _: Reply) {}
+    fn handle_computed(&mut self, _: Time, _: Ticket, _: JobResult) {}
+    fn handle_wake(&mut self, _: Time, _: Wake) {}
+    fn handle_clock(&mut self, _: Time, _: UnixTime) {}
+    fn handle_timeout(&mut self, _: Time) {}
+
+    fn handle_shutdown(&mut self, _: Time) {
+        self.stopped = true;
+        for conn in self.connections.drain(..) {
+            self.outputs.push_back(Output::Close { conn, code: 0 });
+        }
+    }
+
+    fn credit(&self, _: ConnId, _: StreamId) -> usize {
+        usize::MAX
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        None
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.stopped && self.outputs.is_empty()
+    }
+
+    fn footprint(&self) -> usize {
+        0
+    }
+}
+
+/// One connection of a [`Raw`] peer.
+pub struct Peer {
+    node: Node<Raw>,
+    conn: ConnId,
+}
+
+impl Peer {
+    /// Connects; call it within a tokio runtime.
+    pub async fn connect(server: SocketAddr, alpn: Alpn) -> Result<Self, ConnectError> {
+        let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+        let node = Node::open(&config, Raw::default(), Memory::new()).unwrap();
+        node.act(move |raw, _| raw.connect(server, alpn))
+            .await
+            .unwrap();
+        loop {
+            match next(&node).await {
+                Event::Connected(conn) => return Ok(Self { node, conn }),
+                Event::Refused(why) => return Err(why),
+                Event::Answer(..) => {}
+            }
+        }
+    }
+
+    /// Sends these bytes on a stream of their own, then its end if `fin`, and waits for what comes.
+    pub async fn send(&self, bytes: impl Into<Bytes>, fin: bool) -> Answer {
+        let (conn, bytes) = (self.conn, bytes.into());
+        let sent = self
+            .node
+            .act(move |raw, _| raw.send(conn, bytes, fin))
+            .await;
+        let stream = sent.unwrap();
+        loop {
+            if let Event::Answer(of, answer) = next(&self.node).await
+                && of == stream
+            {
+                return answer;
+            }
+        }
+    }
+}
+
+async fn next(node: &Node<Raw>) -> Event {
+    let next = tokio::time::timeout(PATIENCE, node.next_event());
+    next.await.expect("in time").expect("the peer lives")
+}
