@@ -11,7 +11,7 @@ use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 use qpq_protocol::status::{AppCode, Status};
 use support::account::User;
-use support::{Answer, World};
+use support::{Answer, World, roomy};
 
 fn enqueue(world: &mut World, conn: ConnId, to: &User, payload: Bytes, id: u32) -> u64 {
     let mut message_id = [0; 16];
@@ -84,11 +84,12 @@ fn a_push_leaves_only_when_the_message_is_durable() {
 
 #[test]
 fn a_peer_that_does_not_read_gets_hints_and_then_nothing() {
-    let mut world = World::default();
+    let mut config = roomy();
+    config.limits.connection_unsent = 20_000;
+    let mut world = World::new(config);
     let (alice, conn) = world.user("alice");
     let (_, sender) = world.user("bob");
-    let payload = Bytes::from(vec![7; 15 * 1024]);
-    let before = world.server.footprint();
+    let payload = Bytes::from(vec![7; 900]);
     world.hold_sent_of = Some(conn);
     for id in 0..700 {
         enqueue(&mut world, sender, &alice, payload.clone(), id);
