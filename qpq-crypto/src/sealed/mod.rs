@@ -15,6 +15,7 @@
 //!
 //! The signature names the recipient, so that a message cannot be passed on as if it had been written to
 //! someone else; to whom the recipient shows it, it proves who wrote it.
+//! A sealed message can be delivered twice: what is inside carries an id of its own to deduplicate by.
 //! There is no forward secrecy beyond the rotation of the hybrid key: sealed messages are for first
 //! contact and for reports, conversations belong into MLS groups.
 

@@ -83,6 +83,12 @@ impl Leaf {
         *self == Self::bind(nonce, username, identity_key, self.time_ms)
     }
 
+    /// Whether this leaf binds the name to any key: what a client looks for among new leaves, to alarm
+    /// where it made no such binding.
+    pub fn is_bind_of(&self, username: &str) -> bool {
+        self.kind == LeafKind::Bind && self.tag == name_tag(username)
+    }
+
     /// Whether this leaf revokes `identity_key` for `reason`.
     pub fn revokes(&self, identity_key: &IdentityKey, reason: &str) -> bool {
         *self == Self::revoke(identity_key, reason, self.time_ms)
@@ -147,12 +153,13 @@ mod tests {
         assert!(!leaf.binds(&[2; 32], "bob", &key));
         assert!(!leaf.binds(&[2; 32], "alice", &IdentityKey([9; 32])));
         assert!(!leaf.revokes(&key, "alice"));
-        assert_eq!(leaf.tag, name_tag("alice"));
+        assert!(leaf.is_bind_of("alice") && !leaf.is_bind_of("bob"));
 
         let leaf = Leaf::revoke(&key, "superseded", 5);
         assert!(leaf.revokes(&key, "superseded"));
         assert!(!leaf.revokes(&key, "compromised"));
         assert!(!leaf.revokes(&IdentityKey([9; 32]), "superseded"));
+        assert!(!leaf.is_bind_of("alice"));
     }
 
     proptest! {

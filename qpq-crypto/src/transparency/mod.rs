@@ -5,13 +5,14 @@
 //! [`ProofPlan`] says which to get for a proof, and nothing here reads or writes by itself. The head
 //! is signed as a [`TreeHead`], and again as a C2SP [`Checkpoint`], so that existing witnesses can
 //! cosign it. A client keeps the last head it saw in a [`LogVerifier`], which finds a fork or a
-//! rollback, and checks its own and its contacts' leaves with [`verify_inclusion`].
+//! rollback, and checks its own and its contacts' leaves with [`verify_inclusion`]. One that reads every
+//! leaf appends them to a [`Log`] of its own, which keeps at most 62 hashes, compares the root with the
+//! head's, and looks for bindings of its own name ([`Leaf::is_bind_of`]) that it did not make.
 //!
 //! What the log gives away: whoever reads it learns when keys were bound and revoked, and, since the
 //! tag of a binding is the SHA-256 of the name (there is no well-kept RFC 9381 ECVRF crate), can find
-//! by guessing whether and when a name was registered. Which key a name has shows only to who gets the
-//! leaf's nonce from ResolveUser or holds the key; once the account is deleted and with it
-//! the nonce, to nobody.
+//! by guessing whether and when a name was registered. Which key a name has shows only to who got the
+//! leaf's nonce from ResolveUser, and to nobody else once the account and with it the nonce is deleted.
 
 mod checkpoint;
 mod head;

@@ -200,6 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_every_leaf_needs_no_proof() {
+        let mut server = Server::new();
+        let mut mirror = Log::new();
+        for number in 0..100u8 {
+            server.append(&[number]);
+            let from = mirror.append(leaf_hash(&[number]));
+            assert!(from.is_ok());
+            assert_eq!(mirror.root(), server.head(0).root);
+        }
+        server.append(b"hidden");
+        let shown = mirror.append(leaf_hash(b"shown"));
+        assert!(shown.is_ok());
+        assert_ne!(mirror.root(), server.head(0).root);
+    }
+
+    #[test]
     fn a_contacts_older_head_is_checked_and_forgotten() {
         let mut server = Server::new();
         server.append(b"a");
