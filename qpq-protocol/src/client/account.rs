@@ -46,9 +46,9 @@ pub(super) enum Login {
     RegisterStarted(Attempt, ClientRegistration),
     RegisterStretching(Attempt, Ticket),
     RegisterFinishing(Attempt),
-    LoginStarted(Attempt, ClientLogin),
-    LoginStretching(Attempt, Ticket),
-    LoginFinishing(Attempt, ExportKey, DeviceId),
+    Started(Attempt, Box<ClientLogin>),
+    Stretching(Attempt, Ticket),
+    Finishing(Attempt, ExportKey, DeviceId),
     /// The session stands; the device and its key packages are being registered.
     Settling(IntentId),
 }
@@ -75,9 +75,9 @@ impl Login {
         match self {
             Self::RegisterStarted(attempt, _)
             | Self::RegisterStretching(attempt, _)
-            | Self::LoginStarted(attempt, _)
-            | Self::LoginStretching(attempt, _)
-            | Self::LoginFinishing(attempt, _, _) => Self::Waiting(attempt),
+            | Self::Started(attempt, _)
+            | Self::Stretching(attempt, _)
+            | Self::Finishing(attempt, _, _) => Self::Waiting(attempt),
             Self::RegisterFinishing(mut attempt) => {
                 attempt.submitted = true;
                 Self::Waiting(attempt)
@@ -93,9 +93,9 @@ impl Login {
             | Self::RegisterStarted(attempt, _)
             | Self::RegisterStretching(attempt, _)
             | Self::RegisterFinishing(attempt)
-            | Self::LoginStarted(attempt, _)
-            | Self::LoginStretching(attempt, _)
-            | Self::LoginFinishing(attempt, _, _) => Some(attempt.intent),
+            | Self::Started(attempt, _)
+            | Self::Stretching(attempt, _)
+            | Self::Finishing(attempt, _, _) => Some(attempt.intent),
             Self::Settling(intent) => Some(*intent),
         }
     }
@@ -279,7 +279,7 @@ impl Client {
                     username: attempt.name.clone(),
                     request: request.into(),
                 };
-                self.login = Login::LoginStarted(attempt, state);
+                self.login = Login::Started(attempt, Box::new(state));
                 self.call::<rpc::OpaqueLoginStart>(&request, Then::LoginStart);
             }
             Err(error) => self.fail(attempt.intent, opaque_error(error)),
@@ -287,7 +287,7 @@ impl Client {
     }
 
     pub(super) fn on_login_started(&mut self, answer: Answer<rpc::OpaqueLoginStart>) {
-        let Login::LoginStarted(attempt, state) = self.take_login() else {
+        let Login::Started(attempt, state) = self.take_login() else {
             return;
         };
         let (answer, domain) = match (answer, self.domain()) {
@@ -308,7 +308,7 @@ impl Client {
             state.finish(&seed, suite, &domain, &name, &password, &answer.response)
         });
         let ticket = self.compute(job);
-        self.login = Login::LoginStretching(attempt, ticket);
+        self.login = Login::Stretching(attempt, ticket);
     }
 
     fn finish_login(&mut self, attempt: Attempt, done: Result<opaque::Login, OpaqueError>) {
@@ -329,12 +329,12 @@ impl Client {
             identity_key: Default::default(),
             device_id: device_id.as_bytes().to_vec().into(),
         };
-        self.login = Login::LoginFinishing(attempt, done.export_key, device_id);
+        self.login = Login::Finishing(attempt, done.export_key, device_id);
         self.call::<rpc::OpaqueLoginFinish>(&request, Then::LoginFinish);
     }
 
     pub(super) fn on_logged_in(&mut self, answer: Answer<rpc::OpaqueLoginFinish>) {
-        let Login::LoginFinishing(attempt, export_key, device_id) = self.take_login() else {
+        let Login::Finishing(attempt, export_key, device_id) = self.take_login() else {
             return;
         };
         let answer = match answer {
@@ -430,7 +430,7 @@ impl Client {
                 Some(done) => self.finish_registration(attempt, done),
                 None => self.fail(attempt.intent, IntentError::State),
             },
-            Login::LoginStretching(attempt, own) if own == ticket => match result.get() {
+            Login::Stretching(attempt, own) if own == ticket => match result.get() {
                 Some(done) => self.finish_login(attempt, done),
                 None => self.fail(attempt.intent, IntentError::State),
             },

@@ -121,9 +121,19 @@ impl Client {
             if self.state.person(*key).name.is_none() {
                 let waiting = self.contacts.nameless.entry(*key).or_default();
                 waiting.insert(conversation);
+                // Asked again after a restart.
+                self.writer
+                    .put(&Name::Contact(*key), &ContactRecord::default());
             }
         }
         self.ask_names();
+    }
+
+    /// People whose name was not known when the state was stored.
+    pub(super) fn remember_nameless(&mut self) {
+        for key in core::mem::take(&mut self.state.nameless) {
+            self.contacts.nameless.entry(key).or_default();
+        }
     }
 
     /// Whether the queue of this conversation waits for names.

@@ -237,6 +237,7 @@ impl Client {
         let account = state.me.as_ref().map(Me::account);
         self.state = state;
         self.phase = Phase::Running;
+        self.remember_nameless();
         self.settle_sent_messages();
         self.writer.emit(Event::Opened { account });
     }
@@ -348,6 +349,10 @@ impl State {
             }
             Name::Contact(key) => {
                 let record = ContactRecord::decode(value).ok()?;
+                if record.name.is_empty() {
+                    self.nameless.push(key);
+                    return Some(());
+                }
                 self.names.insert(record.name.clone(), key);
                 self.contacts.insert(key, record.name);
             }

@@ -58,6 +58,7 @@ records! {
 
     /// A person whose name and key the server has told.
     ContactRecord {
+        /// Empty: still to be asked for.
         #[prost(string, tag = "1")]
         name: String,
     }

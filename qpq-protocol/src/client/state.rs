@@ -1,6 +1,7 @@
 //! What is durable, in memory: loaded whole at opening, changed at once, written behind.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 use qpq_crypto::identity::{Credential, DeviceSecret, IdentitySecret};
@@ -102,6 +103,8 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<ConversationId, mls::Group>,
     pub(super) contacts: BTreeMap<IdentityKey, String>,
     pub(super) names: BTreeMap<String, IdentityKey>,
+    /// Loaded contacts whose name is still to be asked for.
+    pub(super) nameless: Vec<IdentityKey>,
     pub(super) conversations: BTreeMap<ConversationId, Channel>,
     pub(super) drafts: BTreeMap<ConversationId, DraftRecord>,
     pub(super) outgoing: BTreeMap<(ConversationId, u64), OutgoingRecord>,
@@ -138,11 +141,13 @@ impl State {
     ) -> Option<(&mut mls::Device, &mut mls::Group)> {
         let generation = self.conversations.get(&conversation)?.generation;
         let device = self.device.as_mut()?;
-        if !self.groups.contains_key(&conversation) {
-            let group = mls::Group::load(device, &group_id(conversation, generation)).ok()??;
-            self.groups.insert(conversation, group);
-        }
-        let group = self.groups.get_mut(&conversation)?;
+        let group = match self.groups.entry(conversation) {
+            Entry::Occupied(loaded) => loaded.into_mut(),
+            Entry::Vacant(vacant) => {
+                let id = group_id(conversation, generation);
+                vacant.insert(mls::Group::load(device, &id).ok()??)
+            }
+        };
         Some((device, group))
     }
 

@@ -19,6 +19,22 @@ use qpq_protocol::time::{Time, UnixTime};
 /// The date at the clock's origin: 2026-01-01.
 pub const BEGIN_MS: u64 = 1_767_225_600_000;
 
+/// When a machine loses power: at its storage command number `at`, just before or just after that
+/// became durable; no reply is seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Crash {
+    pub at: usize,
+    pub after: bool,
+}
+
+/// What is durable of a world.
+pub struct Snapshot {
+    now: Time,
+    server: Memory,
+    clients: Vec<Memory>,
+    starts: u8,
+}
+
 /// A core and its disk.
 pub struct Node<C: Core> {
     pub core: C,
@@ -32,10 +48,21 @@ pub struct Node<C: Core> {
     pub away: bool,
     /// Storage commands that were run, over all.
     pub commands_run: usize,
+    /// The machine loses power at this many commands.
+    crash: Option<Crash>,
+    has_crashed: bool,
+    /// Events before this were told by cores of earlier starts.
+    first_event: usize,
     jobs: VecDeque<(Ticket, Job)>,
 }
 
 impl<C: Core> Node<C> {
+    /// From now on counts storage commands, and loses power at one.
+    pub fn lose_power(&mut self, crash: Crash) {
+        self.commands_run = 0;
+        self.crash = Some(crash);
+    }
+
     fn new(core: C, disk: Memory) -> Self {
         Self {
             core,
@@ -45,6 +72,9 @@ impl<C: Core> Node<C> {
             hold: false,
             away: false,
             commands_run: 0,
+            crash: None,
+            has_crashed: false,
+            first_event: 0,
             jobs: VecDeque::new(),
         }
     }
@@ -54,7 +84,16 @@ impl<C: Core> Node<C> {
         let mut worked = false;
         if !self.hold && !self.commands.is_empty() {
             worked = true;
-            let (tickets, batch): (Vec<_>, Vec<_>) = self.commands.drain(..).unzip();
+            let (tickets, mut batch): (Vec<_>, Vec<_>) = self.commands.drain(..).unzip();
+            if let Some(crash) = self.crash
+                && self.commands_run + batch.len() >= crash.at
+            {
+                let last = crash.at - self.commands_run;
+                batch.truncate(if crash.after { last } else { last - 1 });
+                self.disk.run(batch);
+                self.has_crashed = true;
+                return true;
+            }
             self.commands_run += batch.len();
             let replies = self.disk.run(batch);
             for (ticket, reply) in tickets.into_iter().zip(replies) {
@@ -93,6 +132,8 @@ pub struct Net {
     pub piece: usize,
     /// Bytes delivered, over all.
     pub bytes: usize,
+    /// Machines that lost power, and were started again.
+    pub crashes: usize,
     server_config: server::Config,
     client_config: client::Config,
     server_disk: Memory,
@@ -142,6 +183,7 @@ impl Net {
             ..client::Config::default()
         };
         let mut net = Self {
+            crashes: 0,
             now: Time::from_micros(1_000_000),
             server: None,
             clients: Vec::new(),
@@ -156,6 +198,31 @@ impl Net {
             starts: 0,
         };
         net.start_server();
+        net
+    }
+
+    /// What is durable now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            now: self.now,
+            server: self.server.as_ref().expect("a server").disk.clone(),
+            clients: self.clients.iter().map(|node| node.disk.clone()).collect(),
+            starts: self.starts,
+        }
+    }
+
+    /// A world in which everything starts again on what was durable then.
+    pub fn resume(snapshot: &Snapshot) -> Self {
+        let mut net = Self::new();
+        net.stop_server();
+        net.now = snapshot.now;
+        net.starts = snapshot.starts;
+        net.server_disk = snapshot.server.clone();
+        net.start_server();
+        for disk in &snapshot.clients {
+            let core = net.new_client();
+            net.clients.push(Node::new(core, disk.clone()));
+        }
         net
     }
 
@@ -227,6 +294,9 @@ impl Net {
         node.commands.clear();
         node.jobs.clear();
         node.hold = false;
+        node.crash = None;
+        node.has_crashed = false;
+        node.first_event = node.events.len();
     }
 
     /// Breaks the connections of a client.
@@ -274,6 +344,10 @@ impl Net {
                 self.client_output(client, output);
             }
             busy |= self.clients[client].work(self.now);
+            if self.clients[client].has_crashed {
+                self.crashes += 1;
+                self.restart(client);
+            }
         }
         while let Some(output) = self
             .server
@@ -285,6 +359,11 @@ impl Net {
         }
         if let Some(server) = &mut self.server {
             busy |= server.work(self.now);
+            if server.has_crashed {
+                self.crashes += 1;
+                self.stop_server();
+                self.start_server();
+            }
         }
         busy | self.deliver()
     }
@@ -563,8 +642,9 @@ impl Net {
 
     /// How an intent ended, if it has.
     pub fn result(&self, client: usize, intent: IntentId) -> Option<Result<Outcome, IntentError>> {
-        let events = &self.clients[client].events;
-        events.iter().rev().find_map(|event| match event {
+        let node = &self.clients[client];
+        let events = node.events.iter().skip(node.first_event);
+        events.rev().find_map(|event| match event {
             client::Event::Done {
                 intent: own,
                 outcome,
@@ -576,14 +656,15 @@ impl Net {
         })
     }
 
-    /// States an intent and waits for its end.
+    /// States an intent and waits for its end; [`IntentError::TimedOut`] if a machine lost power.
     pub fn ask(
         &mut self,
         client: usize,
         act: impl FnOnce(&mut Client, Time) -> IntentId,
     ) -> Result<Outcome, IntentError> {
+        let crashes = self.crashes;
         let intent = self.act(client, act);
-        self.until(|net| net.result(client, intent).is_some());
+        self.until(|net| net.result(client, intent).is_some() || net.crashes > crashes);
         self.result(client, intent)
             .unwrap_or(Err(IntentError::TimedOut))
     }
