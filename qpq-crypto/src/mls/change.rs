@@ -2,7 +2,7 @@
 
 use openmls::prelude::{self as mls, LeafNode, LeafNodeIndex, Proposal, Sender, StagedCommit};
 
-use super::{BadLeaf, Group, Member, Policy, suite};
+use super::{BadLeaf, Group, KeyPackageError, Member, Policy, key_package::check_lifetime, suite};
 
 /// Whom a commit lets in and out.
 pub(super) struct Change {
@@ -64,6 +64,8 @@ impl Change {
 pub(super) enum Unacceptable {
     /// A leaf names its owner wrongly.
     Leaf(BadLeaf),
+    /// An added key package depends on the members' clocks.
+    KeyPackage(KeyPackageError),
     /// The group would no longer state our profile.
     Profile,
     /// A kind of message that our groups do not use.
@@ -74,6 +76,7 @@ impl std::fmt::Display for Unacceptable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unacceptable::Leaf(error) => error.fmt(f),
+            Unacceptable::KeyPackage(error) => error.fmt(f),
             Unacceptable::Profile => f.write_str("the group would no longer state our profile"),
             Unacceptable::Kind => f.write_str("our groups do not use this kind of message"),
         }
@@ -116,7 +119,10 @@ pub(super) fn check_proposal(
     match (proposal, sender) {
         (Proposal::Add(add), _) => {
             check_leaf(group.policy, 0, add.key_package().leaf_node())?;
-            Ok(())
+            match group.policy {
+                Policy::Qpq => check_lifetime(add.key_package()).map_err(Unacceptable::KeyPackage),
+                Policy::Interop => Ok(()),
+            }
         }
         (Proposal::Update(update), Sender::Member(leaf)) => {
             check_same(group, *leaf, update.leaf_node())

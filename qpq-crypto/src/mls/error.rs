@@ -61,8 +61,9 @@ pub enum KeyPackageError {
     /// It is not valid yet, or no longer.
     #[error("the key package is not valid at this time")]
     Expired,
-    /// It claims to be valid for longer than is allowed.
-    #[error("the key package's validity is too long")]
+    /// It claims to be valid for longer than is allowed, or does not say how long in the way that
+    /// our profile asks for.
+    #[error("the key package's validity is too long or missing")]
     Lifetime,
 }
 

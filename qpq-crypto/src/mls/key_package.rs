@@ -8,6 +8,7 @@ use openmls::{
 use super::{
     KeyPackageError, Policy, Suite, codec,
     crypto::QpqCrypto,
+    device::open_lifetime,
     suite::{LIFETIME_EXTENSION, PROFILE_EXTENSION},
 };
 use crate::identity::{Credential, DeviceKey};
@@ -133,9 +134,25 @@ pub(super) fn check(
 
     let validity = Validity::of(key_package).ok_or(KeyPackageError::Lifetime)?;
     if policy == Policy::Qpq {
+        check_lifetime(key_package)?;
         validity.check(now_ms, key_package.last_resort())?;
     }
     Ok(validity)
+}
+
+/// Checks that a key package states its validity in our extension and leaves the leaf's lifetime
+/// open. A leaf with an end would be added by those members whose clocks are before it and not by
+/// the others, and the group would fork.
+pub(super) fn check_lifetime(key_package: &mls::KeyPackage) -> Result<(), KeyPackageError> {
+    let is_stated = key_package
+        .extensions()
+        .unknown(LIFETIME_EXTENSION)
+        .is_some();
+    if is_stated && *key_package.life_time() == open_lifetime() {
+        Ok(())
+    } else {
+        Err(KeyPackageError::Lifetime)
+    }
 }
 
 /// From when to when a key package may be used, in milliseconds since 1970.

@@ -255,6 +255,44 @@ fn commits_that_let_impostors_in_are_void() {
     assert_eq!(error.reason, BadLeaf::Certificate.to_string());
 }
 
+/// A key package of ours but for the lifetime in its leaf, which ends an hour from now by the
+/// clock of this machine.
+fn ending_key_package(phone: &mut Phone) -> Vec<u8> {
+    let key_package = openmls::prelude::KeyPackage::builder()
+        .leaf_node_capabilities(super::super::suite::capabilities(Suite::X25519))
+        .key_package_lifetime(openmls::prelude::Lifetime::new(3600))
+        .build(
+            Suite::X25519.ciphersuite(),
+            &phone.device.seeded(&[8; 32]),
+            &phone.device.signer(),
+            phone.device.credential_with_key(),
+        )
+        .unwrap();
+    super::super::codec::encode(key_package.key_package()).unwrap()
+}
+
+#[test]
+fn leaves_that_end_by_the_members_clocks_are_void() {
+    let ending = ending_key_package(&mut Phone::new(5));
+    assert_eq!(
+        inspect_key_package(&ending, NOW),
+        Err(KeyPackageError::Lifetime)
+    );
+    let error = bad_commit(|group, device| {
+        let add =
+            |group: &mut Group, device: &mut Device| group.add(device, &[1; 32], &[&ending], NOW);
+        let refused = GroupError::KeyPackage {
+            index: 0,
+            error: KeyPackageError::Lifetime,
+        };
+        assert_eq!(add(group, device), Err(refused));
+        group.policy = Policy::Interop;
+        add(group, device).unwrap().commit
+    });
+    assert_eq!(error.kind, ProcessErrorKind::Void);
+    assert_eq!(error.reason, KeyPackageError::Lifetime.to_string());
+}
+
 #[test]
 fn updates_that_change_hands_are_void() {
     let error = bad_commit(|group, device| {
