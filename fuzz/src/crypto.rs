@@ -100,7 +100,7 @@ pub fn signed(input: &[u8]) {
             if let Ok(text) = std::str::from_utf8(bytes)
                 && let Ok(code) = RecoveryCode::from_text(text)
             {
-                let again = RecoveryCode::from_text(&code.to_text());
+                let again = RecoveryCode::from_text(code.to_text().expose());
                 assert!(again.is_ok_and(|again| again.token().ct_eq(&code.token())));
             }
             let number = SafetyNumber::new((&KEY, "alice"), (&KEY, "bob"));

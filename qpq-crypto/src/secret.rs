@@ -1,6 +1,6 @@
 //! Secret bytes: wiped when dropped, compared in constant time, never printed.
 //!
-//! Neither type implements `Debug`, `Display`, `PartialEq` or `Clone`: a secret that ends up in a
+//! No type here implements `Debug`, `Display`, `PartialEq` or `Clone`: a secret that ends up in a
 //! log line or a `==` is a compile error, a copy is written out where it is made.
 
 use subtle::ConstantTimeEq;
@@ -75,6 +75,27 @@ impl Drop for SecretVec {
 impl From<Vec<u8>> for SecretVec {
     fn from(bytes: Vec<u8>) -> Self {
         Self::new(bytes)
+    }
+}
+
+/// Secret text: a printed recovery code.
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Takes over `text` without copying.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for showing once to whom it belongs.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

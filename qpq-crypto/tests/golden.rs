@@ -272,7 +272,7 @@ fn recovery() -> Value {
     assert_eq!(opened.contacts, bundle.contacts);
     json!({
         "seed": hex(seed(1)),
-        "codes": codes.iter().map(|code| code.to_text().to_string()).collect::<Vec<_>>(),
+        "codes": codes.iter().map(|code| code.to_text().expose().to_owned()).collect::<Vec<_>>(),
         "tokens": codes.iter().map(|code| hex(code.token().expose())).collect::<Vec<_>>(),
         "token_hashes": codes.iter().map(|code| hex(code.token_hash())).collect::<Vec<_>>(),
         "bundle": {"code": 0, "seed": hex(seed(2)), "sealed": hex(sealed)},

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::random;
-use crate::secret::{Secret, Secret32};
+use crate::secret::{Secret, Secret32, SecretText};
 
 /// How many codes an account gets.
 pub const CODE_COUNT: usize = 8;
@@ -52,20 +52,19 @@ impl RecoveryCode {
         })
     }
 
-    /// The code as 7 groups of 4 symbols with hyphens between, 34 characters, to be printed. The
-    /// caller wipes the text.
-    pub fn to_text(&self) -> Zeroizing<String> {
+    /// The code as 7 groups of 4 symbols with hyphens between, 34 characters, to be printed.
+    pub fn to_text(&self) -> SecretText {
         let checksum = self.checksum();
         let symbols = self.0.expose().iter().chain(&checksum);
         // Reserved at once, so that no copy is left behind by growing.
-        let mut text = Zeroizing::new(String::with_capacity(34));
+        let mut text = String::with_capacity(34);
         for (position, symbol) in symbols.enumerate() {
             if position > 0 && position % GROUP == 0 {
                 text.push('-');
             }
             text.push(char::from(ALPHABET[usize::from(*symbol % 32)]));
         }
-        text
+        SecretText::new(text)
     }
 
     /// Reads a typed code. Case, spaces and hyphens do not matter; O is read as 0, I and L as 1.
@@ -148,8 +147,9 @@ mod tests {
         let codes = RecoveryCode::generate_set(&[1; 32]);
         for code in &codes {
             let text = code.to_text();
+            let text = text.expose();
             assert_eq!(text.len(), 34);
-            let read = RecoveryCode::from_text(&text).unwrap();
+            let read = RecoveryCode::from_text(text).unwrap();
             assert!(read.0.ct_eq(&code.0));
             assert!(read.token().ct_eq(&code.token()));
             let sloppy = text.to_lowercase().replace('-', " ").replace('0', "o");
@@ -166,6 +166,7 @@ mod tests {
     fn every_wrong_symbol_is_found() {
         let [code, ..] = RecoveryCode::generate_set(&[2; 32]);
         let text = code.to_text();
+        let text = text.expose();
         let mut passed = 0;
         for (position, right) in text.char_indices().filter(|(_, letter)| *letter != '-') {
             for wrong in ALPHABET.iter().map(|symbol| char::from(*symbol)) {
