@@ -57,7 +57,16 @@ impl From<ServerArgs> for Options {
 pub struct Running {
     node: Node<Server>,
     certificate: [u8; 32],
-    broken: oneshot::Receiver<Broken>,
+    broken: Option<oneshot::Receiver<Broken>>,
+}
+
+/// What is wrong with a running server's storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// Some commands failed; others may succeed.
+    Passing(Failure),
+    /// It answers nothing more: stop the server and start it again.
+    Final(Broken),
 }
 
 /// Why a server did not start.
@@ -158,7 +167,7 @@ impl Running {
         Ok(Self {
             node,
             certificate: sha256,
-            broken,
+            broken: Some(broken),
         })
     }
 
@@ -174,12 +183,19 @@ impl Running {
         self.certificate
     }
 
-    /// Waits until its storage fails for good, which most never do. Then only a new start helps.
-    pub async fn broken(&mut self) -> Broken {
-        match (&mut self.broken).await {
-            Ok(broken) => broken,
-            // The engine is gone without having failed: the server was stopped.
-            Err(_) => std::future::pending().await,
+    /// Waits for the next trouble with storage, which may never come.
+    pub async fn trouble(&mut self) -> Trouble {
+        loop {
+            tokio::select! {
+                // The final word first: what fails after it says nothing new.
+                biased;
+                broken = until_broken(&mut self.broken) => return Trouble::Final(broken),
+                event = self.node.next_event() => match event {
+                    Some(Event::StorageFailed(failure)) => return Trouble::Passing(failure),
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                },
+            }
         }
     }
 
@@ -187,6 +203,18 @@ impl Running {
     pub async fn stop(self) {
         self.node.close().await;
     }
+}
+
+async fn until_broken(tell: &mut Option<oneshot::Receiver<Broken>>) -> Broken {
+    if let Some(receiver) = tell {
+        let broken = receiver.await;
+        *tell = None;
+        if let Ok(broken) = broken {
+            return broken;
+        }
+    }
+    // The engine has said it before, or is gone without having failed.
+    std::future::pending().await
 }
 
 fn data_dir(path: &Path, error: &std::io::Error) -> StartError {

@@ -319,4 +319,40 @@ mod bad_input {
         assert_eq!(sender.finish().len(), 39);
         server.stop();
     }
+
+    #[test]
+    fn a_disk_that_fails_ends_the_server_and_takes_nothing_that_was_confirmed() {
+        let dir = Scratch::try_new("cli-broken").unwrap();
+        let data = dir.path().join("server");
+        let flags = [BUSY, &["--enqueues-per-minute", "100000"]].concat();
+        let mut server = Server::spawn_limited(&data, ANY_PORT, &flags, 2048);
+        let address = server.line("listening on ");
+        let user = |name: &str| User::new(&address, &dir.path().join(name));
+        let (alice, bob) = (user("alice"), user("bob"));
+        alice.ok(&["register", "alice"]);
+        bob.ok(&["register", "bob"]);
+        alice.ok(&["dm", "bob"]);
+        let mut sender = alice.spawn(&["send", "bob", "-"]);
+        let text = |n: u32| format!("{n} {}", "x".repeat(50_000));
+        for n in 0..60 {
+            assert!(sender.tell(&text(n)));
+        }
+        let (code, said) = server.end();
+        assert_eq!(code, Some(1), "{said}");
+        has(&said, "the storage failed");
+
+        // On a disk that works everything confirmed before is there, and the rest goes on.
+        let (mut server, _) = Server::start(&data, &address, &flags);
+        let confirmed = sender.finish();
+        assert_eq!(confirmed.len(), 60);
+        let heard = bob.ok(&["recv"]);
+        let heard = texts(&heard);
+        assert!(
+            heard
+                .iter()
+                .map(|(_, text)| (*text).to_owned())
+                .eq((0..60).map(text))
+        );
+        server.stop();
+    }
 }

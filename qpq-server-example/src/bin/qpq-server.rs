@@ -1,12 +1,16 @@
 //! `qpq-server`: a server on one machine, from its flags to its exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use qpq_server_example::config::ServerArgs;
 use qpq_server_example::hex::hex;
-use qpq_server_example::serve::{Options, Running};
+use qpq_server_example::serve::{Options, Running, Trouble};
 use tokio::signal::unix::{SignalKind, signal};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let options = Options::from(ServerArgs::parse());
@@ -21,7 +25,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            eprintln!("qpq-server: {sentence}");
+            complain(&sentence);
             ExitCode::FAILURE
         }
     }
@@ -35,15 +39,39 @@ async fn serve(options: &Options) -> Result<(), String> {
     let mut server = Running::start(options)
         .await
         .map_err(|error| error.to_string())?;
-    println!("data in {}", options.data_dir.display());
-    println!("certificate sha256 {}", hex(&server.certificate()));
-    println!("listening on {}", server.local_addr());
-    let broken = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        broken = server.broken() => Some(broken.to_string()),
+    say(&format!("data in {}", options.data_dir.display()));
+    say(&format!(
+        "certificate sha256 {}",
+        hex(&server.certificate())
+    ));
+    say(&format!("listening on {}", server.local_addr()));
+    let mut said: Option<Instant> = None;
+    let broken = loop {
+        let trouble = tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            trouble = server.trouble() => trouble,
+        };
+        match trouble {
+            Trouble::Final(broken) => break Some(broken.to_string()),
+            // A full disk fails every message: once a minute is enough.
+            Trouble::Passing(failure) if said.is_none_or(|at| at.elapsed() > MINUTE) => {
+                said = Some(Instant::now());
+                complain(&failure.to_string());
+            }
+            Trouble::Passing(_) => {}
+        }
     };
-    eprintln!("qpq-server: stopping");
+    complain("stopping");
     server.stop().await;
     broken.map_or(Ok(()), Err)
+}
+
+fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "qpq-server: {sentence}");
+}
+
+fn say(line: &str) {
+    // A server goes on when nobody reads what it says.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+const SERVER: &str = env!("CARGO_BIN_EXE_qpq-server");
+
 /// Far longer than anything takes, so that a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -24,7 +26,21 @@ pub struct Server {
 impl Server {
     /// Starts one on `listen`; it may fail to.
     pub fn spawn(dir: &Path, listen: &str, flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qpq-server"))
+        Self::run(Command::new(SERVER), dir, listen, flags)
+    }
+
+    /// As [`Server::spawn`], but no file of it can grow over `kib`: then the system refuses to write,
+    /// and not as a full disk does.
+    pub fn spawn_limited(dir: &Path, listen: &str, flags: &[&str], kib: u32) -> Self {
+        // Blocks of 512 bytes; the signal, were it not ignored, would kill the server.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, SERVER]);
+        Self::run(command, dir, listen, flags)
+    }
+
+    fn run(mut command: Command, dir: &Path, listen: &str, flags: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", listen, "--data-dir"])
             .arg(dir)
             .args(flags)

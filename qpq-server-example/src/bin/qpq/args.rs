@@ -75,6 +75,7 @@ pub enum Command {
         /// Name or id
         conversation: String,
         /// What to say; `-` sends each line of standard input as a message
+        #[arg(allow_hyphen_values = true)]
         text: String,
     },
     /// Print the messages that came since the last time
@@ -83,7 +84,7 @@ pub enum Command {
         #[arg(long)]
         follow: bool,
     },
-    /// Print the messages of a conversation
+    /// Print the messages of a conversation that are kept here; needs no server
     History {
         /// Name or id
         conversation: String,
