@@ -131,6 +131,8 @@ limits! {
     ttl_default: Duration = Duration::from_secs(30 * DAY),
     /// The longest a message may live; commits and welcomes always live so long.
     ttl_max: Duration = Duration::from_secs(90 * DAY),
+    /// How long after a request has left something to clean up that is done.
+    upkeep: Duration = Duration::from_secs(600),
     /// How long a message id stays known at least.
     message_id: Duration = Duration::from_secs(DAY),
     /// Recipients of a request.

@@ -11,5 +11,9 @@ mod commits;
 mod delivery;
 #[path = "services/key_packages.rs"]
 mod key_packages;
+#[path = "services/model.rs"]
+mod model;
 #[path = "services/requests.rs"]
 mod requests;
+#[path = "services/upkeep.rs"]
+mod upkeep;

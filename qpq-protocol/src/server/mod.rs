@@ -8,6 +8,7 @@
 //!       handler         services/      one file a category, made of the steps of step.rs
 //!         rows          rows.rs        remembered between requests, for pipelined commits
 //!     effects           push.rs        pushes, waits, other cores
+//!   later               upkeep.rs      what expires, and what nobody needs any more, goes
 //! ```
 //!
 //! One core serves the connections of one thread. Cores share nothing but the store and the wakes
@@ -29,6 +30,7 @@ mod step;
 mod stream;
 mod tasks;
 mod timers;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +43,7 @@ use shutdown::Shutdown;
 use startup::Phase;
 use tasks::Tasks;
 use timers::{Timer, Timers};
+use upkeep::Upkeep;
 
 use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
@@ -117,6 +120,7 @@ pub struct Server {
     subscriptions: Subscriptions,
     tasks: Tasks,
     timers: Timers,
+    upkeep: Upkeep,
     rows: Rows,
     rates: Rates,
     outputs: Outputs,
@@ -144,6 +148,7 @@ impl Server {
             subscriptions: Subscriptions::default(),
             tasks: Tasks::default(),
             timers: Timers::default(),
+            upkeep: Upkeep::default(),
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),
             rates: Rates::new(limits.rate_subjects),
             outputs: Outputs::default(),
@@ -227,7 +232,9 @@ impl Core for Server {
 
     fn handle_stored(&mut self, now: Time, ticket: Ticket, reply: Reply) {
         self.clock.advance(now);
-        if !self.startup_stored(ticket, &reply) {
+        if !self.startup_stored(ticket, &reply)
+            && let Err(reply) = self.upkeep_stored(ticket, reply)
+        {
             self.task_stored(ticket, reply);
         }
         self.shut_down_if_done();
@@ -256,6 +263,7 @@ impl Core for Server {
                 Timer::Shutdown => self.shut_down(),
                 Timer::Connection(conn) => self.check_connection(conn),
                 Timer::Task(id) => self.task_due(id),
+                Timer::Upkeep => self.upkeep_due(),
             }
         }
         self.shut_down_if_done();

@@ -22,6 +22,7 @@
 //! ```
 
 use core::net::IpAddr;
+use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -259,6 +260,14 @@ impl From<Failure> for Fault {
 }
 
 impl Outcome {
+    /// The end of something that nobody asked for.
+    pub(super) fn none() -> Self {
+        Self {
+            frame: BytesMut::new(),
+            effects: Effects::default(),
+        }
+    }
+
     /// The answer Ok with this response.
     pub(super) fn ok(response: &impl Message) -> Self {
         let len = response.encoded_len();
@@ -320,6 +329,10 @@ pub(super) struct Notes {
     pub(super) rests_on: Vec<u64>,
     /// Queues it has begun to watch in this step.
     pub(super) watches: Vec<QueueId>,
+    /// Rows that it has forgotten in order to read them again.
+    pub(super) doubted: BTreeSet<Bytes>,
+    /// Whether it leaves something to clean up later.
+    pub(super) untidy: bool,
     /// What it found of its caller's session in this step.
     pub(super) session: SessionChange,
 }
@@ -344,6 +357,25 @@ impl Ctx<'_> {
         self.rates
             .count(self.now, subject, rate, count)
             .map_err(Fault::rate_limited)
+    }
+
+    /// Whether these rows were all read since the request began. What was remembered may be what
+    /// another core has changed since: no check finds that out where nothing is changed. So it is
+    /// forgotten, and the request is to run again.
+    pub(super) fn is_sure_of<'a>(&mut self, keys: impl IntoIterator<Item = &'a Bytes>) -> bool {
+        let mut sure = true;
+        for key in keys {
+            if self.notes.doubted.insert(key.clone()) {
+                self.rows.forget(key);
+                sure = false;
+            }
+        }
+        sure
+    }
+
+    /// Says that there will be something to clean up.
+    pub(super) fn leave_untidy(&mut self) {
+        self.notes.untidy = true;
     }
 
     /// From here on the request hears of news in this queue: a [`wait`] ends at once if there were
@@ -506,6 +538,19 @@ pub(super) fn wait(
         until,
         then: Box::new(then),
     })
+}
+
+/// A refusal that rests on these rows; see [`Ctx::is_sure_of`].
+pub(super) fn doubt<'a>(
+    ctx: &mut Ctx<'_>,
+    keys: impl IntoIterator<Item = &'a Bytes>,
+    fault: Fault,
+) -> Next {
+    if ctx.is_sure_of(keys) {
+        Err(fault)
+    } else {
+        Ok(Step::Rerun)
+    }
 }
 
 /// The check that a row still is what was read.

@@ -167,34 +167,9 @@ impl Server {
 
     /// Calls a part of a handler with what it may know.
     fn call(&mut self, task: &mut Task, part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next) -> Next {
-        let keys = match &self.phase {
-            Phase::Running(keys) => keys,
-            Phase::Refused(error) => return Err(Fault::unavailable(error.to_string())),
-            Phase::Starting { .. } => {
-                return Err(Fault::unavailable("the server is starting").retry_after(100));
-            }
-        };
-        let mut nobody = None;
-        let login = match self.connections.get_mut(&task.caller.conn) {
-            Some(connection) => &mut connection.login,
-            None => &mut nobody,
-        };
         let mut notes = core::mem::take(&mut task.notes);
-        let mut ctx = Ctx {
-            now: self.clock.now(),
-            unix: self.clock.unix(),
-            started: self.started,
-            config: &self.config,
-            keys,
-            draining: self.shutdown.is_asked(),
-            login,
-            attempt: task.attempt,
-            rng: &mut self.rng,
-            rows: &mut self.rows,
-            rates: &mut self.rates,
-            notes: &mut notes,
-        };
-        let next = part(task, &mut ctx);
+        let (conn, attempt) = (Some(task.caller.conn), task.attempt);
+        let next = self.with_ctx(conn, attempt, &mut notes, |ctx| part(task, ctx));
         for number in notes.rests_on.drain(..) {
             if self.rows.is_pending(number) {
                 let dependents = self.tasks.dependents.entry(number).or_default();
@@ -206,10 +181,49 @@ impl Server {
             self.tasks.waiters.insert((queue, task.id));
             task.watches.push(queue);
         }
+        if core::mem::take(&mut notes.untidy) {
+            self.arm_upkeep();
+        }
         let found = core::mem::take(&mut notes.session);
         self.correct_session(&task.caller, found);
         task.notes = notes;
         next
+    }
+
+    /// Calls something with what handlers may know.
+    pub(super) fn with_ctx(
+        &mut self,
+        conn: Option<ConnId>,
+        attempt: u32,
+        notes: &mut Notes,
+        part: impl FnOnce(&mut Ctx<'_>) -> Next,
+    ) -> Next {
+        let keys = match &self.phase {
+            Phase::Running(keys) => keys,
+            Phase::Refused(error) => return Err(Fault::unavailable(error.to_string())),
+            Phase::Starting { .. } => {
+                return Err(Fault::unavailable("the server is starting").retry_after(100));
+            }
+        };
+        let mut nobody = None;
+        let login = match conn.and_then(|conn| self.connections.get_mut(&conn)) {
+            Some(connection) => &mut connection.login,
+            None => &mut nobody,
+        };
+        part(&mut Ctx {
+            now: self.clock.now(),
+            unix: self.clock.unix(),
+            started: self.started,
+            config: &self.config,
+            keys,
+            draining: self.shutdown.is_asked(),
+            login,
+            attempt,
+            rng: &mut self.rng,
+            rows: &mut self.rows,
+            rates: &mut self.rates,
+            notes,
+        })
     }
 
     /// Does what a handler returned, until the request has to wait or has ended.
@@ -353,30 +367,38 @@ impl Server {
         let Some((mut task, TaskState::Stored(then, issued))) = self.unpark(id) else {
             return;
         };
-        let mut dependents = Vec::new();
+        let mut held = Vec::new();
         if let Some(issued) = issued {
-            let committed = reply == Reply::Committed;
-            self.rows.settle(&issued, committed);
-            dependents = self
-                .tasks
-                .dependents
-                .remove(&issued.number)
-                .unwrap_or_default();
-            for (id, attempt) in &dependents {
-                if let Some(other) = self.tasks.running.get_mut(id)
-                    && other.attempt == *attempt
-                {
-                    other.unsettled = other.unsettled.saturating_sub(1);
-                    other.stale |= !committed;
-                }
-            }
+            held = self.settle(&issued, reply == Reply::Committed);
             if let Reply::Failed(failure) = &reply {
                 self.storage_failed(*failure);
             }
         }
         let next = self.call(&mut task, |_, ctx| then(ctx, reply));
         self.follow(task, next);
-        for (id, _) in dependents {
+        self.unhold_all(held);
+    }
+
+    /// A Commit was answered: the requests that rest on it, which may go on now.
+    pub(super) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
+        self.rows.settle(issued, committed);
+        let dependents = self.tasks.dependents.remove(&issued.number);
+        let mut held = Vec::new();
+        for (id, attempt) in dependents.unwrap_or_default() {
+            if let Some(other) = self.tasks.running.get_mut(&id)
+                && other.attempt == attempt
+            {
+                other.unsettled = other.unsettled.saturating_sub(1);
+                other.stale |= !committed;
+            }
+            held.push(id);
+        }
+        held
+    }
+
+    /// Goes on with held requests that no longer have to be.
+    pub(super) fn unhold_all(&mut self, held: Vec<TaskId>) {
+        for id in held {
             self.unhold(id);
         }
     }

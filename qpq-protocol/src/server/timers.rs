@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Connection(ConnId),
     /// A request's own.
     Task(TaskId),
+    /// To clean up.
+    Upkeep,
 }
 
 impl Timer {
@@ -27,6 +29,7 @@ impl Timer {
             Self::Startup => "try to start again",
             Self::Shutdown => "close what is left",
             Self::Connection(_) => "look for requests that do not arrive",
+            Self::Upkeep => "clean up after requests",
             Self::Task(_) => "a request's wait, pace or limit is over",
         }
     }

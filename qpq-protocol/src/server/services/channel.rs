@@ -12,8 +12,8 @@ use crate::proto::{self, MembershipChange};
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load,
-    load_all, unchanged,
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row,
+    load_all, read, unchanged,
 };
 use crate::storage::keys;
 use crate::storage::records::{Channel, Metadata};
@@ -32,7 +32,7 @@ pub(in crate::server) fn create_channel(
         keys::channel(&opening.channel),
         keys::member(&opening.channel, &session.identity_key),
     ];
-    load(ctx, wanted, move |ctx, [row, member]| {
+    read(wanted, move |ctx, [row, member]| {
         match decode_row::<Channel>(&row)? {
             None => opening.create(ctx, session),
             Some(state) if member.is_some() => Ok(opening.opened(&state, &session, ctx.unix)),
@@ -106,7 +106,7 @@ impl Opening {
         let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
         load_all(ctx, sets.clone(), move |ctx, rows| {
             if rows.iter().any(Option::is_none) {
-                return self.unknown_member(ctx, &sets);
+                return doubt(ctx, &sets, Fault::not_found("a member has no account"));
             }
             let mut change = Commit {
                 checks: vec![(keys::channel(&self.channel), Expect::Absent)],
@@ -151,22 +151,17 @@ impl Opening {
         })
     }
 
-    /// A member has no account; the first time that is doubted, for another core may have made it.
-    fn unknown_member(&self, ctx: &mut Ctx<'_>, sets: &[Bytes]) -> Next {
-        if ctx.attempt > 0 {
-            return Err(Fault::not_found("a member has no account"));
-        }
-        for key in sets {
-            ctx.rows.forget(key);
-        }
-        Ok(Step::Rerun)
-    }
-
     /// Whoever left a DM and opens it again is a member again; the tree is the peer's affair.
     fn return_to(self, ctx: &mut Ctx<'_>, mut state: Channel, row: Row, session: Session) -> Next {
         let key = keys::channel(&self.channel);
         let mut change = Commit {
-            checks: vec![unchanged(&key, &row)],
+            checks: vec![
+                unchanged(&key, &row),
+                (
+                    keys::member(&self.channel, &session.identity_key),
+                    Expect::Absent,
+                ),
+            ],
             ..Commit::default()
         };
         list_member(&mut change, &self.channel, &session.identity_key, ctx.unix);

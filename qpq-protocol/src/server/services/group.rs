@@ -9,8 +9,8 @@ use crate::ids::{ChannelId, IdentityKey};
 use crate::proto::{self, MembershipChange, MembershipPush, push_event};
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load, read,
-    read_all, scan, unchanged,
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
+    read, read_all, scan, unchanged,
 };
 use crate::storage::keys;
 use crate::storage::records::{Channel, Member, Metadata};
@@ -163,15 +163,9 @@ impl Edit {
                 };
                 match edit(&self, ctx, &rows) {
                     Ok(Some(edited)) => self.store(ctx, edited, &rows),
-                    // The first time that is doubted: another core may have changed the channel.
-                    Ok(None) | Err(_) if ctx.attempt == 0 => {
-                        for key in self.keys() {
-                            ctx.rows.forget(&key);
-                        }
-                        Ok(Step::Rerun)
-                    }
-                    Ok(None) => self.answer(Effects::default()),
-                    Err(fault) => Err(fault),
+                    Ok(None) if ctx.is_sure_of(&self.keys()) => self.answer(Effects::default()),
+                    Ok(None) => Ok(Step::Rerun),
+                    Err(fault) => doubt(ctx, &self.keys(), fault),
                 }
             },
         )
@@ -186,7 +180,10 @@ impl Edit {
     ) -> Next {
         let key = keys::channel(&self.channel);
         state.members_version = state.members_version.saturating_add(1);
+        let [_, caller, member, _] = self.keys();
         change.checks.push(unchanged(&key, &rows.channel));
+        change.checks.push(unchanged(&caller, &rows.caller));
+        change.checks.push(unchanged(&member, &rows.member));
         change.puts.push((key, encode_row(&state)));
         let longest = ctx.config.limits.members;
         scan(members(&self.channel, longest), move |_, listed, _| {

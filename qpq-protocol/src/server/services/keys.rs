@@ -10,14 +10,14 @@ use sha2::{Digest, Sha256};
 
 use qpq_crypto::mls::inspect_key_package;
 
-use super::delivery::{own_device, parse_identity};
+use super::delivery::{own_device, parse_identity, sweep};
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto;
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, encode_row, load, load_all, read,
-    read_all, unchanged,
+    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
+    read, read_all, unchanged,
 };
 use crate::storage::keys;
 use crate::storage::records::{DeviceSet, HybridKey, PackagePool, PackageSeen, PooledPackage};
@@ -53,7 +53,10 @@ pub(in crate::server) fn upload_key_package(
             if was_seen.is_some() {
                 return Ok(Step::ok(&answer));
             }
-            let expires_at_ms = inspect(ctx, &request, &session, &devices)?;
+            let expires_at_ms = match inspect(ctx, &request, &session, &devices) {
+                Ok(expires_at_ms) => expires_at_ms,
+                Err(fault) => return doubt(ctx, &wanted, fault),
+            };
             let [devices_key, pool_key, _] = wanted;
             let mut change = Commit {
                 checks: vec![
@@ -78,9 +81,8 @@ pub(in crate::server) fn upload_key_package(
                     change.deletes.push(package_key(&identity, &device, &old)?);
                 }
                 if pool.packages.len() >= ctx.config.limits.key_packages {
-                    return Err(Fault::quota(
-                        "the device has as many key packages as it may have",
-                    ));
+                    let fault = Fault::quota("the device has as many key packages as it may have");
+                    return doubt(ctx, [&pool_key], fault);
                 }
                 pool.packages.push(package);
             }
@@ -91,6 +93,7 @@ pub(in crate::server) fn upload_key_package(
             change.puts.push((seen, encode_row(&keep)));
             let row = keys::package(&identity, &device, &fingerprint);
             change.puts.push((row, request.package));
+            ctx.leave_untidy();
             commit(change, move |_| Ok(Step::ok(&answer)))
         },
     )
@@ -200,11 +203,11 @@ fn take(
     let set_key = keys::device_set(&identity);
     load(ctx, [set_key.clone()], move |ctx, [set]| {
         let Some(devices) = decode_row::<DeviceSet>(&set)? else {
-            if ctx.attempt == 0 {
-                ctx.rows.forget(&set_key);
-                return Ok(Step::Rerun);
-            }
-            return Err(Fault::not_found("there is no such account"));
+            return doubt(
+                ctx,
+                [&set_key],
+                Fault::not_found("there is no such account"),
+            );
         };
         let ids = devices
             .devices
@@ -386,6 +389,14 @@ pub(in crate::server) fn fetch_hybrid_keys(
             Ok(Step::ok(&response))
         },
     )
+}
+
+/// Forgets packages whose lifetime is over: they would not be taken again.
+pub(in crate::server) fn forget_packages(ctx: &mut Ctx<'_>) -> Next {
+    sweep(ctx, "swept packages", keys::packages_seen(), |row, now| {
+        let seen: PackageSeen = decode_row(&Some(row))?.unwrap_or_default();
+        Ok(seen.keep_until_ms <= now.as_millis())
+    })
 }
 
 /// Takes the packages out of the pool whose lifetime is over.

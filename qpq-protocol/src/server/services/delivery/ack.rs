@@ -6,7 +6,9 @@ use super::payload::{length, release};
 use super::queue::Queue;
 use super::recipient::{own_mailbox, parse_channel};
 use crate::proto;
-use crate::server::step::{Caller, Ctx, Fault, Next, Step, commit, decode_row, load, scan_ordered};
+use crate::server::step::{
+    Caller, Ctx, Fault, Next, Step, commit, decode_row, doubt, load, scan_ordered,
+};
 use crate::storage::keys::{self, QueueId, Range};
 use crate::storage::records::Entry;
 use crate::storage::{Commit, Direction, Scan};
@@ -25,9 +27,14 @@ pub(in crate::server) fn ack(
     let session = caller.session()?;
     let channel = parse_channel(&request.channel_id)?;
     let key = keys::device_set(&session.identity_key);
-    load(ctx, [key], move |ctx, [devices]| {
-        let mailbox = own_mailbox(&session, &request.device_id, channel, &devices)?;
-        remove(ctx, mailbox.stored, request.seq_up_to)
+    load(ctx, [key.clone()], move |ctx, [devices]| match own_mailbox(
+        &session,
+        &request.device_id,
+        channel,
+        &devices,
+    ) {
+        Ok(mailbox) => remove(ctx, mailbox.stored, request.seq_up_to),
+        Err(fault) => doubt(ctx, [&key], fault),
     })
 }
 
@@ -37,12 +44,8 @@ fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
         let queue = Queue::new(id, row)?;
         let head = *queue.head();
         if up_to >= head.next_seq {
-            // The head is as this core remembers it: another one may have moved it.
-            if ctx.attempt == 0 {
-                ctx.rows.forget(&keys::queue(&id));
-                return Ok(Step::Rerun);
-            }
-            return Err(Fault::bad_request("seq_up_to has not been given out"));
+            let fault = Fault::bad_request("seq_up_to has not been given out");
+            return doubt(ctx, [&keys::queue(&id)], fault);
         }
         if up_to < head.first_seq {
             return Ok(Step::ok(&proto::AckResponse {}));
@@ -55,25 +58,33 @@ fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
             items: PAGE,
             bytes: PAGE_BYTES,
         };
-        scan_ordered(range, move |_, rows, _| remove_page(queue, rows, up_to))
+        scan_ordered(range, move |ctx, rows, _| {
+            remove_page(ctx, queue, rows, up_to)
+        })
     })
 }
 
-fn remove_page(mut queue: Queue, rows: Vec<(Bytes, Bytes)>, up_to: u64) -> Next {
+fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, up_to: u64) -> Next {
     let id = *queue.id();
     let mut change = Commit::default();
     for (key, row) in rows {
         let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
         if key != keys::entry(&id, queue.head().first_seq) {
-            // The queue moved between the two reads.
-            return Ok(Step::Rerun);
+            return moved(ctx, &id);
         }
         release(&mut change, &id, entry.body.as_ref())?;
         queue.remove_first(&mut change, length(entry.body.as_ref()));
     }
     if change.deletes.is_empty() {
-        return Ok(Step::Rerun);
+        return moved(ctx, &id);
     }
     queue.write(&mut change);
+    ctx.leave_untidy();
     commit(change, move |ctx| remove(ctx, id, up_to))
+}
+
+/// The head was not that of the messages read: another core has moved the queue.
+fn moved(ctx: &mut Ctx<'_>, id: &QueueId) -> Next {
+    ctx.rows.forget(&keys::queue(id));
+    Ok(Step::Rerun)
 }

@@ -19,7 +19,7 @@ use crate::proto::{self, MembershipChange};
 use crate::server::rows::Row;
 use crate::server::services::group::{list_member, membership_push, unlist_member};
 use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load,
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
     load_all, scan_ordered, unchanged,
 };
 use crate::storage::keys;
@@ -51,13 +51,7 @@ pub(in crate::server) fn submit_commit(
         }
         match submission.admit(ctx, taken, &channel, &member) {
             Ok(state) => submission.list_members(ctx, state, channel, member),
-            Err(_) if ctx.attempt == 0 => {
-                for key in submission.first_keys() {
-                    ctx.rows.forget(&key);
-                }
-                Ok(Step::Rerun)
-            }
-            Err(fault) => Err(fault),
+            Err(fault) => doubt(ctx, &submission.first_keys(), fault),
         }
     })
 }
@@ -245,9 +239,16 @@ impl Submission {
         let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
         let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
         load_all(ctx, sets.clone(), move |ctx, rows| {
-            let mut checks = vec![unchanged(&keys::channel(&self.channel), &channel)];
+            let [_, _, channel_key, member_key] = self.first_keys();
+            let mut checks = vec![
+                unchanged(&channel_key, &channel),
+                unchanged(&member_key, &member),
+            ];
             checks.extend(sets.iter().zip(&rows).map(|(key, row)| unchanged(key, row)));
-            let deliveries = self.deliveries(ctx, &everyone, &rows, &before)?;
+            let deliveries = match self.deliveries(ctx, &everyone, &rows, &before) {
+                Ok(deliveries) => deliveries,
+                Err(fault) => return doubt(ctx, &sets, fault),
+            };
             let heads = deliveries
                 .iter()
                 .map(|(mailbox, _)| keys::queue(&mailbox.stored));
@@ -382,6 +383,7 @@ impl Submission {
                 "this is too much for one commit: add fewer members",
             ));
         }
+        ctx.leave_untidy();
         commit(change, move |ctx| self.answer(ctx, false, effects))
     }
 

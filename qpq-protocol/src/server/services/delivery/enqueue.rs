@@ -17,7 +17,7 @@ use crate::proto;
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, encode_row, load,
+    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
     load_all, unchanged,
 };
 use crate::status::Status;
@@ -169,7 +169,10 @@ impl Send {
         if ctx.attempt == 0 {
             return self.part(ctx);
         }
-        load(ctx, [self.dedupe_key()], move |ctx, [row]| {
+        let key = self.dedupe_key();
+        // What an earlier look remembered may be what another core has changed since.
+        ctx.rows.forget(&key);
+        load(ctx, [key], move |ctx, [row]| {
             if let Some(done) = decode_row::<Dedupe>(&row)? {
                 if *done.content_hash != self.content_hash {
                     return Err(Fault::bad_request(
@@ -220,17 +223,19 @@ impl Send {
                 ));
             };
             if let Err(fault) = self.admit(&channel.1, &member.1) {
-                return self.refuse(ctx, fault, &known);
+                return doubt(ctx, known.iter().map(|(key, _)| key), fault);
             }
             checks.push(unchanged(&channel.0, &channel.1));
+            checks.push(unchanged(&member.0, &member.1));
         }
         let mut routes = Vec::new();
         let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
         while let Some((key, devices)) = rows.next() {
             let member = match self.channel {
-                Some(_) => rows.next().is_some_and(|(_, member)| member.is_some()),
-                None => true,
+                Some(_) => rows.next(),
+                None => None,
             };
+            let admitted = member.is_none_or(|(_, member)| member.is_some());
             let recipient = self.left().nth(routes.len());
             let Some(recipient) = recipient.copied() else {
                 return Err(Fault::internal(
@@ -239,17 +244,18 @@ impl Send {
             };
             let found = mailboxes(recipient, devices, self.channel, Some(&self.session))?;
             let route = match found {
-                _ if !member => Err(Status::Forbidden),
+                _ if !admitted => Err(Status::Forbidden),
                 None => Err(Status::NotFound),
                 Some(mailboxes) => Ok(mailboxes),
             };
-            // Device set; head twice, entry, claim and two expiry rows a queue.
-            let more = 1 + route.as_ref().map_or(0, |boxes| boxes.len() * 6);
+            // Device set and member; head twice, entry, claim and two expiry rows a queue.
+            let more = 2 + route.as_ref().map_or(0, |boxes| boxes.len() * 6);
             if operations + more > MAX_COMMIT_OPS {
                 break;
             }
             operations += more;
             checks.push(unchanged(key, devices));
+            checks.extend(member.map(|(key, member)| unchanged(key, member)));
             routes.push((recipient, route));
         }
         let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
@@ -276,18 +282,6 @@ impl Send {
             }
             Some(_) => Ok(()),
         }
-    }
-
-    /// What is remembered means a refusal: the first time that is doubted, for another core may
-    /// have changed it, and the message id may be known.
-    fn refuse(self, ctx: &mut Ctx<'_>, fault: Fault, known: &[(Bytes, Row)]) -> Next {
-        if ctx.attempt > 0 {
-            return Err(fault);
-        }
-        for (key, _) in known {
-            ctx.rows.forget(key);
-        }
-        Ok(Step::Rerun)
     }
 
     /// Puts the payload into the queues.
@@ -328,16 +322,26 @@ impl Send {
             part.done.seqs.push(seq);
             statuses.push(status.code());
         }
+        let refused = statuses
+            .iter()
+            .find(|code| **code != Status::Ok.code())
+            .copied();
         part.done.statuses = statuses.into();
-        if let (Method::Enqueue, Some(&status)) = (self.method, part.done.statuses.first())
-            && status != Status::Ok.code()
-        {
-            return self.refuse(ctx, refusal(status), &known);
+        if let Some(status) = refused {
+            if !ctx.is_sure_of(known.iter().map(|(key, _)| key)) {
+                return Ok(Step::Rerun);
+            }
+            if self.method == Method::Enqueue {
+                return Err(refusal(status));
+            }
         }
         if !part.stored {
-            return self.nothing_stored(ctx, part, &known);
+            // Every recipient was refused: there is nothing to remember either.
+            self.done = part.done;
+            return self.go_on(ctx);
         }
         payload.store(&mut part.change);
+        ctx.leave_untidy();
         let key = self.dedupe_key();
         part.change.checks.push(unchanged(&key, &self.done_row));
         let row = encode_row(&part.done);
@@ -390,15 +394,6 @@ impl Send {
             queue.write(&mut part.change);
         }
         (first, Status::Ok)
-    }
-
-    /// Every recipient of this part was refused: nothing to store, and nothing to remember.
-    fn nothing_stored(mut self, ctx: &mut Ctx<'_>, part: Part, known: &[(Bytes, Row)]) -> Next {
-        if ctx.attempt == 0 {
-            return self.refuse(ctx, Fault::internal("to be asked again"), known);
-        }
-        self.done = part.done;
-        self.go_on(ctx)
     }
 
     /// The rest of the recipients, or the answer.

@@ -11,7 +11,8 @@ use crate::frame::MAX_PAYLOAD;
 use crate::ids::ChannelId;
 use crate::proto;
 use crate::server::step::{
-    Caller, Ctx, Fault, Next, Session, Step, Woken, decode_row, load, read, read_all, scan, wait,
+    Caller, Ctx, Fault, Next, Session, Step, Woken, decode_row, doubt, load, read, read_all, scan,
+    wait,
 };
 use crate::storage::keys::{self, QueueId, Range};
 use crate::storage::records::{Channel, Entry, QueueHead};
@@ -76,8 +77,11 @@ pub(in crate::server) fn fetch_wait(
 /// Answers as soon as there is something, or at `until` with what there is.
 fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next {
     let key = keys::device_set(&read.session.identity_key);
-    load(ctx, [key], move |ctx, [devices]| {
-        let mailbox = own_mailbox(&read.session, &read.device, read.channel, &devices)?;
+    load(ctx, [key.clone()], move |ctx, [devices]| {
+        let mailbox = match own_mailbox(&read.session, &read.device, read.channel, &devices) {
+            Ok(mailbox) => mailbox,
+            Err(fault) => return doubt(ctx, [&key], fault),
+        };
         ctx.watch(mailbox.named);
         let again = read.clone();
         read.go(ctx, mailbox, move |ctx, response| {
@@ -100,8 +104,11 @@ fn read_queue(
 ) -> Next {
     let read = Read::new(caller.session()?, request)?;
     let key = keys::device_set(&read.session.identity_key);
-    load(ctx, [key], move |ctx, [devices]| {
-        let mailbox = own_mailbox(&read.session, &read.device, read.channel, &devices)?;
+    load(ctx, [key.clone()], move |ctx, [devices]| {
+        let mailbox = match own_mailbox(&read.session, &read.device, read.channel, &devices) {
+            Ok(mailbox) => mailbox,
+            Err(fault) => return doubt(ctx, [&key], fault),
+        };
         read.go(ctx, mailbox, move |_, response| answer(response))
     })
 }
@@ -245,8 +252,11 @@ pub(in crate::server) fn list_queues(
         limit => usize::try_from(limit).unwrap_or(MAX_QUEUES).min(MAX_QUEUES),
     };
     let key = keys::device_set(&session.identity_key);
-    load(ctx, [key], move |_, [devices]| {
-        let mailbox = own_mailbox(&session, &Bytes::new(), after, &devices)?;
+    load(ctx, [key.clone()], move |ctx, [devices]| {
+        let mailbox = match own_mailbox(&session, &Bytes::new(), after, &devices) {
+            Ok(mailbox) => mailbox,
+            Err(fault) => return doubt(ctx, [&key], fault),
+        };
         let QueueId {
             recipient, device, ..
         } = mailbox.stored;

@@ -21,6 +21,7 @@ mod payload;
 mod purge;
 mod queue;
 mod recipient;
+mod sweep;
 
 pub(in crate::server) use ack::ack;
 pub(in crate::server) use commit::submit_commit;
@@ -29,3 +30,4 @@ pub(in crate::server) use fetch::{fetch, fetch_wait, list_queues, peek};
 pub(in crate::server) use payload::{joined, piece_count};
 pub(in crate::server) use purge::purge;
 pub(in crate::server) use recipient::{own_device, parse_identity};
+pub(in crate::server) use sweep::{drop_answers, drop_payloads, expire_queues, sweep};

@@ -1,0 +1,121 @@
+//! What a core does by itself, a while after requests have left something to do: messages expire,
+//! payloads that nobody needs and answers that nobody will ask for again go.
+//!
+//! Nothing depends on when it is done: readers see expired messages as gone already. So there is no
+//! timer on an idle core, and what several cores do at once only conflicts.
+
+use super::Server;
+use super::rows::Issued;
+use super::services::{delivery, keys};
+use super::step::{Ctx, Next, Notes, Step, Then};
+use super::timers::Timer;
+use crate::ids::Ticket;
+use crate::io::Output;
+use crate::storage::{Command, Reply};
+
+/// What is to be done, in this order. Each is a handler without a request.
+const CHORES: [fn(&mut Ctx<'_>) -> Next; 4] = [
+    delivery::expire_queues,
+    delivery::drop_payloads,
+    delivery::drop_answers,
+    keys::forget_packages,
+];
+
+/// How far it is.
+#[derive(Default)]
+pub(super) struct Upkeep {
+    /// Whether its timer runs.
+    armed: bool,
+    at_work: Option<AtWork>,
+}
+
+/// A chore that waits for storage.
+struct AtWork {
+    chore: usize,
+    attempt: u32,
+    notes: Notes,
+    ticket: Ticket,
+    then: Then,
+    issued: Option<Issued>,
+}
+
+impl Server {
+    /// There will be something to do.
+    pub(super) fn arm_upkeep(&mut self) {
+        if !self.upkeep.armed && !self.shutdown.is_asked() {
+            self.upkeep.armed = true;
+            let due = self.clock.now() + self.config.limits.upkeep;
+            self.timers.set(due, Timer::Upkeep);
+        }
+    }
+
+    /// The time has come.
+    pub(super) fn upkeep_due(&mut self) {
+        self.upkeep.armed = false;
+        if self.upkeep.at_work.is_none() && !self.shutdown.is_asked() {
+            self.begin_chore(0, 0);
+        }
+    }
+
+    /// The reply to a command of a chore; whether this was one.
+    pub(super) fn upkeep_stored(&mut self, ticket: Ticket, reply: Reply) -> Result<(), Reply> {
+        let at_work = self.upkeep.at_work.take_if(|work| work.ticket == ticket);
+        let Some(mut work) = at_work else {
+            return Err(reply);
+        };
+        let held = match &work.issued {
+            Some(issued) => self.settle(issued, reply == Reply::Committed),
+            None => Vec::new(),
+        };
+        let AtWork { chore, attempt, .. } = work;
+        let then = work.then;
+        let next = self.with_ctx(None, attempt, &mut work.notes, |ctx| then(ctx, reply));
+        self.go_on(chore, attempt, work.notes, next);
+        self.unhold_all(held);
+        Ok(())
+    }
+
+    fn begin_chore(&mut self, chore: usize, attempt: u32) {
+        if let Some(begin) = CHORES.get(chore) {
+            let mut notes = Notes::default();
+            let next = self.with_ctx(None, attempt, &mut notes, begin);
+            self.go_on(chore, attempt, notes, next);
+        }
+    }
+
+    /// What a chore does next; then the next chore. One that fails is left for the next time.
+    fn go_on(&mut self, chore: usize, attempt: u32, notes: Notes, next: Next) {
+        match next {
+            Ok(Step::Store {
+                lane,
+                command,
+                then,
+            }) => {
+                let issued = match &command {
+                    Command::Commit(change) => Some(self.rows.issue(change)),
+                    Command::Get(_) | Command::Scan(_) => None,
+                };
+                let ticket = self.next_ticket();
+                self.outputs.push(Output::Store {
+                    ticket,
+                    lane,
+                    command,
+                });
+                self.upkeep.at_work = Some(AtWork {
+                    chore,
+                    attempt,
+                    notes,
+                    ticket,
+                    then,
+                    issued,
+                });
+            }
+            Ok(Step::Rerun) if attempt < self.config.limits.conflicts => {
+                self.begin_chore(chore, attempt + 1);
+            }
+            Ok(Step::Done(_) | Step::Rerun | Step::Wait { .. }) | Err(_) => {
+                self.begin_chore(chore + 1, 0);
+            }
+        }
+    }
+}

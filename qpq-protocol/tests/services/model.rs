@@ -1,0 +1,564 @@
+//! Random operations against a naive model of protocol.md §5.1 to §5.11: queues as lists, a slot as
+//! a number. One or two cores on one store, crashes, lost answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use qpq_protocol::ids::ConnId;
+use qpq_protocol::method::rpc;
+use qpq_protocol::proto;
+use qpq_protocol::status::Status;
+use sha2::{Digest, Sha256};
+
+use crate::requests::*;
+use crate::support::account::User;
+use crate::support::{Refused, World, roomy};
+
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+/// Messages that a queue holds here.
+const FULL: usize = 6;
+
+/// What a user does next. Users, cores and message ids are numbers, taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Sends into the default channel, or into the group for its slot or one that is off by one.
+    Send {
+        core: usize,
+        from: usize,
+        to: usize,
+        id: u8,
+        text: u8,
+        slot: Option<i8>,
+    },
+    /// Sends to all others at once.
+    Batch {
+        core: usize,
+        from: usize,
+        id: u8,
+        text: u8,
+    },
+    /// Reads a queue.
+    Fetch {
+        core: usize,
+        who: usize,
+        group: bool,
+        after: u8,
+    },
+    /// Acks a queue up to so far behind its end.
+    Ack {
+        core: usize,
+        who: usize,
+        group: bool,
+        behind: u8,
+    },
+    /// Asks for the group's slot, or one that is off by one.
+    Commit {
+        core: usize,
+        from: usize,
+        id: u8,
+        off: i8,
+        add: Option<usize>,
+        remove: Option<usize>,
+    },
+    /// Two commits for the same slot at once, one on each core.
+    Race { one: usize, other: usize, id: u8 },
+    /// The power fails, or the answer to what was asked last is lost and it is asked again.
+    Crash { core: usize },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let off = prop_oneof![6 => Just(0i8), 1 => Just(-1), 1 => Just(1)];
+    let slot = prop_oneof![2 => Just(None), 3 => off.clone().prop_map(Some)];
+    let (core, who) = (0..2usize, 0..3usize);
+    let some = proptest::option::weighted(0.2, 0..3usize);
+    prop_oneof![
+        8 => (core.clone(), who.clone(), who.clone(), 0..12u8, 0..3u8, slot)
+            .prop_map(|(core, from, to, id, text, slot)| Act::Send { core, from, to, id, text, slot }),
+        2 => (core.clone(), who.clone(), 0..6u8, 0..3u8)
+            .prop_map(|(core, from, id, text)| Act::Batch { core, from, id, text }),
+        4 => (core.clone(), who.clone(), any::<bool>(), 0..4u8)
+            .prop_map(|(core, who, group, after)| Act::Fetch { core, who, group, after }),
+        4 => (core.clone(), who.clone(), any::<bool>(), 0..4u8)
+            .prop_map(|(core, who, group, behind)| Act::Ack { core, who, group, behind }),
+        4 => (core.clone(), who.clone(), 0..12u8, off, some.clone(), some)
+            .prop_map(|(core, from, id, off, add, remove)| Act::Commit { core, from, id, off, add, remove }),
+        1 => (who.clone(), who, 100..120u8).prop_map(|(one, other, id)| Act::Race { one, other, id }),
+        1 => core.prop_map(|core| Act::Crash { core }),
+    ]
+}
+
+/// A queue as protocol.md tells it.
+#[derive(Clone, Debug)]
+struct Queue {
+    first: u64,
+    kept: Vec<Vec<u8>>,
+    overrun: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            first: 1,
+            kept: Vec::new(),
+            overrun: false,
+        }
+    }
+}
+
+impl Queue {
+    fn next(&self) -> u64 {
+        self.first + self.kept.len() as u64
+    }
+
+    fn has_room(&self) -> bool {
+        !self.overrun && self.kept.len() < FULL
+    }
+
+    fn put(&mut self, payload: &[u8]) -> u64 {
+        self.kept.push(payload.to_vec());
+        self.next() - 1
+    }
+}
+
+/// What an Ok answer said: seqs and statuses, or the next slot.
+#[derive(Clone, PartialEq, Debug)]
+enum Said {
+    Seqs(Vec<u64>, Vec<u32>),
+    NextSlot(u64),
+}
+
+#[derive(Default)]
+struct Model {
+    queues: BTreeMap<(usize, bool), Queue>,
+    members: BTreeSet<usize>,
+    slot: u64,
+    winners: Vec<Vec<u8>>,
+    /// By caller, method and message id: what was asked, what was said.
+    known: BTreeMap<(usize, u16, u8), (Vec<u8>, Said)>,
+}
+
+impl Model {
+    /// The first answer, if the message id is known.
+    fn repeat(
+        &self,
+        key: (usize, u16, u8),
+        content: &[u8],
+    ) -> Option<Result<(Said, bool), Status>> {
+        let (asked, said) = self.known.get(&key)?;
+        if asked == content {
+            Some(Ok((said.clone(), true)))
+        } else {
+            Some(Err(Status::BadRequest))
+        }
+    }
+
+    fn send(
+        &mut self,
+        from: usize,
+        to: usize,
+        id: u8,
+        payload: &[u8],
+        slot: Option<u64>,
+    ) -> Result<(Said, bool), Status> {
+        let key = (from, 200, id);
+        let content = [&[to as u8, slot.is_some().into()], payload].concat();
+        if let Some(answer) = self.repeat(key, &content) {
+            return answer;
+        }
+        if let Some(slot) = slot {
+            if !self.members.contains(&from) {
+                return Err(Status::Forbidden);
+            }
+            if slot < self.slot {
+                return Err(Status::Conflict);
+            }
+            if slot > self.slot {
+                return Err(Status::BadRequest);
+            }
+            if !self.members.contains(&to) {
+                return Err(Status::Forbidden);
+            }
+        }
+        // The sending device is the only one of its user.
+        let seq = if from == to {
+            0
+        } else {
+            let queue = self.queues.entry((to, slot.is_some())).or_default();
+            if !queue.has_room() {
+                return Err(Status::QuotaExceeded);
+            }
+            queue.put(payload)
+        };
+        let said = Said::Seqs(vec![seq], vec![0]);
+        self.known.insert(key, (content, said.clone()));
+        Ok((said, false))
+    }
+
+    fn batch(&mut self, from: usize, id: u8, payload: &[u8]) -> Result<(Said, bool), Status> {
+        let key = (from, 205, id);
+        if let Some(answer) = self.repeat(key, payload) {
+            return answer;
+        }
+        let (mut seqs, mut statuses) = (Vec::new(), Vec::new());
+        for to in (0..NAMES.len()).filter(|to| *to != from) {
+            let queue = self.queues.entry((to, false)).or_default();
+            if queue.has_room() {
+                seqs.push(queue.put(payload));
+                statuses.push(0);
+            } else {
+                seqs.push(0);
+                statuses.push(Status::QuotaExceeded.code().into());
+            }
+        }
+        let said = Said::Seqs(seqs, statuses.clone());
+        if statuses.contains(&0) {
+            self.known.insert(key, (payload.to_vec(), said.clone()));
+        }
+        Ok((said, false))
+    }
+
+    fn commit(
+        &mut self,
+        from: usize,
+        id: u8,
+        slot: u64,
+        commit: &[u8],
+        add: Option<usize>,
+        remove: Option<usize>,
+    ) -> Result<(Said, bool), Status> {
+        if add.is_some() && add == remove || remove == Some(from) {
+            return Err(Status::BadRequest);
+        }
+        let key = (from, 206, id);
+        let content = [&slot.to_be_bytes(), commit].concat();
+        if let Some(answer) = self.repeat(key, &content) {
+            return answer;
+        }
+        let winner = self.winners.get(slot as usize);
+        if winner.is_some_and(|winner| winner == commit) {
+            return Ok((Said::NextSlot(slot + 1), true));
+        }
+        if !self.members.contains(&from) {
+            return Err(Status::Forbidden);
+        }
+        if slot != self.slot {
+            return Err(Status::Conflict);
+        }
+        for member in self.members.iter().filter(|member| **member != from) {
+            let queue = self.queues.entry((*member, true)).or_default();
+            if queue.has_room() {
+                queue.put(commit);
+            } else {
+                queue.overrun = true;
+            }
+        }
+        self.members.extend(add);
+        if let Some(remove) = remove {
+            self.members.remove(&remove);
+        }
+        self.slot += 1;
+        self.winners.push(commit.to_vec());
+        let said = Said::NextSlot(self.slot);
+        self.known.insert(key, (content, said.clone()));
+        Ok((said, false))
+    }
+
+    fn ack(&mut self, who: usize, group: bool, up_to: u64) -> Result<(), Status> {
+        let queue = self.queues.entry((who, group)).or_default();
+        if up_to >= queue.next() {
+            return Err(Status::BadRequest);
+        }
+        while queue.first <= up_to {
+            queue.kept.remove(0);
+            queue.first += 1;
+        }
+        if queue.kept.is_empty() {
+            queue.overrun = false;
+        }
+        Ok(())
+    }
+}
+
+/// Two cores on one store. The engine lies in the core that is at work.
+struct Pair {
+    cores: Vec<World>,
+    at_work: usize,
+    users: Vec<User>,
+    conns: Vec<Vec<ConnId>>,
+    group: Bytes,
+    seed: u8,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut config = roomy();
+        config.limits.queue_messages = FULL;
+        let mut first = World::new(config.clone());
+        let (users, conns): (Vec<User>, Vec<ConnId>) =
+            NAMES.iter().map(|name| first.user(name)).unzip();
+        let group = create_group(&mut first, conns[0], 1, &[&users[1], &users[2]]);
+        let memory = std::mem::take(&mut first.memory);
+        let second = World::on(config, memory, [2; 32]);
+        let mut pair = Self {
+            cores: vec![first, second],
+            at_work: 1,
+            users,
+            conns: vec![conns, Vec::new()],
+            group,
+            seed: 3,
+        };
+        pair.log_in(1);
+        pair
+    }
+
+    /// The core with this number, with the engine.
+    fn core(&mut self, core: usize) -> &mut World {
+        if self.at_work != core {
+            let memory = std::mem::take(&mut self.cores[self.at_work].memory);
+            self.cores[core].memory = memory;
+            self.at_work = core;
+        }
+        &mut self.cores[core]
+    }
+
+    fn log_in(&mut self, core: usize) {
+        self.conns[core].clear();
+        for number in 0..NAMES.len() {
+            self.core(core);
+            let world = &mut self.cores[core];
+            let conn = world.connect();
+            self.users[number].log_in(world, conn).expect("logged in");
+            self.conns[core].push(conn);
+        }
+    }
+
+    /// A core stops without a word, and another one starts.
+    fn crash(&mut self, core: usize) {
+        self.core(core);
+        let world = self.cores.remove(core);
+        self.seed += 1;
+        self.cores.insert(core, world.restart([self.seed; 32]));
+        self.log_in(core);
+    }
+
+    fn channel(&self, group: bool) -> Bytes {
+        if group {
+            self.group.clone()
+        } else {
+            Bytes::new()
+        }
+    }
+
+    fn commit_request(&self, id: u8, slot: u64, commit: &[u8]) -> proto::SubmitCommitRequest {
+        proto::SubmitCommitRequest {
+            channel_id: self.group.clone(),
+            slot,
+            commit: Bytes::copy_from_slice(commit),
+            message_id: message_id(id.into()),
+            ..proto::SubmitCommitRequest::default()
+        }
+    }
+}
+
+/// What the server says, in the words of the model.
+fn said<T>(
+    answer: Result<T, Refused>,
+    words: impl FnOnce(T) -> (Said, bool),
+) -> Result<(Said, bool), Status> {
+    answer.map(words).map_err(|refused| refused.status)
+}
+
+fn moved(slot: u64, off: i8) -> u64 {
+    slot.checked_add_signed(off.into()).unwrap_or(slot)
+}
+
+fn run(pair: &mut Pair, model: &mut Model, act: Act) -> Result<(), TestCaseError> {
+    match act {
+        Act::Send {
+            core,
+            from,
+            to,
+            id,
+            text,
+            slot,
+        } => {
+            let slot = slot.map(|off| moved(model.slot, off));
+            let expected = model.send(from, to, id, &[text], slot);
+            let request = proto::EnqueueRequest {
+                recipient_key: pair.users[to].key(),
+                payload: Bytes::copy_from_slice(&[text]),
+                channel_id: pair.channel(slot.is_some()),
+                message_id: message_id(id.into()),
+                channel_slot: slot,
+                ..proto::EnqueueRequest::default()
+            };
+            let conn = pair.conns[core][from];
+            let answer = pair.core(core).call::<rpc::Enqueue>(conn, &request);
+            let answer = said(answer, |answer| {
+                (Said::Seqs(vec![answer.seq], vec![0]), answer.duplicate)
+            });
+            prop_assert_eq!(answer, expected);
+        }
+        Act::Batch {
+            core,
+            from,
+            id,
+            text,
+        } => {
+            let expected = model.batch(from, id, &[text]);
+            let others = (0..NAMES.len()).filter(|to| *to != from);
+            let request = proto::BatchEnqueueRequest {
+                recipient_keys: others.map(|to| pair.users[to].key()).collect(),
+                payload: Bytes::copy_from_slice(&[text]),
+                message_id: message_id(id.into()),
+                ..proto::BatchEnqueueRequest::default()
+            };
+            let conn = pair.conns[core][from];
+            let answer = pair.core(core).call::<rpc::BatchEnqueue>(conn, &request);
+            let answer = said(answer, |answer| {
+                (Said::Seqs(answer.seqs, answer.statuses), answer.duplicate)
+            });
+            prop_assert_eq!(answer, expected);
+        }
+        Act::Fetch {
+            core,
+            who,
+            group,
+            after,
+        } => {
+            let queue = model.queues.get(&(who, group)).cloned().unwrap_or_default();
+            let after_seq = (queue.first + u64::from(after)).saturating_sub(2);
+            let request = proto::FetchRequest {
+                recipient_key: pair.users[who].key(),
+                channel_id: pair.channel(group),
+                after_seq,
+                ..proto::FetchRequest::default()
+            };
+            let conn = pair.conns[core][who];
+            let page = pair.core(core).call::<rpc::Fetch>(conn, &request);
+            let page = page.map_err(|refused| TestCaseError::fail(format!("{refused:?}")))?;
+            let expected: Vec<(u64, Vec<u8>)> = (queue.first..)
+                .zip(queue.kept.clone())
+                .filter(|(seq, _)| *seq > after_seq)
+                .collect();
+            prop_assert_eq!(payloads(&page), expected);
+            prop_assert_eq!(
+                (page.first_seq, page.next_seq, page.overrun),
+                (queue.first, queue.next(), queue.overrun)
+            );
+        }
+        Act::Ack {
+            core,
+            who,
+            group,
+            behind,
+        } => {
+            let next = model
+                .queues
+                .get(&(who, group))
+                .cloned()
+                .unwrap_or_default()
+                .next();
+            let up_to = next.saturating_sub(behind.into());
+            let expected = model.ack(who, group, up_to);
+            let (conn, channel) = (pair.conns[core][who], pair.channel(group));
+            pair.core(core);
+            let Pair { cores, users, .. } = pair;
+            let answer = ack(&mut cores[core], conn, &users[who], &channel, up_to);
+            prop_assert_eq!(answer.map_err(|refused| refused.status), expected);
+        }
+        Act::Commit {
+            core,
+            from,
+            id,
+            off,
+            add,
+            remove,
+        } => {
+            let slot = moved(model.slot, off);
+            let commit = [b'c', from as u8, id];
+            let winner = model.winners.get(slot as usize).cloned();
+            let expected = model.commit(from, id, slot, &commit, add, remove);
+            let request = proto::SubmitCommitRequest {
+                add_members: add.map(|who| pair.users[who].key()).into_iter().collect(),
+                remove_members: remove
+                    .map(|who| pair.users[who].key())
+                    .into_iter()
+                    .collect(),
+                ..pair.commit_request(id, slot, &commit)
+            };
+            let conn = pair.conns[core][from];
+            let answer = pair.core(core).call::<rpc::SubmitCommit>(conn, &request);
+            if let Err(refused) = &answer
+                && refused.status == Status::Conflict
+            {
+                prop_assert_eq!(refused.detail.slot, model.slot);
+                let hash = winner.map(|winner| Sha256::digest(winner).to_vec());
+                prop_assert_eq!(
+                    refused.detail.commit_hash.to_vec(),
+                    hash.unwrap_or_default()
+                );
+            }
+            let answer = said(answer, |answer| {
+                (Said::NextSlot(answer.next_slot), answer.duplicate)
+            });
+            prop_assert_eq!(answer, expected);
+        }
+        Act::Race { one, other, id } => race(pair, model, [one, other], id)?,
+        Act::Crash { core } => pair.crash(core),
+    }
+    Ok(())
+}
+
+/// Both cores run a commit for the same slot, storage command by storage command in turn. One of
+/// them is first; the model runs them in that order.
+fn race(pair: &mut Pair, model: &mut Model, who: [usize; 2], id: u8) -> Result<(), TestCaseError> {
+    let slot = model.slot;
+    let commits = [[b'r', 0, id], [b'r', 1, id]];
+    let mut streams = Vec::new();
+    for (core, commit) in commits.iter().enumerate() {
+        let request = pair.commit_request(id + 100 * core as u8, slot, commit);
+        let conn = pair.conns[core][who[core]];
+        let world = pair.core(core);
+        world.hold_storage = true;
+        streams.push((conn, world.send::<rpc::SubmitCommit>(conn, &request)));
+    }
+    while (0..2).any(|core| !pair.cores[core].stored.is_empty()) {
+        for core in 0..2 {
+            let world = pair.core(core);
+            world.run_storage(1);
+            world.pump();
+        }
+    }
+    let mut answers = Vec::new();
+    for (core, (conn, stream)) in streams.into_iter().enumerate() {
+        let world = pair.core(core);
+        world.hold_storage = false;
+        let answer = world.response::<rpc::SubmitCommit>(conn, stream);
+        answers.push(said(answer, |answer| {
+            (Said::NextSlot(answer.next_slot), answer.duplicate)
+        }));
+    }
+    let order = if answers[0].is_ok() { [0, 1] } else { [1, 0] };
+    for core in order {
+        let id = id + 100 * core as u8;
+        let expected = model.commit(who[core], id, slot, &commits[core], None, None);
+        prop_assert_eq!(&answers[core], &expected);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_cores_on_one_store_are_one_server(acts in vec(act(), 1..80)) {
+        let mut pair = Pair::new();
+        let mut model = Model { members: (0..3).collect(), ..Model::default() };
+        for act in acts {
+            run(&mut pair, &mut model, act)?;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What goes by itself: expired messages, payloads nobody needs, answers nobody will ask for again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use qpq_protocol::io::Core as _;
+use qpq_protocol::method::rpc;
+use qpq_protocol::proto;
+use qpq_protocol::storage::keys;
+
+use crate::requests::*;
+use crate::support::{BEGIN, World};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many rows of a family there are.
+fn rows(world: &World, family: keys::Family) -> usize {
+    let rows = world.memory.rows();
+    rows.filter(|(key, _)| key[0] == family as u8).count()
+}
+
+fn lasting(seconds: u32, message: proto::EnqueueRequest) -> proto::EnqueueRequest {
+    proto::EnqueueRequest {
+        ttl_secs: seconds,
+        ..message
+    }
+}
+
+/// Lets so much time pass, then makes the core clean up.
+fn later(world: &mut World, time: Duration) {
+    world.advance(time);
+    let conn = world.connect();
+    let (dave, daves) = match world.memory.get(&keys::name("dave")) {
+        None => world.user("dave"),
+        Some(_) => {
+            let dave = crate::support::account::User::new("dave");
+            dave.log_in(world, conn).expect("logged in");
+            (dave, conn)
+        }
+    };
+    let number = world.now.as_micros();
+    let busy = lasting(1, message(&dave, number, b"busy"));
+    world
+        .call::<rpc::Enqueue>(daves, &busy)
+        .expect("to nobody, as the only device");
+    world.advance(Duration::from_secs(700));
+}
+
+#[test]
+fn expired_messages_leave_storage() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    for (number, seconds) in [(1, 3600), (2, 60), (3, 60), (4, 7200)] {
+        let sent =
+            world.call::<rpc::Enqueue>(alice, &lasting(seconds, message(&bob, number, b"x")));
+        sent.expect("sent");
+    }
+    assert_eq!(rows(&world, keys::Family::Expiry), 1);
+    world.advance(Duration::from_secs(700));
+    assert_eq!(rows(&world, keys::Family::Entry), 4, "two are tombstones");
+    let bytes: usize = world
+        .memory
+        .rows()
+        .filter(|(key, _)| key[0] == b'e')
+        .map(|row| row.1.len())
+        .sum();
+    assert!(bytes < 4 * 12);
+    let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
+    let expired: Vec<bool> = page.payloads.iter().map(|one| one.expired).collect();
+    assert_eq!(expired, [false, true, true, false]);
+    later(&mut world, Duration::from_secs(3600));
+    assert_eq!(rows(&world, keys::Family::Entry), 1);
+    assert_eq!(rows(&world, keys::Family::Expiry), 1);
+    let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
+    assert_eq!(payloads(&page), [(4, b"x".to_vec())]);
+    assert_eq!((page.first_seq, page.next_seq), (4, 5));
+    later(&mut world, Duration::from_secs(7200));
+    assert_eq!(rows(&world, keys::Family::Entry), 0);
+    assert_eq!(rows(&world, keys::Family::Expiry), 0);
+    let sent = world
+        .call::<rpc::Enqueue>(alice, &message(&bob, 5, b"y"))
+        .expect("sent");
+    assert_eq!(sent.seq, 5, "the numbers go on");
+}
+
+#[test]
+fn a_shared_payload_goes_with_its_last_claim() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let (carol, carols) = world.user("carol");
+    let request = proto::BatchEnqueueRequest {
+        recipient_keys: vec![bob.key(), carol.key()],
+        payload: vec![7; 200_000].into(),
+        message_id: message_id(1),
+        ..proto::BatchEnqueueRequest::default()
+    };
+    world
+        .call::<rpc::BatchEnqueue>(alice, &request)
+        .expect("sent");
+    assert_eq!(rows(&world, keys::Family::Payload), 4);
+    assert_eq!(rows(&world, keys::Family::PayloadClaim), 2);
+    ack(&mut world, bobs, &bob, &Bytes::new(), 1).expect("acked");
+    world.advance(Duration::from_secs(700));
+    assert_eq!(rows(&world, keys::Family::PayloadCheck), 0);
+    assert_eq!(rows(&world, keys::Family::Payload), 4, "Carol needs it");
+    assert_eq!(
+        fetch_all(&mut world, carols, &carol, &Bytes::new())
+            .payloads
+            .len(),
+        1
+    );
+    ack(&mut world, carols, &carol, &Bytes::new(), 1).expect("acked");
+    world.advance(Duration::from_secs(700));
+    assert_eq!(rows(&world, keys::Family::Payload), 0);
+    assert_eq!(rows(&world, keys::Family::PayloadClaim), 0);
+    assert_eq!(rows(&world, keys::Family::PayloadCheck), 0);
+}
+
+#[test]
+fn a_message_id_is_known_for_a_day_and_as_long_as_its_message() {
+    let mut world = World::default();
+    let (alice_user, alice) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    world
+        .call::<rpc::Enqueue>(alice, &lasting(60, message(&bob, 1, b"x")))
+        .expect("sent");
+    let long = lasting(3 * 24 * 3600, message(&bob, 2, b"y"));
+    world.call::<rpc::Enqueue>(alice, &long).expect("sent");
+    assert_eq!(rows(&world, keys::Family::Dedupe), 2);
+    later(&mut world, DAY - Duration::from_secs(1000));
+    assert!(rows(&world, keys::Family::Dedupe) >= 2);
+    later(&mut world, Duration::from_secs(1000));
+    let alice = world.connect();
+    alice_user.log_in(&mut world, alice).expect("logged in");
+    let forgotten = world.call::<rpc::Enqueue>(alice, &lasting(60, message(&bob, 1, b"x")));
+    assert!(!forgotten.expect("sent").duplicate);
+    let known = world.call::<rpc::Enqueue>(alice, &long).expect("known");
+    assert!(known.duplicate);
+    assert!(world.now.as_micros() / 1000 < BEGIN.as_millis());
+}
+
+#[test]
+fn many_answers_are_swept_page_by_page() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    for number in 0..1300 {
+        let sent = world.call::<rpc::Enqueue>(alice, &lasting(60, message(&bob, number, b"x")));
+        sent.expect("sent");
+        if number % 500 == 499 {
+            ack(&mut world, bobs, &bob, &Bytes::new(), number + 1).expect("acked");
+        }
+    }
+    assert_eq!(rows(&world, keys::Family::Dedupe), 1300);
+    later(&mut world, DAY);
+    assert!(rows(&world, keys::Family::Dedupe) <= 1);
+    assert_eq!(rows(&world, keys::Family::Entry), 0);
+}
+
+#[test]
+fn an_idle_core_does_nothing_more_once_it_has_cleaned_up() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    world
+        .call::<rpc::Enqueue>(alice, &message(&bob, 1, b"x"))
+        .expect("sent");
+    world.advance(Duration::from_secs(700));
+    let commands = world.commands;
+    world.advance(DAY);
+    assert_eq!(world.commands, commands);
+    assert_eq!(world.server.poll_timeout(), None);
+}
