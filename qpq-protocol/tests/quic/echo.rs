@@ -51,8 +51,8 @@ pub struct Echo {
     /// Further calls to make on a connection, one for each answer: a closed loop.
     pub again: u64,
     pub answers: u64,
-    /// Whether answers are only counted.
-    pub quiet: bool,
+    /// Tells only of this answer, by its number, if it is not 0.
+    pub last: u64,
     shutting_down: bool,
 }
 
@@ -189,7 +189,7 @@ impl Core for Echo {
                             self.again -= 1;
                             self.call(conn, all.clone());
                         }
-                        if !self.quiet {
+                        if self.last == 0 || self.last == self.answers {
                             self.tell(Event::Answer(conn, own, all));
                         }
                     }
