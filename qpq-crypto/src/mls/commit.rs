@@ -70,6 +70,9 @@ impl Group {
 
     /// Removes all devices of these accounts, with every queued proposal. Leaves a pending commit.
     ///
+    /// openmls 0.9.2 orders two or more removals in one commit by a hash map: what the commit does
+    /// depends on the seed alone, its bytes then do not. The same holds for queued ones.
+    ///
     /// # Errors
     /// [`GroupError::NotAMember`], [`GroupError::OwnRemoval`], [`GroupError::PendingCommit`],
     /// [`GroupError::Inactive`].

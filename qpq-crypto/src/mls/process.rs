@@ -18,7 +18,7 @@ use super::{
 use crate::padding;
 
 /// A message that was processed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Processed {
     /// An application message.
     Application {
@@ -46,6 +46,36 @@ pub enum Processed {
         /// Who made it.
         sender: Member,
     },
+}
+
+/// Shows everything but what was said.
+impl std::fmt::Debug for Processed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Processed::Application { sender, plaintext } => f
+                .debug_struct("Application")
+                .field("sender", sender)
+                .field("bytes", &plaintext.len())
+                .finish(),
+            Processed::Commit {
+                sender,
+                added,
+                removed,
+                self_removed,
+                epoch,
+            } => f
+                .debug_struct("Commit")
+                .field("sender", sender)
+                .field("added", added)
+                .field("removed", removed)
+                .field("self_removed", self_removed)
+                .field("epoch", epoch)
+                .finish(),
+            Processed::Proposal { sender } => {
+                f.debug_struct("Proposal").field("sender", sender).finish()
+            }
+        }
+    }
 }
 
 impl Group {

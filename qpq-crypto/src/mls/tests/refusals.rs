@@ -66,6 +66,21 @@ fn a_key_package_says_whose_it_is() {
 }
 
 #[test]
+fn the_default_device_needs_no_certificate() {
+    let identity = IdentitySecret::from_seed([1; 32]);
+    let secret = identity.default_device();
+    let credential = Credential::issue(&identity, DeviceId::DEFAULT, secret.public(), NOW);
+    let device = Device::new(secret, credential, []).unwrap();
+    let mut phones = vec![Phone::with(1, device), Phone::new(2)];
+    let package = phones[0].key_package(Suite::X25519).bytes;
+    let info = inspect_key_package(&package, NOW).unwrap();
+    assert_eq!(info.credential, credential);
+    assert_eq!(info.device_key.as_bytes(), identity.public().as_bytes());
+    let groups = together(Suite::X25519, &mut phones);
+    assert!(groups[1].members()[0].device_id.is_default());
+}
+
+#[test]
 fn a_last_resort_key_package_serves_twice() {
     let mut phone = Phone::new(9);
     let package = phone
