@@ -58,7 +58,8 @@ limits! {
     connection_buffer: usize = 8 * MIB,
     /// Bytes of requests that all connections together may have buffered or running.
     total_buffer: usize = 256 * MIB,
-    /// The longest payload of anyone without a session, in bytes.
+    /// The longest payload of anyone without a session, and the most bytes of all requests that such
+    /// a connection may have buffered or running.
     anonymous_payload: usize = 64 * KIB,
     /// Bytes of answers and pushes that the transport has not yet taken, above which a connection
     /// gets no credit and pushes carry no data.

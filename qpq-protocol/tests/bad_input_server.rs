@@ -158,6 +158,54 @@ mod bad_input {
     }
 
     #[test]
+    fn more_than_64_kib_at_once_without_a_session() {
+        let mut world = World::default();
+        let conn = world.connect();
+        let answers: Vec<_> = (0..3)
+            .map(|_| {
+                let stream = world.open(conn);
+                let bytes = header(102, 60 * 1024).into();
+                world.input(conn, stream, StreamInput::Data(bytes));
+                world.answer(conn, stream)
+            })
+            .collect();
+        assert_eq!(answers[..2], [None, None]);
+        let last = &answers[2];
+        assert!(
+            matches!(last, Some(Answer::Response(Status::Unavailable, ..))),
+            "{last:?}"
+        );
+        goes_on(&mut world, conn);
+    }
+
+    #[test]
+    fn somebody_elses_queue_and_keys() {
+        let mut world = World::default();
+        let (alice, _) = world.user("alice");
+        let (_, conn) = world.user("mallory");
+        let fetch = proto::FetchRequest {
+            recipient_key: alice.key(),
+            ..Default::default()
+        };
+        refused(world.call::<rpc::Fetch>(conn, &fetch), Status::Forbidden);
+        let ack = proto::AckRequest {
+            recipient_key: alice.key(),
+            seq_up_to: 1,
+            ..Default::default()
+        };
+        refused(world.call::<rpc::Ack>(conn, &ack), Status::Forbidden);
+        let count = proto::CountKeyPackagesRequest {
+            identity_key: alice.key(),
+            ..Default::default()
+        };
+        refused(
+            world.call::<rpc::CountKeyPackages>(conn, &count),
+            Status::Forbidden,
+        );
+        goes_on(&mut world, conn);
+    }
+
+    #[test]
     fn an_unknown_method() {
         let mut world = World::default();
         let conn = world.connect();

@@ -477,45 +477,59 @@ mod contracts {
     #[test]
     fn server_holds_answers_that_rest_on_what_is_not_durable() {
         let mut world = World::default();
-        let conn = world.connect();
-        let alice = User::new("alice");
-        let mut rival = User::new("rival");
-        rival.name = "alice".to_owned();
-        let first = alice.registration(&mut world, conn).unwrap();
-        let second = rival.registration(&mut world, conn).unwrap();
-
+        let (alice, conn) = world.user("alice");
+        let (_, sender) = world.user("bob");
+        for id in 1..=3_u8 {
+            let mut message_id = [id; 16];
+            message_id[6] = 0x70;
+            message_id[8] = 0x80;
+            let request = proto::EnqueueRequest {
+                recipient_key: alice.key(),
+                payload: Bytes::from_static(b"hello"),
+                message_id: Bytes::copy_from_slice(&message_id),
+                ..Default::default()
+            };
+            world.call::<rpc::Enqueue>(sender, &request).unwrap();
+        }
+        let ack = |seq_up_to| proto::AckRequest {
+            recipient_key: alice.key(),
+            seq_up_to,
+            ..Default::default()
+        };
+        // Three are acked, and not yet durably; two of them once more. Nothing is left to do for the
+        // second request, but to say so would be too early.
         world.hold_storage = true;
-        let first = world.send::<rpc::OpaqueRegisterFinish>(conn, &first);
-        world.run_storage(1);
-        world.pump();
-        assert!(matches!(
-            world.stored.front(),
-            Some((_, Command::Commit(_)))
-        ));
-        let second = world.send::<rpc::OpaqueRegisterFinish>(conn, &second);
-        // The rival's own row is read; then it is clear that the name is taken, if alice's is kept.
-        let read = world.stored.pop_back().unwrap();
-        assert!(matches!(read.1, Command::Get(_)));
-        let commit = world.stored.pop_front().unwrap();
-        world.stored.push_back(read);
-        world.run_storage(1);
-        world.pump();
-        world.advance(Duration::from_millis(100));
+        let first = world.send::<rpc::Ack>(conn, &ack(3));
+        while !matches!(world.stored.front(), Some((_, Command::Commit(_)))) {
+            assert!(!world.stored.is_empty());
+            world.run_storage(1);
+            world.drain();
+        }
+        let (ticket, _) = world.stored.pop_front().unwrap();
+        let second = world.send::<rpc::Ack>(conn, &ack(2));
+        while !world.stored.is_empty() {
+            world.run_storage(1);
+            world.drain();
+        }
         assert_eq!(world.answer(conn, second), None, "told before it is so");
 
-        // The commit fails: the rival runs again, and gets the name.
+        // The first one fails: the second one runs again, and does what is to be done.
         let failed = Reply::Failed(Failure::Unavailable);
-        world.server.handle_stored(world.now, commit.0, failed);
+        world.server.handle_stored(world.now, ticket, failed);
         world.hold_storage = false;
         world.pump();
-        world.advance(Duration::from_millis(100));
         let status = |answer| match answer {
             Some(Answer::Response(status, ..)) => status,
             other => panic!("{other:?}"),
         };
         assert_eq!(status(world.answer(conn, first)), Status::Unavailable);
         assert_eq!(status(world.answer(conn, second)), Status::Ok);
-        assert!(rival.log_in(&mut world, conn).is_ok());
+        let fetch = proto::FetchRequest {
+            recipient_key: alice.key(),
+            ..Default::default()
+        };
+        let left = world.call::<rpc::Fetch>(conn, &fetch).unwrap();
+        assert_eq!(left.first_seq, 3);
     }
 
     /// 6: idle connections have no timer and no output, and cost what the limits say.

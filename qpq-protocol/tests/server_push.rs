@@ -74,9 +74,7 @@ fn a_push_leaves_only_when_the_message_is_durable() {
         assert_eq!(world.answer(sender, stream), None);
         assert!(world.messages(conn).is_empty());
         world.run_storage(1);
-        while let Some(output) = world.server.poll_output() {
-            world.carry_out(output);
-        }
+        world.drain();
     }
     assert!(world.answer(sender, stream).is_some());
     assert_eq!(world.messages(conn).len(), 1);

@@ -104,7 +104,14 @@ impl Server {
             return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
         }
         let needed = length.saturating_add(ENTRY);
-        if connection.reserved.saturating_add(needed) > limits.connection_buffer {
+        let room = match connection.session {
+            Some(_) => limits.connection_buffer,
+            None => limits
+                .anonymous_payload
+                .saturating_add(limits.streams.saturating_mul(ENTRY))
+                .min(limits.connection_buffer),
+        };
+        if connection.reserved.saturating_add(needed) > room {
             return Err(
                 Fault::unavailable("too many requests at once on this connection").retry_after(100),
             );

@@ -421,6 +421,19 @@ pub(super) fn load<const N: usize>(
     })
 }
 
+/// [`load`] of what storage has now, whatever is remembered: another core may have changed it, and
+/// no check finds that out where a request is refused. For requests that are rare.
+pub(super) fn load_fresh<const N: usize>(
+    ctx: &mut Ctx<'_>,
+    keys: [Bytes; N],
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
+) -> Next {
+    for key in &keys {
+        ctx.rows.forget(key);
+    }
+    load(ctx, keys, then)
+}
+
 /// [`load`] for a number of keys that is not known beforehand.
 pub(super) fn load_all(
     ctx: &mut Ctx<'_>,

@@ -302,13 +302,18 @@ impl World {
     /// Does what the core wants until it wants nothing more.
     pub fn pump(&mut self) {
         loop {
-            while let Some(output) = self.server.poll_output() {
-                self.carry_out(output);
-            }
+            self.drain();
             if self.hold_storage || self.stored.is_empty() {
                 return;
             }
             self.run_storage(usize::MAX);
+        }
+    }
+
+    /// Does what the core wants, but for storage.
+    pub fn drain(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -323,8 +328,7 @@ impl World {
         }
     }
 
-    /// Does one thing that the core wants.
-    pub fn carry_out(&mut self, output: Output<Event>) {
+    fn carry_out(&mut self, output: Output<Event>) {
         match output {
             Output::Store {
                 ticket, command, ..

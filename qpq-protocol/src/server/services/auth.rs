@@ -21,7 +21,7 @@ use crate::proto::{
 };
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
-use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load, read};
+use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load_fresh, read};
 use crate::storage::keys;
 use crate::storage::records::{DeviceUse, Name};
 use crate::time::Time;
@@ -110,7 +110,7 @@ pub(in crate::server) fn login_finish(
         keys::device_set(&identity),
     ];
     let [name_key, ..] = keys.clone();
-    load(
+    load_fresh(
         ctx,
         keys,
         move |ctx, [name_row, account, device, devices]| {

@@ -18,7 +18,7 @@ use crate::proto::{
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
-    encode_row, load, read, read_all, unchanged,
+    encode_row, load_fresh, read, read_all, unchanged,
 };
 use crate::storage::records::{Account, DeviceSet, DeviceUse, RegisteredDevice};
 use crate::storage::{Commit, keys};
@@ -34,7 +34,7 @@ pub(in crate::server) fn register_device(
     let device_id = check_certificate(session.identity_key, &device)?;
     let set_key = keys::device_set(&session.identity_key);
     let use_key = keys::device(&session.identity_key, &device_id);
-    load(
+    load_fresh(
         ctx,
         [set_key.clone(), use_key.clone()],
         move |ctx, [set, used]| {
@@ -200,7 +200,7 @@ pub(in crate::server) fn revoke_device(
         keys::device(&identity, &device_id),
         keys::account(&identity),
     ];
-    load(ctx, keys.clone(), move |ctx, rows| {
+    load_fresh(ctx, keys.clone(), move |ctx, rows| {
         let [set, used, account] = &rows;
         let was: Option<DeviceUse> = decode_row(used)?;
         let mut devices: DeviceSet = decode_row(set)?.unwrap_or_default();

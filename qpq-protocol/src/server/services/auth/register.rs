@@ -13,7 +13,8 @@ use crate::proto::{
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Effects, Ended, Fault, Next, Step, commit, decode_row, encode_row, load, unchanged,
+    Caller, Ctx, Effects, Ended, Fault, Next, Step, commit, decode_row, encode_row, load_fresh,
+    unchanged,
 };
 use crate::storage::records::{Account, DeviceSet, DeviceUse, Name, RegisteredDevice};
 use crate::storage::{Commit, keys};
@@ -62,7 +63,7 @@ pub(in crate::server) fn register_finish(
     .map_err(|_| Fault::forbidden("the registration is not signed by that identity key"))?;
 
     let keys = [keys::name(&request.username), keys::account(&identity)];
-    load(ctx, keys, move |ctx, [name, account]| {
+    load_fresh(ctx, keys, move |ctx, [name, account]| {
         match decode_row::<Name>(&name)? {
             None if account.is_some() => Err(Fault::conflict(
                 "this identity key has a name already: log in with that one",

@@ -12,7 +12,7 @@ use crate::proto::{LogoutRequest, LogoutResponse, ResumeSessionRequest, ResumeSe
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
-    encode_row, load, read, unchanged,
+    encode_row, load_fresh, read, unchanged,
 };
 use crate::storage::records::{self, Account, DeviceSet, DeviceUse, SessionEntry};
 use crate::storage::{Commit, keys};
@@ -189,7 +189,7 @@ pub(in crate::server) fn resume(
             keys::device(&identity, &device_id),
             keys::device_set(&identity),
         ];
-        load(ctx, keys, move |ctx, [row, account, device, devices]| {
+        load_fresh(ctx, keys, move |ctx, [row, account, device, devices]| {
             let stored: records::Session = decode_row(&row)?.ok_or_else(over)?;
             let used: DeviceUse = decode_row(&device)?.unwrap_or_default();
             if used.retired || account.is_none() {
@@ -268,7 +268,7 @@ fn over() -> Fault {
 pub(in crate::server) fn logout(ctx: &mut Ctx<'_>, caller: &Caller, _: LogoutRequest) -> Next {
     let session = caller.session()?;
     let account_key = keys::account(&session.identity_key);
-    load(ctx, [account_key.clone()], move |_, [account]| {
+    load_fresh(ctx, [account_key.clone()], move |_, [account]| {
         let mut state: Account = decode_row(&account)?.ok_or_else(over)?;
         state
             .sessions
