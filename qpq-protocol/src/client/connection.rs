@@ -13,7 +13,7 @@ use super::rpc::{Fault, Then};
 use super::timers::Timer;
 use crate::frame::{self, Decoded, Decoder, FrameError, PushHeader, ResponseHeader};
 use crate::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
-use crate::io::{Alpn, ConnectError, Output, StreamInput, Target};
+use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, StreamInput, Target};
 use crate::method::Rpc;
 use crate::proto;
 use crate::status::{AppCode, Status};
@@ -268,7 +268,9 @@ impl Client {
 
     /// How long to wait before a request that failed with `fault` is repeated.
     pub(super) fn pause(&mut self, fault: &Fault) -> Duration {
-        fault.retry_after.max(self.config.backoff_base) + self.backoff(2)
+        // A server that says "in a year" is asked again in half an hour.
+        let asked = fault.retry_after.min(MAX_SLEEP / 2);
+        asked.max(self.config.backoff_base) + self.backoff(2)
     }
 
     /// Sends a whole request frame, or keeps it until there is a stream for it. Without a

@@ -17,6 +17,7 @@ use super::rpc::Then;
 use super::timers::Timer;
 use super::{Client, Closing, MAX_MEMBERS};
 use crate::ids::{ChannelId, IdentityKey, MessageId};
+use crate::io::Output;
 use crate::method::rpc;
 use crate::proto;
 use crate::time::Time;
@@ -92,6 +93,8 @@ pub(super) enum Progress {
 #[derive(Default)]
 pub(super) struct Intents {
     last: u64,
+    /// Those that have not ended, wherever they wait.
+    alive: BTreeSet<IntentId>,
     open: BTreeMap<IntentId, Task>,
     /// Messages in the outbox, by their place there.
     pub(super) sending: BTreeMap<(ConversationId, u64), (IntentId, MessageId)>,
@@ -247,8 +250,9 @@ impl Client {
             _ if is_full || self.intents.open.len() >= MAX_OPEN => Some(IntentError::Busy),
             _ => None,
         };
+        self.intents.alive.insert(intent);
         match refused {
-            Some(error) => self.writer.emit(Event::Failed { intent, error }),
+            Some(error) => self.fail(intent, error),
             None => {
                 if task.needs_server() {
                     let at = now + self.config.intent_timeout;
@@ -586,29 +590,44 @@ impl Client {
         }
     }
 
+    /// The intent has come to its end, unless it had ended before.
     pub(super) fn done(&mut self, intent: IntentId, outcome: Outcome) {
-        self.forget_intent(intent);
-        self.writer.emit(Event::Done { intent, outcome });
+        if self.forget_intent(intent) {
+            self.writer.emit(Event::Done { intent, outcome });
+        }
     }
 
+    /// The intent has come to nothing, unless it had ended before.
     pub(super) fn fail(&mut self, intent: IntentId, error: IntentError) {
         self.login.give_up(intent);
-        self.forget_intent(intent);
-        self.writer.emit(Event::Failed { intent, error });
+        if self.forget_intent(intent) {
+            self.writer.emit(Event::Failed { intent, error });
+        }
     }
 
-    fn forget_intent(&mut self, intent: IntentId) {
+    fn forget_intent(&mut self, intent: IntentId) -> bool {
         self.intents.open.remove(&intent);
         self.timers.cancel(Timer::Intent(intent));
+        self.intents.alive.remove(&intent)
     }
 
+    /// Nothing will be done any more.
     pub(super) fn fail_all_intents(&mut self, error: &IntentError) {
         self.login = super::account::Login::Idle;
-        let open = mem::take(&mut self.intents.open).into_keys();
-        let sending = mem::take(&mut self.intents.sending).into_values();
-        let sending = sending.map(|(intent, _)| intent);
-        for intent in open.chain(sending) {
+        self.intents.open.clear();
+        self.intents.sending.clear();
+        for intent in self.intents.alive.clone() {
             self.fail(intent, error.clone());
+        }
+    }
+
+    /// Ends of intents that were never told, because they were held when everything stopped.
+    pub(super) fn revive_intents(&mut self, held: &[Output<Event>]) {
+        for effect in held {
+            if let Output::Event(Event::Done { intent, .. } | Event::Failed { intent, .. }) = effect
+            {
+                self.intents.revive(*intent);
+            }
         }
     }
 
@@ -656,7 +675,12 @@ impl Task {
 }
 
 impl Intents {
-    /// The intent is kept for rows that are being read.
+    /// The end of this intent was never told.
+    pub(super) fn revive(&mut self, intent: IntentId) {
+        self.alive.insert(intent);
+    }
+
+    /// Whether the intent waits.
     pub(super) fn is_open(&self, intent: IntentId) -> bool {
         self.open.contains_key(&intent)
     }

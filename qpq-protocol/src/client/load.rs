@@ -263,7 +263,8 @@ impl Client {
     /// A commit met another fence.
     fn replaced(&mut self) {
         let key = keys::piece(META_WRITER, 0).into();
-        self.writer.abandon();
+        let held = self.writer.abandon();
+        self.revive_intents(&held);
         let ticket = self.read(Command::Get(vec![key]));
         self.phase = Phase::Replaced(ticket);
         self.hang_up();
@@ -292,7 +293,9 @@ impl Client {
     fn stop(&mut self, fatal: Fatal) {
         self.phase = Phase::Stopped(fatal.clone());
         self.hang_up();
-        self.writer.abandon();
+        let held = self.writer.abandon();
+        self.revive_intents(&held);
+        self.forget_readings();
         self.timers.retain(|timer| timer == Timer::Shutdown);
         self.state = State::default();
         self.fail_all_intents(&IntentError::Fatal(fatal.clone()));

@@ -284,8 +284,12 @@ impl Client {
                 Output::Event(Event::Done {
                     intent,
                     outcome: outcome @ Outcome::Sent { .. },
-                }) => self.promises.sent.push((intent, outcome)),
+                }) => {
+                    self.intents.revive(intent);
+                    self.promises.sent.push((intent, outcome));
+                }
                 Output::Event(Event::Done { intent, .. }) => {
+                    self.intents.revive(intent);
                     self.fail(intent, IntentError::Storage(failure));
                 }
                 Output::Event(event @ Event::Failed { .. }) => self.writer.emit(event),

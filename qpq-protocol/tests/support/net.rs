@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use qpq_protocol::client::{self, Client, IntentError, IntentId, Outcome};
+use qpq_protocol::client::{self, Client, ConversationId, IntentError, IntentId, Outcome};
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, ConnectError, Core, Job, Output, PeerInfo, StreamInput};
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::memory::Memory;
-use qpq_protocol::storage::{Command, Engine as _};
+use qpq_protocol::storage::{Command, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
 
 /// The date at the clock's origin: 2026-01-01.
@@ -35,6 +35,69 @@ pub struct Snapshot {
     starts: u8,
 }
 
+/// Something that a core is told. What a job gave is not in it: the job is run again.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Connected(ConnId, PeerInfo, Option<Ticket>),
+    ConnectFailed(Ticket, ConnectError),
+    Stream(ConnId, StreamId, StreamInput),
+    Disconnected(ConnId),
+    Stored(Ticket, Reply),
+    Computed(Ticket),
+    Timeout,
+    /// The user wants something.
+    Said(Say),
+}
+
+/// An intent, as data.
+#[derive(Clone, Debug)]
+pub enum Say {
+    Register(&'static str),
+    Dm(&'static str),
+    Group(&'static [&'static str]),
+    Send(ConversationId, String),
+    Invite(ConversationId, &'static str),
+    Leave(ConversationId),
+    History(ConversationId),
+    MarkRead(ConversationId, u64),
+    Conversations,
+    ServerInfo,
+    Logout,
+}
+
+impl Say {
+    pub fn to(&self, core: &mut Client, now: Time) -> IntentId {
+        match self {
+            Self::Register(name) => core.register(now, name, password("secret")),
+            Self::Dm(name) => core.dm(now, name),
+            Self::Group(members) => core.create_group(now, "friends", members),
+            Self::Send(id, text) => core.send(now, *id, text),
+            Self::Invite(id, name) => core.invite(now, *id, name),
+            Self::Leave(id) => core.leave(now, *id),
+            Self::History(id) => core.history(now, *id, None, 100),
+            Self::MarkRead(id, up_to) => core.mark_read(now, *id, *up_to),
+            Self::Conversations => core.conversations(now),
+            Self::ServerInfo => core.server_info(now),
+            Self::Logout => core.logout(now),
+        }
+    }
+}
+
+/// What a client was started with.
+#[derive(Clone)]
+pub struct Birth {
+    pub config: client::Config,
+    pub seed: [u8; 32],
+    pub now: Time,
+    pub unix: UnixTime,
+}
+
+impl Birth {
+    pub fn client(&self) -> Client {
+        Client::new(self.config.clone(), [7; 32], self.seed, self.now, self.unix)
+    }
+}
+
 /// A core and its disk.
 pub struct Node<C: Core> {
     pub core: C,
@@ -53,7 +116,9 @@ pub struct Node<C: Core> {
     has_crashed: bool,
     /// Events before this were told by cores of earlier starts.
     first_event: usize,
-    jobs: VecDeque<(Ticket, Job)>,
+    jobs: BTreeMap<Ticket, Job>,
+    /// What the core was told since this was set to something.
+    pub trace: Option<Vec<(Time, Input)>>,
 }
 
 impl<C: Core> Node<C> {
@@ -75,8 +140,37 @@ impl<C: Core> Node<C> {
             crash: None,
             has_crashed: false,
             first_event: 0,
-            jobs: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            trace: None,
         }
+    }
+
+    /// Tells the core something.
+    pub fn tell(&mut self, now: Time, input: Input) {
+        if let Some(trace) = &mut self.trace {
+            trace.push((now, input.clone()));
+        }
+        let core = &mut self.core;
+        match input {
+            Input::Connected(conn, peer, ticket) => core.handle_connected(now, conn, peer, ticket),
+            Input::ConnectFailed(ticket, why) => core.handle_connect_failed(now, ticket, why),
+            Input::Stream(conn, stream, input) => core.handle_stream(now, conn, stream, input),
+            Input::Disconnected(conn) => core.handle_disconnected(now, conn),
+            Input::Stored(ticket, reply) => core.handle_stored(now, ticket, reply),
+            Input::Computed(ticket) => {
+                if let Some(job) = self.jobs.remove(&ticket) {
+                    core.handle_computed(now, ticket, job.run());
+                }
+            }
+            Input::Timeout => core.handle_timeout(now),
+            // Only a client listens: `Net::say`.
+            Input::Said(_) => {}
+        }
+    }
+
+    /// The core wants something computed.
+    pub fn take_job(&mut self, ticket: Ticket, job: Job) {
+        self.jobs.insert(ticket, job);
     }
 
     /// Runs what waits for disk and processor; whether there was anything.
@@ -97,12 +191,12 @@ impl<C: Core> Node<C> {
             self.commands_run += batch.len();
             let replies = self.disk.run(batch);
             for (ticket, reply) in tickets.into_iter().zip(replies) {
-                self.core.handle_stored(now, ticket, reply);
+                self.tell(now, Input::Stored(ticket, reply));
             }
         }
-        if let Some((ticket, job)) = self.jobs.pop_front() {
+        if let Some(ticket) = self.jobs.keys().next().copied() {
             worked = true;
-            self.core.handle_computed(now, ticket, job.run());
+            self.tell(now, Input::Computed(ticket));
         }
         worked
     }
@@ -142,6 +236,8 @@ pub struct Net {
     wires: BTreeMap<(ConnId, Side, StreamId), VecDeque<StreamInput>>,
     last_conn: u64,
     starts: u8,
+    /// What the client that was started last was started with.
+    pub last_birth: Option<Birth>,
 }
 
 impl Default for Net {
@@ -196,6 +292,7 @@ impl Net {
             wires: BTreeMap::new(),
             last_conn: 0,
             starts: 0,
+            last_birth: None,
         };
         net.start_server();
         net
@@ -258,9 +355,15 @@ impl Net {
 
     /// A client on an empty disk; its number.
     pub fn add_client(&mut self) -> usize {
+        let client = self.add_silent_client();
+        self.pump();
+        client
+    }
+
+    /// The same, before anything was done for it.
+    pub fn add_silent_client(&mut self) -> usize {
         let core = self.new_client();
         self.clients.push(Node::new(core, Memory::new()));
-        self.pump();
         self.clients.len() - 1
     }
 
@@ -270,7 +373,15 @@ impl Net {
             holder: format!("start {}", self.starts),
             ..self.client_config.clone()
         };
-        Client::new(config, [7; 32], seed, self.now, self.unix())
+        let birth = Birth {
+            config,
+            seed,
+            now: self.now,
+            unix: self.unix(),
+        };
+        let client = birth.client();
+        self.last_birth = Some(birth);
+        client
     }
 
     /// Another client on the disk of this one: what a second process would be.
@@ -310,9 +421,7 @@ impl Net {
     fn cut(&mut self, conn: ConnId) {
         if let Some(link) = self.links.get(&conn) {
             let client = link.client;
-            self.clients[client]
-                .core
-                .handle_disconnected(self.now, conn);
+            self.clients[client].tell(self.now, Input::Disconnected(conn));
         }
         self.cut_silently(conn);
     }
@@ -322,7 +431,7 @@ impl Net {
         if self.links.remove(&conn).is_some() {
             self.wires.retain(|(of, _, _), _| *of != conn);
             if let Some(server) = &mut self.server {
-                server.core.handle_disconnected(self.now, conn);
+                server.tell(self.now, Input::Disconnected(conn));
             }
         }
     }
@@ -374,7 +483,7 @@ impl Net {
             Output::Store {
                 ticket, command, ..
             } => self.clients[client].commands.push_back((ticket, command)),
-            Output::Compute { ticket, job } => self.clients[client].jobs.push_back((ticket, job)),
+            Output::Compute { ticket, job } => self.clients[client].take_job(ticket, job),
             Output::Event(event) => self.clients[client].events.push(event),
             other => self.wire(Side::Client, other),
         }
@@ -396,9 +505,7 @@ impl Net {
     fn connect(&mut self, client: usize, ticket: Ticket) {
         let Some(server) = &mut self.server else {
             let why = ConnectError::Unreachable;
-            self.clients[client]
-                .core
-                .handle_connect_failed(self.now, ticket, why);
+            self.clients[client].tell(self.now, Input::ConnectFailed(ticket, why));
             return;
         };
         self.last_conn += 1;
@@ -417,12 +524,9 @@ impl Net {
                 uni: Vec::new(),
             },
         );
-        server
-            .core
-            .handle_connected(self.now, conn, peer(port), None);
+        server.tell(self.now, Input::Connected(conn, peer(port), None));
         let node = &mut self.clients[client];
-        node.core
-            .handle_connected(self.now, conn, peer(5001), Some(ticket));
+        node.tell(self.now, Input::Connected(conn, peer(5001), Some(ticket)));
     }
 
     /// Puts what one side sends on its way to the other.
@@ -549,21 +653,21 @@ impl Net {
         self.bytes += taken;
         let sender = self.other_name(conn, to, stream);
         let sent = StreamInput::Sent(taken);
-        let client = &mut self.clients[client].core;
+        let client = &mut self.clients[client];
         let Some(server) = &mut self.server else {
             return;
         };
         match to {
             Side::Server => {
-                server.core.handle_stream(self.now, conn, stream, input);
+                server.tell(self.now, Input::Stream(conn, stream, input));
                 if let (Some(name), true) = (sender, taken > 0) {
-                    client.handle_stream(self.now, conn, name, sent);
+                    client.tell(self.now, Input::Stream(conn, name, sent));
                 }
             }
             Side::Client => {
-                client.handle_stream(self.now, conn, stream, input);
+                client.tell(self.now, Input::Stream(conn, stream, input));
                 if let (Some(name), true) = (sender, taken > 0) {
-                    server.core.handle_stream(self.now, conn, name, sent);
+                    server.tell(self.now, Input::Stream(conn, name, sent));
                 }
             }
         }
@@ -608,10 +712,10 @@ impl Net {
         };
         self.now = self.now.max(at);
         for node in self.clients.iter_mut().filter(|node| !node.away) {
-            node.core.handle_timeout(self.now);
+            node.tell(self.now, Input::Timeout);
         }
         if let Some(server) = &mut self.server {
-            server.core.handle_timeout(self.now);
+            server.tell(self.now, Input::Timeout);
         }
         self.pump();
         true
@@ -638,6 +742,13 @@ impl Net {
     /// States an intent.
     pub fn act<R>(&mut self, client: usize, act: impl FnOnce(&mut Client, Time) -> R) -> R {
         act(&mut self.clients[client].core, self.now)
+    }
+
+    /// States an intent in a way that is traced.
+    pub fn say(&mut self, client: usize, say: &Say) -> IntentId {
+        let node = &mut self.clients[client];
+        node.tell(self.now, Input::Said(say.clone()));
+        say.to(&mut node.core, self.now)
     }
 
     /// How an intent ended, if it has.
