@@ -5,14 +5,14 @@
 //! [`Node::shutdown`]. The endpoint lives on a thread of its own, so that the handle's futures need
 //! no particular executor: smol, async-std, `futures_lite::future::block_on`, even tokio will do.
 //!
-//! All but the socket and the timer is the tokio adapter's source, compiled here a second time:
-//! neither crate then pulls in the other's runtime.
+//! All but the socket and the timer is in `qpq-adapter-shared`: one source, compiled into both
+//! adapters, so that neither pulls in the other's runtime and users need no third crate.
 
-#[path = "../../qpq-adapter-tokio/src/driver.rs"]
+#[path = "../../qpq-adapter-shared/driver.rs"]
 mod driver;
-#[path = "../../qpq-adapter-tokio/src/node.rs"]
+#[path = "../../qpq-adapter-shared/node.rs"]
 mod node;
-#[path = "../../qpq-adapter-tokio/src/workers.rs"]
+#[path = "../../qpq-adapter-shared/workers.rs"]
 mod workers;
 
 use std::future::pending;
@@ -85,13 +85,17 @@ impl driver::Socket for Udp {
         Instant::now()
     }
 
+    fn raw(&self) -> UdpSockRef<'_> {
+        self.socket.get_ref().into()
+    }
+
     // Readiness is asked of the system anew each time, so there is nothing to note.
     fn read<R>(&self, mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        read(self.socket.get_ref().into())
+        read(self.raw())
     }
 
     fn write<R>(&self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        write(self.socket.get_ref().into())
+        write(self.raw())
     }
 
     async fn wait<T: Send>(

@@ -4,12 +4,18 @@
 //! on the core with [`Node::act`], read what it tells with [`Node::next_event`], end it with
 //! [`Node::shutdown`]. The endpoint lives in one tokio task, the engine on a thread of its own, and
 //! nothing here knows what the bytes mean.
+//!
+//! All but the socket and the timer is in `qpq-adapter-shared`: one source, compiled into both
+//! adapters, so that neither pulls in the other's runtime and users need no third crate.
 
+#[path = "../../qpq-adapter-shared/driver.rs"]
 mod driver;
+#[path = "../../qpq-adapter-shared/node.rs"]
 mod node;
+#[path = "../../qpq-adapter-shared/workers.rs"]
 mod workers;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Instant;
@@ -78,14 +84,23 @@ impl driver::Socket for Udp {
         tokio::time::Instant::now().into_std()
     }
 
+    fn raw(&self) -> UdpSockRef<'_> {
+        (&self.socket).into()
+    }
+
     fn read<R>(&self, mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        self.socket
-            .try_io(Interest::READABLE, || read((&self.socket).into()))
+        let done = self.socket.try_io(Interest::READABLE, || read(self.raw()));
+        if is_empty(&done) {
+            // What made the socket fail was looked at by now: wait for the next failure.
+            let _ = self.socket.try_io(Interest::ERROR, || {
+                Err::<(), _>(ErrorKind::WouldBlock.into())
+            });
+        }
+        done
     }
 
     fn write<R>(&self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        self.socket
-            .try_io(Interest::WRITABLE, || write((&self.socket).into()))
+        self.socket.try_io(Interest::WRITABLE, || write(self.raw()))
     }
 
     async fn wait<T: Send>(
@@ -107,9 +122,13 @@ impl driver::Socket for Udp {
         tokio::select! {
             biased;
             message = inbox.recv() => message.ok(),
-            _ = self.socket.readable() => None,
+            _ = self.socket.ready(Interest::READABLE | Interest::ERROR) => None,
             _ = self.socket.writable(), if writable => None,
             () = &mut self.sleep, if until.is_some() => None,
         }
     }
+}
+
+fn is_empty<R>(done: &io::Result<R>) -> bool {
+    matches!(done, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

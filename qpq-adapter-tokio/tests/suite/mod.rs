@@ -187,6 +187,18 @@ macro_rules! suite {
             assert_eq!(refused.err(), Some(ConnectError::Unreachable));
         }
 
+        /// Only what the network says can end this attempt.
+        #[cfg(target_os = "linux")]
+        #[tokio::test]
+        async fn a_port_nobody_listens_on_is_noticed_without_waiting() {
+            let mut config = pin(None);
+            config.limits.handshake = std::time::Duration::from_secs(100_000);
+            let client = open(&config);
+            let gone = UdpSocket::bind(loopback()).expect("binds").local_addr();
+            let refused = dial(&client, gone.expect("bound").to_string()).await;
+            assert_eq!(refused.err(), Some(ConnectError::Unreachable));
+        }
+
         #[tokio::test]
         async fn garbage_disturbs_nobody() {
             let server = serve(&server_config());

@@ -61,8 +61,8 @@ pub(super) struct Attempt {
 pub(super) enum Change {
     /// An incoming handshake is over, well or not.
     Settled,
-    /// The server's certificate was seen in a complete handshake.
-    Pinned([u8; 32]),
+    /// An attempt succeeded, with a server of this certificate (SHA-256).
+    Reached(Option<[u8; 32]>),
     /// An attempt failed; another address may do.
     Failed(Attempt, ConnectError),
 }
@@ -98,9 +98,15 @@ impl Connection {
         }
     }
 
-    /// Whether it is an incoming handshake that is not over.
-    pub(super) const fn is_half_open(&self) -> bool {
-        matches!(self.phase, Phase::Handshaking { attempt: None, .. })
+    /// Whether it is a handshake of ours that is not over.
+    pub(super) const fn is_attempt(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Handshaking {
+                attempt: Some(_),
+                ..
+            }
+        )
     }
 
     /// Whether the handshake is not over.
@@ -200,11 +206,10 @@ impl Connection {
         };
         let incoming = attempt.is_none();
         core.handle_connected(now.time, self.id, peer, attempt.map(|a| a.ticket));
-        match certificate {
-            _ if incoming => Some(Change::Settled),
-            Some(sha256) => Some(Change::Pinned(sha256)),
-            None => None,
-        }
+        Some(match incoming {
+            true => Change::Settled,
+            false => Change::Reached(certificate),
+        })
     }
 
     fn alpn(&self) -> Option<Alpn> {

@@ -447,3 +447,28 @@ fn the_cores_deadline_is_met_to_the_microsecond() {
     assert_eq!(pair.client.core().now, at);
     assert_eq!(pair.now - pair.epoch, after);
 }
+
+#[test]
+fn a_host_that_says_nobody_listens_ends_attempts_and_nothing_else() {
+    let mut pair = Pair::new();
+    let (ours, _) = pair.connect();
+    let host = pair.server.address.ip();
+    let elsewhere = "::2".parse().expect("an address");
+    pair.client.endpoint.handle_unreachable(pair.now, host);
+    pair.server.mute = true;
+    pair.dial();
+    pair.turn();
+    assert!(pair.client.endpoint.is_connecting());
+    pair.client.endpoint.handle_unreachable(pair.now, elsewhere);
+    pair.turn();
+    assert_eq!(pair.client.take(), []);
+    pair.client.endpoint.handle_unreachable(pair.now, host);
+    pair.turn();
+    assert_eq!(failed(&mut pair.client), ConnectError::Unreachable);
+    assert!(!pair.client.endpoint.is_connecting());
+    pair.server.mute = false;
+    pair.client
+        .act(pair.now, |core| core.call(ours, "still there"));
+    pair.run();
+    assert_eq!(pair.client.answers().len(), 1);
+}

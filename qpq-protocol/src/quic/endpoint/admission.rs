@@ -120,9 +120,11 @@ impl<C: Core> Endpoint<C> {
         let until = self.now.instant + self.limits.handshake;
         let conn = Connection::new(id, handle, quic, until, attempt);
         self.open = self.open.saturating_add(1);
-        if conn.is_half_open() {
-            self.half_open = self.half_open.saturating_add(1);
-        }
+        let kind = match conn.is_attempt() {
+            true => &mut self.attempts,
+            false => &mut self.half_open,
+        };
+        *kind = kind.saturating_add(1);
         if self.slots.len() <= slot {
             self.slots.resize_with(slot.saturating_add(1), || None);
         }
@@ -143,17 +145,35 @@ impl<C: Core> Endpoint<C> {
     pub(super) fn apply(&mut self, change: Change) {
         match change {
             Change::Settled => self.half_open = self.half_open.saturating_sub(1),
-            Change::Pinned(sha256) => {
-                if let Some(verifier) = &self.verifier {
+            Change::Reached(certificate) => {
+                self.attempts = self.attempts.saturating_sub(1);
+                if let (Some(sha256), Some(verifier)) = (certificate, &self.verifier) {
                     verifier.pin(sha256);
                 }
             }
-            Change::Failed(attempt, ConnectError::Unreachable) if !attempt.others.is_empty() => {
-                self.attempt(attempt);
-            }
             Change::Failed(attempt, why) => {
-                let now = self.now.time;
-                self.core.handle_connect_failed(now, attempt.ticket, why);
+                self.attempts = self.attempts.saturating_sub(1);
+                if why == ConnectError::Unreachable && !attempt.others.is_empty() {
+                    self.attempt(attempt);
+                } else {
+                    let now = self.now.time;
+                    self.core.handle_connect_failed(now, attempt.ticket, why);
+                }
+            }
+        }
+    }
+
+    /// Ends attempts to connect to this host.
+    pub(super) fn give_up(&mut self, host: IpAddr) {
+        for slot in 0..self.slots.len() {
+            if let Some(conn) = connection(&mut self.slots, slot)
+                && conn.is_attempt()
+                && conn.quic.remote_address().ip() == host
+            {
+                let why = ConnectError::Unreachable;
+                let change = conn.shut(&mut self.core, self.now, 0, why);
+                self.changes.extend(change);
+                self.touch(slot);
             }
         }
     }

@@ -82,6 +82,7 @@ pub struct Endpoint<C: Core> {
     slots: Vec<Option<Box<Connection>>>,
     open: usize,
     half_open: usize,
+    attempts: usize,
     /// Counts connections; the upper bits of each [`ConnId`](crate::ids::ConnId).
     serial: u64,
     /// Slots of connections to pump, to poll for transmits, to read again.
@@ -142,6 +143,7 @@ impl<C: Core> Endpoint<C> {
             slots: Vec::new(),
             open: 0,
             half_open: 0,
+            attempts: 0,
             serial: 0,
             dirty: VecDeque::new(),
             sending: VecDeque::new(),
@@ -217,6 +219,20 @@ impl<C: Core> Endpoint<C> {
             Some(DatagramEvent::Response(transmit)) => self.respond(&transmit),
             None => {}
         }
+    }
+
+    /// A host said that nobody listens where datagrams were sent (ICMP). It ends attempts to connect
+    /// there, and nothing else: such a message proves nothing about a connection that stands.
+    pub fn handle_unreachable(&mut self, now: Instant, host: IpAddr) {
+        self.advance(now);
+        self.give_up(host);
+        self.stirred = true;
+    }
+
+    /// Whether an attempt to connect is under way.
+    #[must_use]
+    pub const fn is_connecting(&self) -> bool {
+        self.attempts > 0
     }
 
     /// A deadline of [`Endpoint::poll_timeout`] has come.

@@ -14,7 +14,7 @@ use qpq_protocol::io::Core;
 use qpq_protocol::quic::{Config, Effect, Endpoint, Transmit};
 use qpq_protocol::storage::{Command, Engine};
 use qpq_protocol::time::UnixTime;
-use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
+use quinn_udp::{EcnCodepoint, RecvMeta, TransportErrorPayload, UdpSockRef, UdpSocketState};
 
 use crate::node::{Message, Node, OpenError};
 use crate::workers::{self, Task};
@@ -23,6 +23,8 @@ use crate::workers::{self, Task};
 pub(crate) trait Socket: Send + 'static {
     /// The runtime's clock.
     fn now() -> Instant;
+    /// The socket as it is.
+    fn raw(&self) -> UdpSockRef<'_>;
     /// Tries to read; `WouldBlock` is noted, so that `wait` returns when that has changed.
     fn read<R>(&self, read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R>;
     /// Tries to write; `WouldBlock` likewise.
@@ -46,6 +48,10 @@ pub(crate) struct Driver<C: Core + 'static> {
     tasks: mpsc::Sender<Task>,
     udp: UdpSocketState,
     is_v6: bool,
+    /// Whether a system call failed, and the reason can be asked for.
+    failed: bool,
+    /// Whether an attempt to connect was under way at the last turn.
+    connecting: bool,
     received: Vec<u8>,
     sending: Vec<u8>,
     /// In `sending`, not yet taken by the system.
@@ -94,6 +100,11 @@ pub(crate) fn open<C: Core + 'static>(
     let socket = UdpSocket::bind(address).map_err(socket_error)?;
     let local_addr = socket.local_addr().map_err(socket_error)?;
     let udp = UdpSocketState::new((&socket).into()).map_err(socket_error)?;
+    if !config.is_server() {
+        // Without it, a server that does not run is noticed by its silence only.
+        udp.enable_transport_errors((&socket).into())
+            .map_err(socket_error)?;
+    }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| OpenError::System(ErrorKind::Other))?;
     let mut config = config.clone();
@@ -110,6 +121,8 @@ pub(crate) fn open<C: Core + 'static>(
         tasks: workers::tasks(sender.clone()).map_err(system)?,
         udp,
         is_v6: local_addr.is_ipv6(),
+        failed: false,
+        connecting: false,
         received: vec![0; DATAGRAM.saturating_mul(BATCH)],
         sending: Vec::new(),
         held: None,
@@ -137,6 +150,11 @@ impl<C: Core + 'static> Driver<C> {
             more |= self.take_messages(message, S::now());
             self.keep_time(S::now());
             self.carry_out();
+            let connecting = self.endpoint.is_connecting();
+            if !core::mem::replace(&mut self.connecting, connecting) && connecting {
+                // What was said before is not about this attempt.
+                self.unreachable_hosts(&socket);
+            }
             more |= self.transmit(&socket);
             let now = S::now();
             if self.is_over(now) {
@@ -155,6 +173,11 @@ impl<C: Core + 'static> Driver<C> {
 
     /// Takes what the socket has; whether there may be more.
     fn receive<S: Socket>(&mut self, socket: &S) -> bool {
+        if core::mem::take(&mut self.failed) || self.endpoint.is_connecting() {
+            for host in self.unreachable_hosts(socket) {
+                self.endpoint.handle_unreachable(S::now(), host);
+            }
+        }
         for _ in 0..ROUNDS {
             let mut buffers = self.received.chunks_exact_mut(DATAGRAM);
             let mut buffers: [_; BATCH] =
@@ -182,6 +205,18 @@ impl<C: Core + 'static> Driver<C> {
             }
         }
         true
+    }
+
+    /// Takes what networks said of our datagrams (ICMP): hosts on which nobody listens.
+    fn unreachable_hosts<S: Socket>(&self, socket: &S) -> Vec<IpAddr> {
+        let next = || self.udp.recv_transport_error(socket.raw()).ok().flatten();
+        core::iter::from_fn(next)
+            .take(MESSAGES)
+            .filter_map(|error| match error.payload {
+                TransportErrorPayload::Unreachable => Some(error.addr?.ip().to_canonical()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Runs what was left in the inbox; whether there may be more.
@@ -250,8 +285,9 @@ impl<C: Core + 'static> Driver<C> {
                     self.held = Some(transmit);
                     return false;
                 }
+                Ok(()) => {}
                 // Any other failure is a lost datagram, and QUIC deals with those.
-                Ok(()) | Err(_) => {}
+                Err(_) => self.failed = true,
             }
         }
         true
