@@ -168,7 +168,8 @@ fn room_comes_back_when_handshakes_and_connections_end() {
         assert_eq!(failed(&mut pair.client), ConnectError::Refused);
         pair.client.act(pair.now, |core| core.close(ours, 0));
         pair.run();
-        (pair.client.take(), pair.server.take());
+        pair.client.take();
+        pair.server.take();
     }
 }
 
