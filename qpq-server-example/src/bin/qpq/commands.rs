@@ -67,7 +67,12 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
             _ => false,
         },
     };
-    let mut stop = Stop::new()?;
+    let mut stop = match command {
+        // While a password is typed an interrupt must end the process as the shell expects it, or
+        // the terminal is left without echo.
+        Command::Register { .. } | Command::Login { .. } => Stop::never(),
+        _ => Stop::new()?,
+    };
     let mut session = Session::open(&options).await?;
     let done = match command {
         // Stops between two messages, not in one.

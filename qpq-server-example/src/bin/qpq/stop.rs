@@ -5,26 +5,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::commands::Failed;
 
 /// Whether the process was asked to stop.
-pub struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
+pub struct Stop(Option<[Signal; 2]>);
 
 impl Stop {
     /// From now on the two signals don't end the process but [`Stop::asked`].
     pub fn new() -> Result<Self, Failed> {
         let on = |kind| signal(kind).map_err(|error| Failed::Runtime(error.kind()));
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-        })
+        Ok(Self(Some([
+            on(SignalKind::interrupt())?,
+            on(SignalKind::terminate())?,
+        ])))
+    }
+
+    /// The two signals go on to end the process.
+    pub const fn never() -> Self {
+        Self(None)
     }
 
     /// Returns when it was asked to.
     pub async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        match &mut self.0 {
+            None => std::future::pending().await,
+            Some([interrupt, terminate]) => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
         }
     }
 }
