@@ -545,3 +545,32 @@ fn the_server_says_what_it_is_without_an_account() {
     };
     assert_eq!(info.domain, "localhost");
 }
+
+#[test]
+fn a_wrong_password_leaves_the_session_as_it_was() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    settle(&mut net);
+    net.restart(0);
+    let ended = net.ask(0, |core, now| core.login(now, "alice", password("guess")));
+    assert_eq!(ended, Err(IntentError::WrongPassword));
+    send(&mut net, 0, id, "still here");
+}
+
+#[test]
+fn the_post_quantum_suite_carries_a_group() {
+    let mut net = Net::new();
+    net.client_config.mls_suite = qpq_protocol::client::MlsSuite::default();
+    for name in ["alice", "bob", "carol"] {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let ended = net.ask(1, |core, now| core.invite(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    assert_agree(&mut net, &[0, 1, 2], id);
+}

@@ -133,25 +133,36 @@ impl Client {
         }
     }
 
-    /// The connection stands: asks who the server is, and for the session back.
+    /// The connection stands: asks who the server is.
     pub(super) fn start_session(&mut self) {
         let request = proto::GetServerInfoRequest {};
         self.call::<rpc::GetServerInfo>(&request, Then::ServerInfo);
-        if !matches!(self.login, Login::Idle | Login::Settling(_)) {
+    }
+
+    /// Asks for the session back, unless there is one or a login is under way.
+    pub(super) fn resume_if_wanted(&mut self) {
+        if !self.link.is_up()
+            || self.link.session() != Session::Anonymous
+            || !matches!(self.login, Login::Idle | Login::Settling(_))
+            || self.link.is_asked(&Then::Resume)
+        {
             return;
         }
-        let Some(me) = &self.state.me else {
+        let Some((me, token)) = self
+            .state
+            .me
+            .as_ref()
+            .and_then(|me| Some((me, me.token.as_ref()?)))
+        else {
             return;
         };
-        if let Some(token) = &me.token {
-            let request = proto::ResumeSessionRequest {
-                auth: Some(proto::Auth {
-                    access_token: token.to_vec().into(),
-                    device_id: me.device_id.as_bytes().to_vec().into(),
-                }),
-            };
-            self.call::<rpc::ResumeSession>(&request, Then::Resume);
-        }
+        let request = proto::ResumeSessionRequest {
+            auth: Some(proto::Auth {
+                access_token: token.to_vec().into(),
+                device_id: me.device_id.as_bytes().to_vec().into(),
+            }),
+        };
+        self.call::<rpc::ResumeSession>(&request, Then::Resume);
     }
 
     pub(super) fn on_server_info(&mut self, answer: Answer<rpc::GetServerInfo>) {
@@ -211,8 +222,13 @@ impl Client {
     }
 
     pub(super) fn on_register_started(&mut self, answer: Answer<rpc::OpaqueRegisterStart>) {
-        let Login::RegisterStarted(attempt, state) = self.take_login() else {
-            return;
+        let (attempt, state) = match self.take_login() {
+            Login::RegisterStarted(attempt, state) => (attempt, state),
+            // An answer that nobody waits for any more.
+            other => {
+                self.login = other;
+                return;
+            }
         };
         let (answer, domain) = match (answer, self.domain()) {
             (Ok(answer), Some(domain)) => (answer, domain),
@@ -255,8 +271,13 @@ impl Client {
     }
 
     pub(super) fn on_registered(&mut self, answer: Answer<rpc::OpaqueRegisterFinish>) {
-        let Login::RegisterFinishing(mut attempt) = self.take_login() else {
-            return;
+        let mut attempt = match self.take_login() {
+            Login::RegisterFinishing(attempt) => attempt,
+            // An answer that nobody waits for any more.
+            other => {
+                self.login = other;
+                return;
+            }
         };
         attempt.submitted = true;
         match answer {
@@ -287,8 +308,13 @@ impl Client {
     }
 
     pub(super) fn on_login_started(&mut self, answer: Answer<rpc::OpaqueLoginStart>) {
-        let Login::Started(attempt, state) = self.take_login() else {
-            return;
+        let (attempt, state) = match self.take_login() {
+            Login::Started(attempt, state) => (attempt, state),
+            // An answer that nobody waits for any more.
+            other => {
+                self.login = other;
+                return;
+            }
         };
         let (answer, domain) = match (answer, self.domain()) {
             (Ok(answer), Some(domain)) => (answer, domain),
@@ -334,8 +360,13 @@ impl Client {
     }
 
     pub(super) fn on_logged_in(&mut self, answer: Answer<rpc::OpaqueLoginFinish>) {
-        let Login::Finishing(attempt, export_key, device_id) = self.take_login() else {
-            return;
+        let (attempt, export_key, device_id) = match self.take_login() {
+            Login::Finishing(attempt, export_key, device_id) => (attempt, export_key, device_id),
+            // An answer that nobody waits for any more.
+            other => {
+                self.login = other;
+                return;
+            }
         };
         let answer = match answer {
             Ok(answer) => answer,

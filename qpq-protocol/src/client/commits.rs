@@ -352,6 +352,7 @@ impl Client {
             });
         }
         self.know_slot(id, slot);
+        self.fetch(Some(id));
     }
 
     fn drop_draft(&mut self, id: ConversationId) {

@@ -429,15 +429,17 @@ impl Client {
         let Link::Up(up) = &self.link.state else {
             return 0;
         };
-        let known = match stream {
-            StreamId::Own(own) => up.running.contains_key(&own),
-            StreamId::Peer(dir, _) => dir == Dir::Uni,
-        };
-        if up.conn == conn && known && self.writer.footprint() < MAX_FOOTPRINT {
-            CREDIT
-        } else {
-            0
+        if up.conn != conn || self.writer.footprint() >= MAX_FOOTPRINT {
+            return 0;
         }
+        // When the responses held are too much together, the first one is still read to its end.
+        let is_full = self.link.footprint() >= MAX_FOOTPRINT;
+        let reads = match stream {
+            StreamId::Own(own) if is_full => up.running.keys().next() == Some(&own),
+            StreamId::Own(own) => up.running.contains_key(&own),
+            StreamId::Peer(dir, _) => dir == Dir::Uni && !is_full,
+        };
+        if reads { CREDIT } else { 0 }
     }
 
     pub(super) fn bytes_held(&self) -> usize {

@@ -27,6 +27,8 @@ use crate::proto::push_event::Event as Push;
 
 /// Envelopes asked for at once.
 const FETCH: u32 = 64;
+/// Queues that are followed: a server that names more is not believed.
+const MAX_QUEUES: usize = 10_000;
 /// Messages of a future epoch that are kept for a conversation.
 const MAX_PARKED: usize = 64;
 
@@ -75,7 +77,7 @@ impl Client {
         }
         match last {
             // The default channel comes first and has an empty id: after it is the beginning.
-            Some(after) if !after.is_empty() => {
+            Some(after) if !after.is_empty() && self.inbox.ends.len() < MAX_QUEUES => {
                 let request = proto::ListQueuesRequest { after, limit: 0 };
                 self.call::<rpc::ListQueues>(&request, Then::ListQueues);
             }
@@ -88,6 +90,9 @@ impl Client {
         let Some(queue) = queue_of(&listed.channel_id) else {
             return;
         };
+        if !self.follows(queue) {
+            return;
+        }
         let cursor = self.cursor(queue);
         self.inbox.ends.insert(queue, listed.next_seq);
         if listed.first_seq <= cursor && listed.next_seq > listed.first_seq {
@@ -103,6 +108,11 @@ impl Client {
                 self.list_members(id, listed.members_version);
             }
         }
+    }
+
+    /// Whether there is room for this queue among those that are followed.
+    fn follows(&self, queue: Queue) -> bool {
+        self.inbox.ends.contains_key(&queue) || self.inbox.ends.len() < MAX_QUEUES
     }
 
     fn cursor(&self, queue: Queue) -> u64 {
@@ -251,7 +261,7 @@ impl Client {
             return;
         };
         let cursor = self.cursor(queue);
-        if news.seq <= cursor {
+        if news.seq <= cursor || !self.follows(queue) {
             return;
         }
         let end = self.inbox.ends.entry(queue).or_default();

@@ -207,6 +207,7 @@ impl Client {
         self.advance_intents();
         if self.closing == Closing::Open {
             self.connect_if_wanted();
+            self.resume_if_wanted();
         }
         self.state.keep_mls(&mut self.writer);
         self.writer.finish();

@@ -227,6 +227,7 @@ impl Client {
                 self.writer.put(&Name::Outgoing(id, order), &record);
                 self.state.outgoing.insert((id, order), record);
                 self.know_slot(id, fault.slot);
+                self.fetch(Some(id));
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);

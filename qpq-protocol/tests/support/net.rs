@@ -229,7 +229,7 @@ pub struct Net {
     /// Machines that lost power, and were started again.
     pub crashes: usize,
     server_config: server::Config,
-    client_config: client::Config,
+    pub client_config: client::Config,
     server_disk: Memory,
     links: BTreeMap<ConnId, Link>,
     /// Bytes on their way, by connection, receiver and the receiver's name of the stream.
