@@ -68,7 +68,7 @@ const INBOX: usize = 256;
 const EVENTS: usize = 256;
 /// Budgets of one turn, so that no side starves the others: rounds of [`BATCH`] reads, messages,
 /// transmits.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 2;
 const MESSAGES: usize = 256;
 const TRANSMITS: usize = 32;
 /// Buffers for one system call that reads.
@@ -193,12 +193,13 @@ impl<C: Core + 'static> Driver<C> {
             };
             let now = S::now();
             for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
-                let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+                let remote = canonical(meta.addr);
                 let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
-                let mut datagrams = BytesMut::from(buffer.get(..meta.len).unwrap_or_default());
-                while !datagrams.is_empty() {
-                    let length = meta.stride.clamp(1, datagrams.len());
-                    let datagram = datagrams.split_to(length);
+                let datagrams = buffer.get(..meta.len).unwrap_or_default();
+                // Each in memory of its own: a few bytes that somebody keeps then hold on to one
+                // datagram, not to all that came with it.
+                for datagram in datagrams.chunks(meta.stride.max(1)) {
+                    let datagram = BytesMut::from(datagram);
                     self.endpoint
                         .handle_datagram(now, remote, meta.dst_ip, ecn, datagram);
                 }
@@ -362,6 +363,14 @@ pub(crate) fn anywhere() -> SocketAddr {
     match UdpSocket::bind(v6) {
         Ok(_) if !cfg!(windows) => v6,
         _ => v4,
+    }
+}
+
+/// An IPv4 address as such, also from a socket for both families.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

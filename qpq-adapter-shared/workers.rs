@@ -8,6 +8,7 @@ use std::thread::Builder;
 
 use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::{Core, Job};
+use qpq_protocol::quic::Endpoint;
 use qpq_protocol::storage::{Command, Engine, Failure, Reply};
 
 use crate::node::Inbox;
@@ -36,32 +37,41 @@ pub(crate) fn storage<C: Core + 'static, A: Send + 'static>(
 ) -> io::Result<Sender<(Ticket, Command)>> {
     let (sender, queue) = channel();
     Builder::new().name("qpq-storage".into()).spawn(move || {
-        // Locals are dropped in reverse: the engine is closed before `alive` says so. What a closure
-        // has captured and not moved on would go after all of them.
-        let _alive = alive;
-        let mut engine = engine;
-        let mut works = true;
-        while let Some(batch) = next_batch(&queue, || engine.idle()) {
-            let (tickets, commands): (Vec<Ticket>, Vec<Command>) = batch.into_iter().unzip();
-            let replies = match works {
-                true => catch_unwind(AssertUnwindSafe(|| engine.run(commands))).ok(),
-                false => None,
-            };
-            // An engine that panicked is not asked again: it may have done half of anything.
-            works = replies.is_some();
-            let mut replies = replies.unwrap_or_default().into_iter();
-            let answer = move |endpoint: &mut qpq_protocol::quic::Endpoint<C>, now| {
-                for ticket in tickets {
-                    let reply = replies.next().unwrap_or(Reply::Failed(Failure::Unknown));
-                    endpoint.handle_stored(now, ticket, reply);
-                }
-            };
-            if inbox.send_blocking(Box::new(answer)).is_err() {
-                return;
-            }
-        }
+        answer(engine, &queue, &inbox);
+        // The engine is gone by now: whoever waits for that may go on.
+        drop(alive);
     })?;
     Ok(sender)
+}
+
+/// Runs the engine until nobody wants it any more.
+fn answer<C: Core + 'static>(
+    mut engine: impl Engine,
+    queue: &Receiver<(Ticket, Command)>,
+    inbox: &Inbox<C>,
+) {
+    // An engine that panicked is not asked again: it may have done half of anything.
+    let mut works = true;
+    while let Some(batch) = next_batch(queue, || {
+        works = works && catch_unwind(AssertUnwindSafe(|| engine.idle())).is_ok();
+    }) {
+        let (tickets, commands): (Vec<Ticket>, Vec<Command>) = batch.into_iter().unzip();
+        let replies = match works {
+            true => catch_unwind(AssertUnwindSafe(|| engine.run(commands))).ok(),
+            false => None,
+        };
+        works = replies.is_some();
+        let mut replies = replies.unwrap_or_default().into_iter();
+        let answer = move |endpoint: &mut Endpoint<C>, now| {
+            for ticket in tickets {
+                let reply = replies.next().unwrap_or(Reply::Failed(Failure::Unknown));
+                endpoint.handle_stored(now, ticket, reply);
+            }
+        };
+        if inbox.send_blocking(Box::new(answer)).is_err() {
+            return;
+        }
+    }
 }
 
 /// Everything that waits, at least one; `idle` is run before waiting for it. `None`: no more comes.

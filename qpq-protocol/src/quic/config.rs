@@ -88,6 +88,9 @@ pub struct Limits {
     pub send_window: u32,
     /// Bytes of the core that wait behind the send window; a connection over it is closed.
     pub unsent: usize,
+    /// Streams that a peer may abandon within a second; it costs the peer next to nothing. A
+    /// connection over it is closed.
+    pub resets: u32,
     /// Connections at a time, both ways together.
     pub connections: usize,
     /// Incoming handshakes at a time; more are refused.
@@ -122,6 +125,7 @@ impl Limits {
             connection_window: 1024 * 1024,
             send_window: 1024 * 1024,
             unsent: 32 * 1024 * 1024,
+            resets: 1000,
             connections: 16_384,
             handshakes: 4096,
             unproven_handshakes: 512,

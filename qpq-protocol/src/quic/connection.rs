@@ -1,5 +1,6 @@
 //! One connection: from handshake to drained, and what the core is told of it.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     pub(super) handle: ConnectionHandle,
     pub(super) quic: quinn_proto::Connection,
     streams: Streams,
+    /// Streams the peer abandoned, and since when they are counted.
+    resets: (u32, Option<Instant>),
     phase: Phase,
     /// The deadline that the endpoint's timers hold for it.
     pub(super) armed: Option<Instant>,
@@ -89,6 +92,7 @@ impl Connection {
             id,
             handle,
             streams: Streams::new(quic.side()),
+            resets: (0, None),
             quic,
             phase: Phase::Handshaking { until, attempt },
             armed: None,
@@ -159,6 +163,7 @@ impl Connection {
         core: &mut C,
         now: Now,
         paused: bool,
+        limits: &Limits,
         changes: &mut VecDeque<Change>,
     ) {
         while let Some(event) = self.quic.poll() {
@@ -176,12 +181,30 @@ impl Connection {
             Phase::Up => {
                 let at = (self.id, now.time, paused);
                 self.streams.read(&mut self.quic, core, at);
+                if self.resets_too_often(now.instant, limits.resets) {
+                    changes.extend(self.shut(core, now, OVERLOADED, ConnectError::Refused));
+                }
             }
             Phase::Lingering { code, .. } if self.quic.streams().send_streams() == 0 => {
                 changes.extend(self.shut(core, now, code, ConnectError::Refused));
             }
             _ => {}
         }
+    }
+
+    /// Counts the streams that the peer abandoned, by the second.
+    fn resets_too_often(&mut self, now: Instant, most: u32) -> bool {
+        let more = self.streams.take_resets();
+        if more == 0 {
+            return false;
+        }
+        self.resets = match self.resets {
+            (count, Some(since)) if now < since + Duration::from_secs(1) => {
+                (count.saturating_add(more), Some(since))
+            }
+            _ => (more, Some(now)),
+        };
+        self.resets.0 > most
     }
 
     /// Reads streams that were left unread for want of room. Whether there was room now.

@@ -21,6 +21,8 @@ pub(super) struct Streams {
     readable: VecDeque<StreamId>,
     /// Bytes of the core in all queues.
     unsent: usize,
+    /// Halves that the peer abandoned.
+    resets: u32,
 }
 
 struct Stream {
@@ -56,7 +58,13 @@ impl Streams {
             waiting: [VecDeque::new(), VecDeque::new()],
             readable: VecDeque::new(),
             unsent: 0,
+            resets: 0,
         }
+    }
+
+    /// Halves that the peer has abandoned since this was last asked.
+    pub(super) const fn take_resets(&mut self) -> u32 {
+        core::mem::replace(&mut self.resets, 0)
     }
 
     /// Bytes of the core that quinn has not taken yet.
@@ -147,6 +155,9 @@ impl Streams {
                     self.forget_if_over(name);
                     if let Some(input) = input {
                         any = true;
+                        if matches!(input, StreamInput::Reset(_)) {
+                            self.resets = self.resets.saturating_add(1);
+                        }
                         core.handle_stream(now, conn, name, input);
                     }
                 }
@@ -323,6 +334,7 @@ impl Streams {
         id: quinn_proto::StreamId,
         code: VarInt,
     ) {
+        self.resets = self.resets.saturating_add(1);
         // Quinn keeps a stopped stream until it is reset.
         let _ = quic.send_stream(id).reset(code);
         let Some(name) = self.name(id) else { return };

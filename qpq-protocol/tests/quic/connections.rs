@@ -306,6 +306,14 @@ fn an_authority_vouches_for_names_and_dates() {
     let why = failed(&mut pair.client);
     assert_eq!(why, ConnectError::CertificateUntrusted, "expired");
 
+    // It goes on by itself between two times of telling.
+    let mut pair = Pair::with(&server(signed.der(), &key), &trust);
+    pair.now += Duration::from_secs(4 * 366 * 86_400);
+    pair.dial();
+    pair.run();
+    let why = failed(&mut pair.client);
+    assert_eq!(why, ConnectError::CertificateUntrusted, "expired");
+
     let other = CertificateParams::new(vec!["elsewhere.example".into()]).expect("names");
     let signed = other.signed_by(&key, &issuer).expect("signs");
     let mut pair = Pair::with(&server(signed.der(), &key), &trust);
@@ -472,4 +480,26 @@ fn a_host_that_says_nobody_listens_ends_attempts_and_nothing_else() {
         .act(pair.now, |core| core.call(ours, "still there"));
     pair.run();
     assert_eq!(pair.client.answers().len(), 1);
+}
+
+#[test]
+fn the_key_exchange_is_hybrid() {
+    let mut pair = Pair::new();
+    pair.dial();
+    pair.turn();
+    let share = 1184 + 32;
+    assert!(
+        pair.client.sent.1 > 1200,
+        "a client's share of {share} bytes fits no single datagram"
+    );
+    pair.now += pair.latency;
+    pair.turn();
+    pair.now += pair.latency;
+    pair.turn();
+    let events = pair.client.take();
+    assert!(
+        matches!(events.as_slice(), [Event::Connected(..)]),
+        "no second try: {events:?}"
+    );
+    assert!(pair.server.sent.1 > 1088 + 32, "the server chose it too");
 }

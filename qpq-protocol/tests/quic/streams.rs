@@ -387,3 +387,28 @@ fn events_nobody_takes_stop_a_client_and_not_a_server() {
     }
     assert_eq!(held + pair.client.take().len(), 20, "none is lost");
 }
+
+#[test]
+fn a_peer_that_opens_and_abandons_streams_without_end_is_cut_off() {
+    let mut pair = Pair::limited(|server, _| server.resets = 200);
+    pair.latency = Duration::from_micros(50);
+    let (ours, theirs) = pair.connect();
+    let storm = |pair: &mut Pair, rounds| {
+        for _ in 0..rounds {
+            let own = pair.client.act(pair.now, |core| {
+                core.start(ours, Dir::Bi, "x".into(), false)
+            });
+            pair.run_for(Duration::from_millis(1));
+            pair.client
+                .act(pair.now, |core| core.reset(ours, StreamId::Own(own), 0));
+            pair.run_for(Duration::from_millis(1));
+        }
+    };
+    // Each ends two halves; a hundred a second are nothing to worry about.
+    storm(&mut pair, 90);
+    pair.sleep(Duration::from_secs(2));
+    storm(&mut pair, 90);
+    assert!(!pair.server.take().contains(&Event::Disconnected(theirs)));
+    storm(&mut pair, 90);
+    assert!(pair.server.take().contains(&Event::Disconnected(theirs)));
+}

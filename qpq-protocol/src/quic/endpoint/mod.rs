@@ -75,6 +75,8 @@ pub struct Endpoint<C: Core> {
     clients: BTreeMap<&'static [u8], ClientConfig>,
     verifier: Option<Arc<Verifier>>,
     wall: Arc<Wall>,
+    /// What the embedder said the date was, and when.
+    date: (UnixTime, Instant),
     limits: Limits,
     epoch: Instant,
     now: Now,
@@ -134,6 +136,7 @@ impl<C: Core> Endpoint<C> {
             clients: built.clients,
             verifier: built.verifier,
             wall,
+            date: (unix, epoch),
             limits: config.limits.clone(),
             epoch,
             now: Now {
@@ -291,6 +294,7 @@ impl<C: Core> Endpoint<C> {
     /// The date. Certificates are checked by it too.
     pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
         self.advance(now);
+        self.date = (unix, self.now.instant);
         self.wall.set(unix);
         self.core.handle_clock(self.now.time, unix);
         self.stirred = true;
@@ -398,6 +402,8 @@ impl<C: Core> Endpoint<C> {
     /// Moves to `now`, never back.
     fn advance(&mut self, now: Instant) {
         let instant = now.max(self.now.instant);
+        let (unix, at) = self.date;
+        self.wall.set(unix + instant.saturating_duration_since(at));
         let micros = instant.saturating_duration_since(self.epoch).as_micros();
         self.now = Now {
             instant,

@@ -51,7 +51,13 @@ impl<C: Core> Endpoint<C> {
             return;
         };
         conn.dirty = false;
-        conn.pump(&mut self.core, self.now, paused, &mut self.changes);
+        conn.pump(
+            &mut self.core,
+            self.now,
+            paused,
+            &self.limits,
+            &mut self.changes,
+        );
         self.stirred = true;
         self.route(slot);
     }
