@@ -112,20 +112,21 @@ fn route(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> 
 
 /// Whether a request of this size may be read: its method and the caller allow it.
 pub(super) fn admit(
-    caller: &Caller,
+    has_session: bool,
     method: Method,
     length: usize,
     limits: &Limits,
 ) -> Result<(), Fault> {
-    let most = match caller.session {
-        Some(_) => method.max_request(),
-        None => method.max_request().min(limits.anonymous_payload),
+    let most = if has_session {
+        method.max_request()
+    } else {
+        method.max_request().min(limits.anonymous_payload)
     };
     if length <= most {
         return Ok(());
     }
     if length <= method.max_request() && needs_session(method) {
-        caller.session()?;
+        return Err(Fault::no_session());
     }
     Err(Fault::bad_request(format!(
         "a payload of {length} bytes is too long: {most} are allowed here"

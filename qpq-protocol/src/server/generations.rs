@@ -35,7 +35,10 @@ impl<K: Ord + Clone, V> Generations<K, V> {
 
     /// The value of a key; counts as use.
     pub(super) fn get(&mut self, key: &K) -> Option<&mut V> {
-        if let Some((value, cost)) = self.old.remove(key) {
+        if !self.old.is_empty()
+            && !self.young.contains_key(key)
+            && let Some((value, cost)) = self.old.remove(key)
+        {
             self.old_cost = self.old_cost.saturating_sub(cost);
             self.insert(key.clone(), value, cost);
         }

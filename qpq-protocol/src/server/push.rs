@@ -61,13 +61,13 @@ impl Subscriptions {
 impl Server {
     /// Changes whose connection this is, and with that what it hears of.
     pub(super) fn change_session(&mut self, conn: ConnId, change: SessionChange) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
         let session = match change {
             SessionChange::Keep => return,
             SessionChange::Bind(session) => Some(session),
             SessionChange::End => None,
+        };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
         };
         if let Some(old) = core::mem::replace(&mut connection.session, session) {
             self.subscriptions.remove(&old.identity_key, conn);
@@ -80,6 +80,9 @@ impl Server {
     /// Changes what a connection has by what storage said of its session, unless it has another one
     /// by now.
     pub(super) fn correct_session(&mut self, caller: &Caller, found: SessionChange) {
+        if found == SessionChange::Keep {
+            return;
+        }
         let now = self
             .connections
             .get(&caller.conn)

@@ -75,34 +75,49 @@ impl Rates {
             .unwrap_or(u64::MAX)
             .max(1);
         let index = now.as_micros() / length;
-        let inside = now.as_micros() % length;
-        let fresh = Window {
+        let left = length - now.as_micros() % length;
+        if let Some(window) = self.0.get(&subject) {
+            return window.count(index, left, length, rate.count, count);
+        }
+        let mut window = Window {
             index,
             current: 0,
             last: 0,
         };
-        let mut window = match self.0.get(&subject) {
-            Some(window) => *window,
-            None => fresh,
-        };
-        if window.index != index {
-            let last = match window.index.checked_add(1) {
-                Some(next) if next == index => window.current,
+        window.count(index, left, length, rate.count, count)?;
+        self.0.insert(subject, window, 1);
+        Ok(())
+    }
+}
+
+impl Window {
+    /// Counts in the window `index`, of which `left` microseconds of `length` are still to come.
+    fn count(
+        &mut self,
+        index: u64,
+        left: u64,
+        length: u64,
+        most: u32,
+        count: u32,
+    ) -> Result<(), u32> {
+        if self.index != index {
+            let last = match self.index.checked_add(1) {
+                Some(next) if next == index => self.current,
                 _ => 0,
             };
-            window = Window { last, ..fresh };
+            *self = Self {
+                index,
+                current: 0,
+                last,
+            };
         }
         // What is left of the last window, rounded down: it was spread evenly as far as we know.
-        let weight = u128::from(window.last) * u128::from(length - inside) / u128::from(length);
-        let used = u64::from(window.current) + u64::try_from(weight).unwrap_or(u64::MAX);
-        if used.saturating_add(u64::from(count)) > u64::from(rate.count) {
-            return Err(retry_after(length - inside));
+        let weight = u128::from(self.last) * u128::from(left) / u128::from(length);
+        let used = u64::from(self.current) + u64::try_from(weight).unwrap_or(u64::MAX);
+        if used.saturating_add(u64::from(count)) > u64::from(most) {
+            return Err(retry_after(left));
         }
-        window.current = window.current.saturating_add(count);
-        match self.0.get(&subject) {
-            Some(kept) => *kept = window,
-            None => self.0.insert(subject, window, 1),
-        }
+        self.current = self.current.saturating_add(count);
         Ok(())
     }
 }

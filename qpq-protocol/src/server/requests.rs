@@ -1,5 +1,7 @@
 //! The bytes of a connection's streams: requests in, within budgets; answers out.
 
+use std::collections::btree_map::Entry;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::dispatch;
@@ -12,13 +14,55 @@ use crate::frame::{
 };
 use crate::ids::{ConnId, Dir, OwnStream, StreamId};
 use crate::io::{Output, StreamInput};
-use crate::limits::ENTRY;
+use crate::limits::{ENTRY, Limits};
 use crate::method::Method;
 use crate::status::{AppCode, Status};
 
 /// Bytes that are taken at once from a stream whose header is not whole, or whose request is not
 /// wanted.
 const CHUNK: usize = 64 * 1024;
+
+/// What a connection may still reserve for requests.
+struct Budget<'a> {
+    limits: &'a Limits,
+    has_session: bool,
+    /// Reserved by the connection.
+    connection: &'a mut usize,
+    /// Reserved by all connections.
+    total: &'a mut usize,
+}
+
+impl Budget<'_> {
+    /// Makes room for a request whose header is whole, and says how much, or why it is not read.
+    fn reserve(&mut self, header: RequestHeader, draining: bool) -> Result<usize, Fault> {
+        let limits = self.limits;
+        let method = Method::try_from(header.method_id)
+            .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
+        let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        dispatch::admit(self.has_session, method, length, limits)?;
+        if draining && !dispatch::answers_while_draining(method) {
+            return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
+        }
+        let room = if self.has_session {
+            limits.connection_buffer
+        } else {
+            let entries = limits.streams.saturating_mul(ENTRY);
+            let most = limits.anonymous_payload.saturating_add(entries);
+            most.min(limits.connection_buffer)
+        };
+        let needed = length.saturating_add(ENTRY);
+        if self.connection.saturating_add(needed) > room {
+            let fault = Fault::unavailable("too many requests at once on this connection");
+            return Err(fault.retry_after(100));
+        }
+        if self.total.saturating_add(needed) > limits.total_buffer {
+            return Err(Fault::unavailable("the server is busy").retry_after(500));
+        }
+        *self.connection = self.connection.saturating_add(needed);
+        *self.total = self.total.saturating_add(needed);
+        Ok(needed)
+    }
+}
 
 impl Server {
     /// Something happened on a request stream.
@@ -38,102 +82,61 @@ impl Server {
         }
     }
 
-    /// The stream, opened if it is new and there may be one more.
-    fn open_stream(&mut self, conn: ConnId, stream: u64) -> Option<&mut Stream> {
+    fn request_data(&mut self, conn: ConnId, stream: u64, mut bytes: Bytes) {
+        let draining = self.shutdown.is_asked();
+        let Some((open, mut budget)) = self.open_stream(conn, stream) else {
+            return self.reset_stream(conn, stream, AppCode::Overloaded);
+        };
+        if open.fin {
+            return;
+        }
+        while let State::Reading(reading) = &mut open.state {
+            let header = match reading.read(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(header)) => header,
+                Err(error) => return self.break_stream(conn, stream, error),
+            };
+            match budget.reserve(header, draining) {
+                Ok(reserved) => reading.reserved = reserved,
+                Err(fault) => {
+                    open.state = State::Dropping;
+                    return self.send_fault(conn, stream, header.request_id, &fault);
+                }
+            }
+        }
+    }
+
+    /// The stream, opened if it is new, and what its connection may reserve. `None` if there may not
+    /// be one more.
+    fn open_stream(&mut self, conn: ConnId, stream: u64) -> Option<(&mut Stream, Budget<'_>)> {
         let now = self.clock.now();
         let limits = &self.config.limits;
         let connection = self.connections.get_mut(&conn)?;
-        if !connection.streams.contains_key(&stream) {
-            if connection.streams.len() >= limits.streams {
-                self.reset_stream(conn, stream, AppCode::Overloaded);
-                return None;
-            }
-            connection.streams.insert(stream, Stream::new(now));
-            if connection.check_at.is_none() {
-                let at = now + limits.request_time;
-                connection.check_at = Some(at);
-                self.timers.set(at, Timer::Connection(conn));
-            }
-        }
-        self.connections.get_mut(&conn)?.streams.get_mut(&stream)
-    }
-
-    fn request_data(&mut self, conn: ConnId, stream: u64, mut bytes: Bytes) {
-        if self.open_stream(conn, stream).is_none() {
-            return;
-        }
-        loop {
-            let Some(open) = self
-                .connections
-                .get_mut(&conn)
-                .and_then(|connection| connection.streams.get_mut(&stream))
-            else {
-                return;
-            };
-            if open.fin {
-                return;
-            }
-            let State::Reading(reading) = &mut open.state else {
-                return;
-            };
-            match reading.read(&mut bytes) {
-                Ok(None) => return,
-                Ok(Some(header)) => {
-                    if let Err(fault) = self.admit(conn, stream, header) {
-                        self.set_state(conn, stream, State::Dropping);
-                        self.send_fault(conn, stream, header.request_id, &fault);
-                        return;
-                    }
+        let full = connection.streams.len() >= limits.streams;
+        let open = match connection.streams.entry(stream) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(new) => {
+                if connection.check_at.is_none() {
+                    let at = now + limits.request_time;
+                    connection.check_at = Some(at);
+                    self.timers.set(at, Timer::Connection(conn));
                 }
-                Err(error) => return self.break_stream(conn, stream, error),
+                new.insert(Stream::new(now))
             }
-        }
-    }
-
-    /// Makes room for a request whose header is whole, or says why it is not read.
-    fn admit(&mut self, conn: ConnId, stream: u64, header: RequestHeader) -> Result<(), Fault> {
-        let limits = &self.config.limits;
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return Ok(());
         };
-        let method = Method::try_from(header.method_id)
-            .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
-        let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-        dispatch::admit(&connection.caller(conn), method, length, limits)?;
-        if self.shutdown.is_asked() && !dispatch::answers_while_draining(method) {
-            return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
-        }
-        let needed = length.saturating_add(ENTRY);
-        let room = match connection.session {
-            Some(_) => limits.connection_buffer,
-            None => limits
-                .anonymous_payload
-                .saturating_add(limits.streams.saturating_mul(ENTRY))
-                .min(limits.connection_buffer),
+        let budget = Budget {
+            limits,
+            has_session: connection.session.is_some(),
+            connection: &mut connection.reserved,
+            total: &mut self.reserved,
         };
-        if connection.reserved.saturating_add(needed) > room {
-            return Err(
-                Fault::unavailable("too many requests at once on this connection").retry_after(100),
-            );
-        }
-        if self.reserved.saturating_add(needed) > limits.total_buffer {
-            return Err(Fault::unavailable("the server is busy").retry_after(500));
-        }
-        connection.reserved = connection.reserved.saturating_add(needed);
-        self.reserved = self.reserved.saturating_add(needed);
-        if let Some(Stream {
-            state: State::Reading(reading),
-            ..
-        }) = connection.streams.get_mut(&stream)
-        {
-            reading.reserved = needed;
-        }
-        Ok(())
+        Some((open, budget))
     }
 
     fn request_fin(&mut self, conn: ConnId, stream: u64) {
-        let Some(open) = self.open_stream(conn, stream) else {
-            return;
+        let Some((open, _)) = self.open_stream(conn, stream) else {
+            return self.reset_stream(conn, stream, AppCode::Overloaded);
         };
         if core::mem::replace(&mut open.fin, true) {
             return;
@@ -185,7 +188,9 @@ impl Server {
         open.unsent = open.unsent.saturating_sub(bytes);
         connection.unsent = connection.unsent.saturating_sub(bytes);
         self.unsent = self.unsent.saturating_sub(bytes);
-        self.tidy_stream(conn, stream);
+        if open.is_over() {
+            self.tidy_stream(conn, stream);
+        }
         self.admit_long(conn);
         self.shut_down_if_done();
     }
@@ -254,18 +259,18 @@ impl Server {
 
     /// Gives back bytes set aside for a request that has ended, except what covers its answer.
     pub(super) fn release_request(&mut self, conn: ConnId, stream: u64, reserved: usize) {
-        let open = self
-            .connections
-            .get_mut(&conn)
-            .and_then(|connection| connection.streams.get_mut(&stream));
-        let kept = match open {
-            Some(open) if open.reserved == 0 => {
-                open.reserved = reserved.min(ENTRY);
-                open.reserved
+        let mut kept = 0;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            if let Some(open) = connection.streams.get_mut(&stream)
+                && open.reserved == 0
+            {
+                kept = reserved.min(ENTRY);
+                open.reserved = kept;
             }
-            _ => 0,
-        };
-        self.unreserve(conn, reserved.saturating_sub(kept));
+            let given = reserved.saturating_sub(kept);
+            connection.reserved = connection.reserved.saturating_sub(given);
+        }
+        self.reserved = self.reserved.saturating_sub(reserved.saturating_sub(kept));
     }
 
     /// Gives back bytes set aside for a request.

@@ -161,8 +161,7 @@ pub(super) struct Caller {
 impl Caller {
     /// The session, or the fault Unauthorized.
     pub(super) fn session(&self) -> Result<Session, Fault> {
-        self.session
-            .ok_or_else(|| Fault::unauthorized("this method needs a session: log in first"))
+        self.session.ok_or_else(Fault::no_session)
     }
 
     /// The account, or the fault Unauthorized.
@@ -224,6 +223,11 @@ impl Fault {
             ..proto::ErrorDetail::default()
         };
         Self { status, detail }
+    }
+
+    /// The caller has no session.
+    pub(super) fn no_session() -> Self {
+        Self::unauthorized("this method needs a session: log in first")
     }
 
     /// Over a rate: ask again after so many milliseconds.

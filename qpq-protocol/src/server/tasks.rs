@@ -98,6 +98,8 @@ pub(super) struct Tasks {
     /// Requests with long answers that run, and that wait until fewer do, of all connections.
     long_running: usize,
     long_waiting: BTreeSet<TaskId>,
+    /// Requests that wait for their turn.
+    queued: usize,
     /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
     admitting: Option<Vec<ConnId>>,
     last: u64,
@@ -178,8 +180,9 @@ impl Server {
             }
         }
         for queue in notes.watches.drain(..) {
-            self.tasks.waiters.insert((queue, task.id));
-            task.watches.push(queue);
+            if self.tasks.waiters.insert((queue, task.id)) {
+                task.watches.push(queue);
+            }
         }
         if core::mem::take(&mut notes.untidy) {
             self.arm_upkeep();
@@ -473,9 +476,12 @@ impl Server {
         };
         task.answered = true;
         if matches!(task.state, TaskState::Waiting(_) | TaskState::Queued(_))
-            && let Some((mut task, _)) = self.unpark(id)
+            && let Some((mut task, state)) = self.unpark(id)
         {
             let conn = task.caller.conn;
+            if matches!(state, TaskState::Queued(_)) {
+                self.tasks.queued = self.tasks.queued.saturating_sub(1);
+            }
             self.tasks.long_waiting.remove(&id);
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.long_waiting.remove(&id);
@@ -490,6 +496,7 @@ impl Server {
         let (id, conn) = (task.id, task.caller.conn);
         task.state = TaskState::Queued(Box::new(resume));
         self.park(task, None);
+        self.tasks.queued = self.tasks.queued.saturating_add(1);
         match self.connections.get_mut(&conn) {
             Some(connection) => connection.long_waiting.insert(id),
             None => self.tasks.long_waiting.insert(id),
@@ -513,6 +520,9 @@ impl Server {
     /// Lets requests with long answers go on whose turn has come, of this connection and of those
     /// that wait for room among all.
     pub(super) fn admit_long(&mut self, conn: ConnId) {
+        if self.tasks.queued == 0 {
+            return;
+        }
         if let Some(others) = &mut self.tasks.admitting {
             others.push(conn);
             return;
@@ -524,6 +534,7 @@ impl Server {
                 let Some((mut task, TaskState::Queued(resume))) = self.unpark(id) else {
                     continue;
                 };
+                self.tasks.queued = self.tasks.queued.saturating_sub(1);
                 task.long = Long::Running;
                 self.tasks.long_running = self.tasks.long_running.saturating_add(1);
                 match *resume {
