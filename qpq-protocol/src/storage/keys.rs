@@ -125,7 +125,8 @@ struct Key(Vec<u8>);
 
 impl Key {
     fn new(family: Family) -> Self {
-        let mut key = Vec::with_capacity(80);
+        // Longest of those in use all the time: an entry of a channel.
+        let mut key = Vec::with_capacity(1 + 32 + 17 + 17 + 8);
         key.push(family as u8);
         Self(key)
     }
@@ -164,8 +165,9 @@ impl Key {
         self.fixed(&number.to_be_bytes())
     }
 
+    /// Just so many bytes: a vector with room to spare would cost `Bytes` a second allocation.
     fn done(self) -> Bytes {
-        self.0.into()
+        Bytes::copy_from_slice(&self.0)
     }
 }
 

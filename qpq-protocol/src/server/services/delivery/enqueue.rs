@@ -108,7 +108,7 @@ impl Send {
         method: Method,
         recipients: Vec<IdentityKey>,
         request: proto::BatchEnqueueRequest,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Box<Self>, Fault> {
         let Some(session) = caller.session else {
             return Err(Fault::forbidden(
                 "this recipient or channel takes nothing from you",
@@ -133,7 +133,7 @@ impl Send {
         let expires_at_ms = (ctx.unix + ttl).as_millis();
         let keep_until_ms = (ctx.unix + limits.message_id).as_millis();
         let content_hash: [u8; 32] = content.finalize().into();
-        Ok(Self {
+        Ok(Box::new(Self {
             session,
             method,
             recipients,
@@ -153,7 +153,7 @@ impl Send {
             },
             done_row: None,
             effects: Effects::default(),
-        })
+        }))
     }
 
     fn dedupe_key(&self) -> Bytes {
@@ -165,7 +165,7 @@ impl Send {
     }
 
     /// The first time, takes the message id to be new: the commit checks that. Later, looks it up.
-    fn start(mut self, ctx: &mut Ctx<'_>) -> Next {
+    fn start(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
         if ctx.attempt == 0 {
             return self.part(ctx);
         }
@@ -190,7 +190,7 @@ impl Send {
     }
 
     /// Reads what is to be known of channel and recipients not yet done.
-    fn part(self, ctx: &mut Ctx<'_>) -> Next {
+    fn part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
         let mut wanted = Vec::new();
         if let Some(channel) = &self.channel {
             wanted.push(keys::channel(channel));
@@ -213,7 +213,7 @@ impl Send {
     }
 
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
-    fn route(self, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
+    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
         let mut rows = known.iter();
         let mut checks = Vec::new();
         if self.channel.is_some() {
@@ -286,7 +286,7 @@ impl Send {
 
     /// Puts the payload into the queues.
     fn store(
-        mut self,
+        mut self: Box<Self>,
         ctx: &mut Ctx<'_>,
         checks: Vec<(Bytes, crate::storage::Expect)>,
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
@@ -397,14 +397,14 @@ impl Send {
     }
 
     /// The rest of the recipients, or the answer.
-    fn go_on(self, ctx: &mut Ctx<'_>) -> Next {
+    fn go_on(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
         if self.done.statuses.len() < self.recipients.len() {
             return self.part(ctx);
         }
         self.answer(ctx, false)
     }
 
-    fn answer(self, ctx: &mut Ctx<'_>, duplicate: bool) -> Next {
+    fn answer(self: Box<Self>, ctx: &mut Ctx<'_>, duplicate: bool) -> Next {
         let accepted = self
             .done
             .statuses
