@@ -11,6 +11,8 @@ mod commits;
 mod delivery;
 #[path = "services/key_packages.rs"]
 mod key_packages;
+#[path = "services/large.rs"]
+mod large;
 #[path = "services/model.rs"]
 mod model;
 #[path = "services/requests.rs"]
