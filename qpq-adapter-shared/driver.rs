@@ -295,31 +295,16 @@ impl<C: Core + 'static> Driver<C> {
     }
 
     fn send<S: Socket>(&self, socket: &S, transmit: &Transmit) -> io::Result<()> {
-        let contents = self.sending.get(..transmit.size).unwrap_or_default();
-        let datagram = |contents, segment_size| quinn_udp::Transmit {
+        let datagrams = quinn_udp::Transmit {
             destination: self.destination(transmit.destination),
             ecn: EcnCodepoint::from_bits(transmit.ecn),
-            contents,
-            segment_size,
+            contents: self.sending.get(..transmit.size).unwrap_or_default(),
+            segment_size: transmit.segment_size,
             src_ip: transmit.src_ip,
         };
-        let all = datagram(contents, transmit.segment_size);
-        match (
-            socket.write(|socket| self.udp.try_send(socket, &all)),
-            transmit.segment_size,
-        ) {
-            // Some network cards refuse segmentation offload, and only say so at the first try;
-            // from then on quinn-udp does without.
-            (Err(error), Some(segment))
-                if error.kind() != ErrorKind::WouldBlock && segment < contents.len() =>
-            {
-                contents.chunks(segment.max(1)).try_for_each(|contents| {
-                    let one = datagram(contents, None);
-                    socket.write(|socket| self.udp.try_send(socket, &one))
-                })
-            }
-            (sent, _) => sent,
-        }
+        send_together_or_apart(&datagrams, |datagrams| {
+            socket.write(|socket| self.udp.try_send(socket, datagrams))
+        })
     }
 
     /// On a socket for both families, IPv4 addresses are written as IPv6 ones.
@@ -366,6 +351,29 @@ pub(crate) fn anywhere() -> SocketAddr {
     }
 }
 
+/// Some network cards refuse segmentation offload, and only say so at the first try: those datagrams
+/// are sent one by one. From then on quinn-udp asks for no more than one at a time.
+fn send_together_or_apart(
+    datagrams: &quinn_udp::Transmit<'_>,
+    mut send: impl FnMut(&quinn_udp::Transmit<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    match (send(datagrams), datagrams.segment_size) {
+        (Err(error), Some(segment))
+            if error.kind() != ErrorKind::WouldBlock && segment < datagrams.contents.len() =>
+        {
+            let mut segments = datagrams.contents.chunks(segment.max(1));
+            segments.try_for_each(|contents| {
+                send(&quinn_udp::Transmit {
+                    contents,
+                    segment_size: None,
+                    ..datagrams.clone()
+                })
+            })
+        }
+        (sent, _) => sent,
+    }
+}
+
 /// An IPv4 address as such, also from a socket for both families.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -379,4 +387,55 @@ fn today() -> UnixTime {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     UnixTime::from_millis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three_datagrams() -> quinn_udp::Transmit<'static> {
+        quinn_udp::Transmit {
+            destination: SocketAddr::from(([127, 0, 0, 1], 9)),
+            ecn: None,
+            contents: b"aaaabbbbcc",
+            segment_size: Some(4),
+            src_ip: None,
+        }
+    }
+
+    #[test]
+    fn datagrams_that_cannot_go_together_go_apart() {
+        let mut sent = Vec::new();
+        let done = send_together_or_apart(&three_datagrams(), |transmit| {
+            sent.push((transmit.contents.to_vec(), transmit.segment_size));
+            match sent.len() {
+                1 => Err(io::Error::other("EIO")),
+                _ => Ok(()),
+            }
+        });
+        assert!(done.is_ok());
+        let apart = [&b"aaaa"[..], b"bbbb", b"cc"].map(|each| (each.to_vec(), None));
+        assert_eq!(sent[1..], apart);
+    }
+
+    #[test]
+    fn a_full_socket_is_no_reason_to_split() {
+        let mut tries = 0;
+        let done = send_together_or_apart(&three_datagrams(), |_| {
+            tries += 1;
+            Err(ErrorKind::WouldBlock.into())
+        });
+        assert_eq!(done.map_err(|e| e.kind()), Err(ErrorKind::WouldBlock));
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn addresses_of_both_families_keep_what_they_are() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:5".parse().expect("an address");
+        let v4: SocketAddr = "192.0.2.1:5".parse().expect("an address");
+        let link_local: SocketAddr = "[fe80::1%7]:5".parse().expect("an address");
+        assert_eq!(canonical(mapped), v4);
+        assert_eq!(canonical(v4), v4);
+        assert_eq!(canonical(link_local), link_local, "its scope is kept");
+    }
 }

@@ -1,6 +1,6 @@
 //! Calls a second: this adapter with a core that echoes, against bare quinn, in turns.
 //!
-//! `cargo bench -p qpq-adapter-tokio --bench echo [-- IN_FLIGHT [CALLS]]`. Client and server share
+//! `cargo bench -p qpq-adapter-tokio --bench echo [-- IN_FLIGHT [CALLS [CONNECTIONS]]]`. Client and server share
 //! one thread, as in `research/performance.md`; what counts is the ratio.
 
 #![allow(missing_docs, dead_code)]
@@ -36,10 +36,23 @@ struct Identity {
     key: Vec<u8>,
 }
 
+#[derive(Clone, Copy)]
+struct Load {
+    in_flight: u64,
+    calls: u64,
+    connections: u64,
+}
+
 fn main() {
     let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
     let in_flight = numbers.next().unwrap_or(64);
     let calls = numbers.next().unwrap_or(200_000);
+    let connections = numbers.next().unwrap_or(1);
+    let load = Load {
+        in_flight,
+        calls,
+        connections,
+    };
     let made = rcgen::generate_simple_self_signed(["localhost".into()]).expect("rcgen");
     let identity = Identity {
         certificate: made.cert.der().to_vec(),
@@ -49,12 +62,14 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    println!("{calls} calls of {LENGTH} B, {in_flight} in flight, one connection, one thread");
+    println!(
+        "{calls} calls of {LENGTH} B, {in_flight} in flight on each of {connections} connections, one thread"
+    );
     println!("{:>24} {:>24}", "qpq", "quinn");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(runtime.block_on(qpq(&identity, in_flight, calls)));
-        theirs.push(runtime.block_on(quinn(&identity, in_flight, calls)));
+        ours.push(runtime.block_on(qpq(&identity, load)));
+        theirs.push(runtime.block_on(quinn(&identity, load)));
         if let (Some(a), Some(b)) = (ours.last(), theirs.last()) {
             println!("{a} {b}");
         }
@@ -98,7 +113,7 @@ fn measured(start: (Instant, Duration), calls: u64) -> Measured {
     }
 }
 
-async fn qpq(identity: &Identity, in_flight: u64, calls: u64) -> Measured {
+async fn qpq(identity: &Identity, load: Load) -> Measured {
     let (certificate, key) = (identity.certificate.clone(), identity.key.clone());
     let config = Config::server(certificate, key, &[Alpn::Qpq]).expect("key");
     let listen = "127.0.0.1:0".parse().expect("an address");
@@ -106,28 +121,35 @@ async fn qpq(identity: &Identity, in_flight: u64, calls: u64) -> Measured {
     let config = Config::client(Trust::PinOnFirstUse { sha256: None });
     let client = Client::open(&config, Echo::default(), NoStore).expect("opens");
     let address = server.local_addr().to_string();
-    let act = client.act(move |core, _| core.connect(&address, Alpn::Qpq));
-    act.await.expect("runs");
-    let Some(Event::Connected(conn, ..)) = client.next_event().await else {
-        panic!("not connected");
-    };
+    let mut conns = Vec::new();
+    for _ in 0..load.connections {
+        let address = address.clone();
+        let act = client.act(move |core, _| core.connect(&address, Alpn::Qpq));
+        act.await.expect("runs");
+        let Some(Event::Connected(conn, ..)) = client.next_event().await else {
+            panic!("not connected");
+        };
+        conns.push(conn);
+    }
     let start = (Instant::now(), cpu());
     let begin = client.act(move |core, _| {
-        core.again = calls - in_flight;
-        core.last = calls;
-        for _ in 0..in_flight {
-            core.call(conn, vec![7; LENGTH]);
+        core.again = load.calls - load.in_flight * load.connections;
+        core.last = load.calls;
+        for conn in conns {
+            for _ in 0..load.in_flight {
+                core.call(conn, vec![7; LENGTH]);
+            }
         }
     });
     begin.await.expect("runs");
     assert!(matches!(client.next_event().await, Some(Event::Answer(..))));
-    let measured = measured(start, calls);
+    let measured = measured(start, load.calls);
     client.close().await;
     server.close().await;
     measured
 }
 
-async fn quinn(identity: &Identity, in_flight: u64, calls: u64) -> Measured {
+async fn quinn(identity: &Identity, load: Load) -> Measured {
     let certificate = rustls::pki_types::CertificateDer::from(identity.certificate.clone());
     let key = rustls::pki_types::PrivateKeyDer::try_from(identity.key.clone()).expect("key");
     let config = quinn::ServerConfig::with_single_cert(vec![certificate.clone()], key);
@@ -136,14 +158,16 @@ async fn quinn(identity: &Identity, in_flight: u64, calls: u64) -> Measured {
     let address = server.local_addr().expect("bound");
     tokio::spawn(async move {
         while let Some(incoming) = server.accept().await {
-            let Ok(conn) = incoming.await else { return };
-            while let Ok((mut send, mut recv)) = conn.accept_bi().await {
-                tokio::spawn(async move {
-                    let data = recv.read_to_end(1 << 20).await.expect("reads");
-                    send.write_chunk(Bytes::from(data)).await.expect("writes");
-                    send.finish().expect("ends");
-                });
-            }
+            tokio::spawn(async move {
+                let Ok(conn) = incoming.await else { return };
+                while let Ok((mut send, mut recv)) = conn.accept_bi().await {
+                    tokio::spawn(async move {
+                        let data = recv.read_to_end(1 << 20).await.expect("reads");
+                        send.write_chunk(Bytes::from(data)).await.expect("writes");
+                        send.finish().expect("ends");
+                    });
+                }
+            });
         }
     });
     let mut roots = rustls::RootCertStore::empty();
@@ -158,32 +182,33 @@ async fn quinn(identity: &Identity, in_flight: u64, calls: u64) -> Measured {
     let mut client =
         quinn::Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("opens");
     client.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
-    let conn = client
-        .connect(address, "localhost")
-        .expect("config")
-        .await
-        .expect("connects");
+    let mut loops = Vec::new();
+    let mut conns = Vec::new();
+    for _ in 0..load.connections {
+        let connecting = client.connect(address, "localhost").expect("config");
+        conns.push(connecting.await.expect("connects"));
+    }
     let start = (Instant::now(), cpu());
-    let loops: Vec<_> = (0..in_flight)
-        .map(|_| {
+    for conn in &conns {
+        for _ in 0..load.in_flight {
             let conn = conn.clone();
-            tokio::spawn(async move {
+            loops.push(tokio::spawn(async move {
                 let data = Bytes::from(vec![7; LENGTH]);
-                for _ in 0..calls / in_flight {
+                for _ in 0..load.calls / load.in_flight / load.connections {
                     let (mut send, mut recv) = conn.open_bi().await.expect("opens");
                     send.write_chunk(data.clone()).await.expect("writes");
                     send.finish().expect("ends");
                     let answer = recv.read_to_end(1 << 20).await.expect("reads");
                     assert_eq!(answer.len(), LENGTH);
                 }
-            })
-        })
-        .collect();
+            }));
+        }
+    }
     for each in loops {
         each.await.expect("runs");
     }
-    let measured = measured(start, calls);
-    conn.close(0_u32.into(), b"");
+    let measured = measured(start, load.calls);
+    conns.iter().for_each(|conn| conn.close(0_u32.into(), b""));
     client.wait_idle().await;
     measured
 }
