@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::rate::Subject;
-use super::services::{auth, channel, delivery, devices, group, info, keys, user};
+use super::services::{auth, channel, delivery, devices, group, hybrid_keys, info, keys, user};
 use super::step::{Caller, Ctx, Fault, Next};
 use crate::limits::Limits;
 use crate::method::{Caller as Rule, Method, Rpc, rpc};
@@ -76,13 +76,13 @@ fn route(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> 
             call::<rpc::FetchKeyPackage>(ctx, caller, payload, keys::fetch_key_package)
         }
         Method::UploadHybridKey => {
-            call::<rpc::UploadHybridKey>(ctx, caller, payload, keys::upload_hybrid_key)
+            call::<rpc::UploadHybridKey>(ctx, caller, payload, hybrid_keys::upload_hybrid_key)
         }
         Method::FetchHybridKey => {
-            call::<rpc::FetchHybridKey>(ctx, caller, payload, keys::fetch_hybrid_key)
+            call::<rpc::FetchHybridKey>(ctx, caller, payload, hybrid_keys::fetch_hybrid_key)
         }
         Method::FetchHybridKeys => {
-            call::<rpc::FetchHybridKeys>(ctx, caller, payload, keys::fetch_hybrid_keys)
+            call::<rpc::FetchHybridKeys>(ctx, caller, payload, hybrid_keys::fetch_hybrid_keys)
         }
         Method::FetchKeyPackages => {
             call::<rpc::FetchKeyPackages>(ctx, caller, payload, keys::fetch_key_packages)

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::MessageId;
 
 const A: IdentityKey = IdentityKey([0xaa; 32]);
 const C: ChannelId = ChannelId([0xcc; 16]);

@@ -1,0 +1,174 @@
+//! The one storage Commit of a submission.
+
+use bytes::Bytes;
+
+use super::{After, Submission};
+use crate::proto::{self, MembershipChange};
+use crate::server::rows::Row;
+use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
+use crate::server::services::delivery::queue::Queue;
+use crate::server::services::delivery::recipient::{Mailbox, news};
+use crate::server::services::group::{list_member, membership_push, unlist_member};
+use crate::server::step::{Ctx, Effects, Fault, Next, commit, decode_row, encode_row};
+use crate::storage::keys;
+use crate::storage::records::{Channel, CommitMark, Dedupe, Entry, Member, Slot};
+use crate::storage::{Commit, Expect, MAX_COMMIT_BYTES, MAX_COMMIT_OPS};
+
+impl Submission {
+    /// Makes the one Commit of the submission.
+    pub(super) fn store(
+        self,
+        ctx: &mut Ctx<'_>,
+        list: After,
+        deliveries: Vec<(Mailbox, Option<usize>)>,
+        heads: Vec<Row>,
+    ) -> Next {
+        let mut effects = Effects::default();
+        let mut change = Commit {
+            checks: list.checks,
+            ..Commit::default()
+        };
+        let mark = CommitMark {
+            slot: self.slot,
+            sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
+            commit_proof: self.proof(ctx),
+        };
+        let count = |welcome: Option<usize>| {
+            deliveries
+                .iter()
+                .filter(|(_, payload)| *payload == welcome)
+                .count()
+        };
+        let commit_copies = count(None);
+        let welcome_copies: Vec<usize> = (0..self.welcome_payloads.len())
+            .map(|number| count(Some(number)))
+            .collect();
+        let mut commit_payload = Payload::new(ctx, self.commit.clone(), commit_copies);
+        let mut welcomes = Vec::new();
+        for (payload, copies) in self.welcome_payloads.iter().zip(&welcome_copies) {
+            welcomes.push(Payload::new(ctx, payload.clone(), *copies));
+        }
+        let limits = &ctx.config.limits;
+        let expires_at_ms = (ctx.unix + limits.ttl_max).as_millis();
+        for ((mailbox, welcome), head) in deliveries.into_iter().zip(heads) {
+            let mut queue = Queue::new(mailbox.stored, head)?;
+            let (payload, mark) = match welcome.and_then(|number| welcomes.get_mut(number)) {
+                Some(payload) => (payload, None),
+                None => (&mut commit_payload, Some(mark.clone())),
+            };
+            let length = payload.bytes().len();
+            if queue.has_room(length, limits) {
+                let entry = Entry {
+                    body: Some(payload.body(&mut change, queue.id())),
+                    expires_at_ms,
+                    commit: mark.clone(),
+                };
+                let seq = queue.append(&mut change, &entry, length);
+                let envelope = envelope(seq, payload.bytes().clone(), mark);
+                let news = news(Some(self.channel), envelope, limits.pushed_envelope);
+                effects.notify.push((mailbox.named, news));
+            } else {
+                queue.close();
+            }
+            queue.write(&mut change);
+        }
+        for payload in welcomes.iter().chain([&commit_payload]) {
+            payload.store(&mut change);
+        }
+        self.change_members(ctx, &mut change, &mut effects);
+        self.change_channel(ctx, &mut change, list.state, &list.member, list.count);
+        let fits = change.operations() <= MAX_COMMIT_OPS;
+        if !fits || change.bytes() > MAX_COMMIT_BYTES {
+            return Err(Fault::quota(
+                "this is too much for one commit: add fewer members",
+            ));
+        }
+        ctx.leave_untidy();
+        commit(change, move |ctx| self.answer(ctx, false, effects))
+    }
+
+    fn change_members(&self, ctx: &Ctx<'_>, change: &mut Commit, effects: &mut Effects) {
+        for member in &self.add {
+            list_member(change, &self.channel, member, ctx.unix);
+            let push = membership_push(&self.channel, member, MembershipChange::Added);
+            effects.live.push((*member, push));
+        }
+        for member in &self.remove {
+            unlist_member(change, &self.channel, member);
+            let push = membership_push(&self.channel, member, MembershipChange::Removed);
+            effects.live.push((*member, push));
+        }
+    }
+
+    fn change_channel(
+        &self,
+        ctx: &Ctx<'_>,
+        change: &mut Commit,
+        mut state: Channel,
+        member: &Row,
+        member_count: usize,
+    ) {
+        let [dedupe, slot, channel, sender] = self.first_keys();
+        state.slot = state.slot.saturating_add(1);
+        if !self.add.is_empty() || !self.remove.is_empty() {
+            state.members_version = state.members_version.saturating_add(1);
+            state.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
+        }
+        if !self.channel_key_hash.is_empty() {
+            state.channel_key_hash = self.channel_key_hash.clone();
+        }
+        if !self.group_info.is_empty() {
+            let before = usize::try_from(state.group_info_length).unwrap_or(usize::MAX);
+            let parts = piece_count(self.group_info.len());
+            change.deletes.extend(
+                (parts..piece_count(before)).map(|piece| keys::group_info(&self.channel, piece)),
+            );
+            change.puts.extend(
+                pieces(&self.group_info)
+                    .map(|(piece, bytes)| (keys::group_info(&self.channel, piece), bytes)),
+            );
+            state.group_info_length = u32::try_from(self.group_info.len()).unwrap_or(u32::MAX);
+        }
+        change.puts.push((channel, encode_row(&state)));
+        if self.reset {
+            let row = decode_row::<Member>(member)
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            let reset_at_ms = ctx.unix.as_millis();
+            change
+                .puts
+                .push((sender, encode_row(&Member { reset_at_ms, ..row })));
+        }
+        let accepted_at_ms = ctx.unix.as_millis();
+        let taken = Slot {
+            commit_hash: Bytes::copy_from_slice(&self.commit_hash),
+            commit_proof: self.proof(ctx),
+            sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
+            accepted_at_ms,
+        };
+        change.checks.push((slot.clone(), Expect::Absent));
+        change.puts.push((slot, encode_row(&taken)));
+        let done = Dedupe {
+            content_hash: Bytes::copy_from_slice(&self.content_hash),
+            accepted_at_ms,
+            keep_until_ms: (ctx.unix + ctx.config.limits.ttl_max).as_millis(),
+            ..Dedupe::default()
+        };
+        change.checks.push((dedupe.clone(), Expect::Absent));
+        change.puts.push((dedupe, encode_row(&done)));
+    }
+}
+
+fn envelope(seq: u64, data: Bytes, mark: Option<CommitMark>) -> proto::Envelope {
+    let slot = mark.as_ref().map(|mark| mark.slot);
+    let mark = mark.unwrap_or_default();
+    proto::Envelope {
+        seq,
+        data,
+        slot,
+        sender_key: mark.sender_key,
+        expired: false,
+        commit_proof: mark.commit_proof,
+    }
+}

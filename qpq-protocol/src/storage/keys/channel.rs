@@ -1,0 +1,92 @@
+//! Keys of channels, their members and their slots.
+
+use bytes::Bytes;
+
+use super::{Family, Fields, Key, Range};
+use crate::ids::{ChannelId, IdentityKey};
+
+/// The state of a channel: every change of its slot or members changes this row.
+///
+/// Channel `cc…cc`: `c` `cc…cc`, 17 bytes.
+#[must_use]
+pub fn channel(channel: &ChannelId) -> Bytes {
+    Key::new(Family::Channel).fixed(channel.as_bytes()).done()
+}
+
+/// The sealed metadata of a channel.
+///
+/// Channel `cc…cc`: `C` `cc…cc`, 17 bytes.
+#[must_use]
+pub fn metadata(channel: &ChannelId) -> Bytes {
+    Key::new(Family::Metadata).fixed(channel.as_bytes()).done()
+}
+
+/// A piece of the newest GroupInfo of a channel.
+///
+/// Channel `cc…cc`, piece 0: `G` `cc…cc` `0000`, 19 bytes.
+#[must_use]
+pub fn group_info(channel: &ChannelId, piece: u16) -> Bytes {
+    let key = Key::new(Family::GroupInfo).fixed(channel.as_bytes());
+    key.fixed(&piece.to_be_bytes()).done()
+}
+
+/// A member of a channel.
+///
+/// Channel `cc…cc`, identity `aa…aa`: `M` `cc…cc` `aa…aa`, 49 bytes.
+#[must_use]
+pub fn member(channel: &ChannelId, identity: &IdentityKey) -> Bytes {
+    let key = Key::new(Family::Member).fixed(channel.as_bytes());
+    key.fixed(identity.as_bytes()).done()
+}
+
+/// All members of a channel, in order of identity key.
+#[must_use]
+pub fn members(channel: &ChannelId) -> Range {
+    Range::of(Key::new(Family::Member).fixed(channel.as_bytes()).done())
+}
+
+/// The channel and the identity of a key made by [`member`].
+#[must_use]
+pub fn parse_member(key: &[u8]) -> Option<(ChannelId, IdentityKey)> {
+    let mut fields = Fields::of(key, Family::Member)?;
+    let channel = ChannelId(fields.array()?);
+    let identity = IdentityKey(fields.array()?);
+    fields.end((channel, identity))
+}
+
+/// The other direction of [`member`]: a channel that an account is a member of.
+///
+/// Identity `aa…aa`, channel `cc…cc`: `A` `aa…aa` `cc…cc`, 49 bytes.
+#[must_use]
+pub fn membership(identity: &IdentityKey, channel: &ChannelId) -> Bytes {
+    let key = Key::new(Family::Membership).fixed(identity.as_bytes());
+    key.fixed(channel.as_bytes()).done()
+}
+
+/// All channels of an account, in order of channel id.
+#[must_use]
+pub fn memberships(identity: &IdentityKey) -> Range {
+    Range::of(
+        Key::new(Family::Membership)
+            .fixed(identity.as_bytes())
+            .done(),
+    )
+}
+
+/// The identity and the channel of a key made by [`membership`].
+#[must_use]
+pub fn parse_membership(key: &[u8]) -> Option<(IdentityKey, ChannelId)> {
+    let mut fields = Fields::of(key, Family::Membership)?;
+    let identity = IdentityKey(fields.array()?);
+    let channel = ChannelId(fields.array()?);
+    fields.end((identity, channel))
+}
+
+/// Which commit took a slot of a channel.
+///
+/// Channel `cc…cc`, slot 2: `s` `cc…cc` `0000000000000002`, 25 bytes.
+#[must_use]
+pub fn slot(channel: &ChannelId, slot: u64) -> Bytes {
+    let key = Key::new(Family::Slot).fixed(channel.as_bytes());
+    key.number(slot).done()
+}
