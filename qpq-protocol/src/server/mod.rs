@@ -2,10 +2,11 @@
 //! storage commands come out. It implements [`Core`].
 //!
 //! ```text
-//! bytes of a stream     stream.rs      a whole request, within budgets
-//!   request             tasks.rs       runs, step by step, until its answer may leave
+//! bytes of a stream     requests.rs    a whole request, within budgets (stream.rs, connection.rs)
+//!   request             tasks.rs       runs, step by step, until its answer may leave (turns.rs,
+//!                                      pacing.rs)
 //!     method, payload   dispatch.rs    method table: lengths, caller, rates
-//!       handler         services/      one file a category, made of the steps of step.rs
+//!       handler         services/      one file a category, made of the steps of step.rs, ask.rs
 //!         rows          rows.rs        remembered between requests, for pipelined commits
 //!     effects           push.rs        pushes, waits, other cores
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
@@ -14,6 +15,8 @@
 //! One core serves the connections of one thread. Cores share nothing but the store and the wakes
 //! they send each other.
 
+mod answers;
+mod ask;
 mod connection;
 mod dispatch;
 mod generations;
@@ -30,6 +33,7 @@ mod step;
 mod stream;
 mod tasks;
 mod timers;
+mod turns;
 mod upkeep;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,6 @@ use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
 use super::stream::State;
 use super::timers::Timer;
-use crate::frame::MAX_PAYLOAD;
 use crate::ids::{ConnId, Ticket};
 use crate::io::Output;
 use crate::method::Method;
@@ -38,7 +37,7 @@ pub(super) struct Task {
     /// Bytes set aside for it.
     reserved: usize,
     attempt: u32,
-    state: TaskState,
+    pub(super) state: TaskState,
     /// When its timer fires, if it runs.
     timer: Option<Time>,
     notes: Notes,
@@ -49,12 +48,12 @@ pub(super) struct Task {
     watches: Vec<QueueId>,
     /// Whether there was news in a watched queue since it was last looked at.
     news: bool,
-    long: Long,
+    pub(super) long: Long,
     /// Whether it was answered before its end, because that took too long.
     answered: bool,
 }
 
-enum TaskState {
+pub(super) enum TaskState {
     /// Its handler is being called.
     Running,
     /// Its turn: too many requests with long answers are running.
@@ -71,7 +70,7 @@ enum TaskState {
 
 /// What a request with a long answer counts as.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Long {
+pub(super) enum Long {
     /// Nothing: it waits, or its answer is short.
     No,
     /// One of its connection, waiting until fewer run on all connections.
@@ -81,27 +80,29 @@ enum Long {
 }
 
 /// How a queued request goes on.
-enum Resume {
+pub(super) enum Resume {
+    /// From its request.
     Start,
+    /// From where it waited.
     Woken(ThenWoken, Woken),
 }
 
 /// All running requests.
 #[derive(Default)]
 pub(super) struct Tasks {
-    running: BTreeMap<TaskId, Task>,
+    pub(super) running: BTreeMap<TaskId, Task>,
     tickets: BTreeMap<Ticket, TaskId>,
     /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
     /// again since.
     dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
     waiters: BTreeSet<(QueueId, TaskId)>,
     /// Requests with long answers that run, and that wait until fewer do, of all connections.
-    long_running: usize,
-    long_waiting: BTreeSet<TaskId>,
+    pub(super) long_running: usize,
+    pub(super) long_waiting: BTreeSet<TaskId>,
     /// Requests that wait for their turn.
-    queued: usize,
+    pub(super) queued: usize,
     /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
-    admitting: Option<Vec<ConnId>>,
+    pub(super) admitting: Option<Vec<ConnId>>,
     last: u64,
 }
 
@@ -160,7 +161,7 @@ impl Server {
     }
 
     /// Calls the handler from the start.
-    fn handle(&mut self, mut task: Task) {
+    pub(super) fn handle(&mut self, mut task: Task) {
         let next = self.call(&mut task, |task, ctx| {
             dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
         });
@@ -168,7 +169,11 @@ impl Server {
     }
 
     /// Calls a part of a handler with what it may know.
-    fn call(&mut self, task: &mut Task, part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next) -> Next {
+    pub(super) fn call(
+        &mut self,
+        task: &mut Task,
+        part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next,
+    ) -> Next {
         let mut notes = core::mem::take(&mut task.notes);
         let (conn, attempt) = (Some(task.caller.conn), task.attempt);
         let next = self.with_ctx(conn, attempt, &mut notes, |ctx| part(task, ctx));
@@ -230,7 +235,7 @@ impl Server {
     }
 
     /// Does what a handler returned, until the request has to wait or has ended.
-    fn follow(&mut self, mut task: Task, mut next: Next) {
+    pub(super) fn follow(&mut self, mut task: Task, mut next: Next) {
         loop {
             next = match next {
                 Ok(Step::Done(outcome)) => return self.finish(task, Ok(outcome)),
@@ -344,7 +349,7 @@ impl Server {
     }
 
     /// Keeps a request until something happens.
-    fn park(&mut self, mut task: Task, timer: Option<Time>) {
+    pub(super) fn park(&mut self, mut task: Task, timer: Option<Time>) {
         task.timer = timer;
         if let Some(at) = timer {
             self.timers.set(at, Timer::Task(task.id));
@@ -353,7 +358,7 @@ impl Server {
     }
 
     /// Takes a parked request to go on with it.
-    fn unpark(&mut self, id: TaskId) -> Option<(Task, TaskState)> {
+    pub(super) fn unpark(&mut self, id: TaskId) -> Option<(Task, TaskState)> {
         let mut task = self.tasks.running.remove(&id)?;
         if let Some(at) = task.timer.take() {
             self.timers.clear(at, Timer::Task(id));
@@ -489,91 +494,5 @@ impl Server {
             self.release(&mut task);
             self.admit_long(conn);
         }
-    }
-
-    /// Goes on with a request with a long answer when it is its turn.
-    fn queue_long(&mut self, mut task: Task, resume: Resume) {
-        let (id, conn) = (task.id, task.caller.conn);
-        task.state = TaskState::Queued(Box::new(resume));
-        self.park(task, None);
-        self.tasks.queued = self.tasks.queued.saturating_add(1);
-        match self.connections.get_mut(&conn) {
-            Some(connection) => connection.long_waiting.insert(id),
-            None => self.tasks.long_waiting.insert(id),
-        };
-        self.admit_long(conn);
-    }
-
-    /// Counts a request no longer as one with a long answer.
-    fn leave_long(&mut self, task: &mut Task) {
-        let long = core::mem::replace(&mut task.long, Long::No);
-        if long == Long::Running {
-            self.tasks.long_running = self.tasks.long_running.saturating_sub(1);
-        }
-        if long != Long::No
-            && let Some(connection) = self.connections.get_mut(&task.caller.conn)
-        {
-            connection.long_running = connection.long_running.saturating_sub(1);
-        }
-    }
-
-    /// Lets requests with long answers go on whose turn has come, of this connection and of those
-    /// that wait for room among all.
-    pub(super) fn admit_long(&mut self, conn: ConnId) {
-        if self.tasks.queued == 0 {
-            return;
-        }
-        if let Some(others) = &mut self.tasks.admitting {
-            others.push(conn);
-            return;
-        }
-        self.tasks.admitting = Some(vec![conn]);
-        while let Some(conn) = self.tasks.admitting.as_mut().and_then(Vec::pop) {
-            self.line_up(conn);
-            while let Some(id) = self.next_long() {
-                let Some((mut task, TaskState::Queued(resume))) = self.unpark(id) else {
-                    continue;
-                };
-                self.tasks.queued = self.tasks.queued.saturating_sub(1);
-                task.long = Long::Running;
-                self.tasks.long_running = self.tasks.long_running.saturating_add(1);
-                match *resume {
-                    Resume::Start => self.handle(task),
-                    Resume::Woken(then, woken) => {
-                        let next = self.call(&mut task, |_, ctx| then(ctx, woken));
-                        self.follow(task, next);
-                    }
-                }
-            }
-        }
-        self.tasks.admitting = None;
-    }
-
-    /// Moves requests of a connection into the line of all, as many as it may have there.
-    fn line_up(&mut self, conn: ConnId) {
-        let limits = &self.config.limits;
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        while connection.long_running < limits.long_answers
-            && connection.unsent <= limits.connection_unsent
-            && let Some(id) = connection.long_waiting.pop_first()
-        {
-            connection.long_running = connection.long_running.saturating_add(1);
-            if let Some(task) = self.tasks.running.get_mut(&id) {
-                task.long = Long::InLine;
-            }
-            self.tasks.long_waiting.insert(id);
-        }
-    }
-
-    /// The next request with a long answer that may go on: each may fill a frame.
-    fn next_long(&mut self) -> Option<TaskId> {
-        let running = self.tasks.long_running;
-        let most = running.saturating_add(1).saturating_mul(MAX_PAYLOAD);
-        if running > 0 && self.unsent.saturating_add(most) > self.config.limits.total_unsent {
-            return None;
-        }
-        self.tasks.long_waiting.pop_first()
     }
 }

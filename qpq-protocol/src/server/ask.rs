@@ -1,0 +1,223 @@
+//! The steps that handlers are made of: read, load, scan, commit, wait, each with what comes after
+//! it. Handlers take them from [`super::step`].
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::rows::Row;
+use super::step::{Ctx, Fault, Next, Step, Woken};
+use crate::io::Lane;
+use crate::storage::{Command, Commit, Expect, Reply, Scan};
+use crate::time::Time;
+
+/// Reads rows that are durable, for an answer that changes nothing.
+pub(super) fn read<const N: usize>(
+    keys: [Bytes; N],
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
+) -> Next {
+    read_all(keys.into(), move |ctx, rows| {
+        then(ctx, rows.try_into().map_err(|_| wrong_reply())?)
+    })
+}
+
+/// [`read`] for a number of keys that is not known beforehand. No keys: goes on at once.
+pub(super) fn read_all(
+    keys: Vec<Bytes>,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next + Send + 'static,
+) -> Next {
+    let count = keys.len();
+    Ok(Step::Store {
+        lane: Lane::Reads,
+        command: Command::Get(keys),
+        then: Box::new(move |ctx, reply| then(ctx, values(reply, count)?)),
+    })
+}
+
+/// Reads rows that this request is going to check or change: as every Commit issued so far leaves
+/// them, durable or not. What the core remembers costs no storage command. Check with
+/// [`unchanged`] every row that the change rests on.
+pub(super) fn load<const N: usize>(
+    ctx: &mut Ctx<'_>,
+    keys: [Bytes; N],
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
+) -> Next {
+    load_all(ctx, keys.into(), move |ctx, rows| {
+        then(ctx, rows.try_into().map_err(|_| wrong_reply())?)
+    })
+}
+
+/// [`load`] of what storage has now, whatever is remembered: another core may have changed it, and
+/// no check finds that out where a request is refused. For requests that are rare.
+pub(super) fn load_fresh<const N: usize>(
+    ctx: &mut Ctx<'_>,
+    keys: [Bytes; N],
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
+) -> Next {
+    for key in &keys {
+        ctx.rows.forget(key);
+    }
+    load(ctx, keys, then)
+}
+
+/// [`load`] for a number of keys that is not known beforehand.
+pub(super) fn load_all(
+    ctx: &mut Ctx<'_>,
+    keys: Vec<Bytes>,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next + Send + 'static,
+) -> Next {
+    let missing: Vec<Bytes> = keys
+        .iter()
+        .filter(|key| !ctx.rows.knows(key))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        let rows = keys
+            .iter()
+            .map(|key| {
+                ctx.rows
+                    .get(key, &mut ctx.notes.rests_on)
+                    .unwrap_or_default()
+            })
+            .collect();
+        return then(ctx, rows);
+    }
+    ctx.rows.expect(&missing);
+    Ok(Step::Store {
+        lane: Lane::Ordered,
+        command: Command::Get(missing.clone()),
+        then: Box::new(move |ctx, reply| {
+            let read = match values(reply, missing.len()) {
+                Ok(read) => read,
+                Err(fault) => {
+                    for key in &missing {
+                        ctx.rows.abandon(key);
+                    }
+                    return Err(fault);
+                }
+            };
+            for (key, row) in missing.iter().zip(&read) {
+                ctx.rows.fill(key, row);
+            }
+            let mut rows = Vec::with_capacity(keys.len());
+            for key in &keys {
+                let row = match ctx.rows.get(key, &mut ctx.notes.rests_on) {
+                    Some(row) => row,
+                    // Remembered when the keys were looked up, and forgotten since.
+                    None => match missing.iter().zip(&read).find(|(other, _)| *other == key) {
+                        Some((_, row)) => row.clone(),
+                        None => return Ok(Step::Rerun),
+                    },
+                };
+                rows.push(row);
+            }
+            then(ctx, rows)
+        }),
+    })
+}
+
+/// Reads a range of durable rows, for an answer that changes nothing. `then` gets the rows and
+/// whether there are more.
+pub(super) fn scan(
+    range: Scan,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
+) -> Next {
+    scan_in(Lane::Reads, range, then)
+}
+
+/// Reads a range as every Commit issued so far leaves it. A rule that rests on it also checks an
+/// index row that every writer of the range changes.
+pub(super) fn scan_ordered(
+    range: Scan,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
+) -> Next {
+    scan_in(Lane::Ordered, range, then)
+}
+
+fn scan_in(
+    lane: Lane,
+    range: Scan,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
+) -> Next {
+    Ok(Step::Store {
+        lane,
+        command: Command::Scan(range),
+        then: Box::new(move |ctx, reply| match reply {
+            Reply::Rows { rows, more } => then(ctx, rows, more),
+            Reply::Failed(failure) => Err(failure.into()),
+            _ => Err(wrong_reply()),
+        }),
+    })
+}
+
+/// Makes a change, then goes on once it is durable. If a check fails the request runs again; if
+/// storage fails it is answered Unavailable.
+pub(super) fn commit(
+    change: Commit,
+    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
+) -> Next {
+    Ok(Step::Store {
+        lane: Lane::Ordered,
+        command: Command::Commit(change),
+        then: Box::new(move |ctx, reply| match reply {
+            Reply::Committed => then(ctx),
+            Reply::Conflict => Ok(Step::Rerun),
+            Reply::Failed(failure) => Err(failure.into()),
+            _ => Err(wrong_reply()),
+        }),
+    })
+}
+
+/// Waits for news in the queues that the request watches, at most until `until`.
+pub(super) fn wait(
+    until: Time,
+    then: impl FnOnce(&mut Ctx<'_>, Woken) -> Next + Send + 'static,
+) -> Next {
+    Ok(Step::Wait {
+        until,
+        then: Box::new(then),
+    })
+}
+
+/// A refusal that rests on these rows; see [`Ctx::is_sure_of`].
+pub(super) fn doubt<'a>(
+    ctx: &mut Ctx<'_>,
+    keys: impl IntoIterator<Item = &'a Bytes>,
+    fault: Fault,
+) -> Next {
+    if ctx.is_sure_of(keys) {
+        Err(fault)
+    } else {
+        Ok(Step::Rerun)
+    }
+}
+
+/// The check that a row still is what was read.
+pub(super) fn unchanged(key: &Bytes, row: &Row) -> (Bytes, Expect) {
+    let expect = row.clone().map_or(Expect::Absent, Expect::Equals);
+    (key.clone(), expect)
+}
+
+/// Reads a stored message; a row that cannot be read is the server's fault.
+pub(super) fn decode_row<M: Message + Default>(row: &Row) -> Result<Option<M>, Fault> {
+    row.clone()
+        .map(M::decode)
+        .transpose()
+        .map_err(|_| Fault::internal("a stored row cannot be read"))
+}
+
+/// Writes a message to be stored.
+pub(super) fn encode_row(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+fn values(reply: Reply, count: usize) -> Result<Vec<Row>, Fault> {
+    match reply {
+        Reply::Values(rows) if rows.len() == count => Ok(rows),
+        Reply::Failed(failure) => Err(failure.into()),
+        _ => Err(wrong_reply()),
+    }
+}
+
+fn wrong_reply() -> Fault {
+    Fault::internal("storage answered something else than was asked")
+}
