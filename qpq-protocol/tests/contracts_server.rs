@@ -140,7 +140,11 @@ mod contracts {
     fn act() -> impl Strategy<Value = Act> {
         let conn = || 0..4_u8;
         let number = || 0..6_u8;
+        // The beginning of a request, its header whole or nearly so.
+        let part = (conn(), number(), request(), 5..40_usize)
+            .prop_map(|(c, s, frame, cut)| Act::Data(c, s, frame.slice(..cut.min(frame.len()))));
         prop_oneof![
+            4 => part,
             3 => conn().prop_map(Act::Connect),
             1 => conn().prop_map(Act::Disconnect),
             3 => (conn(), number(), bytes(30)).prop_map(|(c, s, b)| Act::Data(c, s, b)),
