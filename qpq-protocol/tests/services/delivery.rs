@@ -619,6 +619,13 @@ fn queues_are_listed_in_pages_by_channel() {
             break;
         }
     }
+    let start = proto::ListQueuesRequest {
+        after: Bytes::new(),
+        limit: 1,
+    };
+    let page = world.call::<rpc::ListQueues>(bobs, &start).expect("a page");
+    let last = page.queues.last().map(|queue| queue.channel_id.len());
+    assert_eq!(last, Some(16), "a page always leads on");
     let expected = [
         (Bytes::new(), 2),
         (channels[0].clone(), 1),

@@ -249,7 +249,11 @@ pub(in crate::server) fn list_queues(
     let after = parse_channel(&request.after)?;
     let limit = match request.limit {
         0 => QUEUES,
-        limit => usize::try_from(limit).unwrap_or(MAX_QUEUES).min(MAX_QUEUES),
+        // The default channel's id is empty, as is a request to start: a page of it alone would lead
+        // nowhere.
+        limit => usize::try_from(limit)
+            .unwrap_or(MAX_QUEUES)
+            .clamp(2, MAX_QUEUES),
     };
     let key = keys::device_set(&session.identity_key);
     load(ctx, [key.clone()], move |ctx, [devices]| {
