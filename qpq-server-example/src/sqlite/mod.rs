@@ -1,11 +1,11 @@
 //! [`Sqlite`]: the storage engine on one SQLite file, one transaction and one flush a batch.
 //!
 //! One table with an index holds everything: `rows(key, value)`. It is deliberately not `WITHOUT
-//! ROWID`: values of a kilobyte inside the key tree cost four times the throughput, since every
+//! ROWID`: values of a kilobyte inside the key tree cost two thirds of the throughput, since every
 //! insert in the middle moves them about. A rowid table appends values and sorts only the keys.
 //! Keeping small values in a clustered table of their own gained nothing measurable.
 //!
-//! Checkpoints run beside the commits, on a connection and thread of their own ([`checkpoint`]).
+//! Checkpoints run beside the commits, on a connection and thread of their own.
 
 mod checkpoint;
 mod error;

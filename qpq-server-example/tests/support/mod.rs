@@ -54,10 +54,18 @@ impl Server {
 
     /// Starts one and waits until it serves; returns its address too.
     pub fn start(dir: &Path, listen: &str, flags: &[&str]) -> (Self, String) {
-        let mut server = Self::spawn(dir, listen, flags);
-        let address = server.line("listening on ");
-        assert!(!address.is_empty(), "the server did not start");
-        (server, address)
+        for _ in 0..100 {
+            let mut server = Self::spawn(dir, listen, flags);
+            let address = server.line("listening on ");
+            if !address.is_empty() {
+                return (server, address);
+            }
+            // While it was down, some client of another test may have been given its port.
+            let (_, said) = server.end();
+            assert!(said.contains("is in use: stop the program"), "{said}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{listen} stays in use")
     }
 
     /// What the line that starts with `start` says after it; empty if it ends before that.
