@@ -53,7 +53,7 @@ impl Server {
     pub(super) fn upkeep_due(&mut self) {
         self.upkeep.armed = false;
         if self.upkeep.at_work.is_none() && !self.shutdown.is_asked() {
-            self.begin_chore(0, 0);
+            self.begin_chore(0, 0, Notes::default());
         }
     }
 
@@ -75,9 +75,8 @@ impl Server {
         Ok(())
     }
 
-    fn begin_chore(&mut self, chore: usize, attempt: u32) {
+    fn begin_chore(&mut self, chore: usize, attempt: u32, mut notes: Notes) {
         if let Some(begin) = CHORES.get(chore) {
-            let mut notes = Notes::default();
             let next = self.with_ctx(None, attempt, &mut notes, begin);
             self.go_on(chore, attempt, notes, next);
         }
@@ -111,10 +110,10 @@ impl Server {
                 });
             }
             Ok(Step::Rerun) if attempt < self.config.limits.conflicts => {
-                self.begin_chore(chore, attempt + 1);
+                self.begin_chore(chore, attempt + 1, notes);
             }
             Ok(Step::Done(_) | Step::Rerun | Step::Wait { .. }) | Err(_) => {
-                self.begin_chore(chore + 1, 0);
+                self.begin_chore(chore + 1, 0, Notes::default());
             }
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use qpq_protocol::io::Core as _;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::storage::keys;
+use qpq_protocol::storage::{Command, Commit, Engine as _, keys};
 
 use crate::requests::*;
 use crate::support::{BEGIN, World};
@@ -172,4 +172,26 @@ fn an_idle_core_does_nothing_more_once_it_has_cleaned_up() {
     world.advance(DAY);
     assert_eq!(world.commands, commands);
     assert_eq!(world.server.poll_timeout(), None);
+}
+
+#[test]
+fn a_stray_expiry_row_does_not_stop_the_others() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let stray = keys::QueueId {
+        recipient: bob.secret.public(),
+        device: qpq_protocol::ids::DeviceId::new([9; 16]),
+        channel: None,
+    };
+    world.memory.run(vec![Command::Commit(Commit {
+        puts: vec![(keys::expiry(1, &stray), Bytes::new())],
+        ..Commit::default()
+    })]);
+    let sent = world.call::<rpc::Enqueue>(alice, &lasting(60, message(&bob, 1, b"x")));
+    sent.expect("sent");
+    assert_eq!(rows(&world, keys::Family::Expiry), 2);
+    world.advance(Duration::from_secs(700));
+    assert_eq!(rows(&world, keys::Family::Expiry), 0);
+    assert_eq!(rows(&world, keys::Family::Entry), 0);
 }

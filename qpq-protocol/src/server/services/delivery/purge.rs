@@ -44,12 +44,13 @@ fn next_page(ctx: &mut Ctx<'_>, id: QueueId, then: Then) -> Next {
         let mut queue = Queue::new(id, row)?;
         let head = *queue.head();
         let entries = page(keys::entries(&id, head.first_seq, head.next_seq), PAGE);
-        scan_ordered(entries, move |_, rows, more| {
+        scan_ordered(entries, move |ctx, rows, more| {
             let mut change = Commit::default();
             for (key, row) in rows {
                 let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
                 if key != keys::entry(&id, queue.head().first_seq) {
-                    // The queue moved between the two reads.
+                    // The head was not that of the messages read: another core has moved the queue.
+                    ctx.rows.forget(&keys::queue(&id));
                     return Ok(Step::Rerun);
                 }
                 release(&mut change, &id, entry.body.as_ref())?;

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use crate::limits::Limits;
 use crate::server::rows::Row;
 use crate::server::step::{Fault, decode_row, encode_row, unchanged};
-use crate::storage::Commit;
 use crate::storage::keys::{self, QueueId};
 use crate::storage::records::{Entry, QueueHead};
+use crate::storage::{Commit, Expect};
 
 /// A queue on its way through one change.
 pub(super) struct Queue {
@@ -44,6 +44,11 @@ impl Queue {
     /// Which queue this is in storage.
     pub(super) fn id(&self) -> &QueueId {
         &self.id
+    }
+
+    /// The check that the head still is what was read.
+    pub(super) fn unchanged(&self) -> (Bytes, Expect) {
+        unchanged(&keys::queue(&self.id), &self.row)
     }
 
     /// The head as the change has left it so far.
@@ -152,7 +157,6 @@ pub(super) fn as_u64(length: usize) -> u64 {
 mod tests {
     use super::*;
     use crate::ids::{DeviceId, IdentityKey};
-    use crate::storage::Expect;
 
     fn id() -> QueueId {
         QueueId {

@@ -60,9 +60,7 @@ fn expire(ctx: &mut Ctx<'_>, mut state: Expiring) -> Next {
         let queue = Queue::new(id, row)?;
         let head = *queue.head();
         if head.expires_at_ms != state.at_ms {
-            // Somebody changed the queue, here or on another core.
-            ctx.rows.forget(&keys::queue(&id));
-            return Ok(Step::Rerun);
+            return drop_stray(ctx, &state, &queue);
         }
         state.next_seq = state.next_seq.max(head.first_seq);
         let entries = keys::entries(&id, state.next_seq, head.next_seq);
@@ -80,6 +78,21 @@ fn expire(ctx: &mut Ctx<'_>, mut state: Expiring) -> Next {
             })
         })
     })
+}
+
+/// The queue's head knows nothing of this expiry row: another core has changed the queue since it
+/// was remembered, or else the row is a stray one, which would be found first for ever.
+fn drop_stray(ctx: &mut Ctx<'_>, state: &Expiring, queue: &Queue) -> Next {
+    let check = queue.unchanged();
+    if !ctx.is_sure_of([&check.0]) {
+        return Ok(Step::Rerun);
+    }
+    let change = Commit {
+        checks: vec![check],
+        puts: Vec::new(),
+        deletes: vec![keys::expiry(state.at_ms, &state.id)],
+    };
+    commit(change, expire_queues)
 }
 
 /// What becomes of the messages of a page. On the last one the queue gets its next expiry date.
