@@ -41,7 +41,8 @@ pub struct ServerArgs {
         long,
         value_name = "NAME",
         env = "QPQ_DOMAIN",
-        default_value = "localhost"
+        default_value = "localhost",
+        value_parser = domain
     )]
     pub domain: String,
 
@@ -86,6 +87,13 @@ impl ServerArgs {
     }
 }
 
+fn domain(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=255 if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("a domain has 1 to 255 visible ASCII characters"),
+    }
+}
+
 fn identity_key(text: &str) -> Result<IdentityKey, &'static str> {
     let wrong = "an identity key has 64 hexadecimal digits";
     let key = unhex::<32>(text).ok_or(wrong)?;
@@ -118,6 +126,10 @@ mod tests {
         assert_eq!(args.limits().registrations, Limits::default().registrations);
         assert_eq!(args.max_pages(), Some(512));
         assert_eq!(args.admins.first().unwrap().as_bytes()[1], 0x23);
+        for wrong in ["", "a b", &"x".repeat(256)] {
+            let args = ["qpq-server", "--domain", wrong];
+            assert!(ServerArgs::try_parse_from(args).is_err(), "{wrong}");
+        }
         for wrong in ["", "xyz", &key[1..], &key.replace('0', "+")] {
             let args = ["qpq-server", "--admin", wrong];
             assert!(ServerArgs::try_parse_from(args).is_err(), "{wrong}");

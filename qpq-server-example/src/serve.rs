@@ -22,6 +22,11 @@ use crate::time::unix_now;
 
 /// The database's name in a server's data directory.
 pub const DATABASE_FILE: &str = "server.db";
+/// The name of the file with the domain that the data were made for.
+pub const DOMAIN_FILE: &str = "domain";
+
+/// The longest name of a host.
+const MAX_DOMAIN: u64 = 255;
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -80,6 +85,14 @@ pub enum StartError {
         /// What the system said.
         kind: ErrorKind,
     },
+    /// Every password and signature in the data is bound to the domain they were made for.
+    #[error("the data in {} are those of {known}: start it with --domain {known}, or choose another directory", path.display())]
+    OtherDomain {
+        /// The directory.
+        path: PathBuf,
+        /// The domain of its data.
+        known: String,
+    },
     /// The database.
     #[error(transparent)]
     Database(#[from] sqlite::OpenError),
@@ -129,6 +142,7 @@ impl Running {
             // Nobody waits for it once the server is being stopped.
             let _ = tell.send(broken);
         });
+        keep_domain(dir, &options.domain)?;
         let certificate = Certificate::load_or_make(dir, &options.domain)?;
         let sha256 = certificate.sha256();
         let mut seed = [0; 32];
@@ -215,6 +229,19 @@ async fn until_broken(tell: &mut Option<oneshot::Receiver<Broken>>) -> Broken {
     }
     // The engine has said it before, or is gone without having failed.
     std::future::pending().await
+}
+
+fn keep_domain(dir: &Path, domain: &str) -> Result<(), StartError> {
+    let path = dir.join(DOMAIN_FILE);
+    let failed = |error: std::io::Error| data_dir(&path, &error);
+    match files::read(&path, MAX_DOMAIN).map_err(failed)? {
+        None => files::write_public(&path, domain.as_bytes()).map_err(failed),
+        Some(known) if known == domain.as_bytes() => Ok(()),
+        Some(known) => Err(StartError::OtherDomain {
+            path: dir.to_owned(),
+            known: String::from_utf8_lossy(&known).into_owned(),
+        }),
+    }
 }
 
 fn data_dir(path: &Path, error: &std::io::Error) -> StartError {

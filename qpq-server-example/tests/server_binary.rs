@@ -87,6 +87,18 @@ fn a_newer_database_is_refused() {
 }
 
 #[test]
+fn the_data_of_another_domain_are_refused() {
+    let dir = Scratch::try_new("server-domain").unwrap();
+    let mut server = Server::spawn(dir.path(), ANY_PORT, &["--domain", "one.example"]);
+    server.line("listening on ");
+    server.stop();
+    let said = refused(dir.path(), &["--domain", "two.example"]);
+    assert!(said.contains("--domain one.example"), "{said}");
+    let (mut server, _) = Server::start(dir.path(), ANY_PORT, &["--domain", "one.example"]);
+    server.stop();
+}
+
+#[test]
 fn a_directory_that_cannot_be_written_is_said_so() {
     let dir = Scratch::try_new("server-unwritable").unwrap();
     let file = dir.path().join("file");
