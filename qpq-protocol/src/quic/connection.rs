@@ -254,7 +254,11 @@ impl Connection {
         let at = (self.id, now);
         let up = matches!(self.phase, Phase::Up);
         match event {
-            StreamEvent::Opened { dir } if up => self.streams.accept(&mut self.quic, dir),
+            StreamEvent::Opened { dir } => match self.phase {
+                Phase::Up => self.streams.accept(&mut self.quic, dir),
+                Phase::Lingering { code, .. } => self.streams.refuse(&mut self.quic, dir, code),
+                Phase::Handshaking { .. } | Phase::Over => {}
+            },
             StreamEvent::Readable { id } if up => self.streams.set_readable(id),
             StreamEvent::Writable { id } => self.streams.writable(&mut self.quic, core, at, id),
             StreamEvent::Stopped { id, error_code } => {
@@ -268,8 +272,7 @@ impl Connection {
                 };
                 self.streams.open_waiting(&mut self.quic, core, at, dir);
             }
-            StreamEvent::Opened { .. }
-            | StreamEvent::Readable { .. }
+            StreamEvent::Readable { .. }
             | StreamEvent::Available { .. }
             | StreamEvent::Finished { .. } => {}
         }

@@ -97,6 +97,24 @@ impl Streams {
         }
     }
 
+    /// Abandons all streams that the peer opened meanwhile. They have to be taken for that: quinn
+    /// counts a stream as one to send on when it is taken, and as one less when it is reset.
+    pub(super) fn refuse(
+        &mut self,
+        quic: &mut quinn_proto::Connection,
+        dir: quinn_proto::Dir,
+        code: u64,
+    ) {
+        let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
+        while let Some(id) = quic.streams().accept(dir) {
+            // Both fail only if the peer was faster.
+            let _ = quic.recv_stream(id).stop(code);
+            if dir == quinn_proto::Dir::Bi {
+                let _ = quic.send_stream(id).reset(code);
+            }
+        }
+    }
+
     /// The core's name of a stream.
     fn name(&self, id: quinn_proto::StreamId) -> Option<StreamId> {
         if id.initiator() == self.side {

@@ -35,6 +35,10 @@ pub struct Echo {
     pub collected: BTreeMap<(ConnId, StreamId), Vec<u8>>,
     /// Connections that stand, and bytes given to each that the transport has not taken.
     pub conns: BTreeMap<ConnId, usize>,
+    /// The same by stream; `None` once nothing more may be sent.
+    unsent: BTreeMap<(ConnId, StreamId), Option<usize>>,
+    /// The last stream of the peer that was heard of.
+    heard: BTreeMap<(ConnId, Dir), u64>,
     gone: Vec<ConnId>,
     next: u64,
     pub now: Time,
@@ -86,8 +90,12 @@ impl Echo {
     }
 
     pub fn send(&mut self, conn: ConnId, stream: StreamId, data: Bytes, fin: bool) {
-        if let Some(unsent) = self.conns.get_mut(&conn) {
+        if let Some(all) = self.conns.get_mut(&conn) {
+            let Some(unsent) = self.unsent.entry((conn, stream)).or_insert(Some(0)) else {
+                return;
+            };
             *unsent += data.len();
+            *all += data.len();
         }
         self.outputs.push_back(Output::Send {
             conn,
@@ -98,7 +106,22 @@ impl Echo {
     }
 
     pub fn reset(&mut self, conn: ConnId, stream: StreamId, code: u64) {
+        let unheard = match stream {
+            StreamId::Peer(dir, index) => self.heard.get(&(conn, dir)).is_none_or(|&n| n < index),
+            StreamId::Own(_) => false,
+        };
+        if !unheard {
+            self.drop_unsent(conn, stream);
+        }
         self.outputs.push_back(Output::Reset { conn, stream, code });
+    }
+
+    /// What was given for this stream and not taken will not be.
+    fn drop_unsent(&mut self, conn: ConnId, stream: StreamId) {
+        let unsent = self.unsent.insert((conn, stream), None).flatten();
+        if let Some(all) = self.conns.get_mut(&conn) {
+            *all -= unsent.unwrap_or(0);
+        }
     }
 
     pub fn close(&mut self, conn: ConnId, code: u64) {
@@ -161,12 +184,23 @@ impl Core for Echo {
 
     fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput) {
         self.at(now);
-        let Some(unsent) = self.conns.get_mut(&conn) else {
+        if let StreamId::Peer(dir, index) = stream {
+            let heard = self.heard.entry((conn, dir)).or_default();
+            *heard = index.max(*heard);
+        }
+        let Some(all) = self.conns.get_mut(&conn) else {
             panic!("a stream of a connection that does not stand");
         };
         match (stream, input) {
             (_, StreamInput::Sent(bytes)) => {
-                *unsent = unsent.checked_sub(bytes).expect("more sent than given");
+                if let Some(Some(unsent)) = self.unsent.get_mut(&(conn, stream)) {
+                    *unsent = unsent.checked_sub(bytes).expect("more sent than given");
+                    *all -= bytes;
+                    // Streams that are over are forgotten, or a long run would fill memory.
+                    if *unsent == 0 {
+                        self.unsent.remove(&(conn, stream));
+                    }
+                }
             }
             (StreamId::Peer(Dir::Bi, _), StreamInput::Data(data)) if !self.silent => {
                 self.send(conn, stream, data, false);
@@ -200,7 +234,10 @@ impl Core for Echo {
                 self.collected.remove(&(conn, stream));
                 self.tell(Event::Reset(conn, stream, code));
             }
-            (_, StreamInput::Stopped(code)) => self.tell(Event::Stopped(conn, stream, code)),
+            (_, StreamInput::Stopped(code)) => {
+                self.drop_unsent(conn, stream);
+                self.tell(Event::Stopped(conn, stream, code));
+            }
         }
     }
 

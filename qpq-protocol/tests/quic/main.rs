@@ -5,4 +5,5 @@
 mod connections;
 mod echo;
 mod pair;
+mod random;
 mod streams;

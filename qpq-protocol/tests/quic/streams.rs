@@ -412,3 +412,27 @@ fn a_peer_that_opens_and_abandons_streams_without_end_is_cut_off() {
     storm(&mut pair, 90);
     assert!(pair.server.take().contains(&Event::Disconnected(theirs)));
 }
+
+/// Found by `random.rs`: quinn's count of streams went below zero.
+#[test]
+fn a_call_begun_and_abandoned_while_the_server_closes_does_no_harm() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.connect();
+    pair.server.act(pair.now, |core| {
+        core.push(theirs, text(12_000, 0));
+        core.close(theirs, 0);
+    });
+    pair.turn();
+    let call = pair.client.act(pair.now, |core| core.call(ours, ""));
+    pair.turn();
+    pair.client
+        .act(pair.now, |core| core.reset(ours, StreamId::Own(call), 9));
+    let closed = pair.now;
+    pair.run();
+    assert_eq!(pair.server.take(), [Event::Disconnected(theirs)]);
+    assert!(pair.client.take().contains(&Event::Disconnected(ours)));
+    assert!(
+        pair.now - closed < Duration::from_secs(3),
+        "it closed before it had to"
+    );
+}
