@@ -160,7 +160,7 @@ mod contracts {
         let mut core = birth.client();
         let mut jobs: BTreeMap<Ticket, Job> = BTreeMap::new();
         let mut all = Vec::new();
-        let mut drain = |core: &mut Client, jobs: &mut BTreeMap<Ticket, Job>| {
+        let drain = |core: &mut Client, jobs: &mut BTreeMap<Ticket, Job>| {
             let mut outputs = Vec::new();
             while let Some(output) = core.poll_output() {
                 outputs.push(sketch(&output));
@@ -668,7 +668,7 @@ mod contracts {
                     payloads: payloads.clone(),
                     first_seq: 1,
                     next_seq: asked.after_seq + 1 + seed % 7,
-                    overrun: seed % 50 == 0,
+                    overrun: seed.is_multiple_of(50),
                 })
             }
             206 => frame!(proto::SubmitCommitResponse::default()),
@@ -692,7 +692,7 @@ mod contracts {
             305 => frame!(proto::FetchKeyPackagesResponse::default()),
             306 => frame!(proto::CountKeyPackagesResponse {
                 count: u32::try_from(seed % 5).unwrap_or(0),
-                last_resort_used: seed % 7 == 0,
+                last_resort_used: seed.is_multiple_of(7),
             }),
             400 => frame!(proto::CreateChannelResponse {
                 channel_id: channels[0].clone(),

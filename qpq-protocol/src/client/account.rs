@@ -1,138 +1,23 @@
-//! Registration, login, session and device.
+//! The session: taken up again on each connection, its device registered, ended.
 //!
-//! The password leaves this file only inside a job that stretches it. A login is one state machine,
-//! [`Login`]; a lost connection takes it back to its beginning. Registering is registering and then
-//! logging in; a new login is always a device of its own with its own key (protocol.md §5.18).
+//! A session on a device that is not registered may do almost nothing, so a device of our own is
+//! registered before anything else is asked for (protocol.md §5.18).
 
-use qpq_crypto::identity::{DeviceSecret, IdentitySecret};
-use qpq_crypto::mls::Device;
-use qpq_crypto::opaque::{
-    self, ClientLogin, ClientRegistration, ExportKey, OpaqueError, Registration,
-};
-use qpq_crypto::proof;
-use zeroize::Zeroizing;
-
+use super::Client;
 use super::connection::Session;
-use super::contacts::is_name;
-use super::event::{DisconnectReason, Event, IntentError, IntentId, Outcome};
-use super::intent::{Progress, Task};
+use super::error::{DisconnectReason, IntentError};
+use super::event::{Event, IntentId, Outcome};
 use super::keys::Name;
+use super::login::Login;
 use super::record::ServerRecord;
-use super::rpc::{Answer, Fault, Then};
+use super::rpc::{Answer, Then};
 use super::state::Me;
 use super::timers::Timer;
-use super::{Client, OpaqueSuite};
-use crate::ids::{DeviceId, IdentityKey, Ticket};
-use crate::io::{Job, JobResult, Output};
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
 
-/// What was asked for.
-pub(super) struct Attempt {
-    intent: IntentId,
-    name: String,
-    password: Zeroizing<Vec<u8>>,
-    register: bool,
-    /// The server may have taken the registration: from now on only log in.
-    submitted: bool,
-}
-
-/// How far a registration or login has come.
-pub(super) enum Login {
-    Idle,
-    /// Waits for the connection and the server's domain.
-    Waiting(Attempt),
-    RegisterStarted(Attempt, ClientRegistration),
-    RegisterStretching(Attempt, Ticket),
-    RegisterFinishing(Attempt),
-    Started(Attempt, Box<ClientLogin>),
-    Stretching(Attempt, Ticket),
-    Finishing(Attempt, ExportKey, DeviceId),
-    /// The session stands; the device and its key packages are being registered.
-    Settling(IntentId),
-}
-
-impl Attempt {
-    pub(super) fn new(name: String, password: Zeroizing<Vec<u8>>, register: bool) -> Self {
-        Self {
-            intent: IntentId(0),
-            name,
-            password,
-            register,
-            submitted: false,
-        }
-    }
-}
-
-impl Login {
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self, Self::Idle)
-    }
-
-    /// Back to the beginning, after the connection was lost.
-    fn restarted(self) -> Self {
-        match self {
-            Self::RegisterStarted(attempt, _)
-            | Self::RegisterStretching(attempt, _)
-            | Self::Started(attempt, _)
-            | Self::Stretching(attempt, _)
-            | Self::Finishing(attempt, _, _) => Self::Waiting(attempt),
-            Self::RegisterFinishing(mut attempt) => {
-                attempt.submitted = true;
-                Self::Waiting(attempt)
-            }
-            Self::Idle | Self::Waiting(_) | Self::Settling(_) => self,
-        }
-    }
-
-    fn intent(&self) -> Option<IntentId> {
-        match self {
-            Self::Idle => None,
-            Self::Waiting(attempt)
-            | Self::RegisterStarted(attempt, _)
-            | Self::RegisterStretching(attempt, _)
-            | Self::RegisterFinishing(attempt)
-            | Self::Started(attempt, _)
-            | Self::Stretching(attempt, _)
-            | Self::Finishing(attempt, _, _) => Some(attempt.intent),
-            Self::Settling(intent) => Some(*intent),
-        }
-    }
-
-    /// The intent behind it has ended.
-    pub(super) fn give_up(&mut self, intent: IntentId) {
-        if self.intent() == Some(intent) {
-            *self = Self::Idle;
-        }
-    }
-}
-
 impl Client {
-    /// Takes up the intent to register or log in.
-    pub(super) fn begin_login(&mut self, intent: IntentId, mut attempt: Attempt) -> Progress {
-        if !is_name(&attempt.name) {
-            return Progress::Failed(IntentError::BadName);
-        }
-        if !self.login.is_idle() {
-            return Progress::Failed(IntentError::Busy);
-        }
-        match &self.state.me {
-            Some(me) if attempt.register || me.name != attempt.name => {
-                let name = me.name.clone();
-                return Progress::Failed(IntentError::OtherAccount { name });
-            }
-            _ => {}
-        }
-        attempt.intent = intent;
-        self.login = Login::Waiting(attempt);
-        self.continue_login();
-        match self.login.intent() {
-            Some(_) => Progress::Wait(Task::Authenticating),
-            None => Progress::Handed,
-        }
-    }
-
     /// The connection stands: asks who the server is.
     pub(super) fn start_session(&mut self) {
         let request = proto::GetServerInfoRequest {};
@@ -186,289 +71,6 @@ impl Client {
         self.continue_login();
     }
 
-    fn domain(&self) -> Option<String> {
-        self.state
-            .server
-            .as_ref()
-            .map(|server| server.domain.clone())
-    }
-
-    /// Starts the login that waits, if the connection and the server's domain are there.
-    fn continue_login(&mut self) {
-        if !self.link.is_up() || self.link.is_asked(&Then::ServerInfo) || self.domain().is_none() {
-            return;
-        }
-        match core::mem::replace(&mut self.login, Login::Idle) {
-            Login::Waiting(attempt) if attempt.register && !attempt.submitted => {
-                self.start_registration(attempt);
-            }
-            Login::Waiting(attempt) => self.start_login(attempt),
-            other => self.login = other,
-        }
-    }
-
-    fn start_registration(&mut self, attempt: Attempt) {
-        match opaque::client::registration_start(&self.rng.seed(), &attempt.password) {
-            Ok((state, request)) => {
-                let request = proto::OpaqueRegisterStartRequest {
-                    username: attempt.name.clone(),
-                    request: request.into(),
-                };
-                self.login = Login::RegisterStarted(attempt, state);
-                self.call::<rpc::OpaqueRegisterStart>(&request, Then::RegisterStart);
-            }
-            Err(error) => self.fail(attempt.intent, opaque_error(error)),
-        }
-    }
-
-    pub(super) fn on_register_started(&mut self, answer: Answer<rpc::OpaqueRegisterStart>) {
-        let (attempt, state) = match self.take_login() {
-            Login::RegisterStarted(attempt, state) => (attempt, state),
-            // An answer that nobody waits for any more.
-            other => {
-                self.login = other;
-                return;
-            }
-        };
-        let (answer, domain) = match (answer, self.domain()) {
-            (Ok(answer), Some(domain)) => (answer, domain),
-            (Err(fault), _) => return self.login_refused(attempt, &fault),
-            (Ok(_), None) => return self.fail(attempt.intent, IntentError::BadServer),
-        };
-        let (seed, suite) = (self.rng.seed(), self.config.opaque_suite);
-        let (name, password) = (attempt.name.clone(), attempt.password.clone());
-        let job = Job::new(move || {
-            state.finish(&seed, suite, &domain, &name, &password, &answer.response)
-        });
-        let ticket = self.compute(job);
-        self.login = Login::RegisterStretching(attempt, ticket);
-    }
-
-    fn finish_registration(&mut self, attempt: Attempt, done: Result<Registration, OpaqueError>) {
-        let Registration { upload, export_key } = match done {
-            Ok(registration) => registration,
-            Err(error) => return self.fail(attempt.intent, opaque_error(error)),
-        };
-        let Some(domain) = self.domain() else {
-            return self.fail(attempt.intent, IntentError::BadServer);
-        };
-        // The server keeps it sealed: logging in is what brings it here.
-        let identity = IdentitySecret::from_seed(self.rng.seed());
-        let sealed = opaque::seal_identity(&export_key, identity.seed(), &self.rng.seed());
-        let time_ms = self.unix_ms();
-        let signature =
-            proof::register(&identity, &domain, &attempt.name, &upload, &sealed, time_ms);
-        let request = proto::OpaqueRegisterFinishRequest {
-            username: attempt.name.clone(),
-            upload: upload.into(),
-            identity_key: identity.public().as_bytes().to_vec().into(),
-            signature: signature.to_vec().into(),
-            time_ms,
-            sealed_identity: sealed.into(),
-        };
-        self.login = Login::RegisterFinishing(attempt);
-        self.call::<rpc::OpaqueRegisterFinish>(&request, Then::RegisterFinish);
-    }
-
-    pub(super) fn on_registered(&mut self, answer: Answer<rpc::OpaqueRegisterFinish>) {
-        let mut attempt = match self.take_login() {
-            Login::RegisterFinishing(attempt) => attempt,
-            // An answer that nobody waits for any more.
-            other => {
-                self.login = other;
-                return;
-            }
-        };
-        attempt.submitted = true;
-        match answer {
-            Ok(_) => {
-                // It is ours: from here a wrong password is not a name that is taken.
-                attempt.register = false;
-                self.start_login(attempt);
-            }
-            Err(fault) if fault.status == Status::Conflict => {
-                self.fail(attempt.intent, IntentError::NameTaken);
-            }
-            Err(fault) => self.login_refused(attempt, &fault),
-        }
-    }
-
-    fn start_login(&mut self, attempt: Attempt) {
-        match opaque::client::login_start(&self.rng.seed(), &attempt.password) {
-            Ok((state, request)) => {
-                let request = proto::OpaqueLoginStartRequest {
-                    username: attempt.name.clone(),
-                    request: request.into(),
-                };
-                self.login = Login::Started(attempt, Box::new(state));
-                self.call::<rpc::OpaqueLoginStart>(&request, Then::LoginStart);
-            }
-            Err(error) => self.fail(attempt.intent, opaque_error(error)),
-        }
-    }
-
-    pub(super) fn on_login_started(&mut self, answer: Answer<rpc::OpaqueLoginStart>) {
-        let (attempt, state) = match self.take_login() {
-            Login::Started(attempt, state) => (attempt, state),
-            // An answer that nobody waits for any more.
-            other => {
-                self.login = other;
-                return;
-            }
-        };
-        let (answer, domain) = match (answer, self.domain()) {
-            (Ok(answer), Some(domain)) => (answer, domain),
-            (Err(fault), _) => return self.login_refused(attempt, &fault),
-            (Ok(_), None) => return self.fail(attempt.intent, IntentError::BadServer),
-        };
-        let suite = match self.config.opaque_suite.is_weak() {
-            true => OpaqueSuite::parse_allowing_weak(answer.suite.as_bytes()),
-            false => OpaqueSuite::parse(answer.suite.as_bytes()),
-        };
-        let Ok(suite) = suite else {
-            return self.fail(attempt.intent, IntentError::WeakSuite);
-        };
-        let seed = self.rng.seed();
-        let (name, password) = (attempt.name.clone(), attempt.password.clone());
-        let job = Job::new(move || {
-            state.finish(&seed, suite, &domain, &name, &password, &answer.response)
-        });
-        let ticket = self.compute(job);
-        self.login = Login::Stretching(attempt, ticket);
-    }
-
-    fn finish_login(&mut self, attempt: Attempt, done: Result<opaque::Login, OpaqueError>) {
-        let done = match done {
-            Ok(done) => done,
-            Err(OpaqueError::InvalidLogin) if attempt.register => {
-                return self.fail(attempt.intent, IntentError::NameTaken);
-            }
-            Err(error) => return self.fail(attempt.intent, opaque_error(error)),
-        };
-        let device_id = match &self.state.me {
-            Some(me) => me.device_id,
-            None => DeviceId::new(self.rng.bytes()),
-        };
-        let request = proto::OpaqueLoginFinishRequest {
-            username: attempt.name.clone(),
-            finalization: done.finalization.into(),
-            identity_key: Default::default(),
-            device_id: device_id.as_bytes().to_vec().into(),
-        };
-        self.login = Login::Finishing(attempt, done.export_key, device_id);
-        self.call::<rpc::OpaqueLoginFinish>(&request, Then::LoginFinish);
-    }
-
-    pub(super) fn on_logged_in(&mut self, answer: Answer<rpc::OpaqueLoginFinish>) {
-        let (attempt, export_key, device_id) = match self.take_login() {
-            Login::Finishing(attempt, export_key, device_id) => (attempt, export_key, device_id),
-            // An answer that nobody waits for any more.
-            other => {
-                self.login = other;
-                return;
-            }
-        };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(fault) if fault.status == Status::Unauthorized => {
-                return self.fail(attempt.intent, IntentError::WrongPassword);
-            }
-            Err(fault) => return self.login_refused(attempt, &fault),
-        };
-        let intent = attempt.intent;
-        if let Err(error) = self.adopt(attempt, &answer, &export_key, device_id) {
-            return self.fail(intent, error);
-        }
-        self.login = Login::Settling(intent);
-        self.session_known();
-    }
-
-    /// Makes the session's account and device those of this client.
-    fn adopt(
-        &mut self,
-        attempt: Attempt,
-        answer: &proto::OpaqueLoginFinishResponse,
-        export_key: &ExportKey,
-        device_id: DeviceId,
-    ) -> Result<(), IntentError> {
-        let token = <[u8; 32]>::try_from(answer.session_token.as_ref())
-            .map_err(|_| IntentError::BadServer)?;
-        let identity_key = IdentityKey::try_from(answer.identity_key.as_ref())
-            .map_err(|_| IntentError::BadServer)?;
-        match &mut self.state.me {
-            Some(me) if me.identity_key() == identity_key => {
-                me.token = Some(Zeroizing::new(token));
-            }
-            Some(me) => {
-                let name = me.name.clone();
-                return Err(IntentError::KeyChanged { name });
-            }
-            None => {
-                if answer.sealed_identity.is_empty() {
-                    return Err(IntentError::NoSealedIdentity);
-                }
-                let identity = opaque::open_identity(export_key, &answer.sealed_identity)
-                    .map_err(|_| IntentError::BadServer)?;
-                if identity.public() != identity_key {
-                    return Err(IntentError::BadServer);
-                }
-                let me = Me {
-                    name: attempt.name,
-                    domain: self.domain().unwrap_or_default(),
-                    identity,
-                    device_id,
-                    device: DeviceSecret::from_seed(self.rng.seed()),
-                    device_created_at_ms: self.unix_ms(),
-                    token: Some(Zeroizing::new(token)),
-                    registered: false,
-                };
-                let device = Device::new(me.device.clone(), me.credential(), [])
-                    .map_err(|_| IntentError::State)?;
-                self.state.device = Some(device);
-                self.state.me = Some(me);
-            }
-        }
-        if let Some(me) = &self.state.me {
-            me.save(&mut self.writer);
-        }
-        Ok(())
-    }
-
-    fn login_refused(&mut self, attempt: Attempt, fault: &Fault) {
-        let error = match fault.status {
-            Status::Unauthorized => IntentError::WrongPassword,
-            Status::Conflict => IntentError::NameTaken,
-            _ => IntentError::Refused {
-                message: fault.message.clone(),
-            },
-        };
-        self.fail(attempt.intent, error);
-    }
-
-    fn take_login(&mut self) -> Login {
-        core::mem::replace(&mut self.login, Login::Idle)
-    }
-
-    fn compute(&mut self, job: Job) -> Ticket {
-        let ticket = self.writer.ticket();
-        self.writer.effect(Output::Compute { ticket, job });
-        ticket
-    }
-
-    pub(super) fn computed(&mut self, ticket: Ticket, result: JobResult) {
-        match self.take_login() {
-            Login::RegisterStretching(attempt, own) if own == ticket => match result.get() {
-                Some(done) => self.finish_registration(attempt, done),
-                None => self.fail(attempt.intent, IntentError::State),
-            },
-            Login::Stretching(attempt, own) if own == ticket => match result.get() {
-                Some(done) => self.finish_login(attempt, done),
-                None => self.fail(attempt.intent, IntentError::State),
-            },
-            other => self.login = other,
-        }
-    }
-
     pub(super) fn on_resumed(&mut self, answer: Answer<rpc::ResumeSession>) {
         match answer {
             Ok(answer) => {
@@ -484,7 +86,7 @@ impl Client {
         }
     }
 
-    fn forget_session(&mut self) {
+    pub(super) fn forget_session(&mut self) {
         if let Some(me) = &mut self.state.me {
             me.token = None;
             me.save(&mut self.writer);
@@ -498,7 +100,7 @@ impl Client {
         self.disconnect(DisconnectReason::Lost);
     }
 
-    fn session_known(&mut self) {
+    pub(super) fn session_known(&mut self) {
         self.link.set_session(Session::Known);
         match &self.state.me {
             Some(me) if me.registered => self.session_ready(),
@@ -605,15 +207,5 @@ impl Client {
         self.forget_inbox();
         self.forget_work();
         self.timers.cancel(Timer::Packages);
-    }
-}
-
-fn opaque_error(error: OpaqueError) -> IntentError {
-    match error {
-        OpaqueError::InvalidLogin => IntentError::WrongPassword,
-        OpaqueError::PasswordTooLong => IntentError::PasswordTooLong,
-        OpaqueError::Malformed | OpaqueError::Reflected | OpaqueError::BadSetup => {
-            IntentError::BadServer
-        }
     }
 }

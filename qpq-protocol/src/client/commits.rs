@@ -14,9 +14,10 @@ use qpq_crypto::mls::{CommitOut, GroupError, Member, inspect_key_package};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::conversation::{Change, Phase, is_dm};
+use super::channel::{Change, Phase, is_dm};
 use super::encoded;
-use super::event::{ConversationId, Event, IntentError};
+use super::error::IntentError;
+use super::event::{ConversationId, Event};
 use super::keys::Name;
 use super::record::DraftRecord;
 use super::rpc::{Answer, Then};

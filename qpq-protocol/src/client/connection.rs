@@ -1,31 +1,20 @@
-//! The connection to the server: made when something needs it, made again when it is lost, and the
-//! streams of its requests and pushes.
+//! The connection to the server: made when something needs it, and made again when it is lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use core::time::Duration;
-use prost::Message as _;
 
 use super::Client;
-use super::event::{DisconnectReason, Event};
+use super::error::DisconnectReason;
+use super::event::Event;
 use super::rpc::{Fault, Then};
 use super::timers::Timer;
-use crate::frame::{self, Decoded, Decoder, FrameError, PushHeader, ResponseHeader};
-use crate::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
-use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, StreamInput, Target};
+use crate::frame::{self, Decoder, FrameError, PushHeader, ResponseHeader};
+use crate::ids::{ConnId, OwnStream, StreamId, Ticket};
+use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, Target};
 use crate::method::Rpc;
-use crate::proto;
 use crate::status::{AppCode, Status};
-
-/// Requests that run at once; more wait their turn.
-const MAX_RUNNING: usize = 32;
-/// Streams of pushes that are read at once; the server needs one.
-const MAX_PUSH_STREAMS: usize = 8;
-/// Bytes taken from a stream at once.
-const CREDIT: usize = 256 * 1024;
-/// Above so many bytes that wait for storage, nothing is read.
-const MAX_FOOTPRINT: usize = 8 * 1024 * 1024;
 
 /// How the session of the connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,24 +28,24 @@ pub(super) enum Session {
 }
 
 /// A connection that stands.
-struct Up {
-    conn: ConnId,
-    session: Session,
-    running: BTreeMap<OwnStream, Request>,
+pub(super) struct Up {
+    pub(super) conn: ConnId,
+    pub(super) session: Session,
+    pub(super) running: BTreeMap<OwnStream, Request>,
     /// What `running` and `waiting` are for.
-    asked: BTreeSet<Then>,
-    waiting: VecDeque<(Bytes, Then)>,
-    pushes: BTreeMap<StreamId, Decoder<PushHeader>>,
+    pub(super) asked: BTreeSet<Then>,
+    pub(super) waiting: VecDeque<(Bytes, Then)>,
+    pub(super) pushes: BTreeMap<StreamId, Decoder<PushHeader>>,
 }
 
-struct Request {
-    then: Then,
-    decoder: Decoder<ResponseHeader>,
-    status: Status,
-    payload: Option<Bytes>,
+pub(super) struct Request {
+    pub(super) then: Then,
+    pub(super) decoder: Decoder<ResponseHeader>,
+    pub(super) status: Status,
+    pub(super) payload: Option<Bytes>,
 }
 
-enum Link {
+pub(super) enum Link {
     Down,
     Connecting(Ticket),
     Up(Up),
@@ -64,11 +53,11 @@ enum Link {
 
 /// The connection and what outlives it.
 pub(super) struct Connection {
-    state: Link,
+    pub(super) state: Link,
     /// Attempts since a session was last ready.
-    attempts: u32,
-    next_request: u32,
-    next_stream: u64,
+    pub(super) attempts: u32,
+    pub(super) next_request: u32,
+    pub(super) next_stream: u64,
 }
 
 impl Connection {
@@ -90,7 +79,7 @@ impl Connection {
     }
 
     /// The connection, if this one is it.
-    fn up(&mut self, conn: ConnId) -> Option<&mut Up> {
+    pub(super) fn up(&mut self, conn: ConnId) -> Option<&mut Up> {
         match &mut self.state {
             Link::Up(up) if up.conn == conn => Some(up),
             _ => None,
@@ -139,7 +128,7 @@ impl Connection {
         frame::encode_request(M::METHOD.id(), id, request)
     }
 
-    fn footprint(&self) -> usize {
+    pub(super) fn footprint(&self) -> usize {
         let Link::Up(up) = &self.state else {
             return 0;
         };
@@ -273,173 +262,10 @@ impl Client {
         asked.max(self.config.backoff_base) + self.backoff(2)
     }
 
-    /// Sends a whole request frame, or keeps it until there is a stream for it. Without a
-    /// connection it is forgotten: who asks, asks again when there is one.
-    pub(super) fn request(&mut self, frame: Bytes, then: Then) {
-        if let Link::Up(up) = &mut self.link.state {
-            up.asked.insert(then.clone());
-            up.waiting.push_back((frame, then));
-            self.start_requests();
-        }
-    }
-
-    fn start_requests(&mut self) {
-        let deadline = self.clock.now() + self.config.request_timeout;
-        let Link::Up(up) = &mut self.link.state else {
-            return;
-        };
-        while up.running.len() < MAX_RUNNING {
-            let Some((data, then)) = up.waiting.pop_front() else {
-                return;
-            };
-            let stream = OwnStream(self.link.next_stream);
-            self.link.next_stream = self.link.next_stream.saturating_add(1);
-            let conn = up.conn;
-            let request = Request {
-                then,
-                decoder: Decoder::new(),
-                status: Status::Internal,
-                payload: None,
-            };
-            up.running.insert(stream, request);
-            self.timers.set(Timer::Request(stream), deadline);
-            self.writer.effect(Output::Open {
-                conn,
-                stream,
-                dir: Dir::Bi,
-            });
-            self.writer.effect(Output::Send {
-                conn,
-                stream: StreamId::Own(stream),
-                data,
-                fin: true,
-            });
-        }
-    }
-
-    pub(super) fn stream(&mut self, conn: ConnId, stream: StreamId, input: StreamInput) {
-        if self.link.up(conn).is_none() {
-            return;
-        }
-        match stream {
-            StreamId::Own(own) => self.response(own, input),
-            StreamId::Peer(Dir::Uni, _) => self.push(stream, input),
-            StreamId::Peer(Dir::Bi, _) => {
-                let code = AppCode::Frame.code();
-                self.writer.effect(Output::Reset { conn, stream, code });
-            }
-        }
-    }
-
-    fn response(&mut self, stream: OwnStream, input: StreamInput) {
-        let Link::Up(up) = &mut self.link.state else {
-            return;
-        };
-        let Some(request) = up.running.get_mut(&stream) else {
-            return;
-        };
-        let answer = match input {
-            StreamInput::Data(mut data) => {
-                if request.take(&mut data).is_err() {
-                    self.disconnect(DisconnectReason::Protocol);
-                }
-                return;
-            }
-            StreamInput::Fin => {
-                if request.decoder.finish().is_err() {
-                    self.disconnect(DisconnectReason::Protocol);
-                    return;
-                }
-                request.answer()
-            }
-            StreamInput::Reset(_) => Some(Err(Fault::reset())),
-            // The request was read, or will not be: the answer tells.
-            StreamInput::Stopped(_) | StreamInput::Sent(_) => return,
-        };
-        let Some(request) = up.running.remove(&stream) else {
-            return;
-        };
-        up.asked.remove(&request.then);
-        self.timers.cancel(Timer::Request(stream));
-        match answer {
-            Some(answer) => self.answered(request.then, answer),
-            None => self.disconnect(DisconnectReason::Protocol),
-        }
-        self.start_requests();
-    }
-
-    fn push(&mut self, stream: StreamId, input: StreamInput) {
-        let Link::Up(up) = &mut self.link.state else {
-            return;
-        };
-        let mut data = match input {
-            StreamInput::Data(data) => data,
-            StreamInput::Fin | StreamInput::Reset(_) => {
-                up.pushes.remove(&stream);
-                return;
-            }
-            StreamInput::Stopped(_) | StreamInput::Sent(_) => return,
-        };
-        if up.pushes.len() >= MAX_PUSH_STREAMS && !up.pushes.contains_key(&stream) {
-            let (conn, code) = (up.conn, AppCode::Overloaded.code());
-            self.writer.effect(Output::Reset { conn, stream, code });
-            return;
-        }
-        loop {
-            let Link::Up(up) = &mut self.link.state else {
-                return;
-            };
-            match up.pushes.entry(stream).or_default().decode(&mut data) {
-                Ok(None) => return,
-                Ok(Some(Decoded::Payload(payload))) => {
-                    // One that does not decode is a hint lost; the next fetch finds what it was for.
-                    if let Ok(event) = proto::PushEvent::decode(payload) {
-                        self.pushed(event);
-                    }
-                    // Each frame is a step of its own, however the bytes were split.
-                    self.step_done();
-                }
-                Ok(Some(_)) => {}
-                Err(_) => {
-                    self.disconnect(DisconnectReason::Protocol);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The server did not answer: the connection is as good as lost.
-    pub(super) fn request_timed_out(&mut self, stream: OwnStream) {
-        let known = match &self.link.state {
-            Link::Up(up) => up.running.contains_key(&stream),
-            _ => false,
-        };
-        if known {
-            self.disconnect(DisconnectReason::TimedOut);
-        }
-    }
-
     pub(super) fn connecting_timed_out(&mut self) {
         if matches!(self.link.state, Link::Connecting(_)) {
             self.down(DisconnectReason::Connect(ConnectError::Unreachable));
         }
-    }
-
-    pub(super) fn stream_credit(&self, conn: ConnId, stream: StreamId) -> usize {
-        let Link::Up(up) = &self.link.state else {
-            return 0;
-        };
-        if up.conn != conn || self.writer.footprint() >= MAX_FOOTPRINT {
-            return 0;
-        }
-        // When the responses held are too much together, the first one is still read to its end.
-        let is_full = self.link.footprint() >= MAX_FOOTPRINT;
-        let reads = match stream {
-            StreamId::Own(own) if is_full => up.running.keys().next() == Some(&own),
-            StreamId::Own(own) => up.running.contains_key(&own),
-            StreamId::Peer(dir, _) => dir == Dir::Uni && !is_full,
-        };
-        if reads { CREDIT } else { 0 }
     }
 
     pub(super) fn bytes_held(&self) -> usize {
@@ -452,29 +278,5 @@ impl Client {
             Link::Up(up) => up.asked.is_empty(),
             _ => true,
         }
-    }
-}
-
-impl Request {
-    fn take(&mut self, data: &mut Bytes) -> Result<(), FrameError> {
-        loop {
-            match self.decoder.decode(data)? {
-                None => return Ok(()),
-                Some(Decoded::Header(header)) => self.status = header.status,
-                Some(Decoded::Payload(payload)) => self.payload = Some(payload),
-                Some(Decoded::Skipped) => {}
-            }
-        }
-    }
-
-    fn answer(&mut self) -> Option<Result<Bytes, Fault>> {
-        let payload = self.payload.take()?;
-        Some(match self.status {
-            Status::Ok => Ok(payload),
-            status => {
-                let detail = proto::ErrorDetail::decode(payload).ok()?;
-                Err(Fault::new(status, detail))
-            }
-        })
     }
 }

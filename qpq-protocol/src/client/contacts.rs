@@ -6,7 +6,8 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Client;
-use super::event::{ConversationId, Event, IntentError, IntentId, ServerInfo};
+use super::error::IntentError;
+use super::event::{ConversationId, Event, IntentId, ServerInfo};
 use super::keys::Name;
 use super::record::ContactRecord;
 use super::rpc::{Answer, Then};

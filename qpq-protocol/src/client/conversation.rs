@@ -10,207 +10,24 @@
 //!                 +---won----------------+
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use qpq_crypto::mls;
-use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::event::{Conversation, ConversationId, Event, IntentError, Kind, Person, Standing};
+use super::channel::{Change, Channel, Phase, is_dm};
+use super::error::IntentError;
+use super::event::{Conversation, ConversationId, Event, Kind, Person, Standing};
 use super::keys::Name;
-use super::record::{ChangeRecord, ConversationRecord, OutgoingRecord};
+use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::state::group_id;
 use super::timers::Timer;
-use super::write::Writer;
-use crate::ids::{ChannelId, IdentityKey};
+use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
-
-/// How a conversation stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Phase {
-    /// The channel is to be made at the server.
-    Creating,
-    /// A DM whose first commit is to take slot 0.
-    Founding,
-    /// Another one founds it; the Welcome is to come.
-    Joining,
-    /// A member.
-    Active,
-    /// The members and the server are to be told.
-    Leaving,
-    /// Left, or removed.
-    Over,
-    /// Cannot follow the group any more.
-    Broken,
-}
-
-impl Phase {
-    const ALL: [Self; 7] = [
-        Self::Creating,
-        Self::Founding,
-        Self::Joining,
-        Self::Active,
-        Self::Leaving,
-        Self::Over,
-        Self::Broken,
-    ];
-
-    fn number(self) -> u32 {
-        (0..)
-            .zip(Self::ALL)
-            .find(|(_, phase)| *phase == self)
-            .map_or(0, |(number, _)| number)
-    }
-
-    fn from_number(number: u32) -> Option<Self> {
-        (0..)
-            .zip(Self::ALL)
-            .find(|(own, _)| *own == number)
-            .map(|(_, phase)| phase)
-    }
-
-    /// Why nothing can be done in it, if that will stay so.
-    pub(super) fn error(self) -> Option<IntentError> {
-        match self {
-            Self::Leaving | Self::Over => Some(IntentError::NotAMember),
-            Self::Broken => Some(IntentError::Broken),
-            Self::Creating | Self::Founding | Self::Joining | Self::Active => None,
-        }
-    }
-}
-
-/// A change of members.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Change {
-    pub(super) identity_key: IdentityKey,
-    pub(super) remove: bool,
-}
-
-impl Change {
-    pub(super) fn record(self) -> ChangeRecord {
-        ChangeRecord {
-            identity_key: self.identity_key.as_bytes().to_vec(),
-            remove: self.remove,
-        }
-    }
-
-    pub(super) fn load(record: &ChangeRecord) -> Option<Self> {
-        Some(Self {
-            identity_key: IdentityKey::try_from(record.identity_key.as_slice()).ok()?,
-            remove: record.remove,
-        })
-    }
-}
-
-/// A conversation, but for its MLS state.
-pub(super) struct Channel {
-    pub(super) phase: Phase,
-    /// The other one of a DM.
-    pub(super) peer: Option<IdentityKey>,
-    pub(super) name: String,
-    /// The slot that the next commit takes, as far as this device has seen.
-    pub(super) slot: u64,
-    /// `slot` was seen; otherwise it is at least that.
-    pub(super) slot_seen: bool,
-    pub(super) generation: u32,
-    /// Messages in the history.
-    pub(super) messages: u64,
-    /// Messages read.
-    pub(super) read: u64,
-    /// Changes of members that are still to be committed.
-    pub(super) wanted: Vec<Change>,
-    /// Version of the last member list that was compared with the tree.
-    pub(super) members_version: u64,
-}
-
-impl Channel {
-    pub(super) fn new(phase: Phase, peer: Option<IdentityKey>, name: String) -> Self {
-        Self {
-            phase,
-            peer,
-            name,
-            slot: 0,
-            slot_seen: true,
-            generation: 0,
-            messages: 0,
-            read: 0,
-            wanted: Vec::new(),
-            members_version: 0,
-        }
-    }
-
-    pub(super) fn save(&self, id: ConversationId, writer: &mut Writer) {
-        let record = ConversationRecord {
-            phase: self.phase.number(),
-            peer: self
-                .peer
-                .map_or_else(Vec::new, |peer| peer.as_bytes().to_vec()),
-            name: self.name.clone(),
-            slot: self.slot,
-            slot_seen: self.slot_seen,
-            generation: self.generation,
-            messages: self.messages,
-            read: self.read,
-            wanted: self.wanted.iter().map(|change| change.record()).collect(),
-            members_version: self.members_version,
-        };
-        writer.put(&Name::Conversation(id), &record);
-    }
-
-    pub(super) fn load(record: ConversationRecord) -> Option<Self> {
-        Some(Self {
-            phase: Phase::from_number(record.phase)?,
-            peer: match record.peer.as_slice() {
-                [] => None,
-                peer => Some(IdentityKey::try_from(peer).ok()?),
-            },
-            name: record.name,
-            slot: record.slot,
-            slot_seen: record.slot_seen,
-            generation: record.generation,
-            messages: record.messages,
-            read: record.read,
-            wanted: record
-                .wanted
-                .iter()
-                .map(Change::load)
-                .collect::<Option<_>>()?,
-            members_version: record.members_version,
-        })
-    }
-}
-
-/// What a conversation holds for as long as the connection stands.
-#[derive(Default)]
-pub(super) struct Work {
-    /// Key packages of those who are to be added.
-    pub(super) packages: BTreeMap<IdentityKey, Vec<Bytes>>,
-}
-
-/// The channel of the DM of two accounts: the first 16 bytes of SHA-256("qpq dm v1" || lesser key ||
-/// greater key), with the version and variant bits of a UUID v8 (protocol.md §5.11).
-pub(super) fn dm_channel(a: IdentityKey, b: IdentityKey) -> ChannelId {
-    let (lesser, greater) = if a < b { (a, b) } else { (b, a) };
-    let hash: [u8; 32] = Sha256::new()
-        .chain_update(b"qpq dm v1")
-        .chain_update(lesser.as_bytes())
-        .chain_update(greater.as_bytes())
-        .finalize()
-        .into();
-    let [mut id, _] = [*hash.first_chunk::<16>().unwrap_or(&[0; 16]), [0; 16]];
-    id[6] = 0x80 | (id[6] & 0x0f);
-    id[8] = 0x80 | (id[8] & 0x3f);
-    ChannelId(id)
-}
-
-/// Whether a channel id is that of a DM.
-pub(super) fn is_dm(id: ChannelId) -> bool {
-    id.0[6] >> 4 == 8
-}
 
 impl Client {
     /// Changes a conversation and stores it.
@@ -610,28 +427,5 @@ impl Client {
                 message: fault.message,
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dm_has_one_channel_whoever_asks() {
-        let (a, b) = (IdentityKey([1; 32]), IdentityKey([2; 32]));
-        let id = dm_channel(a, b);
-        assert_eq!(id, dm_channel(b, a));
-        assert_ne!(id, dm_channel(a, a));
-        assert!(is_dm(id));
-        assert_eq!(id.0[8] >> 6, 0b10);
-    }
-
-    #[test]
-    fn every_phase_comes_back_from_its_number() {
-        for phase in Phase::ALL {
-            assert_eq!(Phase::from_number(phase.number()), Some(phase));
-        }
-        assert_eq!(Phase::from_number(7), None);
     }
 }

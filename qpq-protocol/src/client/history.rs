@@ -6,7 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use zeroize::Zeroizing;
 
-use super::event::{self, ConversationId, IntentError, IntentId, Outcome};
+use super::error::IntentError;
+use super::event::{self, ConversationId, IntentId, Outcome};
 use super::intent::{Progress, Task};
 use super::load::join_pieces;
 use super::record::HistoryRecord;

@@ -9,8 +9,9 @@ use qpq_crypto::mls::{Device, StateError};
 use zeroize::Zeroizing;
 
 use super::Client;
-use super::conversation::Channel;
-use super::event::{DisconnectReason, Event, Fatal, IntentError};
+use super::channel::Channel;
+use super::error::{DisconnectReason, Fatal, IntentError};
+use super::event::Event;
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
 use super::record::{
     AccountRecord, ContactRecord, ConversationRecord, DraftRecord, OutgoingRecord, PackageRecord,

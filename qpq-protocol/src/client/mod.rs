@@ -11,31 +11,37 @@
 //!
 //! | file | what is decided there |
 //! | --- | --- |
-//! | `intent` | what an app can ask for, and when that is done |
-//! | `connection`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
-//! | `account`, `packages` | registration, login, session, device; key packages |
+//! | `intent`, `progress` | what an app can ask for, and when that is done |
+//! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
+//! | `login`, `account`, `packages` | registration and login; session and device; key packages |
 //! | `contacts` | names and keys of people |
-//! | `conversation`, `commits` | channels and their members; commits and their slots |
-//! | `outbox`, `inbox`, `history` | messages out, in, and kept |
+//! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
+//! | `outbox`, `inbox`, `intake`, `history` | messages out, in, and kept |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
+mod channel;
 mod commits;
 mod connection;
 mod contacts;
 mod conversation;
+mod error;
 mod event;
 mod history;
 mod inbox;
+mod intake;
 mod intent;
 mod keys;
 mod load;
+mod login;
 mod outbox;
 mod packages;
+mod progress;
 mod record;
 mod rpc;
 mod seal;
 mod state;
+mod streams;
 mod timers;
 mod write;
 
@@ -50,21 +56,22 @@ use crate::rng::Rng;
 use crate::storage::Reply;
 use crate::time::{Clock, Time, UnixTime};
 
-use account::Login;
+use channel::Work;
 use connection::Connection;
 use contacts::Contacts;
-use conversation::Work;
 use inbox::Inbox;
 use intent::Intents;
 use load::Phase;
+use login::Login;
 use seal::Sealer;
 use state::State;
 use timers::{Timer, Timers};
 use write::Writer;
 
+pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, Conversation, ConversationId, DisconnectReason, Event, Fatal, IntentError,
-    IntentId, Kind, Message, Outcome, Person, ServerInfo, Standing, UnreadableReason,
+    Account, Body, Conversation, ConversationId, Event, IntentId, Kind, Message, Outcome, Person,
+    ServerInfo, Standing,
 };
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::Client;
-use super::conversation::{Phase, is_dm};
+use super::channel::{Phase, is_dm};
 use super::encoded;
-use super::event::{ConversationId, Event, IntentError, IntentId, Outcome, Person};
+use super::error::IntentError;
+use super::event::{ConversationId, Event, IntentId, Outcome, Person};
 use super::history::app_message;
 use super::intent::{MAX_TEXT, Progress};
 use super::keys::Name;

@@ -9,7 +9,8 @@ use core::time::Duration;
 use prost::Message;
 
 use super::Client;
-use super::event::{ConversationId, DisconnectReason, IntentId};
+use super::error::DisconnectReason;
+use super::event::{ConversationId, IntentId};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::method::{Rpc, rpc};
 use crate::proto;

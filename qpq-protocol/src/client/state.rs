@@ -8,7 +8,7 @@ use qpq_crypto::identity::{Credential, DeviceSecret, IdentitySecret};
 use qpq_crypto::mls;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::conversation::Channel;
+use super::channel::Channel;
 use super::event::{Account, ConversationId, Person};
 use super::keys::Name;
 use super::record::{AccountRecord, DraftRecord, OutgoingRecord, PackageRecord, ServerRecord};

@@ -1,0 +1,203 @@
+//! Why something came to nothing, and what to do about it.
+
+use crate::io::ConnectError;
+use crate::storage::Failure;
+
+/// Why an intent came to nothing, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntentError {
+    /// No account or no session is stored.
+    #[error("not logged in: register or log in first")]
+    NotLoggedIn,
+    /// The stored state belongs to another account.
+    #[error("this data belongs to {name}: use another data directory for another account")]
+    OtherAccount {
+        /// The account's name.
+        name: String,
+    },
+    /// The name has a character or length that names may not have.
+    #[error("a name has 1 to 32 of the characters a-z, 0-9, dot, underscore and hyphen")]
+    BadName,
+    /// Someone has the name.
+    #[error("the name is taken: choose another, or log in if it is yours")]
+    NameTaken,
+    /// OPAQUE does not tell which of the two it is.
+    #[error("wrong password or unknown name: check both")]
+    WrongPassword,
+    /// The password is longer than 65,535 bytes.
+    #[error("the password is too long: use at most 65535 bytes")]
+    PasswordTooLong,
+    /// The server asks for less password stretching than is safe, or something unknown.
+    #[error(
+        "the server's password protection is weaker than this client accepts: do not use this server"
+    )]
+    WeakSuite,
+    /// Server's answers contradict each other or the protocol.
+    #[error("the server's answer makes no sense: check that it is the right server and up to date")]
+    BadServer,
+    /// The account's identity is not kept at the server, so that a password alone is not enough.
+    #[error("this account's key is not stored at the server: use a device that has it")]
+    NoSealedIdentity,
+    /// The account has as many devices as it may have.
+    #[error("this account has too many devices: remove one first")]
+    TooManyDevices,
+    /// There is no such user.
+    #[error("there is no user {name}: check the spelling")]
+    UnknownUser {
+        /// The name asked for.
+        name: String,
+    },
+    /// The user has no key package left, not even a last-resort one.
+    #[error("{name} has no device that can be added: ask them to log in once")]
+    NoDevices {
+        /// The user.
+        name: String,
+    },
+    /// The server names another key for a known name.
+    #[error("the key of {name} has changed: compare safety numbers before you go on")]
+    KeyChanged {
+        /// The user.
+        name: String,
+    },
+    /// One's own name where another's belongs.
+    #[error("that is you: name someone else")]
+    Yourself,
+    /// There is no such conversation.
+    #[error("there is no such conversation: list the conversations for their names")]
+    UnknownConversation,
+    /// The conversation does not have this kind.
+    #[error("a conversation between two people has no other members: create a group")]
+    NotAGroup,
+    /// The conversation was left, or this client was removed.
+    #[error("you are not in this conversation any more: ask to be invited")]
+    NotAMember,
+    /// The conversation cannot go on.
+    #[error("this conversation is broken: ask a member to remove and invite you")]
+    Broken,
+    /// The person is in the conversation already.
+    #[error("{name} is in this conversation already")]
+    AlreadyMember {
+        /// The user.
+        name: String,
+    },
+    /// The person is not in the conversation.
+    #[error("{name} is not in this conversation")]
+    NoSuchMember {
+        /// The user.
+        name: String,
+    },
+    /// Groups have at most 50 members in this version.
+    #[error("a group has at most {limit} members")]
+    GroupTooLarge {
+        /// The most members.
+        limit: usize,
+    },
+    /// The text is empty or longer than a message may be.
+    #[error("a message has between 1 and {limit} bytes: split it")]
+    BadLength {
+        /// The most bytes.
+        limit: usize,
+    },
+    /// The intent waited for its deadline.
+    #[error("the server did not answer in time: check that it runs, then try again")]
+    TimedOut,
+    /// The server refused, in its own words.
+    #[error("the server refused: {message}")]
+    Refused {
+        /// The server's words.
+        message: String,
+    },
+    /// Another intent of the same kind runs, or too many at once.
+    #[error("too much at once: wait for the earlier ones to end")]
+    Busy,
+    /// Storage failed.
+    #[error("{0}")]
+    Storage(Failure),
+    /// The core is being closed.
+    #[error("the client is being closed: open it again")]
+    Closing,
+    /// The core has stopped for good.
+    #[error("{0}")]
+    Fatal(Fatal),
+    /// A cryptographic operation failed on this client's own state.
+    #[error(
+        "this client's state does not allow it: open the client again, and report it if it stays so"
+    )]
+    State,
+}
+
+/// Why there is no connection.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// It never came to stand.
+    #[error("{0}")]
+    Connect(ConnectError),
+    /// It stood and is gone.
+    #[error("the connection was lost")]
+    Lost,
+    /// The server did not answer in time, so this client closed it.
+    #[error("the server stopped answering")]
+    TimedOut,
+    /// The server sent what the protocol does not allow, so this client closed it.
+    #[error("the server broke the protocol: check that it is the right server and up to date")]
+    Protocol,
+    /// Storage failed, so this client closed it.
+    #[error("the storage failed")]
+    Storage,
+}
+
+/// Why something in the queue was passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnreadableReason {
+    /// It waited so long that the server removed it.
+    #[error("it expired before it was fetched")]
+    Expired,
+    /// It is none of the forms that this version knows.
+    #[error("its form is unknown to this version")]
+    Unsupported,
+    /// It is for a conversation that this client is not in.
+    #[error("it is for a conversation that this client is not in")]
+    NoConversation,
+    /// It does not decrypt, or its signature is wrong.
+    #[error("it does not decrypt")]
+    Undecryptable,
+    /// It was encrypted too many changes of members ago.
+    #[error("it was encrypted for an older state of the conversation")]
+    TooOld,
+    /// It was encrypted for a state that this client never saw, and too many of these wait.
+    #[error("it was encrypted for a newer state of the conversation")]
+    TooNew,
+    /// A commit that every member rejects; its slot is used up and nothing else changed.
+    #[error("a change of members was invalid and had no effect")]
+    Void,
+    /// An invitation that can't be used.
+    #[error("the invitation cannot be used")]
+    BadWelcome,
+}
+
+/// Why the core has stopped for good.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// Another process opened the same data.
+    #[error("the data was opened by another process ({holder}): close one of the two")]
+    WriterReplaced {
+        /// What that process calls itself.
+        holder: String,
+    },
+    /// The stored state is of a newer version than this code.
+    #[error("the data was written by a newer version ({found}): update this program")]
+    NewerData {
+        /// The version found.
+        found: u64,
+    },
+    /// The stored state does not open with this storage key.
+    #[error("the data does not open with this key: use the key it was created with")]
+    WrongKey,
+    /// The stored state contradicts itself.
+    #[error("the data is damaged: restore a backup or use another data directory")]
+    Corrupt,
+}

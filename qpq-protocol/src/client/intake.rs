@@ -1,0 +1,380 @@
+//! What an envelope holds, taken in: commits in their slots, Welcomes, messages.
+//!
+//! Each envelope moves its queue's cursor whatever it turns out to be; what cannot be read is told
+//! and passed over.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message as _;
+use qpq_crypto::mls::{Group, Member, Policy, ProcessErrorKind, Processed};
+
+use super::Client;
+use super::channel::{Channel, Phase, dm_channel, is_dm};
+use super::error::UnreadableReason;
+use super::event::{ConversationId, Event};
+use super::inbox::Queue;
+use super::keys::Name;
+use super::record::ParkedRecord;
+use super::state::group_id;
+use crate::ids::IdentityKey;
+use crate::proto;
+use crate::proto::app_message::Body;
+use crate::proto::delivery_payload::Payload;
+
+/// Messages of a future epoch that are kept for a conversation.
+const MAX_PARKED: usize = 64;
+
+/// Whether an envelope was taken in.
+#[derive(PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    /// The queue has to wait.
+    Not,
+}
+
+impl Client {
+    pub(super) fn take_envelope(&mut self, queue: Queue, envelope: proto::Envelope) -> Taken {
+        if envelope.seq <= self.cursor(queue) {
+            return Taken::Yes;
+        }
+        if self.is_blocked(queue) {
+            return Taken::Not;
+        }
+        // What was changed so far stays, whatever this envelope turns out to be.
+        self.state.keep_mls(&mut self.writer);
+        self.set_cursor(queue, envelope.seq);
+        let seq = envelope.seq;
+        let read = match (queue, envelope.slot) {
+            _ if envelope.expired => Err(UnreadableReason::Expired),
+            (None, _) => Err(UnreadableReason::Unsupported),
+            (Some(id), Some(slot)) => self.take_commit(id, slot, &envelope.data),
+            (Some(id), None) => self.take_payload(id, seq, envelope.data),
+        };
+        if let Err(why) = read {
+            self.unreadable(queue, seq, why);
+        }
+        Taken::Yes
+    }
+
+    pub(super) fn unreadable(&mut self, queue: Queue, seq: u64, why: UnreadableReason) {
+        if let Some(conversation) = queue {
+            self.writer.emit(Event::Unreadable {
+                conversation,
+                seq,
+                why,
+            });
+        }
+    }
+
+    fn take_commit(
+        &mut self,
+        id: ConversationId,
+        slot: u64,
+        commit: &[u8],
+    ) -> Result<(), UnreadableReason> {
+        let channel = self.state.conversations.get(&id);
+        let channel = channel.ok_or(UnreadableReason::NoConversation)?;
+        match channel.phase {
+            Phase::Active | Phase::Leaving => {}
+            // Before the Welcome, or after the end: not ours to follow.
+            _ => return Ok(()),
+        }
+        if slot < channel.slot {
+            return Ok(());
+        }
+        if slot > channel.slot && channel.slot_seen {
+            // A commit is missing, and it was not ours.
+            self.break_off(id);
+            return Ok(());
+        }
+        let Some((device, group)) = self.state.group(id) else {
+            self.break_off(id);
+            return Ok(());
+        };
+        if content_type(commit) != Some(ContentType::Commit) {
+            self.slot_taken(id, slot);
+            return Err(UnreadableReason::Void);
+        }
+        match group.process(device, commit) {
+            Ok(Processed::Commit {
+                sender,
+                added,
+                removed,
+                self_removed,
+                epoch,
+            }) => {
+                let by = sender.identity_key;
+                self.moved(id, slot, by, (added, removed), epoch);
+                if self_removed {
+                    self.end(id);
+                    self.writer.emit(Event::Removed { conversation: id });
+                }
+                Ok(())
+            }
+            Ok(_) => {
+                self.slot_taken(id, slot);
+                Err(UnreadableReason::Void)
+            }
+            Err(error) => match error.kind {
+                ProcessErrorKind::Void
+                | ProcessErrorKind::PastEpoch
+                | ProcessErrorKind::Duplicate => {
+                    self.slot_taken(id, slot);
+                    Err(UnreadableReason::Void)
+                }
+                ProcessErrorKind::PathOrTag
+                | ProcessErrorKind::FutureEpoch
+                | ProcessErrorKind::OwnMessage
+                | ProcessErrorKind::State => {
+                    self.break_off(id);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn take_payload(
+        &mut self,
+        id: ConversationId,
+        seq: u64,
+        data: Bytes,
+    ) -> Result<(), UnreadableReason> {
+        let payload = proto::DeliveryPayload::decode(data);
+        match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
+            Some(Payload::Welcome(welcome)) => self.take_welcome(id, &welcome.welcome),
+            Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
+            Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {
+                Err(UnreadableReason::Unsupported)
+            }
+        }
+    }
+
+    fn take_mls(
+        &mut self,
+        id: ConversationId,
+        seq: u64,
+        message: &Bytes,
+    ) -> Result<(), UnreadableReason> {
+        // A commit counts only in a slot: here it would change the group behind the server's back.
+        if !matches!(
+            content_type(message),
+            Some(ContentType::Application | ContentType::Proposal)
+        ) {
+            return Err(UnreadableReason::Unsupported);
+        }
+        match self.phase(id) {
+            Some(Phase::Active | Phase::Leaving) => {}
+            _ => return Err(UnreadableReason::NoConversation),
+        }
+        let Some((device, group)) = self.state.group(id) else {
+            self.break_off(id);
+            return Ok(());
+        };
+        match group.process(device, message) {
+            Ok(Processed::Application { sender, plaintext }) => {
+                self.take_app(id, &sender, plaintext.into());
+                Ok(())
+            }
+            Ok(Processed::Proposal { sender }) => {
+                self.want_removal(id, sender.identity_key);
+                Ok(())
+            }
+            Ok(Processed::Commit { .. }) => Err(UnreadableReason::Unsupported),
+            Err(error) => match error.kind {
+                ProcessErrorKind::FutureEpoch => self.park(id, seq, message),
+                ProcessErrorKind::PastEpoch => Err(UnreadableReason::TooOld),
+                ProcessErrorKind::Duplicate | ProcessErrorKind::OwnMessage => Ok(()),
+                ProcessErrorKind::Void | ProcessErrorKind::PathOrTag => {
+                    Err(UnreadableReason::Undecryptable)
+                }
+                ProcessErrorKind::State => {
+                    self.break_off(id);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn take_app(&mut self, id: ConversationId, sender: &Member, app: Bytes) {
+        let decoded = proto::AppMessage::decode(app.clone()).unwrap_or_default();
+        if let Some(Body::GroupName(name)) = decoded.body {
+            let known = self.state.conversations.get(&id);
+            if !is_dm(id) && known.is_some_and(|channel| channel.name != name.name) {
+                self.rename(id, name.name);
+            }
+            return;
+        }
+        if let Some(index) = self.keep_message(id, sender.identity_key, app.clone()) {
+            let message = self.message(id, index, sender.identity_key, app);
+            self.writer.emit(Event::Message(message));
+        }
+    }
+
+    fn park(
+        &mut self,
+        id: ConversationId,
+        seq: u64,
+        message: &Bytes,
+    ) -> Result<(), UnreadableReason> {
+        let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
+        if parked.count() >= MAX_PARKED {
+            return Err(UnreadableReason::TooNew);
+        }
+        let record = ParkedRecord {
+            message: message.clone(),
+        };
+        self.writer.put(&Name::Parked(id, seq), &record);
+        self.state.parked.insert((id, seq), record.message);
+        Ok(())
+    }
+
+    /// The epoch has moved: tries the messages that were ahead of it.
+    pub(super) fn unpark(&mut self, id: ConversationId) {
+        let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
+        let parked: Vec<_> = parked
+            .map(|((_, seq), message)| (*seq, message.clone()))
+            .collect();
+        for (seq, message) in parked {
+            self.state.keep_mls(&mut self.writer);
+            self.state.parked.remove(&(id, seq));
+            self.writer.delete(&Name::Parked(id, seq));
+            if let Err(why) = self.take_mls(id, seq, &message) {
+                self.unreadable(Some(id), seq, why);
+            }
+        }
+    }
+
+    fn take_welcome(&mut self, id: ConversationId, welcome: &[u8]) -> Result<(), UnreadableReason> {
+        match self.phase(id) {
+            Some(Phase::Active | Phase::Leaving) => return Ok(()),
+            Some(_) => self.forget_group(id),
+            None => {}
+        }
+        self.state.keep_mls(&mut self.writer);
+        let own = self
+            .state
+            .identity_key()
+            .ok_or(UnreadableReason::BadWelcome)?;
+        let device = self
+            .state
+            .device
+            .as_mut()
+            .ok_or(UnreadableReason::BadWelcome)?;
+        let group = Group::join(device, welcome, None, Policy::Qpq)
+            .map_err(|_| UnreadableReason::BadWelcome)?;
+        let members: BTreeSet<_> = group.members().iter().map(|m| m.identity_key).collect();
+        let peer = members.iter().find(|key| **key != own).copied();
+        let fits = group.group_id() == group_id(id, 0)
+            && match (is_dm(id), peer) {
+                (true, Some(peer)) => members.len() == 2 && dm_channel(own, peer) == id,
+                (true, None) => false,
+                (false, _) => true,
+            };
+        if !fits {
+            self.state.forget_mls();
+            return Err(UnreadableReason::BadWelcome);
+        }
+        let epoch = group.epoch();
+        self.state.groups.insert(id, group);
+        self.joined(id, epoch, peer.filter(|_| is_dm(id)));
+        let members: Vec<_> = members.into_iter().collect();
+        self.need_names(id, &members);
+        self.announce(id);
+        self.tend_packages();
+        Ok(())
+    }
+
+    fn joined(&mut self, id: ConversationId, epoch: u64, peer: Option<IdentityKey>) {
+        let name = peer
+            .and_then(|peer| self.state.person(peer).name)
+            .unwrap_or_default();
+        let new = Channel::new(Phase::Active, peer, name.clone());
+        let channel = self.state.conversations.entry(id).or_insert(new);
+        channel.phase = Phase::Active;
+        channel.generation = 0;
+        // Each epoch took a slot; void commits took more. The next commit tells.
+        channel.slot = epoch;
+        channel.slot_seen = false;
+        channel.wanted.clear();
+        channel.save(id, &mut self.writer);
+        self.announcing.insert(id);
+    }
+
+    /// Tells the app of a conversation that was joined, once the names are there.
+    pub(super) fn announce(&mut self, id: ConversationId) {
+        if self.is_nameless(id) || !self.announcing.remove(&id) {
+            return;
+        }
+        if let Some(conversation) = self.conversation(id) {
+            self.writer.emit(Event::Joined { conversation });
+        }
+    }
+}
+
+/// What an MLSMessage of a group carries (RFC 9420 section 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ContentType {
+    Application,
+    Proposal,
+    Commit,
+}
+
+/// The content type of an encrypted handshake or application message, or of a commit by which
+/// somebody lets himself in, which is not encrypted. `None` for anything else.
+fn content_type(message: &[u8]) -> Option<ContentType> {
+    let (version_and_format, rest) = message.split_first_chunk::<4>()?;
+    match version_and_format {
+        // Version mls10, wire format PrivateMessage: group id, epoch, content type.
+        [0, 1, 0, 2] => {
+            let rest = skip_vector(rest)?;
+            match rest.get(8)? {
+                1 => Some(ContentType::Application),
+                2 => Some(ContentType::Proposal),
+                3 => Some(ContentType::Commit),
+                _ => None,
+            }
+        }
+        // PublicMessage: taken only in a slot, where it is judged as a commit or as nothing.
+        [0, 1, 0, 1] => Some(ContentType::Commit),
+        _ => None,
+    }
+}
+
+/// What follows a vector with a variable-size length (RFC 9420 section 2.1.2).
+fn skip_vector(bytes: &[u8]) -> Option<&[u8]> {
+    let (&first, rest) = bytes.split_first()?;
+    let low = usize::from(first & 0x3f);
+    match first >> 6 {
+        0 => rest.get(low..),
+        1 => {
+            let (&second, rest) = rest.split_first()?;
+            rest.get((low << 8 | usize::from(second))..)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_stands_behind_group_and_epoch() {
+        let private = |content: u8| {
+            let mut bytes = vec![0, 1, 0, 2, 3, b'g', b'i', b'd'];
+            bytes.extend([0; 8]);
+            bytes.push(content);
+            bytes
+        };
+        assert_eq!(content_type(&private(1)), Some(ContentType::Application));
+        assert_eq!(content_type(&private(2)), Some(ContentType::Proposal));
+        assert_eq!(content_type(&private(3)), Some(ContentType::Commit));
+        assert_eq!(content_type(&private(4)), None);
+        let whole = private(1);
+        for length in 0..whole.len() {
+            assert_eq!(content_type(&whole[..length]), None, "{length}");
+        }
+        assert_eq!(content_type(&[0, 1, 0, 3, 0]), None);
+    }
+}

@@ -1,0 +1,278 @@
+//! What an intent still lacks: looked at after each step until it is done or has failed.
+
+use std::collections::BTreeSet;
+
+use super::channel::{Change, Phase as Standing};
+use super::contacts::LookUp;
+use super::error::IntentError;
+use super::event::{ConversationId, IntentId, Outcome};
+use super::intent::{Progress, Task};
+use super::rpc::Then;
+use super::{Client, MAX_MEMBERS};
+use crate::ids::{ChannelId, IdentityKey};
+use crate::method::rpc;
+use crate::proto;
+
+/// Longest name of a group, in bytes.
+const MAX_GROUP_NAME: usize = 256;
+
+impl Client {
+    pub(super) fn advance(&mut self, intent: IntentId, task: Task) -> Progress {
+        match task {
+            Task::Authenticate(attempt) => self.begin_login(intent, attempt),
+            Task::Authenticating | Task::Reading => Progress::Wait(task),
+            Task::WhoAmI => {
+                let account = self.state.me.as_ref().map(super::state::Me::account);
+                Progress::Done(Outcome::Account(account))
+            }
+            Task::ServerInfo => self.ask_server(intent),
+            Task::Logout => match self.session_missing() {
+                Some(error) => Progress::Failed(error),
+                None if !self.link.is_ready() => Progress::Wait(task),
+                None => {
+                    if !self.link.is_asked(&Then::Logout(intent)) {
+                        let request = proto::LogoutRequest {};
+                        self.call::<rpc::Logout>(&request, Then::Logout(intent));
+                    }
+                    Progress::Wait(task)
+                }
+            },
+            Task::Dm(name) => self.advance_dm(name),
+            Task::CreateGroup { name, members } => self.advance_group(name, members),
+            Task::Change {
+                conversation,
+                name,
+                remove,
+            } => self.advance_change(conversation, name, remove),
+            Task::Changing {
+                conversation,
+                who,
+                is_new,
+            } => self.advance_changing(conversation, who, is_new),
+            Task::Leave(conversation) => self.advance_leave(conversation),
+            Task::Members(id) => match self.conversation(id) {
+                Some(conversation) => Progress::Done(Outcome::Members(conversation.members)),
+                None => Progress::Failed(IntentError::UnknownConversation),
+            },
+            Task::Conversations => {
+                let ids: Vec<_> = self.state.conversations.keys().copied().collect();
+                let all = ids.into_iter().filter_map(|id| self.conversation(id));
+                Progress::Done(Outcome::Conversations(all.collect()))
+            }
+            Task::Send { conversation, text } => self.take_message(intent, conversation, &text),
+            Task::History {
+                conversation,
+                before,
+                limit,
+            } => self.read_history(intent, conversation, before, limit),
+            Task::Unread {
+                conversation,
+                limit,
+            } => self.read_unread(intent, conversation, limit),
+            Task::MarkRead {
+                conversation,
+                up_to,
+            } => self.take_read_mark(conversation, up_to),
+        }
+    }
+
+    /// Why no request of the account can ever be made as things are.
+    fn session_missing(&self) -> Option<IntentError> {
+        let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
+        (!has_token && self.login.is_idle()).then_some(IntentError::NotLoggedIn)
+    }
+
+    fn advance_dm(&mut self, name: String) -> Progress {
+        if let Some(error) = self.session_missing() {
+            return Progress::Failed(error);
+        }
+        let peer = match self.look_up(&name) {
+            LookUp::Known(key) => key,
+            LookUp::Asked => return Progress::Wait(Task::Dm(name)),
+            LookUp::Failed(error) => return Progress::Failed(error),
+        };
+        let Some(own) = self.state.identity_key() else {
+            return Progress::Wait(Task::Dm(name));
+        };
+        if peer == own {
+            return Progress::Failed(IntentError::Yourself);
+        }
+        let id = super::channel::dm_channel(own, peer);
+        match self
+            .state
+            .conversations
+            .get(&id)
+            .map(|channel| channel.phase)
+        {
+            None => {
+                self.start_dm(id, peer);
+                Progress::Wait(Task::Dm(name))
+            }
+            Some(Standing::Active) => self.conversation_outcome(id),
+            Some(phase) => match phase.error() {
+                Some(error) => Progress::Failed(error),
+                None => Progress::Wait(Task::Dm(name)),
+            },
+        }
+    }
+
+    fn advance_group(&mut self, name: String, members: BTreeSet<String>) -> Progress {
+        if let Some(error) = self.session_missing() {
+            return Progress::Failed(error);
+        }
+        if name.is_empty() || name.len() > MAX_GROUP_NAME {
+            return Progress::Failed(IntentError::BadLength {
+                limit: MAX_GROUP_NAME,
+            });
+        }
+        if members.len() >= MAX_MEMBERS {
+            return Progress::Failed(IntentError::GroupTooLarge { limit: MAX_MEMBERS });
+        }
+        let mut who = BTreeSet::new();
+        let mut asked = false;
+        for member in &members {
+            match self.look_up(member) {
+                LookUp::Known(key) if Some(key) == self.state.identity_key() => {
+                    return Progress::Failed(IntentError::Yourself);
+                }
+                LookUp::Known(key) => {
+                    who.insert(key);
+                }
+                LookUp::Asked => asked = true,
+                LookUp::Failed(error) => return Progress::Failed(error),
+            }
+        }
+        if asked || self.state.me.is_none() {
+            return Progress::Wait(Task::CreateGroup { name, members });
+        }
+        let id = ChannelId(self.rng.child().uuid_v7(self.clock.unix()));
+        self.start_group(id, name, &who);
+        Progress::Wait(Task::Changing {
+            conversation: id,
+            who,
+            is_new: true,
+        })
+    }
+
+    fn advance_change(
+        &mut self,
+        conversation: ConversationId,
+        name: String,
+        remove: bool,
+    ) -> Progress {
+        if let Some(error) = self.session_missing() {
+            return Progress::Failed(error);
+        }
+        let Some(channel) = self.state.conversations.get(&conversation) else {
+            return Progress::Failed(IntentError::UnknownConversation);
+        };
+        if channel.peer.is_some() {
+            return Progress::Failed(IntentError::NotAGroup);
+        }
+        let phase = channel.phase;
+        let wait = |name| {
+            Progress::Wait(Task::Change {
+                conversation,
+                name,
+                remove,
+            })
+        };
+        if phase != Standing::Active {
+            return phase.error().map_or_else(|| wait(name), Progress::Failed);
+        }
+        let identity_key = match self.look_up(&name) {
+            LookUp::Known(key) => key,
+            LookUp::Asked => return wait(name),
+            LookUp::Failed(error) => return Progress::Failed(error),
+        };
+        if Some(identity_key) == self.state.identity_key() {
+            return Progress::Failed(IntentError::Yourself);
+        }
+        let members = self.identities(conversation);
+        match (members.contains(&identity_key), remove) {
+            (true, false) => return Progress::Failed(IntentError::AlreadyMember { name }),
+            (false, true) => return Progress::Failed(IntentError::NoSuchMember { name }),
+            (false, false) if members.len() >= MAX_MEMBERS => {
+                return Progress::Failed(IntentError::GroupTooLarge { limit: MAX_MEMBERS });
+            }
+            _ => {}
+        }
+        self.want(
+            conversation,
+            Change {
+                identity_key,
+                remove,
+            },
+        );
+        Progress::Wait(Task::Changing {
+            conversation,
+            who: BTreeSet::from([identity_key]),
+            is_new: false,
+        })
+    }
+
+    fn advance_changing(
+        &mut self,
+        conversation: ConversationId,
+        who: BTreeSet<IdentityKey>,
+        is_new: bool,
+    ) -> Progress {
+        let Some(channel) = self.state.conversations.get(&conversation) else {
+            return Progress::Failed(IntentError::UnknownConversation);
+        };
+        if let Some(error) = channel.phase.error() {
+            return Progress::Failed(error);
+        }
+        let is_wanted = channel
+            .wanted
+            .iter()
+            .any(|change| who.contains(&change.identity_key));
+        if is_wanted || channel.phase != Standing::Active {
+            return Progress::Wait(Task::Changing {
+                conversation,
+                who,
+                is_new,
+            });
+        }
+        match self.conversation(conversation) {
+            Some(conversation) if is_new => Progress::Done(Outcome::Conversation(conversation)),
+            Some(conversation) => Progress::Done(Outcome::Changed(conversation)),
+            None => Progress::Failed(IntentError::UnknownConversation),
+        }
+    }
+
+    fn advance_leave(&mut self, conversation: ConversationId) -> Progress {
+        if let Some(error) = self.session_missing() {
+            return Progress::Failed(error);
+        }
+        match self
+            .state
+            .conversations
+            .get(&conversation)
+            .map(|channel| channel.phase)
+        {
+            None => Progress::Failed(IntentError::UnknownConversation),
+            Some(Standing::Over) => Progress::Done(Outcome::Left(conversation)),
+            Some(Standing::Leaving) => Progress::Wait(Task::Leave(conversation)),
+            Some(_) => {
+                self.start_leaving(conversation);
+                Progress::Wait(Task::Leave(conversation))
+            }
+        }
+    }
+
+    fn ask_server(&mut self, intent: IntentId) -> Progress {
+        if let Some(info) = self.contacts.server_info.remove(&intent) {
+            return Progress::Done(Outcome::Server(info));
+        }
+        self.ask_server_info(intent);
+        Progress::Wait(Task::ServerInfo)
+    }
+
+    pub(super) fn conversation_outcome(&mut self, id: ConversationId) -> Progress {
+        match self.conversation(id) {
+            Some(conversation) => Progress::Done(Outcome::Conversation(conversation)),
+            None => Progress::Failed(IntentError::UnknownConversation),
+        }
+    }
+}
