@@ -253,6 +253,10 @@ impl Connection {
     fn stream_event<C: Core>(&mut self, core: &mut C, now: Time, event: StreamEvent) {
         let at = (self.id, now);
         let up = matches!(self.phase, Phase::Up);
+        if self.is_over() {
+            // The core does not have it any more.
+            return;
+        }
         match event {
             StreamEvent::Opened { dir } => match self.phase {
                 Phase::Up => self.streams.accept(&mut self.quic, dir),
