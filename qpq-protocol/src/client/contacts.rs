@@ -211,7 +211,16 @@ impl Client {
     }
 
     pub(super) fn on_health(&mut self, answer: Answer<rpc::Health>) {
-        let (Some(info), Ok(health)) = (&self.contacts.info, answer) else {
+        let health = match answer {
+            Ok(health) => health,
+            Err(fault) => {
+                for intent in core::mem::take(&mut self.contacts.asking_server) {
+                    self.fail(intent, Self::refusal(fault.clone()));
+                }
+                return;
+            }
+        };
+        let Some(info) = &self.contacts.info else {
             return;
         };
         let Ok(signing_key) = <[u8; 32]>::try_from(info.signing_key.as_ref()) else {

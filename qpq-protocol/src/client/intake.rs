@@ -15,6 +15,7 @@ use super::error::UnreadableReason;
 use super::event::{ConversationId, Event};
 use super::inbox::Queue;
 use super::keys::Name;
+use super::progress::MAX_GROUP_NAME;
 use super::record::ParkedRecord;
 use super::state::group_id;
 use crate::ids::IdentityKey;
@@ -200,7 +201,8 @@ impl Client {
         let decoded = proto::AppMessage::decode(app.clone()).unwrap_or_default();
         if let Some(Body::GroupName(name)) = decoded.body {
             let known = self.state.conversations.get(&id);
-            if !is_dm(id) && known.is_some_and(|channel| channel.name != name.name) {
+            let fits = (1..=MAX_GROUP_NAME).contains(&name.name.len()) && !is_dm(id);
+            if fits && known.is_some_and(|channel| channel.name != name.name) {
                 self.rename(id, name.name);
             }
             return;

@@ -14,7 +14,7 @@ use crate::method::rpc;
 use crate::proto;
 
 /// Longest name of a group, in bytes.
-const MAX_GROUP_NAME: usize = 256;
+pub(super) const MAX_GROUP_NAME: usize = 256;
 
 impl Client {
     pub(super) fn advance(&mut self, intent: IntentId, task: Task) -> Progress {
