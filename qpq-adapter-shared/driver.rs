@@ -48,8 +48,8 @@ pub(crate) struct Driver<C: Core + 'static> {
     tasks: mpsc::Sender<Task>,
     udp: UdpSocketState,
     is_v6: bool,
-    /// Whether a system call failed, and the reason can be asked for.
-    failed: bool,
+    /// Whether the system keeps what networks say of our datagrams.
+    hears_errors: bool,
     /// Whether an attempt to connect was under way at the last turn.
     connecting: bool,
     received: Vec<u8>,
@@ -121,7 +121,7 @@ pub(crate) fn open<C: Core + 'static>(
         tasks: workers::tasks(sender.clone()).map_err(system)?,
         udp,
         is_v6: local_addr.is_ipv6(),
-        failed: false,
+        hears_errors: !config.is_server(),
         connecting: false,
         received: vec![0; DATAGRAM.saturating_mul(BATCH)],
         sending: Vec::new(),
@@ -173,11 +173,10 @@ impl<C: Core + 'static> Driver<C> {
 
     /// Takes what the socket has; whether there may be more.
     fn receive<S: Socket>(&mut self, socket: &S) -> bool {
-        if core::mem::take(&mut self.failed) || self.endpoint.is_connecting() {
-            for host in self.unreachable_hosts(socket) {
-                self.endpoint.handle_unreachable(S::now(), host);
-            }
+        if self.endpoint.is_connecting() {
+            self.hear_errors(socket);
         }
+        let mut any = false;
         for _ in 0..ROUNDS {
             let mut buffers = self.received.chunks_exact_mut(DATAGRAM);
             let mut buffers: [_; BATCH] =
@@ -186,11 +185,18 @@ impl<C: Core + 'static> Driver<C> {
             let count = match socket.read(|socket| self.udp.recv(socket, &mut buffers, &mut metas))
             {
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.hears_errors && !any {
+                        // An error may be what woke us, and would again.
+                        self.hear_errors(socket);
+                    }
+                    return false;
+                }
                 // What some peer's network said of an earlier datagram (ECONNRESET and the
                 // like): nothing of ours is wrong.
                 Err(_) => continue,
             };
+            any = true;
             let now = S::now();
             for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
                 let remote = canonical(meta.addr);
@@ -206,6 +212,12 @@ impl<C: Core + 'static> Driver<C> {
             }
         }
         true
+    }
+
+    fn hear_errors<S: Socket>(&mut self, socket: &S) {
+        for host in self.unreachable_hosts(socket) {
+            self.endpoint.handle_unreachable(S::now(), host);
+        }
     }
 
     /// Takes what networks said of our datagrams (ICMP): hosts on which nobody listens.
@@ -286,9 +298,8 @@ impl<C: Core + 'static> Driver<C> {
                     self.held = Some(transmit);
                     return false;
                 }
-                Ok(()) => {}
                 // Any other failure is a lost datagram, and QUIC deals with those.
-                Err(_) => self.failed = true,
+                Ok(()) | Err(_) => {}
             }
         }
         true

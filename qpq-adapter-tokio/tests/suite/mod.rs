@@ -199,6 +199,24 @@ macro_rules! suite {
             assert_eq!(refused.err(), Some(ConnectError::Unreachable));
         }
 
+        /// What the network says of an attempt that failed must not wake a node for ever.
+        #[tokio::test]
+        async fn a_node_at_rest_does_not_turn() {
+            let server = serve(&server_config());
+            let client = open(&hasty(pin(None)));
+            connect(&client, server.local_addr()).await;
+            let gone = UdpSocket::bind(loopback()).expect("binds").local_addr();
+            for _ in 0..2 {
+                let refused = dial(&client, gone.as_ref().expect("bound").to_string()).await;
+                assert_eq!(refused.err(), Some(ConnectError::Unreachable));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let before = client.act(|core, _| core.asked.get()).await.expect("runs");
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            let after = client.act(|core, _| core.asked.get()).await.expect("runs");
+            assert!(after - before < 200, "{} times", after - before);
+        }
+
         #[tokio::test]
         async fn garbage_disturbs_nobody() {
             let server = serve(&server_config());

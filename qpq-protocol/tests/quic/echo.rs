@@ -1,5 +1,6 @@
 //! A core that answers every stream with what came on it, and checks what a core may rely on.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub struct Echo {
     pub answers: u64,
     /// Tells only of this answer, by its number, if it is not 0.
     pub last: u64,
+    /// How often it was asked for its deadline: at least once a turn.
+    pub asked: Cell<usize>,
     shutting_down: bool,
 }
 
@@ -295,6 +298,7 @@ impl Core for Echo {
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        self.asked.set(self.asked.get() + 1);
         match self.outputs.is_empty() {
             true => self.alarm.map(|at| (at, "alarm")),
             false => Some((self.now, "output")),
