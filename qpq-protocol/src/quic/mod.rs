@@ -12,6 +12,17 @@
 //!    core has answered all that was read, so that frames of many streams share a datagram.
 //! 5. Sleep until [`Endpoint::poll_timeout`], or until something comes in.
 //!
+//! What a core may rely on, beyond [`Core`](crate::io::Core)'s own words:
+//!
+//! * No input of a connection comes before `handle_connected` or after `handle_disconnected`, and
+//!   each of these comes once. A [`ConnId`](crate::ids::ConnId) is never used again.
+//! * [`Sent`](crate::io::StreamInput::Sent) adds up to all the bytes given, unless the stream is
+//!   reset or stopped: what waited then is dropped, and not reported.
+//! * Credit is asked again after every input, and only then; the end of a stream needs none.
+//! * After `Close`, what was sent before is delivered first, for at most [`Limits::linger`].
+//! * A stream that can't be opened because too many wait is `Stopped`, and `Reset` if it goes both
+//!   ways, with error code 5.
+//!
 //! What is not ours to decide: quinn-proto and TLS draw randomness themselves, so the bytes on the
 //! wire differ between two runs. What the core sees does not depend on them.
 
