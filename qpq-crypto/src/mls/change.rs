@@ -70,6 +70,8 @@ pub(super) enum Unacceptable {
     Profile,
     /// A kind of message that our groups do not use.
     Kind,
+    /// A proposal that is not about its sender alone.
+    NotOneself,
 }
 
 impl std::fmt::Display for Unacceptable {
@@ -79,6 +81,7 @@ impl std::fmt::Display for Unacceptable {
             Unacceptable::KeyPackage(error) => error.fmt(f),
             Unacceptable::Profile => f.write_str("the group would no longer state our profile"),
             Unacceptable::Kind => f.write_str("our groups do not use this kind of message"),
+            Unacceptable::NotOneself => f.write_str("in our groups one proposes only to leave"),
         }
     }
 }
@@ -110,12 +113,28 @@ pub(super) fn check_commit(
     }
 }
 
-/// Checks a proposal, alone or in a commit.
-pub(super) fn check_proposal(
+/// Checks a proposal that comes alone. Whoever commits next commits it too, so that in our groups it
+/// can only be one's own leaving (protocol.md §5.10): everything else is in a commit of who wants it.
+pub(super) fn check_standalone(
     group: &Group,
     sender: &Sender,
     proposal: &Proposal,
 ) -> Result<(), Unacceptable> {
+    check_proposal(group, sender, proposal)?;
+    let leaves = match (proposal, sender) {
+        (Proposal::Remove(remove), Sender::Member(leaf)) => remove.removed() == *leaf,
+        (Proposal::SelfRemove, Sender::Member(_)) => true,
+        _ => false,
+    };
+    if leaves || group.policy == Policy::Interop {
+        Ok(())
+    } else {
+        Err(Unacceptable::NotOneself)
+    }
+}
+
+/// Checks a proposal, alone or in a commit.
+fn check_proposal(group: &Group, sender: &Sender, proposal: &Proposal) -> Result<(), Unacceptable> {
     match (proposal, sender) {
         (Proposal::Add(add), _) => {
             check_leaf(group.policy, 0, add.key_package().leaf_node())?;

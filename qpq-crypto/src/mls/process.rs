@@ -11,7 +11,7 @@ use openmls::{
 
 use super::{
     Device, Group, Member, Policy, ProcessError, ProcessErrorKind as Kind,
-    change::{Change, Unacceptable, check_commit, check_proposal},
+    change::{Change, Unacceptable, check_commit, check_standalone},
     codec, member,
     storage::StoreError,
 };
@@ -41,7 +41,8 @@ pub enum Processed {
         /// The epoch it led to.
         epoch: u64,
     },
-    /// A proposal, now queued for the next commit.
+    /// A proposal, now queued for the next commit: in a group with our profile, always that the
+    /// sender leaves.
     Proposal {
         /// Who made it.
         sender: Member,
@@ -191,7 +192,7 @@ impl Group {
         sender: Member,
         proposal: QueuedProposal,
     ) -> Result<Processed, Failure> {
-        check_proposal(self, proposal.sender(), proposal.proposal())?;
+        check_standalone(self, proposal.sender(), proposal.proposal())?;
         self.mls.store_pending_proposal(device.rows(), proposal)?;
         Ok(Processed::Proposal { sender })
     }

@@ -4,8 +4,9 @@
 use openmls::{
     extensions::Extensions,
     prelude::{
-        BasicCredential, CredentialWithKey, LeafNodeParameters, OpenMlsProvider as _,
-        tls_codec::Serialize as _,
+        BasicCredential, CredentialWithKey, KeyPackageIn, LeafNodeIndex, LeafNodeParameters,
+        OpenMlsProvider as _, ProtocolVersion,
+        tls_codec::{DeserializeBytes as _, Serialize as _},
     },
 };
 use proptest::prelude::*;
@@ -359,6 +360,32 @@ fn commits_that_drop_the_profile_are_void() {
             .unwrap()
     });
     assert_eq!(error.kind, ProcessErrorKind::Void);
+}
+
+/// A proposal is committed by whoever commits next, so one that is not about its sender alone would
+/// make others do what they never meant.
+#[test]
+fn a_member_proposes_only_to_leave() {
+    let removes_another = bad_commit(|group, device| {
+        let (provider, signer) = (device.seeded(&[1; 32]), device.signer());
+        let good = LeafNodeIndex::new(1);
+        let proposed = group.mls.propose_remove_member(&provider, &signer, good);
+        proposed.unwrap().0.tls_serialize_detached().unwrap()
+    });
+    let adds_a_friend = bad_commit(|group, device| {
+        let friend = Phone::new(5).key_package(Suite::X25519).bytes;
+        let friend = KeyPackageIn::tls_deserialize_exact_bytes(&friend).unwrap();
+        let (provider, signer) = (device.seeded(&[1; 32]), device.signer());
+        let friend = friend
+            .validate(provider.crypto(), ProtocolVersion::Mls10)
+            .unwrap();
+        let proposed = group.mls.propose_add_member(&provider, &signer, &friend);
+        proposed.unwrap().0.tls_serialize_detached().unwrap()
+    });
+    for error in [removes_another, adds_a_friend] {
+        assert_eq!(error.kind, ProcessErrorKind::Void);
+        assert!(error.reason.contains("only to leave"), "{}", error.reason);
+    }
 }
 
 #[test]
