@@ -18,6 +18,7 @@ mod group;
 mod hpke;
 mod key_package;
 mod member;
+mod pieces;
 mod process;
 mod provider;
 mod rejoin;
@@ -33,8 +34,9 @@ pub use error::{
 pub use group::{Group, TREE_INSIDE_UP_TO};
 pub use key_package::{KeyPackageInfo, inspect_key_package, welcome_references};
 pub use member::{Member, Policy};
+pub use pieces::PIECE;
 pub use process::Processed;
-pub use rows::{Batch, PIECE};
+pub use rows::Batch;
 pub use suite::{LIFETIME_EXTENSION, PROFILE, PROFILE_EXTENSION, Suite};
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! openmls calls synchronous setters one by one and has no transaction. Here every write goes to
 //! memory and notes in the journal what it replaced, so that an operation can be taken back whole
-//! or handed to the storage whole. A value leaves in pieces of [`PIECE`] bytes, of which a batch
-//! holds only those that changed: the ratchet tree and the message secrets are rewritten whole at
-//! each commit and message, but differ in a few places.
+//! or handed to the storage whole. A value leaves in pieces of at most [`PIECE`] bytes, of which a
+//! batch holds only those that changed: the ratchet tree and the message secrets are rewritten whole
+//! at each commit and message, but differ in a few places.
 
 use std::{
     cell::RefCell,
@@ -14,9 +14,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::StateError;
-
-/// Longest stored value, in bytes.
-pub const PIECE: usize = 4096;
+use super::pieces::{PIECE, cut, slices};
 
 /// Layout of the rows. Raised when openmls or our codec changes what a row means.
 const VERSION: u8 = 1;
@@ -68,6 +66,8 @@ pub(super) struct Rows(RefCell<Inner>);
 #[derive(Default)]
 struct Inner {
     values: BTreeMap<Vec<u8>, Value>,
+    /// Lengths of the pieces that the storage holds, for values in more than one.
+    cuts: BTreeMap<Vec<u8>, Vec<usize>>,
     journal: Vec<(Vec<u8>, Option<Value>)>,
     /// Whether the storage holds the version row already.
     versioned: bool,
@@ -91,23 +91,18 @@ impl Rows {
         }
 
         let mut values: BTreeMap<Vec<u8>, Value> = BTreeMap::new();
-        let mut previous: Option<(Vec<u8>, u32, usize)> = None;
+        let mut cuts: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for ((key, index), piece) in pieces {
-            let expected = match &previous {
-                Some((last, at, len)) if *last == key => {
-                    if *len != PIECE {
-                        return Err(StateError::Corrupt);
-                    }
-                    at.checked_add(1).ok_or(StateError::Corrupt)?
-                }
-                _ => 0,
-            };
-            if index != expected || piece.len() > PIECE {
+            let lengths = cuts.entry(key.clone()).or_default();
+            let is_next = usize::try_from(index) == Ok(lengths.len());
+            let is_empty = piece.is_empty() || lengths.last() == Some(&0);
+            if !is_next || piece.len() > PIECE || (is_empty && index > 0) {
                 return Err(StateError::Corrupt);
             }
-            previous = Some((key.clone(), index, piece.len()));
+            lengths.push(piece.len());
             values.entry(key).or_default().extend_from_slice(&piece);
         }
+        cuts.retain(|_, lengths| lengths.len() > 1);
 
         let versioned = match values.remove(VERSION_KEY).as_deref().map(Vec::as_slice) {
             Some([VERSION]) => true,
@@ -118,6 +113,7 @@ impl Rows {
         };
         Ok(Rows(RefCell::new(Inner {
             values,
+            cuts,
             journal: Vec::new(),
             versioned,
         })))
@@ -192,32 +188,36 @@ impl Rows {
         if !journal.is_empty() && !std::mem::replace(&mut inner.versioned, true) {
             batch.puts.push((piece_key(VERSION_KEY, 0), vec![VERSION]));
         }
+        let Inner { values, cuts, .. } = &mut *inner;
         // The first note on a key is its value at the last batch.
         for (key, old) in &journal {
             if !seen.insert(key) {
                 continue;
             }
-            let old = pieces(old.as_ref());
-            let new = pieces(inner.values.get(key));
-            for (index, piece) in new.iter().enumerate() {
-                if old.get(index) != Some(piece) {
+            let held = match old {
+                Some(old) => cuts.remove(key).unwrap_or_else(|| vec![old.len()]),
+                None => Vec::new(),
+            };
+            let old = old.as_ref().map_or(&[][..], |value| value);
+            let lengths = match values.get(key) {
+                Some(value) => cut(old, &held, value),
+                None => Vec::new(),
+            };
+            let mut before = slices(old, &held);
+            let new = values.get(key).map_or(&[][..], |value| value);
+            for (index, piece) in slices(new, &lengths).enumerate() {
+                if before.next() != Some(piece) {
                     batch.puts.push((piece_key(key, index), piece.to_vec()));
                 }
             }
-            for index in new.len()..old.len() {
+            for index in lengths.len()..held.len() {
                 batch.deletes.push(piece_key(key, index));
+            }
+            if lengths.len() > 1 {
+                cuts.insert(key.clone(), lengths);
             }
         }
         batch
-    }
-}
-
-/// The pieces of a value; an empty value is one empty piece, an absent one none.
-fn pieces(value: Option<&Value>) -> Vec<&[u8]> {
-    match value {
-        None => Vec::new(),
-        Some(value) if value.is_empty() => vec![&[]],
-        Some(value) => value.chunks(PIECE).collect(),
     }
 }
 
@@ -265,7 +265,7 @@ mod tests {
         let rows = Rows::load([]).unwrap();
         let mut value = vec![0u8; 100 * PIECE];
         rows.put(vec![1], value.clone().into());
-        assert_eq!(rows.take_batch().puts.len(), 101, "and the version");
+        assert_eq!(rows.take_batch().puts.len(), 103, "and the version");
         value[5 * PIECE] = 1;
         rows.put(vec![1], value.clone().into());
         rows.put(vec![1], value.into());
@@ -315,6 +315,11 @@ mod tests {
             vec![
                 version.clone(),
                 (vec![1, 0, 0, 0, 0], vec![1]),
+                (vec![1, 0, 0, 0, 1], vec![]),
+            ],
+            vec![
+                version.clone(),
+                (vec![1, 0, 0, 0, 0], vec![]),
                 (vec![1, 0, 0, 0, 1], vec![1]),
             ],
             vec![version, (vec![1, 0, 0, 0, 0], vec![0; PIECE + 1])],
