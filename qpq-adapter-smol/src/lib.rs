@@ -5,14 +5,14 @@
 //! [`Node::shutdown`]. The endpoint lives on a thread of its own, so that the handle's futures need
 //! no particular executor: smol, async-std, `futures_lite::future::block_on`, even tokio will do.
 //!
-//! All but the socket and the timer is in `qpq-adapter-shared`: one source, compiled into both
+//! All but the socket and the timer is in `qpq-adapter-tokio/shared/`: one source, compiled into both
 //! adapters, so that neither pulls in the other's runtime and users need no third crate.
 
-#[path = "../../qpq-adapter-shared/driver.rs"]
+#[path = "../../qpq-adapter-tokio/shared/driver.rs"]
 mod driver;
-#[path = "../../qpq-adapter-shared/node.rs"]
+#[path = "../../qpq-adapter-tokio/shared/node.rs"]
 mod node;
-#[path = "../../qpq-adapter-shared/workers.rs"]
+#[path = "../../qpq-adapter-tokio/shared/workers.rs"]
 mod workers;
 
 use std::future::pending;

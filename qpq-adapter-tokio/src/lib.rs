@@ -5,14 +5,14 @@
 //! [`Node::shutdown`]. The endpoint lives in one tokio task, the engine on a thread of its own, and
 //! nothing here knows what the bytes mean.
 //!
-//! All but the socket and the timer is in `qpq-adapter-shared`: one source, compiled into both
+//! All but the socket and the timer is in `shared/` beside this folder: one source, compiled into both
 //! adapters, so that neither pulls in the other's runtime and users need no third crate.
 
-#[path = "../../qpq-adapter-shared/driver.rs"]
+#[path = "../shared/driver.rs"]
 mod driver;
-#[path = "../../qpq-adapter-shared/node.rs"]
+#[path = "../shared/node.rs"]
 mod node;
-#[path = "../../qpq-adapter-shared/workers.rs"]
+#[path = "../shared/workers.rs"]
 mod workers;
 
 use std::io::{self, ErrorKind};
