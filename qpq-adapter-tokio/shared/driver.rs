@@ -81,8 +81,9 @@ const BATCH: usize = if quinn_udp::BATCH_SIZE < 16 {
 const DATAGRAM: usize = 65_536;
 /// How often the core is told the date.
 const CLOCK: Duration = Duration::from_secs(60);
-/// How long a shutdown may take.
-const GRACE: Duration = Duration::from_secs(10);
+/// When a shutdown is cut short. Cores bound theirs themselves, at 30 s or less: this is for one that
+/// does not.
+const GRACE: Duration = Duration::from_secs(45);
 
 /// Binds a socket and starts the threads; the caller runs the driver with the socket.
 pub(crate) fn open<C: Core + 'static>(

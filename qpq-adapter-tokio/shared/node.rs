@@ -100,7 +100,8 @@ impl<C: Core + 'static> Node<C> {
     }
 
     /// Refuses new connections, lets the core finish what runs and close its connections, then
-    /// stops and closes the engine. Returns when that is done, after about ten seconds at most.
+    /// stops and closes the engine. Returns when that is done: when the core says so, or after 45
+    /// seconds.
     pub async fn shutdown(&self) {
         let _ = self.inbox.send(shutdown()).await;
         // Nothing is ever sent: this waits until all senders are gone.
