@@ -135,6 +135,89 @@ fn each_line_of_standard_input_is_a_message() {
     follower.interrupt();
 }
 
+#[test]
+fn a_file_holds_each_message_once_whatever_was_read_elsewhere() {
+    let world = World::new("cli-output");
+    let (alice, bob) = (world.registered("alice"), world.registered("bob"));
+    alice.ok(&["dm", "bob"]);
+    let path = world.path("messages");
+    let file = path.to_str().unwrap();
+    let held = || -> Vec<String> {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parse = |line| serde_json::from_str::<Value>(line).unwrap();
+        let own = |line: Value| line["text"].as_str().unwrap().to_owned();
+        text.lines().map(parse).map(own).collect()
+    };
+    alice.ok(&["send", "bob", "before"]);
+    assert_eq!(texts(&bob.ok(&["recv"])), [("alice", "before")]);
+    // A new file begins with what is unread; own messages are not received.
+    alice.ok(&["send", "bob", "one"]);
+    bob.ok(&["recv", "--output", file]);
+    bob.ok(&["send", "alice", "own"]);
+    assert_eq!(held(), ["one"]);
+    // From then on it is complete.
+    alice.ok(&["send", "bob", "two"]);
+    assert_eq!(texts(&bob.ok(&["recv"])), [("alice", "two")]);
+    alice.ok(&["send", "bob", "three"]);
+    bob.ok(&["recv", "--output", file]);
+    assert_eq!(held(), ["one", "two", "three"]);
+    assert!(bob.ok(&["recv"]).is_empty());
+    // Lines that are taken off its end come back, and are what `--json` prints.
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let first = whole.find('\n').unwrap() + 1;
+    std::fs::write(&path, &whole[..first]).unwrap();
+    bob.ok(&["recv", "--output", file]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+    let last: Value = serde_json::from_str(whole.lines().last().unwrap()).unwrap();
+    assert_eq!(Some(&last), bob.ok(&["history", "alice"]).last());
+
+    // Another client's file is refused and stays as it is, and so does any other.
+    alice.ok(&["recv"]);
+    bob.ok(&["send", "alice", "for alice"]);
+    let said = alice.fails(&["recv", "--output", file]);
+    assert!(said.contains("choose another file"), "{said}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+    assert_eq!(texts(&alice.ok(&["recv"])), [("bob", "for alice")]);
+    let follower = bob.spawn(&["recv", "--follow", "--output", file]);
+    let cert = world.path("server").join("server-cert.der");
+    let said = alice.fails(&["recv", "--output", cert.to_str().unwrap()]);
+    assert!(said.contains("was not written by"), "{said}");
+
+    // One that was moved away while it was written to is left behind, and the next begins anew.
+    alice.ok(&["send", "bob", "four"]);
+    while held().len() < 4 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(
+        follower
+            .interrupt()
+            .iter()
+            .all(|line| line["type"] != "message")
+    );
+    std::fs::rename(&path, world.path("messages.1")).unwrap();
+    alice.ok(&["send", "bob", "five"]);
+    bob.ok(&["recv", "--output", file]);
+    assert_eq!(held(), ["five"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_could_not_be_printed_is_printed_later() {
+    let world = World::new("cli-closed");
+    let (alice, bob) = (world.registered("alice"), world.registered("bob"));
+    alice.ok(&["dm", "bob"]);
+    alice.ok(&["send", "bob", "one"]);
+    alice.ok(&["send", "bob", "two"]);
+    let mut command = bob.command(&["recv"]);
+    // Always full.
+    command.stdout(std::fs::File::create("/dev/full").unwrap());
+    let ended = command.output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("standard output cannot be written"), "{said}");
+    let heard = [("alice", "one"), ("alice", "two")];
+    assert_eq!(texts(&bob.ok(&["recv"])), heard);
+}
+
 mod bad_input {
     use super::*;
 

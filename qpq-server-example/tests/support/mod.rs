@@ -15,7 +15,7 @@ use serde_json::Value;
 const SERVER: &str = env!("CARGO_BIN_EXE_qpq-server");
 
 /// Far longer than anything takes, so that a test that hangs ends.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `qpq-server`.
 pub struct Server {

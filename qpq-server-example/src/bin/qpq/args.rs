@@ -79,10 +79,23 @@ pub enum Command {
         text: String,
     },
     /// Print the messages that came since the last time
+    ///
+    /// A message is marked read after it was printed. If the process is killed in between, at most
+    /// the last 20 are printed again: with --json, `conversation` and `index` together are the id
+    /// of a message by which a reader knows it again. With --output each message is written once,
+    /// whatever happens.
     Recv {
-        /// Go on printing what comes, until interrupted
+        /// Go on with what comes, until interrupted
         #[arg(long)]
         follow: bool,
+        /// Append the messages to FILE instead, one JSON object a line, each exactly once, also
+        /// after a kill or a power loss
+        ///
+        /// A new or emptied FILE begins with what is unread. After that FILE itself says what is in
+        /// it: each conversation goes on after its last line there, even if later messages were
+        /// read elsewhere, and lines that were removed from the end are written again.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Print the messages of a conversation that are kept here; needs no server
     History {

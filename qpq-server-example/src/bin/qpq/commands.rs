@@ -7,15 +7,19 @@ use qpq_protocol::client::{Conversation, ConversationId, IntentError, Outcome};
 use qpq_server_example::session::{Options, Session, SessionError};
 
 use crate::args::{Command, Common, Group};
+use crate::journal::JournalError;
 use crate::output::Output;
+use crate::receive::{Names, Receiver};
 use crate::stop::Stop;
-use crate::{password, receive, send};
+use crate::{password, send};
 
 /// Why a command came to nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failed {
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("there is no data directory: pass --data-dir or set HOME")]
     NoDataDir,
     #[error("there is no password: set QPQ_PASSWORD or run it in a terminal")]
@@ -62,7 +66,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         ca_cert: common.ca_cert.clone(),
         // Those run for long, and go on by themselves once the server is back.
         patient: match &command {
-            Command::Recv { follow } => *follow,
+            Command::Recv { follow, .. } => *follow,
             Command::Send { text, .. } => text == "-",
             _ => false,
         },
@@ -75,8 +79,14 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
     };
     let mut session = Session::open(&options).await?;
     let done = match command {
-        // Stops between two messages, not in one.
-        Command::Recv { follow: true } => receive::follow(&mut session, &mut stop, output).await,
+        // Stops between two pages, not in one.
+        Command::Recv { follow, output: to } => {
+            match Receiver::new(&mut session, &mut stop, output, to.as_deref()) {
+                Ok(receiver) if follow => receiver.follow().await,
+                Ok(receiver) => receiver.once().await,
+                Err(failed) => Err(failed),
+            }
+        }
         command => tokio::select! {
             done = one(command, &mut session, output) => done,
             () = stop.asked() => Err(Failed::Interrupted),
@@ -122,7 +132,6 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
                 _ => send::one(session, id, text, output).await,
             }
         }
-        Command::Recv { .. } => receive::once(session, output).await,
         Command::History {
             conversation,
             limit,
@@ -133,7 +142,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             let Outcome::Messages(messages) = asked.await? else {
                 return Err(Failed::Unexpected);
             };
-            let names = receive::Names::load(session).await?;
+            let names = Names::load(session).await?;
             for message in &messages {
                 output.message(message, names.of(message.conversation))?;
             }
@@ -146,8 +155,8 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             };
             output.server(&server, session.watch().certificate())
         }
-        // Runs without a session of its own; see `main`.
-        Command::Demo => Err(Failed::Unexpected),
+        // See `run` and `main`.
+        Command::Recv { .. } | Command::Demo => Err(Failed::Unexpected),
     }
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod demo;
+mod journal;
 mod output;
 mod password;
 mod receive;

@@ -123,21 +123,7 @@ impl Output {
             name(&message.sender),
             printable(text),
         );
-        let machine = json!({
-            "type": "message",
-            "conversation": message.conversation.to_string(),
-            "conversation_name": conversation,
-            "index": message.index,
-            "sender": person(&message.sender),
-            "own": message.own,
-            "message_id": message.message_id.to_string(),
-            "sent_at_ms": message.sent_at.as_millis(),
-            "text": match &message.body {
-                Body::Text(text) => Some(text),
-                _ => None,
-            },
-        });
-        self.line(&human, &machine)
+        self.line(&human, &message_line(message, conversation))
     }
 
     pub fn sent(
@@ -215,6 +201,24 @@ pub fn name(person: &Person) -> String {
             .collect()
     };
     person.name.as_deref().map_or_else(key, printable)
+}
+
+/// A message as one JSON object. Its conversation and index name it for good.
+pub fn message_line(message: &Message, conversation: &str) -> Value {
+    json!({
+        "type": "message",
+        "conversation": message.conversation.to_string(),
+        "conversation_name": conversation,
+        "index": message.index,
+        "sender": person(&message.sender),
+        "own": message.own,
+        "message_id": message.message_id.to_string(),
+        "sent_at_ms": message.sent_at.as_millis(),
+        "text": match &message.body {
+            Body::Text(text) => Some(text),
+            _ => None,
+        },
+    })
 }
 
 /// The start of an id, enough to name the conversation by.

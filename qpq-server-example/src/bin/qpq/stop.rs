@@ -32,4 +32,13 @@ impl Stop {
             },
         }
     }
+
+    /// Whether it was asked to, up to now. Says so once.
+    pub async fn was_asked(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.asked() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
 }
