@@ -12,4 +12,5 @@ pub mod session;
 pub mod sqlite;
 pub mod time;
 pub mod trust;
+pub mod vectors;
 pub mod watch;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the schema and the golden vectors of frames and messages; Python's standard library is enough.
+"""Checks the schema and the golden vectors of frames and messages, and the form of all others; Python's
+standard library is enough.
 
     check.py [DIR]        DIR: the folder of the vectors, by default the one of this file
 
@@ -12,6 +13,7 @@ import re
 import sys
 
 import protobuf
+import schema
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROTO = HERE.parent.parent / "proto" / "qpq" / "v1"
@@ -43,6 +45,7 @@ def main(argv):
             if problem:
                 failures.append(f"{section}: {case.get('name', '?')}: {problem}")
 
+    check("form", [{"name": path} for path in paths(folder)], lambda case: judge_form(folder / case["name"]))
     frames = load(folder, "frames")
     check("frames", frames["cases"], judge_stream)
     messages = load(folder, "messages")
@@ -59,6 +62,20 @@ def main(argv):
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures or not all(counts.values()) else 0
+
+
+def paths(folder):
+    """The vectors of all subjects."""
+    files = (path.relative_to(folder) for path in folder.glob("*/*.json") if path.name != "schema.json")
+    return sorted(map(str, files))
+
+
+def judge_form(path):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    form = json.loads((path.parent / "schema.json").read_text(encoding="utf-8"))
+    if content["subject"] != path.parent.name:
+        return "it is of another subject"
+    return schema.problem(form, content)
 
 
 def load(folder, subject):

@@ -111,6 +111,25 @@ pub enum Command {
     ///
     /// With --data-dir everything is kept there, otherwise in a temporary directory.
     Demo,
+    /// Replay the golden vectors of this project, or write them again
+    #[command(subcommand)]
+    Vectors(Vectors),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Vectors {
+    /// Replay every vector and print a table; exit code 1 on any difference
+    Check {
+        /// The folder of the vectors
+        #[arg(default_value = "tests/vectors")]
+        dir: PathBuf,
+    },
+    /// Write the vectors again: byte for byte the same, unless something was changed
+    Make {
+        /// The folder of the vectors
+        #[arg(default_value = "tests/vectors")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Subcommand, Debug)]

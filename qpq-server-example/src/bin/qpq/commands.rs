@@ -50,6 +50,8 @@ pub enum Failed {
     Unexpected,
     #[error("{0}")]
     Demo(String),
+    #[error("{failed} of {all} files of vectors do not hold")]
+    Vectors { failed: usize, all: usize },
 }
 
 impl From<IntentError> for Failed {
@@ -156,7 +158,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             output.server(&server, session.watch().certificate())
         }
         // See `run` and `main`.
-        Command::Recv { .. } | Command::Demo => Err(Failed::Unexpected),
+        Command::Recv { .. } | Command::Demo | Command::Vectors(_) => Err(Failed::Unexpected),
     }
 }
 

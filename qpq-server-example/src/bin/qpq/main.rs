@@ -9,6 +9,7 @@ mod password;
 mod receive;
 mod send;
 mod stop;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 async fn run(args: Qpq, output: &mut Output) -> Result<(), Failed> {
     match args.command {
         Command::Demo => demo::run(args.common.data_dir, output).await,
+        Command::Vectors(command) => vectors::run(&command, output),
         command => commands::run(command, &args.common, output).await,
     }
 }
