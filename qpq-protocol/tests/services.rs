@@ -15,6 +15,8 @@ mod key_packages;
 mod large;
 #[path = "services/model.rs"]
 mod model;
+#[path = "services/random.rs"]
+mod random;
 #[path = "services/requests.rs"]
 mod requests;
 #[path = "services/upkeep.rs"]
