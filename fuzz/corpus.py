@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fills the corpora from the golden vectors. What fuzzing found stays."""
+"""Fills the corpora from the golden vectors and from scripts. What fuzzing found stays."""
 
 import json
 import pathlib
@@ -72,6 +72,101 @@ def main():
         "login response": (4, steps["login_response"]["bytes"]),
         "finalization": (5, steps["finalization"]["bytes"]),
     })
+
+
+    add_acts()
+
+
+def add_acts():
+    """What the stateful targets do, as their `act` reads it."""
+    alice, bob, carol = 0, 1, 2
+    right, before, after, nobody = 2, 0, 1, 9
+
+    def send(core, frm, to, ident, slot=None, text=0):
+        return bytes([0, core, frm, to, ident, text] + ([0] if slot is None else [1, slot]))
+
+    def batch(core, frm, ident):
+        return bytes([8, core, frm, 0, ident, 0])
+
+    def fetch(core, who, group):
+        return bytes([10, core, who, 0, group, 1])
+
+    def ack(core, who, group, behind):
+        return bytes([14, core, who, 0, group, behind])
+
+    def commit(core, frm, ident, off=right, add=nobody, remove=nobody):
+        return bytes([18, core, frm, 0, ident, off, add, remove])
+
+    def race(one, other, ident):
+        return bytes([23, 0, one, other, ident])
+
+    def crash(core):
+        return bytes([24, core, 0, 0])
+
+    scripts = {
+        "removed on another core": [send(0, carol, alice, 0, right), commit(1, alice, 0, remove=carol),
+                                    commit(0, alice, 1), commit(0, carol, 0)],
+        "drained on another core": [send(0, alice, carol, n) for n in range(6)]
+        + [ack(1, carol, 0, 1), batch(0, alice, 0), send(0, alice, carol, 11)],
+        "acked on another core": [send(1, alice, carol, 0), send(1, alice, carol, 1), ack(0, carol, 0, 2),
+                                  ack(1, carol, 0, 1)],
+        "known on another core": [commit(0, alice, 0), send(1, bob, alice, 10, before),
+                                  send(0, bob, alice, 10), send(1, bob, carol, 10, right),
+                                  send(1, bob, alice, 10)],
+        "overrun": [commit(n % 2, alice, n) for n in range(8)]
+        + [fetch(0, bob, 1), ack(0, bob, 1, 0), ack(1, bob, 1, 1), fetch(1, bob, 1), commit(0, bob, 9)],
+        "race and crash": [race(alice, bob, 0), crash(0), race(bob, carol, 1), crash(1),
+                           fetch(0, alice, 1), fetch(1, carol, 1)],
+        "asked again after a crash": [send(0, alice, bob, 3, right, 1), crash(0),
+                                      send(0, alice, bob, 3, right, 1), send(1, alice, bob, 3, right, 2),
+                                      batch(1, alice, 2), crash(1), batch(0, alice, 2), fetch(0, bob, 0)],
+        "wrong slots": [commit(0, alice, 0, after), commit(0, alice, 1, before), send(0, alice, bob, 0, after),
+                        commit(1, bob, 2, add=alice), commit(1, bob, 3, remove=carol, add=carol)],
+    }
+    for name, acts in scripts.items():
+        add("server_services", name, b"".join(acts))
+
+    # Each genuine message, whole and with one byte changed; then all of them in one life.
+    whole = [bytes([0, which, 0]) for which in range(10)]
+    for which, step in enumerate(whole):
+        add("group_messages", f"message {which}", step)
+        for at in (0, 9, 60, 200):
+            changed = bytes([0, which, 1, 1, 0, at, 3])
+            add("group_messages", f"message {which} changed at {at}", changed + step)
+    for kind, what in ((4, "join"), (5, "rejoin"), (6, "add"), (7, "inspect")):
+        for which in range(8):
+            add("group_messages", f"{what} {which}", bytes([kind, which, 0]))
+            changed = bytes([kind, which, 1, 1, 0, 100, 3])
+            add("group_messages", f"{what} {which} changed", changed)
+    add("group_messages", "a life", b"".join(whole))
+    add("group_messages", "a life backwards", b"".join(reversed(whole)))
+
+    dial, second = bytes([4]), bytes([5, 3, 0xE8])
+
+    def flood(conn, method, payload, filler, raw=0, uni=1, times=0, fin=1):
+        return (bytes([12, conn, method, len(payload)]) + payload + struct.pack(">H", filler)
+                + bytes([raw, uni, times, fin]))
+
+    def again(which, *edits):
+        """A datagram that was seen, from whom it came."""
+        return bytes([1, which, 1, len(edits)]) + b"".join(edits)
+
+    cut, flip = bytes([4, 0, 20]), bytes([1, 0, 30, 2])
+    scripts = {
+        "flood": (dial + bytes([5, 0, 200])) * 5 + b"".join(flood(n, 0, b"", 0xFFFF, times=63, fin=0) for n in range(5))
+        + bytes([5, 0xFF, 0xFF]),
+        "requests": dial + second + b"".join(flood(0, n, bytes(n), 0) for n in range(0, 70, 7)) + second,
+        "datagrams again": dial + second + b"".join(again(n) + again(n, flip) + again(n, cut) for n in range(0, 32, 3)),
+        "forged": b"".join(bytes([0, n, 7, 7]) + bytes([len(d)]) + d for n in range(4)
+                           for d in (b"", b"\xc0" + bytes(40), b"\x40" + bytes(60), bytes([0xC0, 0, 0, 0, 1, 8]) + bytes(200))),
+        "abandoned": dial + second + flood(0, 6, b"", 1000, times=40, fin=0) + bytes([5, 0, 50])
+        + b"".join(bytes([10, n, 0, n]) for n in range(40)) + second + bytes([11, 0, 0, 3]) + second,
+        "moves": dial + second + bytes([7, 1]) + flood(0, 6, b"", 3000, times=9) + second + bytes([7, 2, 9]) + second,
+        "silent": dial + second + bytes([8, 1]) + flood(0, 50, b"", 0, times=63) + bytes([6, 1]) + second * 5 + bytes([9]),
+        "pushes": dial + second + flood(0, 0, b"push", 5000, raw=1, uni=0, times=5) + second,
+    }
+    for name, acts in scripts.items():
+        add("quic_glue", name, acts)
 
 
 def add_kinds(target, cases):

@@ -2,7 +2,6 @@
 
 use qpq_crypto::hybrid::{self, HybridPublicKey, HybridSecret};
 use qpq_crypto::identity::{Credential, DeviceId, DeviceKey, IdentityKey, verify};
-use qpq_crypto::mls::{inspect_key_package, welcome_references};
 use qpq_crypto::opaque::{self, ExportKey, ServerSetup, Suite, client, server};
 use qpq_crypto::padding::{pad, unpad};
 use qpq_crypto::proof;
@@ -15,7 +14,6 @@ use qpq_crypto::transparency::{Checkpoint, CheckpointOrigin, Leaf, TreeHead};
 /// A seed from which nothing in the corpora was made.
 const SEED: [u8; 32] = [0x77; 32];
 const KEY: IdentityKey = IdentityKey([0x77; 32]);
-const NOW_MS: u64 = 1_800_000_000_000;
 
 /// One encoded value. Input: one byte for its kind, then its bytes.
 ///
@@ -145,22 +143,5 @@ pub fn login(input: &[u8]) {
                 assert!(state.finish(bytes).is_err());
             }
         }
-    }
-}
-
-/// A key package or a Welcome, as a server reads them. Input: one byte for which, then its bytes.
-///
-/// A key package that is accepted is accepted again, and is valid now.
-pub fn group_messages(input: &[u8]) {
-    let Some((kind, bytes)) = input.split_first() else {
-        return;
-    };
-    if kind % 2 == 0 {
-        if let Ok(info) = inspect_key_package(bytes, NOW_MS) {
-            assert!(info.not_before <= NOW_MS && NOW_MS <= info.not_after);
-            assert!(inspect_key_package(bytes, NOW_MS).is_ok());
-        }
-    } else {
-        drop(welcome_references(bytes));
     }
 }

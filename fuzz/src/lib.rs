@@ -1,5 +1,19 @@
 //! What the fuzz targets do with their input. `tests/` holds one bolero target for each function;
 //! README.md says how to run them.
 
+pub mod choices;
 pub mod crypto;
+pub mod stateful;
 pub mod wire;
+
+// What the tests of qpq-protocol drive cores with; the names are those that they know each other by.
+#[path = "../../qpq-protocol/tests/quic/echo.rs"]
+#[allow(dead_code)]
+mod echo;
+#[path = "../../qpq-protocol/tests/services/model.rs"]
+mod model;
+#[path = "../../qpq-protocol/tests/services/requests.rs"]
+#[allow(dead_code)]
+mod requests;
+#[path = "../../qpq-protocol/tests/support/mod.rs"]
+mod support;

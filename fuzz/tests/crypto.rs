@@ -22,8 +22,3 @@ fn signed() {
 fn login() {
     check!().for_each(crypto::login);
 }
-
-#[test]
-fn group_messages() {
-    check!().for_each(crypto::group_messages);
-}

@@ -1,0 +1,6 @@
+//! What keeps state between inputs: each function builds it, lets the input act on it and checks it
+//! after every act. `tests/stateful.rs` holds each to a budget of memory.
+
+pub mod glue;
+pub mod group;
+pub mod service;

@@ -1,0 +1,53 @@
+//! Targets that keep state; what they check is in `qpq_fuzz::stateful`. The allocator of this binary
+//! counts what a thread holds: an input that needs more than its target's budget fails.
+
+use bolero::check;
+use qpq_fuzz::stateful::{glue, group, service};
+
+/// Runs a target on one input, and gives the most bytes that were held meanwhile.
+fn most_held(target: impl FnOnce()) -> usize {
+    let info = allocation_counter::measure(target);
+    usize::try_from(info.bytes_max).expect("bytes fit in memory")
+}
+
+/// A target that may hold so many bytes.
+fn within(budget: usize, target: fn(&[u8])) -> impl Fn(&[u8]) {
+    move |input| {
+        let held = most_held(|| target(input));
+        assert!(
+            held <= budget,
+            "{held} bytes were held, {budget} are the budget"
+        );
+    }
+}
+
+#[test]
+fn server_services() {
+    check!().for_each(within(service::budget(), service::service));
+}
+
+#[test]
+fn group_messages() {
+    check!().for_each(within(group::budget(), group::group_messages));
+}
+
+#[test]
+fn quic_glue() {
+    check!().for_each(within(glue::budget(), glue::quic_glue));
+}
+
+#[test]
+#[should_panic(expected = "are the budget")]
+fn a_target_over_its_budget_fails() {
+    within(1000, |input| drop(vec![1_u8; 1001 + input.len()]))(&[]);
+}
+
+/// It is the limits that hold memory down: under looser ones the same flood is over the budget.
+#[test]
+fn a_flood_is_held_by_the_limits() {
+    let flood = glue::flood();
+    let held = most_held(|| glue::quic_glue(&flood));
+    assert!(held <= glue::budget(), "{held}");
+    let held = most_held(|| glue::under(glue::loose(), &flood));
+    assert!(held > glue::budget(), "{held}");
+}
