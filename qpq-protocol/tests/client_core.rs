@@ -242,6 +242,24 @@ fn who_was_away_gets_everything_in_order() {
 }
 
 #[test]
+fn who_is_synced_knows_the_names_of_what_was_joined() {
+    let mut net = world(&["alice", "bob"]);
+    settle(&mut net);
+    net.restart(1);
+    net.clients[1].away = true;
+    let id = dm(&mut net, 0, "bob");
+    let before = net.clients[1].events.len();
+    net.clients[1].away = false;
+    settle(&mut net);
+    let told = &net.clients[1].events[before..];
+    let joined = told.iter().position(|event| {
+        matches!(event, Event::Joined { conversation } if conversation.id == id && conversation.name == "alice")
+    });
+    let synced = told.iter().position(|event| *event == Event::Synced);
+    assert!(joined.unwrap() < synced.unwrap(), "{told:?}");
+}
+
+#[test]
 fn messages_written_without_a_server_are_sent_when_it_is_back() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

@@ -175,6 +175,7 @@ impl Client {
                     let waiting = core::mem::take(waiting);
                     self.resume_queues(waiting);
                 }
+                self.check_synced();
                 return;
             }
             Ok(answer) if is_name(&answer.username) => {
@@ -184,6 +185,7 @@ impl Client {
         }
         let waiting = self.contacts.nameless.remove(&key).unwrap_or_default();
         self.resume_queues(waiting);
+        self.check_synced();
     }
 
     fn resume_queues(&mut self, conversations: BTreeSet<ConversationId>) {

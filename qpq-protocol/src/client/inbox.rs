@@ -292,11 +292,12 @@ impl Client {
         }
     }
 
-    fn check_synced(&mut self) {
-        let fetching = self
+    pub(super) fn check_synced(&mut self) {
+        // A conversation that was just joined is called by the name that is being asked for.
+        let is_asking = self
             .link
-            .any_asked(|then| matches!(then, Then::Fetch { .. }));
-        if !self.inbox.is_syncing || !self.inbox.is_listed || fetching {
+            .any_asked(|then| matches!(then, Then::Fetch { .. } | Then::ResolveIdentity(_)));
+        if !self.inbox.is_syncing || !self.inbox.is_listed || is_asking {
             return;
         }
         let mut ends = self.inbox.ends.iter();
