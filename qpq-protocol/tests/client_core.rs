@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use net::{Net, password};
 use qpq_protocol::client::{
-    Conversation, ConversationId, Event, Fatal, IntentError, Outcome, Standing,
+    Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
 use qpq_protocol::storage::Failure;
 use qpq_protocol::storage::memory::Fault;
@@ -325,6 +325,60 @@ fn a_session_survives_a_restart_and_a_password_opens_a_second_device() {
     };
     assert_eq!(account.identity_key, first.identity_key);
     assert_ne!(account.device_id, first.device_id);
+}
+
+#[test]
+fn a_device_that_a_conversation_began_without_is_told_so_at_once() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    let second = net.add_client();
+    let ended = net.ask(second, |core, now| {
+        core.login(now, "alice", password("secret"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    let name = "bob".to_owned();
+    let error = Err(IntentError::OtherDevice { name });
+    for _ in 0..2 {
+        let begin = net.now;
+        let ended = net.ask(second, |core, now| core.dm(now, "bob"));
+        assert_eq!(ended, error);
+        assert!(net.now.since(begin) < Duration::from_secs(1));
+    }
+    let all = net.ask(second, |core, now| core.conversations(now));
+    assert_eq!(all, Ok(Outcome::Conversations(Vec::new())));
+    // The others go on, and what the error advises works.
+    send(&mut net, 1, id, "to the first device");
+    let id = group(&mut net, second, &["bob"]);
+    assert_agree(&mut net, &[1, second], id);
+}
+
+#[test]
+fn a_peer_without_a_key_package_is_named_at_once() {
+    let mut net = world(&["alice"]);
+    // One whose packages nobody here can use is as good as one without any.
+    net.client_config.mls_suite = MlsSuite::default();
+    let bob = net.add_client();
+    let ended = net.ask(bob, |core, now| {
+        core.register(now, "bob", password("secret"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    let begin = net.now;
+    let name = "bob".to_owned();
+    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    assert_eq!(ended, Err(IntentError::NoDevices { name }));
+    assert!(net.now.since(begin) < Duration::from_secs(1));
+}
+
+#[test]
+fn a_server_that_holds_back_is_told_from_one_that_is_gone() {
+    let mut net = world(&["alice", "bob"]);
+    net.server_config.limits.key_package_fetches.count = 0;
+    net.stop_server();
+    net.start_server();
+    let begin = net.now;
+    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    assert_eq!(ended, Err(IntentError::HeldBack));
+    assert!(net.now.since(begin) >= net.client_config.intent_timeout);
 }
 
 #[test]

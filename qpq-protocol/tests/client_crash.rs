@@ -31,7 +31,7 @@ fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
     loop {
         match net.ask(client, |core, now| core.conversations(now)) {
             Ok(Outcome::Conversations(all)) => return all,
-            Err(IntentError::TimedOut) => {}
+            Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -41,7 +41,7 @@ fn history(net: &mut Net, client: usize, id: ChannelId) -> Vec<Message> {
     loop {
         match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
             Ok(Outcome::Messages(all)) => return all,
-            Err(IntentError::TimedOut) => {}
+            Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -61,7 +61,7 @@ fn make_group(net: &mut Net, client: usize) -> ChannelId {
             core.create_group(now, "friends", &["bob"])
         }) {
             Ok(Outcome::Conversation(group)) => return group.id,
-            Err(IntentError::TimedOut) => {}
+            Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
         }
         if let Some(group) = conversations(net, client).first() {
@@ -77,7 +77,7 @@ fn say(net: &mut Net, client: usize, id: ChannelId, what: &str) {
     loop {
         match net.ask(client, |core, now| core.send(now, id, what)) {
             Ok(Outcome::Sent { .. }) => return,
-            Err(IntentError::TimedOut) => {}
+            Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
         }
         if history(net, client, id)

@@ -187,8 +187,21 @@ impl Client {
         self.writer.delete(&Name::Conversation(id));
         self.forget_group(id);
         self.fail_messages(id, error);
-        for change in channel.wanted {
-            self.change_failed(id, change.identity_key, error);
+        let wanted = channel.wanted.iter().map(|change| change.identity_key);
+        for key in wanted.chain(channel.peer).collect::<BTreeSet<_>>() {
+            self.change_failed(id, key, error);
+        }
+    }
+
+    /// Everything that led to this slot has been taken in. The Welcomes of a commit come before its
+    /// slot is taken, so one for this device would be here.
+    pub(super) fn miss_welcome(&mut self, id: ConversationId, slot: u64) {
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        if slot > 0 && channel.phase == Phase::Joining {
+            let name = channel.name.clone();
+            self.abandon_channel(id, &IntentError::OtherDevice { name });
         }
     }
 

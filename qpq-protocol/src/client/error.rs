@@ -99,9 +99,20 @@ pub enum IntentError {
         /// The most bytes.
         limit: usize,
     },
-    /// The intent waited for its deadline.
+    /// The conversation stands, but its members did not add this device.
+    #[error(
+        "this device is not in the conversation with {name}, which began without it: go on with the device that is, or create a group"
+    )]
+    OtherDevice {
+        /// The peer.
+        name: String,
+    },
+    /// The intent waited for its deadline, without a connection.
     #[error("the server did not answer in time: check that it runs, then try again")]
     TimedOut,
+    /// The intent waited for its deadline, though the server answers.
+    #[error("the server holds this back: it is busy, or was asked too often; try again later")]
+    HeldBack,
     /// The server refused, in its own words.
     #[error("the server refused: {message}")]
     Refused {

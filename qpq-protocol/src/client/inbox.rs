@@ -205,6 +205,7 @@ impl Client {
         if let Some(id) = queue {
             if let (Some(slot), true) = (slot, is_drained) {
                 self.adopt_slot(id, slot);
+                self.miss_welcome(id, slot);
             }
             self.drive(id);
         }

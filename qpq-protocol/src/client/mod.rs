@@ -243,7 +243,13 @@ impl Client {
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),
             Timer::Names => self.ask_names(),
-            Timer::Intent(intent) => self.fail(intent, IntentError::TimedOut),
+            Timer::Intent(intent) => {
+                let error = match self.link.is_ready() {
+                    true => IntentError::HeldBack,
+                    false => IntentError::TimedOut,
+                };
+                self.fail(intent, error);
+            }
             Timer::Shutdown => self.stop_draining(),
         }
     }

@@ -228,7 +228,7 @@ pub struct Net {
     pub bytes: usize,
     /// Machines that lost power, and were started again.
     pub crashes: usize,
-    server_config: server::Config,
+    pub server_config: server::Config,
     pub client_config: client::Config,
     server_disk: Memory,
     links: BTreeMap<ConnId, Link>,
