@@ -136,6 +136,24 @@ fn each_line_of_standard_input_is_a_message() {
 }
 
 #[test]
+fn who_logs_out_comes_back_as_the_same_device() {
+    let world = World::new("cli-logout");
+    let (alice, bob) = (world.registered("alice"), world.registered("bob"));
+    alice.ok(&["dm", "bob"]);
+    let me = alice.ok(&["whoami"]);
+    assert_eq!(alice.ok(&["logout"])[0]["type"], "logged_out");
+    assert_eq!(alice.ok(&["whoami"])[0]["logged_in"], false);
+    for command in [&["logout"][..], &["recv"], &["dm", "bob"]] {
+        let said = alice.fails(command);
+        assert!(said.contains("not logged in"), "{said}");
+    }
+    bob.ok(&["send", "alice", "while you were out"]);
+    alice.ok(&["login", "alice"]);
+    assert_eq!(alice.ok(&["whoami"]), me);
+    assert_eq!(texts(&alice.ok(&["recv"])), [("bob", "while you were out")]);
+}
+
+#[test]
 fn a_file_holds_each_message_once_whatever_was_read_elsewhere() {
     let world = World::new("cli-output");
     let (alice, bob) = (world.registered("alice"), world.registered("bob"));
@@ -251,6 +269,49 @@ mod bad_input {
         has(&alice.fails(&["register", "bob"]), "belongs to alice");
         assert_eq!(other.run(&["send"]).code, Some(2));
         assert_eq!(other.run_with("", &["login", "alice"]).code, Some(1));
+    }
+
+    #[test]
+    fn a_dm_from_a_device_that_it_began_without() {
+        let world = World::new("cli-second");
+        let (alice, bob) = (world.registered("alice"), world.registered("bob"));
+        alice.ok(&["dm", "bob"]);
+        let second = world.user("alice-2");
+        second.ok(&["login", "alice"]);
+        has(&second.fails(&["dm", "bob"]), "create a group");
+        has(&second.fails(&["send", "bob", "x"]), "no conversation bob");
+        second.ok(&["group", "create", "both", "bob"]);
+        second.ok(&["send", "both", "from the second"]);
+        assert_eq!(texts(&bob.ok(&["recv"])), [("alice", "from the second")]);
+    }
+
+    #[test]
+    fn scripts_tell_failures_apart_by_their_code() {
+        let mut world = World::new("cli-codes");
+        let alice = world.registered("alice");
+        let code = |user: &User, args: &[&str], exit: i32| {
+            let ended = user.run(args);
+            assert_eq!(ended.code, Some(exit), "{ended:?}");
+            let error: Value = serde_json::from_str(&ended.error).unwrap();
+            assert_eq!(error["type"], "error");
+            assert!(!error["message"].as_str().unwrap().contains('\n'));
+            error["code"].as_str().unwrap().to_owned()
+        };
+        let nobody = world.user("nobody");
+        assert_eq!(code(&nobody, &["recv"], 1), "not_logged_in");
+        assert_eq!(code(&nobody, &["login", "zoe"], 1), "password");
+        assert_eq!(code(&nobody, &["register", "alice"], 1), "name_taken");
+        assert_eq!(code(&alice, &["dm", "zoe"], 1), "unknown_user");
+        assert_eq!(
+            code(&alice, &["send", "zoe", "x"], 1),
+            "unknown_conversation"
+        );
+        assert_eq!(code(&alice, &["send"], 2), "usage");
+        assert_eq!(code(&alice, &["no-such-command"], 2), "usage");
+        let dir = world.dir.path().to_str().unwrap();
+        assert_eq!(code(&alice, &["recv", "--output", dir], 1), "output_file");
+        world.server.stop();
+        assert_eq!(code(&alice, &["recv"], 1), "no_connection");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 /// A CONVERSATION is named by its name (the peer's, or the group's) or by its id, which may be cut
 /// short while it stays unique.
 ///
-/// Exit codes: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage.
+/// Exit codes: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage. With
+/// --json that is an object with `type` "error", `code` and `message`.
 #[derive(Parser, Debug)]
 #[command(name = "qpq", version)]
 pub struct Qpq {
@@ -58,6 +59,8 @@ pub enum Command {
         /// Name of the account
         name: String,
     },
+    /// End the session at the server; this device and its history stay, and `login` takes them up
+    Logout,
     /// Say who this client is
     Whoami,
     /// Open the conversation with a user

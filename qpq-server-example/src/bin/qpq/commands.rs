@@ -1,64 +1,16 @@
 //! What each command of `qpq` does, but those that send and receive.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use qpq_protocol::client::{Conversation, ConversationId, IntentError, Outcome};
-use qpq_server_example::session::{Options, Session, SessionError};
+use qpq_server_example::session::{Options, Session};
 
 use crate::args::{Command, Common, Group};
-use crate::journal::JournalError;
+pub use crate::failed::Failed;
 use crate::output::Output;
 use crate::receive::{Names, Receiver};
 use crate::stop::Stop;
 use crate::{password, send};
-
-/// Why a command came to nothing.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Failed {
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    #[error("there is no data directory: pass --data-dir or set HOME")]
-    NoDataDir,
-    #[error("there is no password: set QPQ_PASSWORD or run it in a terminal")]
-    NoPassword,
-    #[error("the two passwords differ: try again")]
-    PasswordsDiffer,
-    #[error("the password is empty or not UTF-8: choose another")]
-    BadPassword,
-    #[error("there is no conversation {0}: `qpq conversations` lists them, `qpq dm` opens one")]
-    NoConversation(String),
-    #[error("more than one conversation is called {0}: use its id")]
-    Ambiguous(String),
-    #[error("standard input cannot be read ({0}): pass the text as an argument")]
-    Input(ErrorKind),
-    #[error("standard output cannot be written ({0})")]
-    Output(ErrorKind),
-    #[error("{failed} of {all} messages were not sent: {first}")]
-    NotSent {
-        failed: u64,
-        all: u64,
-        first: SessionError,
-    },
-    #[error("interrupted: what was not confirmed is kept and goes out with the next command")]
-    Interrupted,
-    #[error("the system gives no event loop ({0})")]
-    Runtime(ErrorKind),
-    #[error("the core answered something else than was asked: please report it")]
-    Unexpected,
-    #[error("{0}")]
-    Demo(String),
-    #[error("{failed} of {all} files of vectors do not hold")]
-    Vectors { failed: usize, all: usize },
-}
-
-impl From<IntentError> for Failed {
-    fn from(error: IntentError) -> Self {
-        Self::Session(error.into())
-    }
-}
 
 /// Runs one command on its own session.
 pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(), Failed> {
@@ -110,6 +62,14 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             let password = password::get(&name, false).await?;
             let asked = session.ask(move |client, now| client.login(now, &name, password));
             show_account("logged in as", asked.await?, output)
+        }
+        Command::Logout => {
+            session.ask(qpq_protocol::client::Client::logout).await?;
+            let machine = serde_json::json!({ "type": "logged_out" });
+            output.line(
+                "logged out; `qpq login` takes this device up again",
+                &machine,
+            )
         }
         Command::Whoami => match session.account() {
             Some(account) if account.logged_in => output.account("you are", account),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use qpq_protocol::limits::{Limits, Rate};
 use qpq_server_example::serve::{DATABASE_FILE, Options, Running};
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 use crate::output::Output;
 use actor::Actor;
 use story::Story;

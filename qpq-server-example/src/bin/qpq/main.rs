@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod demo;
+mod failed;
 mod journal;
 mod output;
 mod password;
@@ -16,11 +17,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Command, Qpq};
-use commands::Failed;
+use failed::Failed;
 use output::Output;
 
 fn main() -> ExitCode {
-    let args = Qpq::parse();
+    let args = match Qpq::try_parse() {
+        Ok(args) => args,
+        Err(wrong) => return usage(&wrong),
+    };
     let mut output = Output::new(args.common.json);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,6 +45,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line asks for help, or is wrong.
+fn usage(wrong: &clap::Error) -> ExitCode {
+    if !wrong.use_stderr() || !std::env::args_os().any(|arg| arg == "--json") {
+        wrong.exit();
+    }
+    let text = wrong.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    output::json_error("usage", first.strip_prefix("error: ").unwrap_or(first));
+    ExitCode::from(2)
 }
 
 async fn run(args: Qpq, output: &mut Output) -> Result<(), Failed> {

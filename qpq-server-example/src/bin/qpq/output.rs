@@ -10,7 +10,7 @@ use qpq_protocol::time::UnixTime;
 use qpq_server_example::hex::hex;
 use serde_json::{Value, json};
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 
 /// Standard output, in one of two forms.
 pub struct Output {
@@ -37,12 +37,13 @@ impl Output {
 
     /// Says on standard error why it came to nothing.
     pub fn error(&self, why: &Failed) {
-        let line = match self.json {
-            true => json!({ "type": "error", "message": why.to_string() }).to_string(),
-            false => format!("qpq: {}", printable(&why.to_string())),
-        };
-        // There is nobody left to tell if this fails.
-        let _ = writeln!(io::stderr(), "{line}");
+        match self.json {
+            true => json_error(why.code(), &why.to_string()),
+            false => {
+                // There is nobody left to tell if this fails.
+                let _ = writeln!(io::stderr(), "qpq: {}", printable(&why.to_string()));
+            }
+        }
     }
 
     /// Tells people, not scripts, what goes on, on standard error.
@@ -201,6 +202,13 @@ pub fn name(person: &Person) -> String {
             .collect()
     };
     person.name.as_deref().map_or_else(key, printable)
+}
+
+/// Says on standard error, to a script, why it came to nothing.
+pub fn json_error(code: &str, message: &str) {
+    let line = json!({ "type": "error", "code": code, "message": message });
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A message as one JSON object. Its conversation and index name it for good.

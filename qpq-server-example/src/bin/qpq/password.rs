@@ -3,7 +3,7 @@
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 
 /// The environment variable that holds the password.
 const VARIABLE: &str = "QPQ_PASSWORD";

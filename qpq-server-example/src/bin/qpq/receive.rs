@@ -15,7 +15,8 @@ use qpq_protocol::client::{
 use qpq_server_example::session::Session;
 use serde_json::{Value, json};
 
-use crate::commands::{Failed, conversations};
+use crate::commands::conversations;
+use crate::failed::Failed;
 use crate::journal::Journal;
 use crate::output::{Output, message_line, name, person};
 use crate::stop::Stop;

@@ -6,7 +6,7 @@ use qpq_protocol::client::{ConversationId, Event, IntentId, Outcome};
 use qpq_server_example::session::{Session, SessionError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 use crate::output::Output;
 
 /// Messages on their way at once; more lines are not read before one is confirmed.

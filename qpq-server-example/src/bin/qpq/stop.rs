@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 
 /// Whether the process was asked to stop.
 pub struct Stop(Option<[Signal; 2]>);

@@ -10,7 +10,8 @@ use qpq_server_example::session::{Options, Session};
 use zeroize::Zeroizing;
 
 use super::story::{Meter, Story};
-use crate::commands::{Failed, conversations};
+use crate::commands::conversations;
+use crate::failed::Failed;
 
 /// How long anything may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);

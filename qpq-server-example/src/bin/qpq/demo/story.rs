@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use qpq_server_example::watch::Watch;
 use serde_json::json;
 
-use crate::commands::Failed;
+use crate::failed::Failed;
 use crate::output::Output;
 
 /// Where the columns with times and bytes begin.
