@@ -162,7 +162,7 @@ impl Group {
         self.attempt(device, |group, device| {
             let proposal = group
                 .mls
-                .leave_group(&device.seeded(seed), &device.signer())
+                .leave_group(&device.seeded(seed), device.signer())
                 .map_err(refused)?;
             encode(&proposal)
         })
@@ -279,7 +279,7 @@ impl Group {
                 .build(
                     provider.rand(),
                     provider.crypto(),
-                    &device.signer(),
+                    device.signer(),
                     // Another member has to commit our own request to leave.
                     |queued| !removes(queued, own_leaf),
                 )

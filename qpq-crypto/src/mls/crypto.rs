@@ -5,15 +5,7 @@
 //! operation's seed and from all that the seal says. The seed is fresh for every operation, and
 //! two seals of one operation that agree in everything are the same seal.
 
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
-use chacha20poly1305::{
-    ChaCha20Poly1305, KeyInit,
-    aead::{Aead, Payload},
-};
-use hkdf::{
-    Hkdf,
-    hmac::{Hmac, Mac},
-};
+use hkdf::hmac::{Hmac, KeyInit, Mac};
 use openmls::prelude::tls_codec::SecretVLBytes;
 use openmls_traits::{
     crypto::OpenMlsCrypto,
@@ -24,31 +16,37 @@ use openmls_traits::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Suite, hpke};
+#[cfg(feature = "aws-lc-rs")]
+use super::aws_lc::hpke;
+#[cfg(not(feature = "aws-lc-rs"))]
+use super::hpke;
+use super::{Suite, primitives};
 use crate::identity;
 
 /// The primitives of one operation.
-pub(super) struct QpqCrypto {
+pub struct QpqCrypto {
     seed: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl QpqCrypto {
+    /// For an operation that draws: everything comes from `seed` (32 bytes), which serves this once.
     pub fn seeded(seed: &[u8; 32]) -> Self {
         QpqCrypto {
             seed: Some(Zeroizing::new(*seed)),
         }
     }
 
+    /// For an operation that only verifies and decrypts; one that draws fails.
     pub fn unseeded() -> Self {
         QpqCrypto { seed: None }
     }
 
     /// HMAC-SHA256 under the seed over `label` and `parts`, each with its length; `None` without
     /// a seed.
-    pub fn derive_seed(&self, label: &[u8], parts: &[&[u8]]) -> Option<Zeroizing<[u8; 32]>> {
+    pub(super) fn derive_seed(&self, label: &[u8], parts: &[&[u8]]) -> Option<Zeroizing<[u8; 32]>> {
         let seed = self.seed.as_ref()?;
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(seed.as_slice()).ok()?;
         for part in [label].iter().chain(parts) {
@@ -63,46 +61,6 @@ impl QpqCrypto {
             .map(|seed| ChaCha20Rng::from_seed(*seed))
             .ok_or(CryptoError::InsufficientRandomness)
     }
-}
-
-/// Runs `$body` with the hash type of the crate behind a [`HashType`].
-macro_rules! with_hash {
-    ($hash:expr, |$H:ident| $body:expr) => {
-        match $hash {
-            HashType::Sha2_256 => {
-                type $H = Sha256;
-                $body
-            }
-            HashType::Sha2_384 => {
-                type $H = Sha384;
-                $body
-            }
-            HashType::Sha2_512 => {
-                type $H = Sha512;
-                $body
-            }
-        }
-    };
-}
-
-/// Runs `$body` with the AEAD type behind an [`AeadType`].
-macro_rules! with_aead {
-    ($aead:expr, |$A:ident| $body:expr) => {
-        match $aead {
-            AeadType::Aes128Gcm => {
-                type $A = Aes128Gcm;
-                $body
-            }
-            AeadType::Aes256Gcm => {
-                type $A = Aes256Gcm;
-                $body
-            }
-            AeadType::ChaCha20Poly1305 => {
-                type $A = ChaCha20Poly1305;
-                $body
-            }
-        }
-    };
 }
 
 impl OpenMlsCrypto for QpqCrypto {
@@ -122,10 +80,7 @@ impl OpenMlsCrypto for QpqCrypto {
         salt: &[u8],
         ikm: &[u8],
     ) -> Result<SecretVLBytes, CryptoError> {
-        with_hash!(hash_type, |H| {
-            let (prk, _) = Hkdf::<H>::extract(Some(salt), ikm);
-            Ok(prk.as_slice().into())
-        })
+        Ok(primitives::hkdf_extract(hash_type, salt, ikm))
     }
 
     fn hmac(
@@ -134,12 +89,7 @@ impl OpenMlsCrypto for QpqCrypto {
         key: &[u8],
         message: &[u8],
     ) -> Result<SecretVLBytes, CryptoError> {
-        with_hash!(hash_type, |H| {
-            let mut mac = <Hmac<H> as KeyInit>::new_from_slice(key)
-                .map_err(|_| CryptoError::InvalidLength)?;
-            mac.update(message);
-            Ok(mac.finalize().into_bytes().as_slice().into())
-        })
+        primitives::hmac(hash_type, key, message)
     }
 
     fn hkdf_expand(
@@ -149,18 +99,11 @@ impl OpenMlsCrypto for QpqCrypto {
         info: &[u8],
         okm_len: usize,
     ) -> Result<SecretVLBytes, CryptoError> {
-        with_hash!(hash_type, |H| {
-            let hkdf =
-                Hkdf::<H>::from_prk(prk).map_err(|_| CryptoError::HkdfOutputLengthInvalid)?;
-            let mut okm = vec![0; okm_len];
-            hkdf.expand(info, &mut okm)
-                .map_err(|_| CryptoError::HkdfOutputLengthInvalid)?;
-            Ok(okm.into())
-        })
+        primitives::hkdf_expand(hash_type, prk, info, okm_len)
     }
 
     fn hash(&self, hash_type: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        with_hash!(hash_type, |H| Ok(H::digest(data).to_vec()))
+        Ok(primitives::hash(hash_type, data))
     }
 
     fn aead_encrypt(
@@ -171,15 +114,7 @@ impl OpenMlsCrypto for QpqCrypto {
         nonce: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        with_aead!(alg, |A| {
-            A::new_from_slice(key)
-                .map_err(|_| CryptoError::InvalidLength)?
-                .encrypt(
-                    nonce.try_into().map_err(|_| CryptoError::InvalidLength)?,
-                    Payload { msg: data, aad },
-                )
-                .map_err(|_| CryptoError::CryptoLibraryError)
-        })
+        primitives::aead_encrypt(alg, key, data, nonce, aad)
     }
 
     fn aead_decrypt(
@@ -190,15 +125,7 @@ impl OpenMlsCrypto for QpqCrypto {
         nonce: &[u8],
         aad: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        with_aead!(alg, |A| {
-            A::new_from_slice(key)
-                .map_err(|_| CryptoError::InvalidLength)?
-                .decrypt(
-                    nonce.try_into().map_err(|_| CryptoError::InvalidLength)?,
-                    Payload { msg: ct_tag, aad },
-                )
-                .map_err(|_| CryptoError::AeadDecryptionError)
-        })
+        primitives::aead_decrypt(alg, key, ct_tag, nonce, aad)
     }
 
     fn signature_key_gen(&self, alg: SignatureScheme) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
@@ -230,8 +157,10 @@ impl OpenMlsCrypto for QpqCrypto {
         if alg != SignatureScheme::ED25519 {
             return Err(CryptoError::UnsupportedSignatureScheme);
         }
-        let seed = key.try_into().map_err(|_| CryptoError::SigningError)?;
-        Ok(identity::DeviceSecret::from_seed(seed).sign(data).to_vec())
+        let seed = Zeroizing::new(key.try_into().map_err(|_| CryptoError::SigningError)?);
+        primitives::SigningKey::from_seed(&seed)
+            .sign(data)
+            .ok_or(CryptoError::SigningError)
     }
 
     fn hpke_seal(

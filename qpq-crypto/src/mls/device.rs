@@ -26,6 +26,7 @@ use crate::identity::{Credential, DeviceSecret};
 /// decryption, which uses up a key, and the merge lies a state that no restart recovers from.
 pub struct Device {
     secret: DeviceSecret,
+    signer: DeviceSigner,
     credential: Credential,
     rows: Rows,
 }
@@ -66,6 +67,7 @@ impl Device {
         rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
     ) -> Result<Self, StateError> {
         Ok(Device {
+            signer: DeviceSigner::new(&secret),
             secret,
             credential,
             rows: Rows::load(rows)?,
@@ -120,7 +122,7 @@ impl Device {
             .build(
                 suite.ciphersuite(),
                 &provider,
-                &self.signer(),
+                self.signer(),
                 self.credential_with_key(),
             )
             .map_err(|error| GroupError::Refused(error.to_string()))
@@ -215,8 +217,8 @@ impl Device {
         QpqProvider::unseeded(&self.rows)
     }
 
-    pub(super) fn signer(&self) -> DeviceSigner<'_> {
-        DeviceSigner(&self.secret)
+    pub(super) fn signer(&self) -> &DeviceSigner {
+        &self.signer
     }
 
     pub(super) fn credential_with_key(&self) -> CredentialWithKey {

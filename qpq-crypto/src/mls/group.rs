@@ -56,7 +56,7 @@ impl Group {
             .and_then(|extensions| {
                 MlsGroup::new_with_group_id(
                     &device.seeded(seed),
-                    &device.signer(),
+                    device.signer(),
                     &create_config(suite, extensions),
                     GroupId::from_slice(group_id),
                     device.credential_with_key(),
@@ -193,7 +193,7 @@ impl Group {
             .mls
             .export_group_info(
                 device.unseeded().crypto(),
-                &device.signer(),
+                device.signer(),
                 self.mls.members().count() <= TREE_INSIDE_UP_TO,
             )
             .map_err(|error| GroupError::Refused(error.to_string()))?;
@@ -248,7 +248,7 @@ impl Group {
         self.attempt(device, |group, device| {
             let message = group
                 .mls
-                .create_message(&device.seeded(seed), &device.signer(), &padded)
+                .create_message(&device.seeded(seed), device.signer(), &padded)
                 .map_err(|error| GroupError::Refused(error.to_string()))?;
             codec::encode(&message).ok_or(GroupError::State)
         })

@@ -7,6 +7,8 @@
 //! encrypt, store the batch, then send; process, store the batch with the cursor, then
 //! acknowledge.
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 mod change;
 mod codec;
 mod commit;
@@ -23,8 +25,15 @@ mod process;
 mod provider;
 mod rejoin;
 mod rows;
+#[cfg(any(test, not(feature = "aws-lc-rs")))]
+mod rust_crypto;
 mod storage;
 mod suite;
+
+#[cfg(feature = "aws-lc-rs")]
+use aws_lc as primitives;
+#[cfg(not(feature = "aws-lc-rs"))]
+use rust_crypto as primitives;
 
 pub use commit::{CommitOut, Committed};
 pub use device::{Device, HeldKeyPackage, KeyPackage};

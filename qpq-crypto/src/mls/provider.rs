@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use thiserror::Error;
 
-use super::{crypto::QpqCrypto, rows::Rows};
+use super::{crypto::QpqCrypto, primitives::SigningKey, rows::Rows};
 use crate::identity::DeviceSecret;
 
 /// One MLS operation: what it may draw and where it writes.
@@ -26,10 +26,9 @@ impl<'a> QpqProvider<'a> {
     /// For an operation that draws: everything comes from `seed`, which serves this once.
     pub fn seeded(rows: &'a Rows, seed: &[u8; 32]) -> Self {
         let crypto = QpqCrypto::seeded(seed);
-        let rand = crypto.derive_seed(b"qpq mls rand v1", &[]);
         QpqProvider {
+            rand: QpqRand::of(&crypto),
             crypto,
-            rand: QpqRand(rand.map(|seed| RefCell::new(ChaCha20Rng::from_seed(*seed)))),
             rows,
         }
     }
@@ -64,12 +63,20 @@ impl OpenMlsProvider for QpqProvider<'_> {
 
 /// Randomness in the order in which openmls draws it, which is sequential; what it draws in
 /// parallel goes through [`QpqCrypto`].
-pub(super) struct QpqRand(Option<RefCell<ChaCha20Rng>>);
+pub struct QpqRand(Option<RefCell<ChaCha20Rng>>);
+
+impl QpqRand {
+    /// Draws from the seed of `crypto`; without one, every call fails.
+    pub fn of(crypto: &QpqCrypto) -> Self {
+        let seed = crypto.derive_seed(b"qpq mls rand v1", &[]);
+        QpqRand(seed.map(|seed| RefCell::new(ChaCha20Rng::from_seed(*seed))))
+    }
+}
 
 /// The operation was given no seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("this operation has no seed to draw from")]
-pub(super) struct Unseeded;
+pub struct Unseeded;
 
 impl OpenMlsRand for QpqRand {
     type Error = Unseeded;
@@ -90,11 +97,18 @@ impl OpenMlsRand for QpqRand {
 }
 
 /// Signs leaves and messages with the device's key.
-pub(super) struct DeviceSigner<'a>(pub &'a DeviceSecret);
+pub struct DeviceSigner(SigningKey);
 
-impl Signer for DeviceSigner<'_> {
+impl DeviceSigner {
+    /// Signs with this key.
+    pub fn new(secret: &DeviceSecret) -> Self {
+        DeviceSigner(SigningKey::from_seed(secret.seed()))
+    }
+}
+
+impl Signer for DeviceSigner {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
-        Ok(self.0.sign(payload).to_vec())
+        self.0.sign(payload).ok_or(SignerError::SigningError)
     }
 
     fn signature_scheme(&self) -> SignatureScheme {

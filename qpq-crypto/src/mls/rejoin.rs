@@ -84,7 +84,7 @@ fn rejoin(
         .map_err(invalid)?
         .create_group_info(true)
         .use_ratchet_tree_extension(tree_inside)
-        .build(provider.rand(), provider.crypto(), &device.signer(), |_| {
+        .build(provider.rand(), provider.crypto(), device.signer(), |_| {
             true
         })
         .map_err(invalid)?

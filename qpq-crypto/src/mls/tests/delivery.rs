@@ -143,7 +143,7 @@ fn a_wrong_confirmation_tag_is_not_void() {
             ))))
             .load_psks(provider.storage())
             .unwrap()
-            .build(provider.rand(), provider.crypto(), &device.signer(), |_| {
+            .build(provider.rand(), provider.crypto(), device.signer(), |_| {
                 true
             })
             .unwrap()

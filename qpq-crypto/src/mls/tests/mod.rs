@@ -9,6 +9,8 @@ mod interop;
 mod lifecycle;
 mod model;
 mod other_provider;
+#[cfg(feature = "aws-lc-rs")]
+mod primitives;
 mod refusals;
 mod rejoin;
 mod round_trip;

@@ -280,7 +280,7 @@ fn ending_key_package(phone: &mut Phone) -> Vec<u8> {
         .build(
             Suite::X25519.ciphersuite(),
             &phone.device.seeded(&[8; 32]),
-            &phone.device.signer(),
+            phone.device.signer(),
             phone.device.credential_with_key(),
         )
         .unwrap();
@@ -330,7 +330,7 @@ fn updates_that_change_hands_are_void() {
             .leaf_node_parameters(leaf)
             .load_psks(provider.storage())
             .unwrap()
-            .build(provider.rand(), provider.crypto(), &device.signer(), |_| {
+            .build(provider.rand(), provider.crypto(), device.signer(), |_| {
                 true
             })
             .unwrap()
@@ -352,7 +352,7 @@ fn commits_that_drop_the_profile_are_void() {
             .update_group_context_extensions(
                 &device.seeded(&[1; 32]),
                 Extensions::empty(),
-                &device.signer(),
+                device.signer(),
             )
             .unwrap()
             .0
@@ -369,7 +369,7 @@ fn a_member_proposes_only_to_leave() {
     let removes_another = bad_commit(|group, device| {
         let (provider, signer) = (device.seeded(&[1; 32]), device.signer());
         let good = LeafNodeIndex::new(1);
-        let proposed = group.mls.propose_remove_member(&provider, &signer, good);
+        let proposed = group.mls.propose_remove_member(&provider, signer, good);
         proposed.unwrap().0.tls_serialize_detached().unwrap()
     });
     let adds_a_friend = bad_commit(|group, device| {
@@ -379,7 +379,7 @@ fn a_member_proposes_only_to_leave() {
         let friend = friend
             .validate(provider.crypto(), ProtocolVersion::Mls10)
             .unwrap();
-        let proposed = group.mls.propose_add_member(&provider, &signer, &friend);
+        let proposed = group.mls.propose_add_member(&provider, signer, &friend);
         proposed.unwrap().0.tls_serialize_detached().unwrap()
     });
     for error in [removes_another, adds_a_friend] {
