@@ -36,6 +36,8 @@ use aws_lc as primitives;
 use rust_crypto as primitives;
 
 pub use commit::{CommitOut, Committed};
+#[cfg(feature = "openmls-provider")]
+pub use crypto::QpqCrypto;
 pub use device::{Device, HeldKeyPackage, KeyPackage};
 pub use error::{
     BadLeaf, GroupError, JoinError, KeyPackageError, ProcessError, ProcessErrorKind, StateError,
@@ -45,6 +47,8 @@ pub use key_package::{KeyPackageInfo, inspect_key_package, welcome_references};
 pub use member::{Member, Policy};
 pub use pieces::PIECE;
 pub use process::Processed;
+#[cfg(feature = "openmls-provider")]
+pub use provider::{DeviceSigner, QpqRand, Unseeded};
 pub use rows::Batch;
 pub use suite::{LIFETIME_EXTENSION, PROFILE, PROFILE_EXTENSION, Suite};
 

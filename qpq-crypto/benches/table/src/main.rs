@@ -1,0 +1,86 @@
+//! The table of costs in qpq-crypto's README: [`mls::Group`](qpq_crypto::mls::Group), openmls driven
+//! directly and mls-rs with its aws-lc provider, in one run and in turns, and what else the crate does.
+//!
+//! `cargo run --release` here prints it as Markdown in about four minutes (`--quick`: in ten seconds,
+//! without the large groups, to see that it runs). `--features aws-lc-rs` is the other table.
+
+mod account;
+mod direct;
+mod group;
+mod measure;
+mod peer;
+mod storage;
+mod table;
+
+use std::time::Duration;
+
+use qpq_crypto::mls::Suite;
+
+use crate::{
+    direct::Direct,
+    group::Ours,
+    measure::{Effort, Op, Stack},
+    peer::Peer,
+};
+
+fn main() {
+    let mut effort = Effort {
+        row: Duration::from_millis(3_500),
+        largest: 1000,
+    };
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--quick" => {
+                effort = Effort {
+                    row: Duration::from_millis(60),
+                    largest: 100,
+                }
+            }
+            // What `cargo bench` and `cargo test` hand to every benchmark.
+            "--bench" | "--test" => {}
+            other => {
+                eprintln!("{other}: unknown; there is only --quick");
+                std::process::exit(2);
+            }
+        }
+    }
+    let provider = if cfg!(feature = "aws-lc-rs") {
+        "aws-lc-rs"
+    } else {
+        "default"
+    };
+    println!("Provider of qpq-crypto: {provider}.\n");
+    groups(Suite::X25519, effort);
+    groups(Suite::MlKem768X25519, effort);
+    account::print(effort);
+}
+
+/// The rows of one suite; mls-rs runs in the classical one only.
+fn groups(suite: Suite, effort: Effort) {
+    let with_peer = suite == Suite::X25519;
+    println!("### Groups, suite {:#06x}\n", suite.id());
+    table::head(with_peer);
+    let mut bytes = Vec::new();
+    for added in [1, 10, 100, 1000] {
+        if added > effort.largest {
+            break;
+        }
+        let mut stacks: Vec<Box<dyn Stack>> = vec![
+            Box::new(Ours::new(suite, added)),
+            Box::new(Direct::new(suite, added)),
+        ];
+        if with_peer {
+            stacks.push(Box::new(Peer::new(added)));
+        }
+        for op in Op::ALL {
+            if op == Op::KeyPackage && added > 1 {
+                continue;
+            }
+            let medians = measure::rounds(&mut stacks, op, effort);
+            table::row(&op.label(added), &medians);
+        }
+        bytes = stacks.iter_mut().map(|stack| stack.bytes()).collect();
+    }
+    println!();
+    table::bytes(effort.largest, &bytes);
+}
