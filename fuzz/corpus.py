@@ -126,6 +126,78 @@ def add_acts():
     for name, acts in scripts.items():
         add("server_services", name, b"".join(acts))
 
+    connect, settle = bytes([0, 0]), bytes([8])
+
+    def resume(user):
+        return bytes([23, 0, 0, user]) + settle
+
+    def template(which, *edits):
+        return bytes([24, 0, 1 + which % 5, which, len(edits)]) + b"".join(edits) + settle
+
+    def request(method, payload):
+        return bytes([31, 0, 1, method, len(payload)]) + payload
+
+    flip_last = bytes([1, 0, 40, 0])
+    for which in range(16):
+        peer = settle + connect + resume(0) + template(which)
+        add("server_peers", f"request {which}", peer)
+        add("server_peers", f"request {which} changed", peer + template(which, flip_last))
+    floods = b"".join(bytes([0, conn]) + b"".join(bytes([12, conn, stream, 0, 0xF0, 0]) for stream in range(4))
+                      for conn in range(3))
+    add("server_peers", "flood", settle + floods)
+    add("server_peers", "strangers", settle + connect + b"".join(request(n, b"") + settle for n in range(70)))
+    add("server_peers", "before it has started", connect + resume(0) + template(3) + bytes([9]) + template(6))
+    add("server_peers", "wrong replies", settle + connect + resume(0)
+        + b"".join(template(which)[:-1] + bytes([6, 14, 20 + n, 2, n]) for n, which in enumerate(range(8))))
+    add("server_peers", "two users", settle + connect + resume(0) + bytes([0, 1, 23, 1, 0, 1]) + settle
+        + template(0) + template(5) + bytes([24, 1, 2, 3, 0]) + settle + bytes([9, 9, 9]))
+    add("server_peers", "shutdown", settle + connect + resume(0) + template(5)[:-1] + bytes([20, 0]) + settle)
+
+    # Kinds of a client's acts: what its embedder and its server do.
+    connected, stored, computed, timeout, drain = (bytes([n]) for n in (0, 33, 50, 51, 63))
+
+    def answer(seed=0, status=0, which=0):
+        return bytes([3, which, status]) + struct.pack(">Q", seed)
+
+    def altered(at, byte, seed=0):
+        return bytes([16, 0]) + struct.pack(">QHB", seed, at, byte)
+
+    def say(what, which=0):
+        return bytes([45, which, what])
+
+    def push(which, *edits, other=b"\x00"):
+        return bytes([27, 0, which, len(edits)]) + b"".join(edits) + other
+
+    blank, opening, ready = bytes([0]), bytes([1]), bytes([2])
+    open_up = (connected + stored * 3 + answer(11)) * 12
+    clients = {
+        "opens": opening + open_up,
+        "registers": blank + bytes([45, 0, 0]) + (connected + stored + computed + answer(1)) * 10,
+        "gets envelopes": ready + b"".join(bytes([22, n, 0]) + stored * 3 for n in range(12)),
+        "gets altered envelopes": ready + b"".join(push(n, bytes([1, 0, 20 * n, n])) + stored * 3 for n in range(12)),
+        "gets pushes out of order": ready + b"".join(push(n, other=bytes([1, 0, 9 - n, 1, n])) + stored * 2 for n in range(8)),
+        "says everything": ready + b"".join(say(n, n) + stored * 4 + answer(n * 7) + stored * 2 for n in range(12)),
+        "is answered wrong": ready + b"".join(say(n) + stored * 3 + altered(n, 200) + stored for n in range(2, 12)),
+        "is refused": ready + b"".join(say(n) + stored * 3 + answer(n, 1) + timeout for n in range(2, 12)),
+        "disk fails": ready + b"".join(say(11) + bytes([44, n]) + stored * 2 + answer() for n in range(4)) + timeout * 3,
+        "flood": ready + b"".join(bytes([53, n]) for n in range(16)) * 6,
+        "connection comes and goes": ready + (bytes([54]) + timeout + connected + answer(3) + stored) * 6,
+    }
+    for name, acts in clients.items():
+        add("hostile_server", name, acts)
+
+    storms = {
+        "fair": b"".join(bytes([n % 4, 0, n & 1]) for n in range(12)) + bytes([0, 22, 0x0B, 0]),
+        "bytes one by one": bytes([0, 15, 1]) + b"".join(bytes([n % 3, 0, 1]) for n in range(6)) + bytes([0, 18, 20]) * 4,
+        "cut while sending": b"".join(bytes([n % 3, 0, 1, n % 3, 17, n, n % 3, 8]) for n in range(10)),
+        "power lost": b"".join(bytes([n % 3, 10, n, n & 1, n % 3, 0, 1, 0, 18, 12]) for n in range(8)),
+        "server power lost": b"".join(bytes([0, 0, 1, 0, 12, 2 * n, n & 1, 0, 18, 9]) for n in range(6)),
+        "in and out": bytes([0, 6, 1, 7, 2, 6, 0, 17, 9, 1, 7, 2, 0, 1, 0, 22, 9, 9, 0, 6, 3, 0, 1]),
+        "slow and full disks": bytes([1, 14, 1, 0, 0, 1, 0, 17, 25, 1, 14, 0, 2, 13, 0, 2, 0, 1, 2, 13, 3, 2, 0, 0]),
+    }
+    for name, acts in storms.items():
+        add("core_pair", name, acts)
+
     # Each genuine message, whole and with one byte changed; then all of them in one life.
     whole = [bytes([0, which, 0]) for which in range(10)]
     for which, step in enumerate(whole):

@@ -7,13 +7,24 @@ pub mod stateful;
 pub mod wire;
 
 // What the tests of qpq-protocol drive cores with; the names are those that they know each other by.
+#[path = "../../qpq-protocol/tests/support/client_embedder.rs"]
+mod client_embedder;
 #[path = "../../qpq-protocol/tests/quic/echo.rs"]
 #[allow(dead_code)]
 mod echo;
 #[path = "../../qpq-protocol/tests/services/model.rs"]
 mod model;
+#[path = "../../qpq-protocol/tests/support/net.rs"]
+mod net;
 #[path = "../../qpq-protocol/tests/services/requests.rs"]
 #[allow(dead_code)]
 mod requests;
+#[path = "../../qpq-protocol/tests/support/server_embedder.rs"]
+mod server_embedder;
+#[path = "../../qpq-protocol/tests/support/story.rs"]
+#[allow(dead_code)]
+mod story;
 #[path = "../../qpq-protocol/tests/support/mod.rs"]
 mod support;
+#[path = "../../qpq-protocol/tests/support/weather.rs"]
+mod weather;

@@ -2,7 +2,7 @@
 //! counts what a thread holds: an input that needs more than its target's budget fails.
 
 use bolero::check;
-use qpq_fuzz::stateful::{glue, group, service};
+use qpq_fuzz::stateful::{client, glue, group, pair, peers, service};
 
 /// Runs a target on one input, and gives the most bytes that were held meanwhile.
 fn most_held(target: impl FnOnce()) -> usize {
@@ -27,6 +27,21 @@ fn server_services() {
 }
 
 #[test]
+fn server_peers() {
+    check!().for_each(within(peers::budget(), peers::server_peers));
+}
+
+#[test]
+fn hostile_server() {
+    check!().for_each(within(client::budget(), client::hostile_server));
+}
+
+#[test]
+fn core_pair() {
+    check!().for_each(within(pair::budget(), pair::core_pair));
+}
+
+#[test]
 fn group_messages() {
     check!().for_each(within(group::budget(), group::group_messages));
 }
@@ -44,7 +59,17 @@ fn a_target_over_its_budget_fails() {
 
 /// It is the limits that hold memory down: under looser ones the same flood is over the budget.
 #[test]
-fn a_flood_is_held_by_the_limits() {
+fn a_flood_of_requests_is_held_by_the_limits() {
+    let flood = peers::flood();
+    let held = most_held(|| peers::server_peers(&flood));
+    assert!(held <= peers::budget(), "{held}");
+    let held = most_held(|| peers::under(peers::loose(), &flood));
+    assert!(held > peers::budget(), "{held}");
+}
+
+/// The same for the transport.
+#[test]
+fn a_flood_of_datagrams_is_held_by_the_limits() {
     let flood = glue::flood();
     let held = most_held(|| glue::quic_glue(&flood));
     assert!(held <= glue::budget(), "{held}");

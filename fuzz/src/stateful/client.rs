@@ -1,0 +1,155 @@
+//! The client core under a hostile server.
+
+use bytes::Bytes;
+use qpq_protocol::frame::encode_push;
+use qpq_protocol::ids::{ChannelId, Dir, OwnStream, StreamId};
+use qpq_protocol::io::{Core as _, MAX_SLEEP};
+use qpq_protocol::proto;
+
+use super::peers::{reply, stream_input};
+use crate::choices::Choices;
+use crate::client_embedder::{Act, Embedder, Start};
+use crate::net::Say;
+use crate::story::STORY;
+
+/// A client, new, opening or at work, whose server answers right, wrong, altered, twice and never,
+/// pushes genuine and altered envelopes and floods, whose disk fails, and whose user wants things.
+/// Input: a byte for how far the client is, then acts, each a byte for its kind and its choices.
+///
+/// Nothing panics, nothing is seen before it is durable, each intent ends once and all end with a
+/// shutdown, no deadline is beyond the longest sleep, and what is held is bounded.
+pub fn hostile_server(input: &[u8]) {
+    let mut choices = Choices::new(input);
+    let mut embedder = Embedder::new(match choices.byte() % 4 {
+        0 => Start::Blank,
+        1 => Start::Opening,
+        _ => Start::Ready,
+    });
+    for _ in 0..MOST_ACTS {
+        if choices.is_empty() {
+            break;
+        }
+        step(&mut embedder, act(&mut choices));
+        let timeout = embedder.core.poll_timeout();
+        assert!(timeout.is_none_or(|(at, _)| at <= embedder.now + MAX_SLEEP));
+        assert!(embedder.core.footprint() <= FOOTPRINT);
+    }
+    step(&mut embedder, Act::Shutdown);
+    for _ in 0..200 {
+        if embedder.core.is_shut_down() {
+            break;
+        }
+        step(&mut embedder, Act::Stored(None));
+        step(&mut embedder, Act::Timeout);
+    }
+    assert!(embedder.core.is_shut_down());
+    assert_eq!(embedder.asked, embedder.ended.len() as u64);
+}
+
+const MOST_ACTS: usize = 200;
+
+fn step(embedder: &mut Embedder, act: Act) {
+    embedder.act(act);
+    // They are for those who compare two runs.
+    embedder.outputs.clear();
+}
+
+/// What a client holds of its peer's bytes and of its own output: `MAX_FOOTPRINT` in `client/streams.rs`
+/// is where credit ends, and each of some forty streams may have been given its last 256 KiB by then.
+const FOOTPRINT: usize = 18 * 1024 * 1024;
+
+/// Bytes that an input may need: what a client holds, and its state and disk, small as its story is.
+#[must_use]
+pub fn budget() -> usize {
+    std::sync::LazyLock::force(&STORY);
+    FOOTPRINT + 2 * 1024 * 1024
+}
+
+fn act(choices: &mut Choices<'_>) -> Act {
+    match choices.byte() % 64 {
+        0..3 => Act::Connected,
+        3..16 => Act::Answer(choices.byte(), choices.byte() % 3, choices.u64()),
+        16..22 => Act::Altered(choices.byte(), choices.u64(), choices.u16(), choices.byte()),
+        22..27 => Act::Envelope(choices.byte() % 40, choices.byte() % 3),
+        27..33 => Act::PushBytes(choices.byte() % 4, altered_push(choices)),
+        33..44 => Act::Stored(None),
+        44 => Act::Stored(Some(choices.byte())),
+        45..50 => Act::Say(say(choices)),
+        50 => Act::Computed,
+        51 => Act::Timeout,
+        52 => Act::Sleep(choices.u32()),
+        53 => Act::Flood(choices.byte() % 16),
+        54 => Act::Disconnected,
+        55 => match choices.byte() % 4 {
+            0 => Act::Stranger(choices.byte()),
+            1 => Act::ConnectFailed(choices.byte()),
+            2 => Act::Fin(choices.byte()),
+            _ => Act::Reset(choices.byte()),
+        },
+        56 => Act::Garbage(choices.byte(), bytes(choices)),
+        57 => Act::Membership(choices.flag(), i32::from(choices.byte() % 6)),
+        58 => Act::PushBytes(choices.byte() % 4, bytes(choices)),
+        59 => Act::PushEnd(choices.byte() % 4),
+        60 => Act::Stream(stream(choices), stream_input(choices)),
+        61 => Act::Reply(choices.u64(), reply(choices)),
+        62 => match choices.byte() % 4 {
+            0 => Act::Clock(choices.u64()),
+            1 => Act::Back(choices.u32()),
+            2 => Act::Wake,
+            _ => Act::Shutdown,
+        },
+        _ => Act::Drain,
+    }
+}
+
+fn bytes(choices: &mut Choices<'_>) -> Bytes {
+    Bytes::copy_from_slice(choices.bytes())
+}
+
+/// A genuine envelope whose data was changed, at a place of the server's choice.
+fn altered_push(choices: &mut Choices<'_>) -> Bytes {
+    let all = &STORY.envelopes;
+    let (channel_id, mut envelope) = all[choices.below(all.len())].clone();
+    envelope.data = choices.edited(&envelope.data).into();
+    if choices.flag() {
+        envelope.seq = choices.u16().into();
+        envelope.slot = choices.flag().then(|| choices.byte().into());
+    }
+    let news = proto::NewMessagePush {
+        channel_id,
+        seq: envelope.seq,
+        envelope: Some(envelope),
+    };
+    let event: proto::PushEvent = news.into();
+    encode_push(1000, &event).expect("a frame")
+}
+
+fn stream(choices: &mut Choices<'_>) -> StreamId {
+    let number = u64::from(choices.byte());
+    match choices.byte() % 3 {
+        0 => StreamId::Peer(Dir::Uni, number % 4),
+        1 => StreamId::Peer(Dir::Bi, number % 4),
+        _ => StreamId::Own(OwnStream(number % 40)),
+    }
+}
+
+fn say(choices: &mut Choices<'_>) -> Say {
+    let id = match choices.byte() % 3 {
+        0 => STORY.dm,
+        1 => STORY.group,
+        _ => ChannelId([9; 16]),
+    };
+    match choices.byte() % 12 {
+        0 => Say::Register("zoe"),
+        1 => Say::Dm("dave"),
+        2 => Say::Group(&["bob", "dave"]),
+        3 => Say::Invite(id, "carol"),
+        4 => Say::Leave(id),
+        5 => Say::History(id),
+        6 => Say::MarkRead(id, choices.byte().into()),
+        7 => Say::Conversations,
+        8 => Say::ServerInfo,
+        9 if choices.once_in(4) => Say::Logout,
+        _ => Say::Send(id, String::from_utf8_lossy(choices.bytes()).into_owned()),
+    }
+}
