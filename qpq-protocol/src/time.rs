@@ -2,6 +2,7 @@
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
+use std::time::SystemTime;
 
 /// A point on the embedder's monotonic clock, in microseconds since an origin of its choice.
 ///
@@ -76,6 +77,14 @@ impl UnixTime {
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
+    }
+}
+
+/// What the system's clock says; a clock before 1970 says 1970.
+impl From<SystemTime> for UnixTime {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self::default() + since.unwrap_or_default()
     }
 }
 
