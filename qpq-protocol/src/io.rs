@@ -6,6 +6,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -222,29 +223,30 @@ pub enum Lane {
 }
 
 /// A long pure computation (only Argon2id is one). Carries its own seed; runs anywhere.
-pub struct Job(Box<dyn FnOnce() -> JobResult + Send>);
+pub struct Job(Box<dyn FnOnce() -> Box<dyn core::any::Any + Send> + Send>);
 
-/// What a [`Job`] gave; only the core that made the job can read it.
-pub struct JobResult(Box<dyn core::any::Any + Send>);
+/// What a [`Job`] gave, if anything; only the core that made the job can read it.
+pub struct JobResult(Option<Box<dyn core::any::Any + Send>>);
 
 impl Job {
     /// A job of this function.
     pub fn new<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Self {
-        Self(Box::new(move || JobResult(Box::new(run()))))
+        Self(Box::new(move || Box::new(run())))
     }
 
-    /// Computes; blocks for as long as that takes (Argon2id at 64 MiB: about a tenth of a second).
+    /// Computes; blocks for as long as that takes (Argon2id at 64 MiB: about a tenth of a second). A
+    /// job that panics gives nothing, and its core goes on without.
     #[must_use]
     pub fn run(self) -> JobResult {
-        (self.0)()
+        JobResult(catch_unwind(AssertUnwindSafe(self.0)).ok())
     }
 }
 
 impl JobResult {
-    /// The value, if it is of this type.
+    /// The value, if there is one of this type.
     #[must_use]
     pub fn get<T: 'static>(self) -> Option<T> {
-        self.0.downcast().ok().map(|value| *value)
+        self.0?.downcast().ok().map(|value| *value)
     }
 }
 
