@@ -1,16 +1,19 @@
 //! The storage vocabulary: three commands over an ordered byte-string key space, for any engine.
 //!
 //! In a core there is no store trait: a command goes out with a ticket and a reply comes back.
-//! [`Engine`] is for engines that block; adapters, simulation and binaries run one on a thread.
+//! [`Engine`] is for engines that block; adapters, simulation and binaries run one on a thread,
+//! [`Guarded`].
 
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+mod guarded;
 pub mod keys;
 pub mod memory;
 pub mod records;
 
+pub use guarded::Guarded;
 pub use memory::Memory;
 
 /// The longest key, in bytes.
