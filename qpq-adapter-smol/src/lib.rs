@@ -12,67 +12,20 @@
 mod driver;
 #[path = "../../qpq-adapter-tokio/shared/node.rs"]
 mod node;
-#[path = "../../qpq-adapter-tokio/shared/workers.rs"]
-mod workers;
 
 use std::future::pending;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Instant;
 
 use async_channel::Receiver;
 use async_io::{Async, Timer};
 use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
-use qpq_protocol::io::Core;
-use qpq_protocol::quic::Config;
-use qpq_protocol::storage::Engine;
 use quinn_udp::UdpSockRef;
 
-pub use node::{Node, OpenError, Stopped};
-
-/// A node that others connect to.
-pub type Server<C> = Node<C>;
-/// A node that connects to others.
-pub type Client<C> = Node<C>;
-
-impl<C: Core + Send + 'static> Node<C> {
-    /// Listens on an address (port 0: any that is free) and starts the core.
-    ///
-    /// # Errors
-    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
-    pub fn bind(
-        address: SocketAddr,
-        config: &Config,
-        core: C,
-        engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
-        let system = |error: io::Error| OpenError::System(error.kind());
-        let now = <Udp as driver::Socket>::now();
-        let (node, driver, socket) = driver::open(now, address, config, core, engine)?;
-        let udp = Udp {
-            socket: Async::new(socket).map_err(system)?,
-            timer: Timer::never(),
-        };
-        std::thread::Builder::new()
-            .name("qpq-driver".into())
-            .spawn(move || async_io::block_on(driver.run(udp)))
-            .map_err(system)?;
-        Ok(node)
-    }
-
-    /// Starts a core that connects to others, on any free port.
-    ///
-    /// # Errors
-    /// [`OpenError`] if the configuration or the system doesn't allow it.
-    pub fn open(
-        config: &Config,
-        core: C,
-        engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
-        Self::bind(driver::anywhere(), config, core, engine)
-    }
-}
+pub use node::{Client, Node, Server};
+pub use qpq_protocol::quic::{OpenError, Stopped};
 
 /// A socket and a timer of async-io's.
 struct Udp {
@@ -80,7 +33,18 @@ struct Udp {
     timer: Timer,
 }
 
-impl driver::Socket for Udp {
+impl Udp {
+    fn new(socket: UdpSocket) -> Result<Self, OpenError> {
+        let socket = Async::new(socket)?;
+        let timer = Timer::never();
+        Ok(Self { socket, timer })
+    }
+
+    fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name("qpq-driver".into());
+        thread.spawn(|| async_io::block_on(driver)).map(drop)
+    }
+
     fn now() -> Instant {
         Instant::now()
     }
@@ -100,11 +64,11 @@ impl driver::Socket for Udp {
 
     async fn wait<T: Send>(
         &mut self,
-        until: Option<Instant>,
+        until: Instant,
         writable: bool,
         inbox: &Receiver<T>,
     ) -> Option<T> {
-        if until.is_some_and(|until| until <= Self::now()) {
+        if until <= Self::now() {
             yield_now().await;
             return None;
         }
@@ -122,13 +86,8 @@ impl driver::Socket for Udp {
             None
         };
         let time = async {
-            match until {
-                Some(until) => {
-                    timer.set_at(until);
-                    timer.await;
-                }
-                None => pending().await,
-            }
+            timer.set_at(until);
+            timer.await;
             None
         };
         message.or(readable).or(writable).or(time).await

@@ -1,57 +1,51 @@
 //! The handle of a running endpoint: act on its core, read its events, stop it.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
-use async_channel::{Receiver, Sender};
+use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::io::Core;
-use qpq_protocol::quic::{ConfigError, Endpoint};
+use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped};
+use qpq_protocol::storage::Engine;
 use qpq_protocol::time::Time;
 
 /// What the driver does between two turns.
 pub(crate) type Message<C> = Box<dyn FnOnce(&mut Endpoint<C>, Instant) + Send>;
-/// Where others leave it messages.
-pub(crate) type Inbox<C> = Sender<Message<C>>;
 
 /// A running endpoint. Its methods take `&self`: share it, several tasks may use it at once.
 ///
 /// Dropping it asks the core to finish, like [`Node::shutdown`], without waiting for that.
 pub struct Node<C: Core + 'static> {
-    pub(crate) inbox: Inbox<C>,
+    pub(crate) inbox: Sender<Message<C>>,
     pub(crate) events: Receiver<C::Event>,
     /// Closed when the driver and the storage thread are gone.
     pub(crate) alive: Receiver<Infallible>,
     pub(crate) local_addr: SocketAddr,
 }
 
-/// Why no endpoint was started.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The address is taken, not of this machine, or not allowed.
-    #[error("cannot listen on {address} ({kind}): choose another address or stop who uses it")]
-    Socket {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system said.
-        kind: io::ErrorKind,
-    },
-    /// Certificate, key, authority or limits cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system gives no thread, no randomness, or no timer.
-    #[error("the system refuses a thread or randomness ({0}): free some resources")]
-    System(io::ErrorKind),
-    /// There is no runtime around the call.
-    #[error("no runtime runs here: call this from within one")]
-    NoRuntime,
-}
+/// A node that others connect to.
+pub type Server<C> = Node<C>;
+/// A node that connects to others.
+pub type Client<C> = Node<C>;
 
-/// The node has stopped: it does nothing more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the node was shut down: open another one")]
-pub struct Stopped;
+impl<C: Core + Send + 'static> Node<C> {
+    /// Starts a core that connects to others, on any free port.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the configuration or the system doesn't allow it.
+    pub fn open(
+        config: &Config,
+        core: C,
+        engine: impl Engine + 'static,
+    ) -> Result<Self, OpenError> {
+        // Both families where the system joins them, otherwise IPv4.
+        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let joins = cfg!(not(windows)) && UdpSocket::bind(v6).is_ok();
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self::bind(if joins { v6 } else { v4 }, config, core, engine)
+    }
+}
 
 impl<C: Core + 'static> Node<C> {
     /// The address its socket is bound to.
@@ -71,15 +65,12 @@ impl<C: Core + 'static> Node<C> {
         R: Send + 'static,
         F: FnOnce(&mut C, Time) -> R + Send + 'static,
     {
-        let (sender, result) = async_channel::bounded(1);
-        let message = move |endpoint: &mut Endpoint<C>, now| {
+        let (sender, result) = bounded(1);
+        let message: Message<C> = Box::new(move |endpoint, now| {
             // Nobody waits for it any more if this fails.
             let _ = sender.try_send(endpoint.act(now, act));
-        };
-        self.inbox
-            .send(Box::new(message))
-            .await
-            .map_err(|_| Stopped)?;
+        });
+        self.inbox.send(message).await.map_err(|_| Stopped)?;
         result.recv().await.map_err(|_| Stopped)
     }
 
@@ -92,18 +83,23 @@ impl<C: Core + 'static> Node<C> {
         let was_full = self.events.is_full();
         let event = self.events.recv().await.ok();
         if was_full {
-            // The driver may have more and not know that there is room. If its inbox is full, it
-            // comes by anyway.
-            let _ = self.inbox.try_send(Box::new(|_, _| {}));
+            // The driver may have more and not know that there is room.
+            self.wake();
         }
         event
+    }
+
+    /// Lets the driver look around. If its inbox is full, it comes by anyway.
+    fn wake(&self) {
+        let _ = self.inbox.try_send(Box::new(|_, _| {}));
     }
 
     /// Refuses new connections, lets the core finish what runs and close its connections, then
     /// stops and closes the engine. Returns when that is done: when the core says so, or after 45
     /// seconds.
     pub async fn shutdown(&self) {
-        let _ = self.inbox.send(shutdown()).await;
+        let shutdown: Message<C> = Box::new(|endpoint, now| endpoint.handle_shutdown(now));
+        let _ = self.inbox.send(shutdown).await;
         // Nothing is ever sent: this waits until all senders are gone.
         let _ = self.alive.recv().await;
     }
@@ -114,15 +110,11 @@ impl<C: Core + 'static> Node<C> {
     }
 }
 
-fn shutdown<C: Core>() -> Message<C> {
-    Box::new(|endpoint, now| endpoint.handle_shutdown(now))
-}
-
 impl<C: Core + 'static> Drop for Node<C> {
     fn drop(&mut self) {
-        if self.inbox.try_send(shutdown()).is_err() {
-            self.inbox.close();
-        }
+        // What tells the driver that nobody is there any more.
+        self.events.close();
+        self.wake();
     }
 }
 

@@ -15,12 +15,11 @@ use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::BytesMut;
 use qpq_protocol::client::{self, Client, Event, IntentId, Outcome};
 use qpq_protocol::io::{Alpn, Core};
-use qpq_protocol::quic::{Config, Effect, Endpoint, Transmit, Trust};
+use qpq_protocol::quic::{Config, Effect, Endpoint, Received, Trust};
 use qpq_protocol::server::{self, Server};
-use qpq_protocol::storage::{Engine as _, memory::Memory};
+use qpq_protocol::storage::{Guarded, memory::Memory};
 use qpq_protocol::time::{Time, UnixTime};
 use zeroize::Zeroizing;
 
@@ -32,7 +31,7 @@ const QUIET: [ErrorKind; 2] = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
 struct Node<C: Core> {
     socket: UdpSocket,
     endpoint: Endpoint<C>,
-    disk: Memory,
+    disk: Guarded<Memory>,
 }
 
 impl<C: Core> Node<C> {
@@ -41,14 +40,13 @@ impl<C: Core> Node<C> {
         config: &Config,
         core: impl FnOnce([u8; 32], Time, UnixTime) -> C,
     ) -> Result<Self, Failure> {
-        let date = SystemTime::UNIX_EPOCH.elapsed()?.as_millis();
-        let date = UnixTime::from_millis(u64::try_from(date)?);
+        let date = SystemTime::now().into();
         // Two fresh seeds: one for the core, one for QUIC.
         let core = core(seed()?, Time::ZERO, date);
         Ok(Self {
             socket: UdpSocket::bind("127.0.0.1:0")?,
             endpoint: Endpoint::new(config, core, Instant::now(), date, seed()?)?,
-            disk: Memory::new(),
+            disk: Guarded::new(Memory::new()),
         })
     }
 
@@ -56,16 +54,16 @@ impl<C: Core> Node<C> {
     fn turn(&mut self) -> Result<Vec<C::Event>, Failure> {
         self.receive()?;
         let now = Instant::now();
-        if self.endpoint.poll_timeout().is_some_and(|due| due <= now) {
-            self.endpoint.handle_timeout(now);
+        if self.endpoint.poll_timeout() <= now {
+            self.endpoint.handle_timeout(now, SystemTime::now().into());
         }
         while let Some(effect) = self.endpoint.poll_effect() {
             self.carry_out(effect);
         }
         let events = std::iter::from_fn(|| self.endpoint.poll_event()).collect();
-        let mut datagrams = Vec::new();
-        while let Some(transmit) = self.endpoint.poll_transmit(now, 1, &mut datagrams) {
-            self.send(&transmit, &datagrams);
+        while let Some(transmit) = self.endpoint.poll_transmit(now, 1) {
+            // A datagram that was not sent is a lost one, and QUIC deals with those.
+            let _ = self.socket.send_to(transmit.contents, transmit.destination);
         }
         Ok(events)
     }
@@ -74,16 +72,21 @@ impl<C: Core> Node<C> {
     fn receive(&mut self) -> Result<(), Failure> {
         let mut buffer = [0; 65_536];
         let due = self.endpoint.poll_timeout();
-        let wait = due.map_or(Duration::MAX, |due| due.duration_since(Instant::now()));
+        let wait = due.duration_since(Instant::now());
         // A read timeout of zero would mean none; and this loop looks around ten times a second.
         let wait = wait.clamp(Duration::from_millis(1), Duration::from_millis(100));
         self.socket.set_read_timeout(Some(wait))?;
         loop {
             match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => {
-                    let datagram = BytesMut::from(buffer.get(..length).unwrap_or_default());
-                    self.endpoint
-                        .handle_datagram(Instant::now(), from, None, 0, datagram);
+                Ok((length, remote)) => {
+                    let received = Received {
+                        remote,
+                        local_ip: None,
+                        ecn: 0,
+                        contents: buffer.get(..length).unwrap_or_default(),
+                        stride: length,
+                    };
+                    self.endpoint.handle_datagrams(Instant::now(), &received);
                     self.socket.set_nonblocking(true)?;
                 }
                 Err(error) if QUIET.contains(&error.kind()) => break,
@@ -100,29 +103,16 @@ impl<C: Core> Node<C> {
             Effect::Store {
                 ticket, command, ..
             } => {
-                for reply in self.disk.run(vec![command]) {
-                    self.endpoint.handle_stored(Instant::now(), ticket, reply);
-                }
+                let replies = self.disk.run(vec![(ticket, command)]);
+                self.endpoint.handle_stored(Instant::now(), replies);
             }
-            Effect::Compute { ticket, job } => {
-                let result = job.run();
-                self.endpoint
-                    .handle_computed(Instant::now(), ticket, result);
-            }
-            Effect::Resolve { ticket, address } => {
-                let addresses = address.to_socket_addrs().into_iter().flatten().collect();
-                self.endpoint
-                    .handle_resolved(Instant::now(), ticket, addresses);
+            Effect::Task(task) => {
+                let done = task.run(|name| name.to_socket_addrs().into_iter().flatten());
+                self.endpoint.handle_done(Instant::now(), done);
             }
             // There is no other core on this store.
             Effect::Wake(_) => {}
         }
-    }
-
-    fn send(&self, transmit: &Transmit, datagrams: &[u8]) {
-        let bytes = datagrams.get(..transmit.size).unwrap_or_default();
-        // A datagram that was not sent is a lost one, and QUIC deals with those.
-        let _ = self.socket.send_to(bytes, transmit.destination);
     }
 }
 

@@ -12,7 +12,7 @@ use qpq_protocol::io::{Alpn, Core};
 use qpq_protocol::limits;
 use qpq_protocol::method::Method;
 use qpq_protocol::proto::HealthRequest;
-use qpq_protocol::quic::{Config, Effect, Endpoint, Limits, Trust};
+use qpq_protocol::quic::{Config, Effect, Endpoint, Limits, Received, Trust};
 use qpq_protocol::server::Server;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::Engine as _;
@@ -321,9 +321,9 @@ impl Net {
             let arrival = self.wire.iter().map(|&(at, _)| at).min();
             let deadlines = [
                 arrival,
-                self.server.endpoint.poll_timeout(),
-                self.honest.endpoint.poll_timeout(),
-                self.hostile.endpoint.poll_timeout(),
+                Some(self.server.endpoint.poll_timeout()),
+                Some(self.honest.endpoint.poll_timeout()),
+                Some(self.hostile.endpoint.poll_timeout()),
             ];
             match deadlines.into_iter().flatten().min() {
                 Some(at) if at <= end => self.now = self.now.max(at),
@@ -351,9 +351,9 @@ impl Net {
                 ticket, command, ..
             } = effect
             {
-                for reply in self.memory.run(vec![command]) {
-                    server.endpoint.handle_stored(now, ticket, reply);
-                }
+                let replies = self.memory.run(vec![command]);
+                let replies = replies.into_iter().map(|reply| (ticket, reply));
+                server.endpoint.handle_stored(now, replies);
             }
         }
         while server.endpoint.poll_event().is_some() {}
@@ -384,19 +384,20 @@ impl Net {
             self.seen.pop_front();
         }
         self.seen.push_back(datagram);
+        let received = Received {
+            remote: from,
+            local_ip: None,
+            ecn: 0,
+            contents: &bytes,
+            stride: bytes.len(),
+        };
         let now = self.now;
         if to == self.server.address {
-            self.server
-                .endpoint
-                .handle_datagram(now, from, None, 0, bytes);
+            self.server.endpoint.handle_datagrams(now, &received);
         } else if to == self.honest.address {
-            self.honest
-                .endpoint
-                .handle_datagram(now, from, None, 0, bytes);
+            self.honest.endpoint.handle_datagrams(now, &received);
         } else if to == self.hostile.address {
-            self.hostile
-                .endpoint
-                .handle_datagram(now, from, None, 0, bytes);
+            self.hostile.endpoint.handle_datagrams(now, &received);
         }
     }
 }
@@ -416,16 +417,15 @@ fn dial(client: &mut Node<Echo>, now: Instant, server: SocketAddr) {
 }
 
 fn due<C: Core>(endpoint: &mut Endpoint<C>, now: Instant) {
-    if endpoint.poll_timeout().is_some_and(|at| at <= now) {
-        endpoint.handle_timeout(now);
+    if endpoint.poll_timeout() <= now {
+        endpoint.handle_timeout(now, BEGIN);
     }
 }
 
 fn transmit<C: Core>(node: &mut Node<C>, now: Instant, wire: &mut VecDeque<(Instant, Datagram)>) {
-    let mut buffer = Vec::new();
-    while let Some(transmit) = node.endpoint.poll_transmit(now, 10, &mut buffer) {
-        let size = transmit.segment_size.unwrap_or(transmit.size);
-        for bytes in buffer.chunks(size).filter(|_| !node.mute) {
+    while let Some(transmit) = node.endpoint.poll_transmit(now, 10) {
+        let size = transmit.segment_size.unwrap_or(usize::MAX);
+        for bytes in transmit.contents.chunks(size).filter(|_| !node.mute) {
             let datagram = Datagram {
                 from: node.address,
                 to: transmit.destination,

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -22,8 +23,10 @@ pub struct Config {
     trust: Option<Trust>,
     /// Every limit; the defaults suit a public server and a device.
     pub limits: Limits,
-    /// Whether path MTU discovery may be used: only if the socket never fragments.
-    pub discover_mtu: bool,
+    /// Whether path MTU discovery is used.
+    pub(super) discover_mtu: bool,
+    /// Whether IPv4 addresses are given to the socket as IPv6 ones (RFC 4291 §2.5.5.2).
+    pub(super) dual_stack: bool,
 }
 
 /// The certificate a server presents, its key and the protocols it speaks.
@@ -74,6 +77,11 @@ pub struct Limits {
     pub handshake: Duration,
     /// After a core asked to close, its last bytes may take this long to be acknowledged.
     pub linger: Duration,
+    /// A shutdown that takes longer is cut short. Cores bound theirs themselves, at 30 s or less: this
+    /// is for one that does not.
+    pub shutdown: Duration,
+    /// How often the core is told the date.
+    pub clock: Duration,
     /// Bidirectional streams that a peer may have open.
     pub peer_bi: u32,
     /// Unidirectional streams that a peer may have open.
@@ -118,6 +126,8 @@ impl Limits {
             keep_alive: None,
             handshake: Duration::from_secs(5),
             linger: Duration::from_secs(3),
+            shutdown: Duration::from_secs(45),
+            clock: Duration::from_secs(60),
             peer_bi: 64,
             peer_uni: 3,
             waiting_streams: 1024,
@@ -169,6 +179,7 @@ impl Config {
             trust: None,
             limits: Limits::server(),
             discover_mtu: false,
+            dual_stack: false,
         })
     }
 
@@ -180,7 +191,18 @@ impl Config {
             trust: Some(trust),
             limits: Limits::client(),
             discover_mtu: false,
+            dual_stack: false,
         }
+    }
+
+    /// Suits the socket: `local` is its address, and `may_fragment` whether datagrams on it may be
+    /// fragmented, which rules path MTU discovery out. Without it: an IPv4 socket of which nothing is
+    /// known.
+    #[must_use]
+    pub const fn on_socket(mut self, local: SocketAddr, may_fragment: bool) -> Self {
+        self.dual_stack = local.is_ipv6();
+        self.discover_mtu = !may_fragment;
+        self
     }
 
     /// Opens connections too, to servers that `trust` accepts.

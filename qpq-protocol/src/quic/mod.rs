@@ -3,13 +3,14 @@
 //! [`Endpoint`] owns quinn-proto's endpoint and connections (sans-IO like everything here) and one
 //! [`Core`](crate::io::Core). Whoever owns the socket drives it like this:
 //!
-//! 1. [`Endpoint::handle_datagram`] for everything that can be read, and the other `handle_*` for
+//! 1. [`Endpoint::handle_datagrams`] for everything that can be read, and the other `handle_*` for
 //!    whatever came in; these only note what happened.
 //! 2. [`Endpoint::handle_timeout`] if [`Endpoint::poll_timeout`] is due by the clock.
 //! 3. [`Endpoint::poll_effect`] and [`Endpoint::poll_event`] until they return `None`: what the
 //!    embedder has to carry out, and what it may want to know.
-//! 4. [`Endpoint::poll_transmit`] until it returns `None`, or until the socket is full. By then the
-//!    core has answered all that was read, so that frames of many streams share a datagram.
+//! 4. [`Endpoint::poll_transmit`] until it returns `None`, or until the socket is full
+//!    ([`Endpoint::handle_blocked`]). By then the core has answered all that was read, so that frames
+//!    of many streams share a datagram.
 //! 5. Sleep until [`Endpoint::poll_timeout`], or until something comes in.
 //!
 //! What a core may rely on, beyond [`Core`](crate::io::Core)'s own words:
@@ -29,9 +30,13 @@
 mod config;
 mod connection;
 mod endpoint;
+mod errors;
 mod streams;
+mod task;
 mod timers;
 mod tls;
 
 pub use config::{Config, ConfigError, Limits, Trust};
-pub use endpoint::{Effect, Endpoint, Transmit};
+pub use endpoint::{Effect, Endpoint, Received, Transmit};
+pub use errors::{OpenError, Stopped};
+pub use task::{Done, Task};

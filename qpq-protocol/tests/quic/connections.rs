@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use qpq_protocol::io::{Alpn, ConnectError};
-use qpq_protocol::quic::{Config, Effect, Trust};
+use qpq_protocol::quic::{Config, Done, Effect, Received, Trust};
 use qpq_protocol::time::UnixTime;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -30,7 +30,7 @@ fn both_sides_hear_of_a_connection_and_of_its_end() {
     assert_eq!(pair.server.events, [Event::Disconnected(theirs)]);
     assert_eq!(pair.client.endpoint.connections(), 0);
     assert_eq!(pair.server.endpoint.connections(), 0);
-    assert_eq!(pair.wakeup(), None, "nobody has anything to wait for");
+    assert!(pair.is_at_rest(), "nobody has anything to wait for");
 }
 
 #[test]
@@ -57,9 +57,7 @@ fn datagrams_of_a_connection_that_is_gone_do_no_harm() {
     pair.server.take();
     let (now, from) = (pair.now, pair.client.address);
     for datagram in core::mem::take(&mut pair.server.seen) {
-        pair.server
-            .endpoint
-            .handle_datagram(now, from, None, 0, datagram);
+        pair.server.receive(now, from, 0, &datagram);
     }
     pair.sleep(Duration::from_secs(20));
     assert_eq!(pair.server.take(), [], "no connection comes of a replay");
@@ -238,9 +236,7 @@ fn rubbish_makes_no_connection_and_no_flood() {
             datagram[1..5].copy_from_slice(&[0, 0, 0, u8::from(i % 4 == 0)]);
         }
         heard += datagram.len();
-        pair.server
-            .endpoint
-            .handle_datagram(now, from, None, 3, datagram);
+        pair.server.receive(now, from, 3, &datagram);
     }
     pair.client.mute = true;
     pair.turn();
@@ -255,14 +251,11 @@ fn a_stranger_of_another_version_gets_a_whole_answer() {
     let mut datagram = BytesMut::zeroed(1200);
     datagram[..7].copy_from_slice(&[0xc0, 0x57, 0x41, 0x49, 0x54, 1, 9]);
     let (now, from) = (pair.now, "[::1]:9".parse().expect("an address"));
-    pair.server
-        .endpoint
-        .handle_datagram(now, from, None, 0, datagram);
-    let mut buf = vec![1, 2, 3];
-    let transmit = pair.server.endpoint.poll_transmit(now, 10, &mut buf);
+    pair.server.receive(now, from, 0, &datagram);
+    let transmit = pair.server.endpoint.poll_transmit(now, 10);
     let transmit = transmit.expect("version negotiation");
-    assert_eq!((transmit.destination, transmit.size), (from, buf.len()));
-    assert_eq!(buf[1..5], [0, 0, 0, 0], "RFC 9000 §17.2.1");
+    assert_eq!(transmit.destination, from);
+    assert_eq!(transmit.contents[1..5], [0, 0, 0, 0], "RFC 9000 §17.2.1");
 }
 
 #[test]
@@ -299,8 +292,9 @@ fn an_authority_vouches_for_names_and_dates() {
 
     // The date is the one that the embedder tells.
     let later = UnixTime::from_millis(TODAY.as_millis() + 4 * 366 * 86_400_000);
-    pair.client.endpoint.handle_clock(pair.now, later);
-    assert_eq!(pair.client.core().unix, later);
+    pair.today = later;
+    pair.sleep(Duration::from_secs(60));
+    assert!(pair.client.core().unix >= later);
     pair.dial();
     pair.run();
     let why = failed(&mut pair.client);
@@ -347,6 +341,21 @@ fn a_server_that_speaks_another_protocol_is_refused() {
     assert_eq!(pair.server.take(), []);
 }
 
+/// Runs the one task of this node, which must be to look `name` up.
+fn resolve(node: &mut Node, name: &str, addresses: Vec<SocketAddr>) -> Done {
+    let effects = core::mem::take(&mut node.effects);
+    let Ok([Effect::Task(task)]) = <[Effect; 1]>::try_from(effects) else {
+        panic!("one task");
+    };
+    let mut asked = String::new();
+    let done = task.run(|name| {
+        name.clone_into(&mut asked);
+        addresses
+    });
+    assert_eq!(asked, name);
+    done
+}
+
 #[test]
 fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
     let mut pair = Pair::new();
@@ -354,32 +363,25 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
         .client
         .act(pair.now, |core| core.connect("localhost:5001", Alpn::Qpq));
     pair.turn();
-    let effects = core::mem::take(&mut pair.client.effects);
-    let [
-        Effect::Resolve {
-            ticket: of,
-            address,
-        },
-    ] = effects.as_slice()
-    else {
-        panic!("{effects:?}");
-    };
-    assert_eq!((*of, address.as_str()), (ticket, "localhost:5001"));
     let dead: SocketAddr = "[::2]:5001".parse().expect("an address");
     let addresses = vec![dead, pair.server.address];
-    pair.client
-        .endpoint
-        .handle_resolved(pair.now, ticket, addresses.clone());
+    let done = resolve(&mut pair.client, "localhost:5001", addresses.clone());
+    pair.client.endpoint.handle_done(pair.now, done);
     pair.sleep(Duration::from_secs(6));
     let events = pair.client.take();
     assert!(
         matches!(events.as_slice(), [Event::Connected(_, _, Some(of))] if *of == ticket),
         "{events:?}"
     );
-    // An answer nobody waits for.
-    pair.client
-        .endpoint
-        .handle_resolved(pair.now, ticket, addresses);
+    // An answer nobody waits for: that of another client, to the same ticket.
+    let mut other = Pair::new();
+    let again = other
+        .client
+        .act(other.now, |core| core.connect("localhost:5001", Alpn::Qpq));
+    assert_eq!(again, ticket);
+    other.turn();
+    let done = resolve(&mut other.client, "localhost:5001", addresses);
+    pair.client.endpoint.handle_done(pair.now, done);
     pair.run();
     assert_eq!(pair.client.take(), []);
 }
@@ -444,6 +446,90 @@ fn a_shutdown_ends_connections_that_the_core_forgot() {
 }
 
 #[test]
+fn a_shutdown_that_takes_too_long_is_cut_short() {
+    let mut pair = Pair::limited(|server, _| server.shutdown = Duration::from_secs(45));
+    let (ours, theirs) = pair.connect();
+    pair.server.act(pair.now, |core| core.stubborn = true);
+    pair.server.endpoint.handle_shutdown(pair.now);
+    pair.sleep(Duration::from_secs(44));
+    // Asking again does not begin it again.
+    pair.server.endpoint.handle_shutdown(pair.now);
+    pair.turn();
+    assert_eq!((pair.server.take(), pair.client.take()), (vec![], vec![]));
+    assert!(!pair.server.endpoint.is_shut_down());
+    pair.sleep(Duration::from_secs(1));
+    assert!(pair.server.endpoint.is_shut_down());
+    pair.run();
+    assert_eq!(pair.server.take(), [Event::Disconnected(theirs)]);
+    assert_eq!(pair.client.take(), [Event::Disconnected(ours)], "was told");
+}
+
+#[test]
+fn the_core_is_told_the_date_at_the_start_and_every_minute() {
+    let mut pair = Pair::limited(|server, _| server.clock = Duration::from_secs(60));
+    pair.turn();
+    assert_eq!(pair.server.core().unix, TODAY);
+    pair.sleep(Duration::from_secs(59));
+    assert_eq!(pair.server.core().unix, TODAY);
+    pair.sleep(Duration::from_secs(1));
+    assert_eq!(pair.server.core().unix, TODAY + Duration::from_secs(60));
+    assert_eq!(pair.client.core().unix, TODAY, "at the start only");
+}
+
+#[test]
+fn datagrams_that_the_system_joined_are_taken_apart() {
+    let mut pair = Pair::new();
+    let (ours, _) = pair.connect();
+    let call = Bytes::from(vec![7; 10_000]);
+    pair.client
+        .act(pair.now, |core| core.call(ours, call.clone()));
+    let (now, from) = (pair.now, pair.client.address);
+    let transmit = pair.client.endpoint.poll_transmit(now, 10);
+    let transmit = transmit.expect("a call");
+    let stride = transmit.segment_size.expect("more than one datagram");
+    let received = Received {
+        remote: from,
+        local_ip: None,
+        ecn: 0,
+        contents: transmit.contents,
+        stride,
+    };
+    pair.server.endpoint.handle_datagrams(now, &received);
+    pair.run();
+    assert_eq!(pair.client.answers().into_values().next(), Some(call));
+}
+
+#[test]
+fn a_socket_for_both_families_gets_addresses_in_its_own_form() {
+    let config = Identity::new().config();
+    let config = config.on_socket("[::]:5001".parse().expect("an address"), true);
+    let mut pair = Pair::with(&config, &first_use());
+    pair.server.address = "[::ffff:192.0.2.1]:5001".parse().expect("an address");
+    pair.client.address = "[::ffff:192.0.2.2]:40000".parse().expect("an address");
+    pair.client
+        .act(pair.now, |core| core.connect("192.0.2.1:5001", Alpn::Qpq));
+    // The client's socket is for IPv4 only.
+    let v4 = |of: &str| of.parse::<SocketAddr>().expect("an address");
+    let (now, seen_as) = (pair.now, pair.client.address);
+    let transmit = pair.client.endpoint.poll_transmit(now, 1).expect("a try");
+    assert_eq!(transmit.destination, v4("192.0.2.1:5001"));
+    let hello = transmit.contents.to_vec();
+    pair.server.receive(now, seen_as, 0, &hello);
+    let answer = pair
+        .server
+        .endpoint
+        .poll_transmit(now, 1)
+        .expect("an answer");
+    assert_eq!(answer.destination, seen_as);
+    let answer = answer.contents.to_vec();
+    pair.client.receive(now, pair.server.address, 0, &answer);
+    assert!(
+        pair.client.endpoint.poll_transmit(now, 1).is_some(),
+        "goes on"
+    );
+}
+
+#[test]
 fn the_cores_deadline_is_met_to_the_microsecond() {
     let mut pair = Pair::new();
     let after = Duration::from_micros(1_234_567);
@@ -466,6 +552,9 @@ fn a_host_that_says_nobody_listens_ends_attempts_and_nothing_else() {
     pair.client.endpoint.handle_unreachable(pair.now, host);
     pair.server.mute = true;
     pair.dial();
+    assert!(pair.client.endpoint.is_connecting());
+    // Before anything was sent, it is about an earlier attempt.
+    pair.client.endpoint.handle_unreachable(pair.now, host);
     pair.turn();
     assert!(pair.client.endpoint.is_connecting());
     pair.client.endpoint.handle_unreachable(pair.now, elsewhere);

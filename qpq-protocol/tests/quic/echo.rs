@@ -50,6 +50,8 @@ pub struct Echo {
     pub silent: bool,
     /// Does not close connections at a shutdown.
     pub lazy: bool,
+    /// Never finishes a shutdown.
+    pub stubborn: bool,
     /// Fires once.
     pub alarm: Option<Time>,
     pub alarms: usize,
@@ -281,7 +283,7 @@ impl Core for Echo {
     fn handle_shutdown(&mut self, now: Time) {
         self.at(now);
         self.shutting_down = true;
-        if !self.lazy {
+        if !self.lazy && !self.stubborn {
             for conn in self.conns.keys().copied().collect::<Vec<_>>() {
                 self.close(conn, 4);
             }
@@ -306,7 +308,7 @@ impl Core for Echo {
     }
 
     fn is_shut_down(&self) -> bool {
-        self.shutting_down && (self.lazy || self.conns.is_empty())
+        self.shutting_down && !self.stubborn && (self.lazy || self.conns.is_empty())
     }
 
     fn footprint(&self) -> usize {

@@ -345,7 +345,7 @@ fn nothing_is_read_while_storage_is_behind() {
     let reply = Reply::Values(Vec::new());
     pair.server
         .endpoint
-        .handle_stored(pair.now, tickets[0], reply.clone());
+        .handle_stored(pair.now, [(tickets[0], reply.clone())]);
     pair.sleep(Duration::from_millis(100));
     assert_eq!(pair.client.answers().len(), 1);
     assert_eq!(pair.server.take(), [Event::Stored(tickets[0], reply)]);

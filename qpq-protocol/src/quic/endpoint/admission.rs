@@ -5,17 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_proto::{ConnectionHandle, Incoming};
 
-use super::{Effect, Endpoint, Transmit, connection};
+use super::datagrams::canonical;
+use super::{Effect, Endpoint, connection};
 use crate::ids::{ConnId, Ticket};
 use crate::io::{ConnectError, Core, Target};
 use crate::quic::connection::{Attempt, Change, Connection};
+use crate::quic::task::Task;
 
 /// Bits of a [`ConnId`] that hold the slot, so that it is found without a search.
 const SLOT_BITS: u32 = 24;
 /// Answers to strangers that wait to be sent; more are dropped, they are free to ask again.
 const MAX_RESPONSES: usize = 64;
-/// Why connections end at a shutdown (protocol.md §2).
-const SHUTDOWN: u64 = 4;
 
 impl<C: Core> Endpoint<C> {
     /// The core wants a connection.
@@ -40,8 +40,22 @@ impl<C: Core> Endpoint<C> {
             Err(_) => {
                 let address = target.address.clone();
                 self.resolving.insert(ticket, target);
-                self.effects.push_back(Effect::Resolve { ticket, address });
+                self.effects
+                    .push_back(Effect::Task(Task::resolve(ticket, address)));
             }
+        }
+    }
+
+    /// The addresses of a name; none if it has none. IPv4 goes first: an IPv6 address that leads
+    /// nowhere costs a timeout.
+    pub(super) fn resolved(&mut self, ticket: Ticket, mut addresses: Vec<SocketAddr>) {
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        if let Some(target) = self.resolving.remove(&ticket) {
+            self.attempt(Attempt {
+                ticket,
+                target,
+                others: addresses.into(),
+            });
         }
     }
 
@@ -50,10 +64,10 @@ impl<C: Core> Endpoint<C> {
         let now = self.now;
         let client = self.clients.get(attempt.target.alpn.token());
         let full = self.open >= self.limits.connections;
-        let failed = match (attempt.others.pop_front(), client) {
+        let failed = match (attempt.others.pop_front().map(canonical), client) {
             (None, _) => ConnectError::BadAddress,
             (_, None) => ConnectError::Refused,
-            _ if self.shutting_down || full => ConnectError::Refused,
+            _ if self.is_shutting_down() || full => ConnectError::Refused,
             (Some(address), Some(client)) => {
                 let host = host_and_port(&attempt.target.address).map_or("", |(host, _)| host);
                 match self
@@ -77,7 +91,7 @@ impl<C: Core> Endpoint<C> {
     pub(super) fn accept(&mut self, incoming: Incoming) {
         let full = self.open >= self.limits.connections
             || self.half_open >= self.limits.handshakes
-            || self.shutting_down;
+            || self.is_shutting_down();
         let unproven = self.half_open >= self.limits.unproven_handshakes
             && !incoming.remote_address_validated();
         self.scratch.clear();
@@ -96,14 +110,14 @@ impl<C: Core> Endpoint<C> {
             }
         };
         if let Some(transmit) = response {
-            self.respond(&transmit);
+            self.respond(transmit);
         }
     }
 
-    pub(super) fn respond(&mut self, transmit: &quinn_proto::Transmit) {
+    pub(super) fn respond(&mut self, transmit: quinn_proto::Transmit) {
         if self.responses.len() < MAX_RESPONSES {
             let bytes = core::mem::take(&mut self.scratch);
-            self.responses.push_back((Transmit::from(transmit), bytes));
+            self.responses.push_back((transmit, bytes));
         }
     }
 
@@ -163,33 +177,20 @@ impl<C: Core> Endpoint<C> {
         }
     }
 
-    /// Ends attempts to connect to this host.
+    /// Ends attempts to connect to this host; not those that have sent nothing yet: what was said is
+    /// about earlier ones.
     pub(super) fn give_up(&mut self, host: IpAddr) {
         for slot in 0..self.slots.len() {
             if let Some(conn) = connection(&mut self.slots, slot)
                 && conn.is_attempt()
                 && conn.quic.remote_address().ip() == host
+                && conn.quic.stats().udp_tx.datagrams > 0
             {
                 let why = ConnectError::Unreachable;
                 let change = conn.shut(&mut self.core, self.now, 0, why);
                 self.changes.extend(change);
                 self.touch(slot);
             }
-        }
-    }
-
-    /// Closes connections for a shutdown; `gently`: once what was sent on them has arrived.
-    pub(super) fn close_where(&mut self, which: impl Fn(&Connection) -> bool, gently: bool) {
-        for slot in 0..self.slots.len() {
-            let Some(conn) = connection(&mut self.slots, slot).filter(|conn| which(conn)) else {
-                continue;
-            };
-            let change = match gently {
-                true => conn.linger(&mut self.core, self.now, SHUTDOWN, &self.limits),
-                false => conn.shut(&mut self.core, self.now, SHUTDOWN, ConnectError::Refused),
-            };
-            self.changes.extend(change);
-            self.touch(slot);
         }
     }
 }

@@ -1,50 +1,34 @@
 //! One socket's worth of QUIC and the core above it.
 
 mod admission;
+mod datagrams;
+mod shutdown;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use quinn_proto::{ClientConfig, DatagramEvent, EcnCodepoint};
+use quinn_proto::ClientConfig;
 
+use self::datagrams::Outbox;
+use self::shutdown::Phase;
 use super::config::{Built, Config, ConfigError, Limits};
-use super::connection::{Attempt, Change, Connection, Now};
+use super::connection::{Change, Connection, Now};
+use super::task::{Done, Found, Task};
 use super::timers::Timers;
 use super::tls::{Verifier, Wall};
 use crate::ids::Ticket;
-use crate::io::{Core, Job, JobResult, Lane, MAX_SLEEP, Target, Wake};
+use crate::io::{Core, Lane, MAX_SLEEP, Target, Wake};
 use crate::storage::{Command, Reply};
 use crate::time::{Time, UnixTime};
 
-/// One or more datagrams of the same size (the last may be shorter) for one destination.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transmit {
-    /// Where to.
-    pub destination: SocketAddr,
-    /// The two ECN bits of the IP header (RFC 3168); 0 for none.
-    pub ecn: u8,
-    /// Bytes in the buffer.
-    pub size: usize,
-    /// Bytes of one datagram if there are several.
-    pub segment_size: Option<usize>,
-    /// The local address to send from, where the system can choose.
-    pub src_ip: Option<IpAddr>,
-}
+pub use self::datagrams::{Received, Transmit};
 
 /// Something the embedder has to do for the core.
 #[derive(Debug)]
 pub enum Effect {
-    /// Find the addresses of `host:port`; answered by [`Endpoint::handle_resolved`].
-    Resolve {
-        /// Names the request.
-        ticket: Ticket,
-        /// As the user wrote it.
-        address: String,
-    },
     /// Run a storage command; answered by [`Endpoint::handle_stored`].
     Store {
         /// Names the request.
@@ -54,13 +38,8 @@ pub enum Effect {
         /// What to do.
         command: Command,
     },
-    /// Run the job on another thread; answered by [`Endpoint::handle_computed`].
-    Compute {
-        /// Names the request.
-        ticket: Ticket,
-        /// What to compute.
-        job: Job,
-    },
+    /// Run it on another thread; answered by [`Endpoint::handle_done`].
+    Task(Task),
     /// Tell the other cores on the same store.
     Wake(Wake),
 }
@@ -77,6 +56,8 @@ pub struct Endpoint<C: Core> {
     wall: Arc<Wall>,
     /// What the embedder said the date was, and when.
     date: (UnixTime, Instant),
+    /// When the core is told the date again.
+    next_clock: Instant,
     limits: Limits,
     epoch: Instant,
     now: Now,
@@ -97,16 +78,16 @@ pub struct Endpoint<C: Core> {
     /// Whether the core may have output, or starved streams may have room.
     stirred: bool,
     /// Datagrams that belong to no connection.
-    responses: VecDeque<(Transmit, Vec<u8>)>,
+    responses: VecDeque<(quinn_proto::Transmit, Vec<u8>)>,
     scratch: Vec<u8>,
+    outbox: Outbox,
+    dual_stack: bool,
     changes: VecDeque<Change>,
     resolving: BTreeMap<Ticket, Target>,
     effects: VecDeque<Effect>,
     stores: usize,
     events: VecDeque<C::Event>,
-    shutting_down: bool,
-    /// Whether a shutdown has closed the connections that the core left.
-    closed: bool,
+    phase: Phase,
 }
 
 impl<C: Core> Endpoint<C> {
@@ -137,6 +118,7 @@ impl<C: Core> Endpoint<C> {
             verifier: built.verifier,
             wall,
             date: (unix, epoch),
+            next_clock: epoch,
             limits: config.limits.clone(),
             epoch,
             now: Now {
@@ -156,13 +138,14 @@ impl<C: Core> Endpoint<C> {
             stirred: true,
             responses: VecDeque::new(),
             scratch: Vec::new(),
+            outbox: Outbox::default(),
+            dual_stack: config.dual_stack,
             changes: VecDeque::new(),
             resolving: BTreeMap::new(),
             effects: VecDeque::new(),
             stores: 0,
             events: VecDeque::new(),
-            shutting_down: false,
-            closed: false,
+            phase: Phase::Running,
         })
     }
 
@@ -178,69 +161,33 @@ impl<C: Core> Endpoint<C> {
         self.open
     }
 
-    /// Whether a shutdown that was asked for is complete: the core has finished, all connections
-    /// are closed, and the peers have been told. Quinn would go on to repeat that for a while; who
-    /// does not hear it finds out by itself.
-    #[must_use]
-    pub fn is_shut_down(&self) -> bool {
-        self.closed
-            && self.sending.is_empty()
-            && self.slots.iter().flatten().all(|conn| conn.is_over())
-    }
-
-    /// Whether a shutdown was asked for.
-    #[must_use]
-    pub const fn is_shutting_down(&self) -> bool {
-        self.shutting_down
-    }
-
-    /// Bytes from the socket: one datagram, where it comes from, the local address it came to if
-    /// known, and the two ECN bits of its IP header.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        remote: SocketAddr,
-        local_ip: Option<IpAddr>,
-        ecn: u8,
-        datagram: BytesMut,
-    ) {
-        self.advance(now);
-        self.scratch.clear();
-        let ecn = EcnCodepoint::from_bits(ecn);
-        let now = self.now.instant;
-        match self
-            .quic
-            .handle(now, remote, local_ip, ecn, datagram, &mut self.scratch)
-        {
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                if let Some(conn) = connection(&mut self.slots, handle.0) {
-                    conn.quic.handle_event(event);
-                    self.touch(handle.0);
-                }
-            }
-            Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming),
-            Some(DatagramEvent::Response(transmit)) => self.respond(&transmit),
-            None => {}
-        }
-    }
-
     /// A host said that nobody listens where datagrams were sent (ICMP). It ends attempts to connect
-    /// there, and nothing else: such a message proves nothing about a connection that stands.
+    /// there, and nothing else: such a message proves nothing about a connection that stands. Take
+    /// those that wait before what [`Endpoint::poll_transmit`] gives is sent, so that none is taken
+    /// to be about a later attempt.
     pub fn handle_unreachable(&mut self, now: Instant, host: IpAddr) {
         self.advance(now);
-        self.give_up(host);
+        self.give_up(host.to_canonical());
         self.stirred = true;
     }
 
     /// Whether an attempt to connect is under way.
     #[must_use]
-    pub const fn is_connecting(&self) -> bool {
+    pub fn is_connecting(&mut self) -> bool {
+        self.settle();
         self.attempts > 0
     }
 
-    /// A deadline of [`Endpoint::poll_timeout`] has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// The deadline of [`Endpoint::poll_timeout`] has come. `unix` is the date: the core is told it
+    /// every [`Limits::clock`], and certificates are checked by it.
+    pub fn handle_timeout(&mut self, now: Instant, unix: UnixTime) {
         self.advance(now);
+        self.date = (unix, self.now.instant);
+        self.wall.set(unix);
+        if self.next_clock <= self.now.instant {
+            self.next_clock = self.now.instant + self.limits.clock;
+            self.core.handle_clock(self.now.time, unix);
+        }
         while let Some(slot) = self.timers.pop_due(self.now.instant) {
             if let Some(conn) = connection(&mut self.slots, slot) {
                 conn.armed = None;
@@ -253,34 +200,35 @@ impl<C: Core> Endpoint<C> {
         if due.is_some_and(|(at, _)| at <= self.now.time) {
             self.core.handle_timeout(self.now.time);
         }
-        self.stirred = true;
-    }
-
-    /// The answer to [`Effect::Resolve`]: the addresses to try, in order; none if the name has none.
-    pub fn handle_resolved(&mut self, now: Instant, ticket: Ticket, addresses: Vec<SocketAddr>) {
-        self.advance(now);
-        if let Some(target) = self.resolving.remove(&ticket) {
-            self.attempt(Attempt {
-                ticket,
-                target,
-                others: addresses.into(),
-            });
+        if self.end().is_some_and(|end| end <= self.now.instant) {
+            self.cut_short();
         }
         self.stirred = true;
     }
 
-    /// The answer to [`Effect::Store`].
-    pub fn handle_stored(&mut self, now: Instant, ticket: Ticket, reply: Reply) {
+    /// Answers to [`Effect::Store`].
+    pub fn handle_stored(
+        &mut self,
+        now: Instant,
+        replies: impl IntoIterator<Item = (Ticket, Reply)>,
+    ) {
         self.advance(now);
-        self.stores = self.stores.saturating_sub(1);
-        self.core.handle_stored(self.now.time, ticket, reply);
+        for (ticket, reply) in replies {
+            self.stores = self.stores.saturating_sub(1);
+            self.core.handle_stored(self.now.time, ticket, reply);
+        }
         self.stirred = true;
     }
 
-    /// The answer to [`Effect::Compute`].
-    pub fn handle_computed(&mut self, now: Instant, ticket: Ticket, result: JobResult) {
+    /// The answer to [`Effect::Task`].
+    pub fn handle_done(&mut self, now: Instant, done: Done) {
         self.advance(now);
-        self.core.handle_computed(self.now.time, ticket, result);
+        match done.0 {
+            Found::Computed(ticket, result) => {
+                self.core.handle_computed(self.now.time, ticket, result);
+            }
+            Found::Resolved(ticket, addresses) => self.resolved(ticket, addresses),
+        }
         self.stirred = true;
     }
 
@@ -288,38 +236,6 @@ impl<C: Core> Endpoint<C> {
     pub fn handle_wake(&mut self, now: Instant, wake: Wake) {
         self.advance(now);
         self.core.handle_wake(self.now.time, wake);
-        self.stirred = true;
-    }
-
-    /// The date. Certificates are checked by it too.
-    pub fn handle_clock(&mut self, now: Instant, unix: UnixTime) {
-        self.advance(now);
-        self.date = (unix, self.now.instant);
-        self.wall.set(unix);
-        self.core.handle_clock(self.now.time, unix);
-        self.stirred = true;
-    }
-
-    /// Refuses new connections, drops unfinished handshakes and lets the core finish; see
-    /// [`Endpoint::is_shut_down`].
-    pub fn handle_shutdown(&mut self, now: Instant) {
-        self.advance(now);
-        // The core shall know of all connections that it has to close.
-        self.settle();
-        self.shutting_down = true;
-        self.close_where(Connection::is_handshaking, true);
-        self.core.handle_shutdown(self.now.time);
-        self.stirred = true;
-    }
-
-    /// Closes all connections at once, whatever the core has in mind: for a shutdown that takes too
-    /// long.
-    pub fn handle_abort(&mut self, now: Instant) {
-        self.advance(now);
-        self.settle();
-        self.shutting_down = true;
-        self.closed = true;
-        self.close_where(|_| true, false);
         self.stirred = true;
     }
 
@@ -344,59 +260,22 @@ impl<C: Core> Endpoint<C> {
         event
     }
 
-    /// Fills `buf` with the next datagrams, at most `max_segments` of them (1 if the socket has no
-    /// segmentation offload). Connections take turns. Once it has returned `None`, there is nothing
-    /// to send before the next input or deadline.
-    pub fn poll_transmit(
-        &mut self,
-        now: Instant,
-        max_segments: usize,
-        buf: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        self.advance(now);
-        self.settle();
-        buf.clear();
-        if let Some((transmit, mut bytes)) = self.responses.pop_front() {
-            buf.append(&mut bytes);
-            return Some(transmit);
-        }
-        let max_segments = max_segments.clamp(1, self.limits.segments.max(1));
-        while let Some(slot) = self.sending.pop_front() {
-            if let Some(conn) = connection(&mut self.slots, slot).filter(|conn| conn.sending) {
-                let transmit = conn.quic.poll_transmit(self.now.instant, max_segments, buf);
-                conn.sending = transmit.is_some();
-                if conn.sending {
-                    self.sending.push_back(slot);
-                }
-                self.route(slot);
-                if let Some(transmit) = transmit {
-                    return Some(Transmit::from(&transmit));
-                }
-            }
-            if self.sending.is_empty() {
-                // Transmitting may have left work that leads to more of it.
-                self.settle();
-            }
-        }
-        None
-    }
-
     /// When to call [`Endpoint::handle_timeout`]. Already due while effects wait to be taken.
     /// Transmits don't count: take them until there are none, or come back when the socket has
     /// room.
-    pub fn poll_timeout(&mut self) -> Option<Instant> {
+    pub fn poll_timeout(&mut self) -> Instant {
         self.settle();
         if !self.effects.is_empty() {
-            return Some(self.now.instant);
+            return self.now.instant;
         }
         let core = self.core.poll_timeout().map(|(at, _)| {
             let wait = at.since(self.now.time).min(MAX_SLEEP);
             self.now.instant + wait
         });
-        [core, self.next_feed(), self.timers.next()]
+        [core, self.next_feed(), self.timers.next(), self.end()]
             .into_iter()
             .flatten()
-            .min()
+            .fold(self.next_clock, Instant::min)
     }
 
     /// Moves to `now`, never back.
@@ -409,18 +288,6 @@ impl<C: Core> Endpoint<C> {
             instant,
             time: Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)),
         };
-    }
-}
-
-impl From<&quinn_proto::Transmit> for Transmit {
-    fn from(transmit: &quinn_proto::Transmit) -> Self {
-        Self {
-            destination: transmit.destination,
-            ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
-            size: transmit.size,
-            segment_size: transmit.segment_size,
-            src_ip: transmit.src_ip,
-        }
     }
 }
 

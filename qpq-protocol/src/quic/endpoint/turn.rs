@@ -7,6 +7,7 @@ use super::admission::slot_of;
 use super::{Effect, Endpoint, connection};
 use crate::io::{ConnectError, Core, Output};
 use crate::quic::connection::ConnOutput;
+use crate::quic::task::Task;
 
 /// Starved connections read again after an input, in turn.
 const FEED: usize = 32;
@@ -34,11 +35,7 @@ impl<C: Core> Endpoint<C> {
             if worked {
                 self.stirred |= self.feed();
             }
-            if self.shutting_down && !self.closed && self.core.is_shut_down() {
-                // Ends whatever connections the core left.
-                self.closed = true;
-                self.close_where(|_| true, true);
-            }
+            self.close_what_is_left();
             if self.dirty.is_empty() && self.changes.is_empty() && !self.stirred {
                 return;
             }
@@ -194,7 +191,8 @@ impl<C: Core> Endpoint<C> {
                 });
             }
             Output::Compute { ticket, job } => {
-                self.effects.push_back(Effect::Compute { ticket, job });
+                self.effects
+                    .push_back(Effect::Task(Task::compute(ticket, job)));
             }
             Output::Wake(wake) => self.effects.push_back(Effect::Wake(wake)),
             Output::Event(event) => {
