@@ -153,6 +153,92 @@ def add_acts():
         + template(0) + template(5) + bytes([24, 1, 2, 3, 0]) + settle + bytes([9, 9, 9]))
     add("server_peers", "shutdown", settle + connect + resume(0) + template(5)[:-1] + bytes([20, 0]) + settle)
 
+    def path(*edits):
+        return bytes([len(edits)]) + b"".join(edits)
+
+    one_bit, shorter = bytes([1, 0, 33, 1]), bytes([4, 0, 32])
+    swapped = bytes([5, 0, 0, 32, 0, 64])
+    for index, size in ((0, 0), (4, 6), (63, 63), (64, 64), (80, 99), (118, 119)):
+        for name, edits in (("", ()), (" one bit", (one_bit,)), (" shorter", (shorter,)), (" swapped", (swapped,))):
+            where = f"{index} {size}{name}"
+            add("log_proofs", "inclusion " + where, bytes([0, size, index]) + path(*edits) + bytes([index + 1]))
+            add("log_proofs", "consistency " + where, bytes([2, size, index]) + path(*edits))
+
+    def head(which, size, time=0, *edits):
+        return bytes([5, which, size, time]) + path(*edits)
+
+    for name, steps in {
+        "grows": [head(0, n, n) for n in (0, 1, 7, 64, 100, 120)],
+        "forks": [head(0, 30), head(0, 60, 1), head(1, 70, 2), head(1, 60, 3), head(0, 90, 4)],
+        "forks while young": [head(0, 20), head(1, 50, 1), head(0, 60, 2), head(1, 80, 3)],
+        "goes back": [head(0, 90, 5), head(0, 80, 6), head(0, 80, 4), head(0, 0, 3)],
+        "same time": [head(0, 90), head(0, 80), head(1, 95), head(0, 99)],
+        "bad paths": [head(0, 30), head(0, 90, 1, one_bit), head(0, 90, 1, shorter), head(0, 90, 1)],
+        "checkpoints": [bytes([4, n]) + path(*((bytes([0, 0, 7 * n, 65]),) if n & 1 else ())) for n in range(16)],
+        "second signature": [bytes([4, 9]) + path(bytes([5, 0, 0, 63, 0, 60]))],
+    }.items():
+        add("log_proofs", name, b"".join(steps))
+
+    for n in range(0, 34, 5):
+        add("backups", f"code {n}", bytes([0, 1, 0, 0, n, 48 + n]))
+    add("backups", "code with spaces", bytes([0, 2, 2, 0, 4, 2]) + b"  " + bytes([2, 0, 9, 1]) + b"o")
+    many = bytes(range(40)) + bytes([5]) + b"alice" + bytes([3]) + bytes(200) + bytes([2]) + bytes(160)
+    add("backups", "bundle", bytes([1]) + many)
+    add("backups", "bundle changed", bytes([1]) + bytes(32) + bytes(8) + bytes([0, 0, 0]) + bytes(32) + bytes([1, 1, 0, 40, 2]))
+    for at in (0, 5, 30, 61, 70, 150, 255):
+        add("backups", f"transcript changed at {at}", bytes([2, 1, 1, 0, at, 1]))
+        add("backups", f"transcript cut at {at}", bytes([2, 1, 4, 0, at]))
+    add("backups", "transcript", bytes([2, 0]))
+    add("backups", "transcript with a record twice", bytes([2, 1, 5, 0, 61, 63, 0, 61]))
+
+    def fields(who, device, channel, number):
+        return (bytes([who, who]) + (bytes([1, device, device]) if device else b"\0")
+                + (bytes([1, channel, channel]) if channel else b"\0") + bytes([channel, 9])
+                + struct.pack(">Q", number) + b"\0" + struct.pack(">H", number & 0xFFFF) + bytes([who]) * 32)
+
+    one = fields(1, 2, 3, 4)
+    kinds = {
+        "queue": b"q" + bytes(32) + b"\0" + b"\1" + bytes(16),
+        "entry": b"e" + bytes(32) + b"\1" + bytes(16) + b"\0" + bytes(8),
+        "expiry": b"x" + bytes(8) + bytes(32) + b"\0\0",
+        "payload check": b"g" + bytes(16),
+        "member": b"M" + bytes(48),
+        "membership": b"A" + bytes(48),
+        "device session": b"T" + bytes(32) + b"\0" + bytes(32),
+        "client conversation": b"s/c/" + bytes(16),
+        "client queue": b"s/q/",
+        "client outgoing": b"s/o/" + bytes(24),
+        "client history": b"h/" + bytes(24),
+        "client mls row": b"s/m/" + bytes(range(30)) + bytes([0, 7]),
+        "all ones": b"\xff" * 40,
+    }
+    for name, key in kinds.items():
+        add("key_layout", name, one + fields(1, 0, 3, 5) + bytes([len(key)]) + key)
+    for n, other in enumerate((fields(1, 2, 3, 4), fields(1, 2, 0, 4), fields(0, 2, 3, 4), fields(1, 2, 3, 12),
+                               fields(1, 2, 3, 2**64 - 1), fields(255, 255, 255, 0))):
+        add("key_layout", f"order {n}", one + other + b"\0")
+
+    def flags(server, *words):
+        # Below 16 a word that the target knows, from 16 on one that follows.
+        return bytes([server]) + b"".join(bytes([w]) if isinstance(w, int) else bytes([16, len(w)]) + w.encode() for w in words)
+
+    for name, line in {
+        "server": flags(1, 0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 12, 14, 13, 15),
+        "server defaults": flags(1),
+        "two admins": flags(1, 7, 8, "--admin=" + "ff" * 32),
+        "an admin too short": flags(1, 7, "ff"),
+        "a bad domain": flags(1, 5, "a b"),
+        "a bad address": flags(1, 0, "localhost"),
+        "a database too large": flags(1, 9, "4194305"),
+        "client register": flags(0, 0, 1, 2, 3, "alice"),
+        "client group": flags(0, 6, 7, "friends", "bob", "carol"),
+        "client send": flags(0, 9, "bob", 10),
+        "client history": flags(0, 13, "bob", 14, 15),
+        "client help": flags(0, "--help"),
+        "nonsense": flags(0, "--", "--", "\n"),
+    }.items():
+        add("config_flags", name, line)
+
     # Kinds of a client's acts: what its embedder and its server do.
     connected, stored, computed, timeout, drain = (bytes([n]) for n in (0, 33, 50, 51, 63))
 

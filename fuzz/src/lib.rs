@@ -1,10 +1,27 @@
 //! What the fuzz targets do with their input. `tests/` holds one bolero target for each function;
 //! README.md says how to run them.
 
+pub mod backups;
 pub mod choices;
+pub mod config;
 pub mod crypto;
+pub mod layout;
+pub mod logs;
 pub mod stateful;
 pub mod wire;
+
+// Private rooms of the other crates, taken in where they stand: no target needs more of them built.
+#[path = "../../qpq-server-example/src/bin/qpq/args.rs"]
+#[allow(dead_code)]
+mod args;
+#[path = "../../qpq-protocol/src/client/keys.rs"]
+#[allow(dead_code)]
+mod client_keys;
+#[path = "../../qpq-server-example/src/hex.rs"]
+mod hex;
+#[path = "../../qpq-server-example/src/config.rs"]
+mod server_config;
+use qpq_protocol::ids;
 
 // What the tests of qpq-protocol drive cores with; the names are those that they know each other by.
 #[path = "../../qpq-protocol/tests/support/client_embedder.rs"]

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# A campaign of libFuzzer: SECONDS (600 unless told) on each TARGET (all unless told), two at a time.
+# Prints a markdown table. Inputs that reach new code and crashes are kept in target/campaign/TARGET,
+# which the next campaign goes on from; README.md says how to take them into the repository.
+#
+#     fuzz/campaign.sh [SECONDS [TARGET...]]
+#
+# Needs a nightly toolchain and cargo-bolero.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+seconds=${1:-600}
+if [ $# -gt 0 ]; then shift; fi
+# A target is a test that calls check!().
+mapfile -t all < <(awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' tests/*.rs)
+targets=("$@")
+if [ $# -eq 0 ]; then targets=("${all[@]}"); fi
+for target in "${targets[@]}"; do
+    if [[ ! " ${all[*]} " == *" $target "* ]]; then
+        printf 'no target %s; there are: %s\n' "$target" "${all[*]}" >&2
+        exit 2
+    fi
+done
+
+campaign=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/campaign
+export campaign seconds
+
+bolero() {
+    cargo +nightly bolero test -p qpq-fuzz --engine libfuzzer \
+        --corpus-dir "$campaign/$1/corpus" --crashes-dir "$campaign/$1/crashes" "${@:2}" "$1"
+}
+
+run() {
+    mkdir -p "$campaign/$1/corpus" "$campaign/$1/crashes"
+    cp "tests/__fuzz__/$1/corpus/"* "$campaign/$1/corpus/"
+    # A target that fails leaves a crash; the others go on.
+    bolero "$1" -T "${seconds}s" -E=-print_final_stats=1 >"$campaign/$1/log" 2>&1 || true
+}
+export -f bolero run
+
+# Built once, before two at a time wait for it.
+mkdir -p "$campaign/build"
+if ! bolero "${targets[0]}" --runs 1 >"$campaign/build/log" 2>&1; then
+    cat "$campaign/build/log" >&2
+    exit 1
+fi
+printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P 2 bash -c 'run "$1"' run
+
+printf '| target | executions | a second | edges | features | corpus | crashes |\n'
+printf '| --- | --- | --- | --- | --- | --- | --- |\n'
+crashed=0
+for target in "${targets[@]}"; do
+    log=$campaign/$target/log
+    stat() { sed -nE "s/^stat::$1: +([0-9]+)/\1/p" "$log"; }
+    last() { sed -nE "s/^#[0-9]+.* $1: ([^ ]+).*/\1/p" "$log" | tail -n 1; }
+    crashes=$(find "$campaign/$target/crashes" -type f | wc -l)
+    crashed=$((crashed + crashes))
+    printf '| `%s` | %s | %s | %s | %s | %s | %s |\n' "$target" "$(stat number_of_executed_units)" \
+        "$(stat average_exec_per_sec)" "$(last cov)" "$(last ft)" "$(last corp)" "$crashes"
+done
+if [ "$crashed" -gt 0 ]; then
+    printf '%s crashes: look into %s/*/crashes and */log\n' "$crashed" "$campaign" >&2
+    exit 1
+fi

@@ -1,0 +1,116 @@
+//! What operators and users write: the flags of `qpq-server` and `qpq`.
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use crate::args::Qpq;
+use crate::choices::Choices;
+use crate::hex::{hex, unhex};
+use crate::server_config::ServerArgs;
+
+/// A command line for one of the binaries. Input: a byte for which, then arguments: a byte for a known
+/// one or for one that follows as bytes.
+///
+/// Nothing panics; what parses keeps its rules, and written as flags again it parses to the same.
+pub fn config(input: &[u8]) {
+    let mut choices = Choices::new(input);
+    let server = choices.flag();
+    let mut words = vec![OsString::from("qpq")];
+    while !choices.is_empty() && words.len() < MOST_WORDS {
+        words.push(word(&mut choices, server));
+    }
+    if server {
+        let args = ServerArgs::try_parse_from(&words);
+        args.map_or_else(|error| drop(error.to_string()), |args| check(&args));
+    } else {
+        let args = Qpq::try_parse_from(&words);
+        args.map_or_else(
+            |error| drop(error.to_string()),
+            |args| drop(format!("{args:?}")),
+        );
+    }
+    let digits = String::from_utf8_lossy(input);
+    if let Some(key) = unhex::<32>(&digits) {
+        assert_eq!(hex(&key), digits.to_ascii_lowercase());
+    }
+}
+
+const MOST_WORDS: usize = 16;
+
+const SERVER: [&str; 16] = [
+    "--listen",
+    "127.0.0.1:0",
+    "[::1]:5001",
+    "--data-dir",
+    "/data",
+    "--domain",
+    "example.org",
+    "--admin",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "--max-database",
+    "4194304",
+    "--enqueues-per-minute",
+    "--requests-per-second",
+    "--registrations-per-hour",
+    "7",
+    "0",
+];
+
+const CLIENT: [&str; 16] = [
+    "--server",
+    "localhost:5001",
+    "--json",
+    "register",
+    "login",
+    "dm",
+    "group",
+    "create",
+    "invite",
+    "send",
+    "-",
+    "recv",
+    "--follow",
+    "history",
+    "--limit",
+    "3",
+];
+
+fn word(choices: &mut Choices<'_>, server: bool) -> OsString {
+    let known = if server { SERVER } else { CLIENT };
+    match known.get(choices.below(2 * known.len())) {
+        Some(word) => word.into(),
+        None => String::from_utf8_lossy(choices.bytes()).into_owned().into(),
+    }
+}
+
+fn check(args: &ServerArgs) {
+    assert!((1..=255).contains(&args.domain.len()));
+    assert!(args.domain.bytes().all(|byte| byte.is_ascii_graphic()));
+    let limits = args.limits();
+    assert_eq!(limits.enqueues.count, args.enqueues_per_minute);
+    assert_eq!(limits.address_requests.count, args.requests_per_second);
+    assert!(args.max_pages().is_none_or(|pages| pages >= 256));
+
+    let flag = |name: &str, value: OsString| {
+        let mut flag = OsString::from(format!("--{name}="));
+        flag.push(value);
+        flag
+    };
+    let text = |value: &dyn ToString| OsString::from(value.to_string());
+    let mut again = vec![
+        OsString::from("qpq-server"),
+        flag("listen", text(&args.listen)),
+        flag("data-dir", args.data_dir.clone().into()),
+        flag("domain", text(&args.domain)),
+        flag("enqueues-per-minute", text(&args.enqueues_per_minute)),
+        flag("requests-per-second", text(&args.requests_per_second)),
+        flag("registrations-per-hour", text(&args.registrations_per_hour)),
+    ];
+    let most = args.max_database.iter();
+    again.extend(most.map(|most| flag("max-database", text(most))));
+    let admins = args.admins.iter();
+    again.extend(admins.map(|key| flag("admin", hex(key.as_bytes()).into())));
+    let again = ServerArgs::try_parse_from(again).expect("its own flags");
+    assert_eq!(format!("{again:?}"), format!("{args:?}"));
+}
