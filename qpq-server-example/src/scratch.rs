@@ -16,8 +16,17 @@ impl Scratch {
     ///
     /// What the system says when the directory cannot be made.
     pub fn try_new(name: &str) -> std::io::Result<Self> {
+        Self::try_new_in(&std::env::temp_dir(), name)
+    }
+
+    /// The same under another directory.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when the directory cannot be made.
+    pub fn try_new_in(parent: &Path, name: &str) -> std::io::Result<Self> {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("qpq-{name}-{}-{n}", std::process::id()));
+        let path = parent.join(format!("qpq-{name}-{}-{n}", std::process::id()));
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

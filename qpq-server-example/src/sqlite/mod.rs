@@ -30,10 +30,13 @@ const APPLICATION_ID: i32 = 0x7170_7101;
 /// The layout of the tables, in SQLite's `user_version`. What the rows mean is the core's business.
 const LAYOUT: i32 = 1;
 
-const SELECT: &str = "SELECT value FROM rows WHERE key = ?1";
-const PUT: &str = "INSERT INTO rows (key, value) VALUES (?1, ?2) \
+/// The statement that reads a row by its key.
+pub const SELECT: &str = "SELECT value FROM rows WHERE key = ?1";
+/// The statement that writes a row: its key, its value.
+pub const PUT: &str = "INSERT INTO rows (key, value) VALUES (?1, ?2) \
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-const DELETE: &str = "DELETE FROM rows WHERE key = ?1";
+/// The statement that removes a row by its key.
+pub const DELETE: &str = "DELETE FROM rows WHERE key = ?1";
 const FORWARD: &str = "SELECT key, value FROM rows WHERE key >= ?1 AND key < ?2 ORDER BY key";
 const BACKWARD: &str = "SELECT key, value FROM rows WHERE key >= ?1 AND key < ?2 ORDER BY key DESC";
 

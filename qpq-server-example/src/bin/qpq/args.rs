@@ -117,6 +117,9 @@ pub enum Command {
     /// Replay the golden vectors of this project, or write them again
     #[command(subcommand)]
     Vectors(Vectors),
+    #[cfg(feature = "bench")]
+    #[command(flatten)]
+    Bench(crate::bench::Bench),
 }
 
 #[derive(Subcommand, Debug)]

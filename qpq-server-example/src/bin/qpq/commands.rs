@@ -119,6 +119,8 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
         }
         // See `run` and `main`.
         Command::Recv { .. } | Command::Demo | Command::Vectors(_) => Err(Failed::Unexpected),
+        #[cfg(feature = "bench")]
+        Command::Bench(_) => Err(Failed::Unexpected),
     }
 }
 

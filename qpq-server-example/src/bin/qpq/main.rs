@@ -1,6 +1,8 @@
 //! `qpq`: a client for the terminal, from its command line to its exit code.
 
 mod args;
+#[cfg(feature = "bench")]
+mod bench;
 mod commands;
 mod demo;
 mod failed;
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(wrong) => return usage(&wrong),
     };
+    #[cfg(feature = "bench")]
+    if let Command::Bench(bench) = &args.command {
+        return bench.run();
+    }
     let mut output = Output::new(args.common.json);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

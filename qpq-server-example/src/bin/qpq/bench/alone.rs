@@ -1,0 +1,159 @@
+//! [`Alone`]: a server core on a storage engine, on this thread: frames in, storage commands, answers
+//! out. No socket, no encryption.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use qpq_protocol::frame::{Header as _, ResponseHeader};
+use qpq_protocol::ids::{ConnId, Dir, StreamId};
+use qpq_protocol::io::{Alpn, Core as _, Output, PeerInfo, StreamInput};
+use qpq_protocol::limits::Limits;
+use qpq_protocol::server::{Config, Event, Server};
+use qpq_protocol::status::Status;
+use qpq_protocol::storage::Engine;
+use qpq_protocol::time::{Time, UnixTime};
+
+use super::{Failure, Outcome, accounts};
+
+/// See the module.
+pub struct Alone<E> {
+    server: Server,
+    engine: E,
+    began: Instant,
+    /// The next stream of each connection, by its number.
+    streams: Vec<u64>,
+    /// Requests answered Ok.
+    answered: u64,
+    /// What was answered otherwise, if anything was.
+    refused: Option<Status>,
+    /// How long the engine has worked.
+    storage: Duration,
+}
+
+impl<E: Engine> Alone<E> {
+    /// A core that serves what the engine holds.
+    pub fn start(engine: E, limits: Limits, unix: UnixTime) -> Outcome<Self> {
+        let config = Config {
+            limits,
+            version: accounts::long_version(),
+            ..Config::default()
+        };
+        let mut alone = Self {
+            server: Server::new(config, [7; 32], Time::ZERO, unix),
+            engine,
+            began: Instant::now(),
+            streams: Vec::new(),
+            answered: 0,
+            refused: None,
+            storage: Duration::ZERO,
+        };
+        alone.drain()?;
+        Ok(alone)
+    }
+
+    /// A new connection, numbered from 0, with the session of an account if one is named.
+    pub fn connect(&mut self, account: Option<u64>) -> Outcome<usize> {
+        let number = self.streams.len();
+        self.streams.push(0);
+        let peer = PeerInfo {
+            address: ([127, 0, 0, 1], 4000).into(),
+            alpn: Alpn::Qpq,
+            certificate: None,
+        };
+        let conn = ConnId(number as u64);
+        self.server.handle_connected(self.now(), conn, peer, None);
+        if let Some(account) = account {
+            self.request(number, accounts::resume(account));
+            self.drain()?;
+            // Its answer is paced.
+            while self.answered == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+                self.drain()?;
+            }
+            self.answered = 0;
+        }
+        Ok(number)
+    }
+
+    /// A whole request on a stream of its own.
+    pub fn request(&mut self, connection: usize, frame: Bytes) {
+        let Some(stream) = self.streams.get_mut(connection) else {
+            return;
+        };
+        let id = StreamId::Peer(Dir::Bi, *stream);
+        *stream += 1;
+        let (now, conn) = (self.now(), ConnId(connection as u64));
+        for input in [StreamInput::Data(frame), StreamInput::Fin] {
+            self.server.handle_stream(now, conn, id, input);
+        }
+    }
+
+    /// Carries out everything that waits, one batch of storage commands at a time.
+    pub fn drain(&mut self) -> Outcome<()> {
+        let now = self.now();
+        if self.server.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.server.handle_timeout(now);
+        }
+        loop {
+            let (mut tickets, mut batch) = (Vec::new(), Vec::new());
+            while let Some(output) = self.server.poll_output() {
+                match output {
+                    Output::Store {
+                        ticket, command, ..
+                    } => {
+                        tickets.push(ticket);
+                        batch.push(command);
+                    }
+                    Output::Send {
+                        conn, stream, data, ..
+                    } => self.sent(now, conn, stream, &data),
+                    Output::Event(Event::Refused(why)) => {
+                        return Err(Failure::new(why.to_string()));
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(status) = self.refused {
+                return Err(Failure::new(format!("the core answered {status:?}")));
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let start = Instant::now();
+            let replies = self.engine.run(batch);
+            self.storage += start.elapsed();
+            for (ticket, reply) in tickets.into_iter().zip(replies) {
+                self.server.handle_stored(now, ticket, reply);
+            }
+        }
+    }
+
+    /// Requests answered since the last time this was asked, and how long the engine worked on them.
+    pub fn take_counts(&mut self) -> (u64, Duration) {
+        (
+            core::mem::take(&mut self.answered),
+            core::mem::take(&mut self.storage),
+        )
+    }
+
+    /// The engine.
+    pub const fn engine(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
+    fn now(&self) -> Time {
+        let micros = self.began.elapsed().as_micros();
+        Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn sent(&mut self, now: Time, conn: ConnId, stream: StreamId, data: &Bytes) {
+        let sent = StreamInput::Sent(data.len());
+        if matches!(stream, StreamId::Peer(..)) {
+            match ResponseHeader::read(data).map(|header| header.status) {
+                Some(Status::Ok) => self.answered += 1,
+                status => self.refused = Some(status.unwrap_or(Status::Internal)),
+            }
+        }
+        self.server.handle_stream(now, conn, stream, sent);
+    }
+}
