@@ -48,6 +48,10 @@ impl Change {
 
     /// Who came, asked after the merge.
     pub fn added_to(&self, group: &Group) -> Vec<Member> {
+        if self.added.is_empty() {
+            // Listing the members copies every leaf.
+            return Vec::new();
+        }
         group
             .members()
             .into_iter()

@@ -29,6 +29,7 @@ mod rows;
 mod rust_crypto;
 mod storage;
 mod suite;
+mod value;
 
 #[cfg(feature = "aws-lc-rs")]
 use aws_lc as primitives;

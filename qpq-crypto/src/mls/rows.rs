@@ -11,18 +11,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use zeroize::Zeroizing;
-
-use super::StateError;
-use super::pieces::{PIECE, cut, slices};
+use super::{
+    StateError,
+    pieces::{PIECE, cut, slices},
+    value::Value,
+};
 
 /// Layout of the rows. Raised when openmls or our codec changes what a row means.
 const VERSION: u8 = 1;
 
 /// Key of the row that holds [`VERSION`]; all others begin with a byte of `storage::Kind`, from 1.
 const VERSION_KEY: &[u8] = &[0];
-
-type Value = Zeroizing<Vec<u8>>;
 
 /// Changes of one device's rows, to be stored in one commit together with what caused them.
 ///
@@ -87,7 +86,7 @@ impl Rows {
                 .split_off(at)
                 .try_into()
                 .map_err(|_| StateError::Corrupt)?;
-            pieces.insert((key, u32::from_be_bytes(index)), Zeroizing::new(value));
+            pieces.insert((key, u32::from_be_bytes(index)), value.into());
         }
 
         let mut values: BTreeMap<Vec<u8>, Value> = BTreeMap::new();
@@ -100,11 +99,11 @@ impl Rows {
                 return Err(StateError::Corrupt);
             }
             lengths.push(piece.len());
-            values.entry(key).or_default().extend_from_slice(&piece);
+            values.entry(key).or_default().extend(&piece);
         }
         cuts.retain(|_, lengths| lengths.len() > 1);
 
-        let versioned = match values.remove(VERSION_KEY).as_deref().map(Vec::as_slice) {
+        let versioned = match values.remove(VERSION_KEY).as_deref() {
             Some([VERSION]) => true,
             Some([found]) => return Err(StateError::Version { found: *found }),
             Some(_) => return Err(StateError::Corrupt),
@@ -121,7 +120,7 @@ impl Rows {
 
     /// Reads a value in place, without a copy of it.
     pub fn with<T>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        read(self.0.borrow().values.get(key).map(|v| v.as_slice()))
+        read(self.0.borrow().values.get(key).map(|value| &**value))
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {

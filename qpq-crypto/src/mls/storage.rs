@@ -6,9 +6,8 @@
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
-use super::rows::Rows;
+use super::{rows::Rows, value::Value};
 
 /// First byte of a row's key. Never renumbered; a new kind of row takes the next number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +49,8 @@ pub(super) fn row_key(kind: Kind, key: &impl Serialize) -> Result<Vec<u8>, Store
     postcard::to_extend(key, vec![kind as u8]).map_err(|_| StoreError::Encode)
 }
 
-fn encode(value: &impl Serialize, len: usize) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    // Room for a little growth, so that secrets are not left behind by a reallocation.
-    postcard::to_extend(value, Vec::with_capacity(len.saturating_add(256)))
-        .map(Zeroizing::new)
-        .map_err(|_| StoreError::Encode)
+fn encode(value: &impl Serialize, len: usize) -> Result<Value, StoreError> {
+    Value::encode(value, len).map_err(|_| StoreError::Encode)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
@@ -97,16 +93,12 @@ impl Rows {
     }
 
     /// A list is one row: the encoded items.
-    fn list(
-        &self,
-        kind: Kind,
-        key: &impl Serialize,
-    ) -> Result<Vec<Zeroizing<Vec<u8>>>, StoreError> {
+    fn list(&self, kind: Kind, key: &impl Serialize) -> Result<Vec<Value>, StoreError> {
         let items: Option<Vec<Vec<u8>>> = self.read(kind, key)?;
         Ok(items
             .unwrap_or_default()
             .into_iter()
-            .map(Zeroizing::new)
+            .map(Value::from)
             .collect())
     }
 
@@ -114,9 +106,9 @@ impl Rows {
         &self,
         kind: Kind,
         key: &impl Serialize,
-        items: &[Zeroizing<Vec<u8>>],
+        items: &[Value],
     ) -> Result<(), StoreError> {
-        let items: Vec<&[u8]> = items.iter().map(|item| item.as_slice()).collect();
+        let items: Vec<&[u8]> = items.iter().map(|item| &**item).collect();
         self.write(kind, key, &items)
     }
 
