@@ -2,7 +2,8 @@
 //! directly and mls-rs with its aws-lc provider, in one run and in turns, and what else the crate does.
 //!
 //! `cargo run --release` here prints it as Markdown in about four minutes (`--quick`: in ten seconds,
-//! without the large groups, to see that it runs). `--features aws-lc-rs` is the other table.
+//! without the large groups, to see that it runs; `--only encrypt`: rows with that in their name).
+//! `--features aws-lc-rs` is the other table.
 
 mod account;
 mod direct;
@@ -28,7 +29,9 @@ fn main() {
         row: Duration::from_millis(3_500),
         largest: 1000,
     };
-    for argument in std::env::args().skip(1) {
+    let mut only = String::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => {
                 effort = Effort {
@@ -36,10 +39,9 @@ fn main() {
                     largest: 100,
                 }
             }
-            // What `cargo bench` and `cargo test` hand to every benchmark.
-            "--bench" | "--test" => {}
+            "--only" => only = arguments.next().unwrap_or_default(),
             other => {
-                eprintln!("{other}: unknown; there is only --quick");
+                eprintln!("{other}: unknown; there are --quick and --only NAME");
                 std::process::exit(2);
             }
         }
@@ -50,13 +52,15 @@ fn main() {
         "default"
     };
     println!("Provider of qpq-crypto: {provider}.\n");
-    groups(Suite::X25519, effort);
-    groups(Suite::MlKem768X25519, effort);
-    account::print(effort);
+    groups(Suite::X25519, effort, &only);
+    groups(Suite::MlKem768X25519, effort, &only);
+    if only.is_empty() {
+        account::print(effort);
+    }
 }
 
 /// The rows of one suite; mls-rs runs in the classical one only.
-fn groups(suite: Suite, effort: Effort) {
+fn groups(suite: Suite, effort: Effort, only: &str) {
     let with_peer = suite == Suite::X25519;
     println!("### Groups, suite {:#06x}\n", suite.id());
     table::head(with_peer);
@@ -73,11 +77,12 @@ fn groups(suite: Suite, effort: Effort) {
             stacks.push(Box::new(Peer::new(added)));
         }
         for op in Op::ALL {
-            if op == Op::KeyPackage && added > 1 {
+            let label = op.label(added);
+            if (op == Op::KeyPackage && added > 1) || !label.contains(only) {
                 continue;
             }
             let medians = measure::rounds(&mut stacks, op, effort);
-            table::row(&op.label(added), &medians);
+            table::row(&label, &medians);
         }
         bytes = stacks.iter_mut().map(|stack| stack.bytes()).collect();
     }
