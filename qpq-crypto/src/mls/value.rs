@@ -63,6 +63,8 @@ impl From<Vec<u8>> for Value {
 impl Flavor for Value {
     type Output = Self;
 
+    // Called for every byte of a list of bytes.
+    #[inline(always)]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         if self.0.len() == self.0.capacity() {
             self.extend(&[byte]);
@@ -72,6 +74,7 @@ impl Flavor for Value {
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.extend(bytes);
         Ok(())
