@@ -35,42 +35,45 @@ def main():
             add("messages", name, bytes([kind]) + payload)
 
 
-    crypto = load("crypto")
+    of = {subject: named(subject) for subject in (
+        "identity", "log", "envelopes", "sealed_sender", "recovery", "proofs", "transcripts", "safety", "opaque")}
+    typed = of["recovery"]["as printed"]["text"]
+    weak = [case for case in load("opaque")["cases"] if case["suite"].endswith("-32-1-1")]
+    registration, login = weak[:2]
     add_kinds("formats", {
-        "credential": (0, crypto["identity"]["credential"]),
-        "default device": (0, crypto["identity"]["default_device_credential"]),
-        "leaf": (1, crypto["transparency"]["leaves"][0]),
-        "tree head": (2, crypto["transparency"]["tree_head"]),
-        "padded": (3, crypto["padding"]["padded"]),
-        "device id": (4, crypto["identity"]["device_id"]),
-        "hybrid key": (5, crypto["envelopes"]["hybrid_public_key"]),
-        "server setup": (6, crypto["opaque"][1]["server_setup"]),
+        "credential": (0, of["identity"]["a device with a certificate"]["credential"]),
+        "default device": (0, of["identity"]["the default device"]["credential"]),
+        "leaf": (1, of["log"]["a name and its key"]["leaf"]),
+        "tree head": (2, of["log"]["tree head"]["tree_head"]),
+        "padded": (3, next(case["padded"] for case in load("padding")["cases"] if case.get("content") == b"hi".hex())),
+        "device id": (4, of["identity"]["a device with a certificate"]["device_id"]),
+        "hybrid key": (5, of["envelopes"]["key 3"]["hybrid_public_key"]),
+        "server setup": (6, registration["server_setup"]),
     })
     add_kinds("sealed", {
-        "envelope": (0, crypto["envelopes"]["anonymous"]["envelope"]),
-        "signed envelope": (1, crypto["envelopes"]["authenticated"]["envelope"]),
-        "sealed sender": (2, crypto["envelopes"]["sealed_sender"]["sealed"]),
-        "identity": (3, crypto["opaque"][1]["sealed_identity"]["bytes"]),
-        "bundle": (4, crypto["recovery"]["bundle"]["sealed"]),
+        "envelope": (0, of["envelopes"]["anonymous"]["envelope"]),
+        "signed envelope": (1, of["envelopes"]["authenticated"]["envelope"]),
+        "sealed sender": (2, of["sealed_sender"]["a message"]["sealed"]),
+        "identity": (3, registration["sealed_identity"]),
+        "bundle": (4, of["recovery"]["a bundle"]["sealed"]),
     })
     add_kinds("signed", {
-        "signature": (0, crypto["proofs"]["revoke"]["signature"]),
-        "delivery": (1, crypto["proofs"]["delivery"]["delivery_proof"]),
-        "credential": (2, crypto["identity"]["credential"]),
-        "tree head": (3, crypto["transparency"]["tree_head"]),
-        "checkpoint": (4, crypto["transparency"]["checkpoint"].encode().hex()),
-        "transcript": (5, crypto["transcript"]["transcript"]),
-        "recovery code": (6, crypto["recovery"]["codes"][0].encode().hex()),
-        "safety number": (6, crypto["safety"]["qr_payload"]),
+        "signature": (0, of["proofs"]["revoke"]["proof"]),
+        "delivery": (1, of["proofs"]["delivery"]["proof"]),
+        "credential": (2, of["identity"]["a device with a certificate"]["credential"]),
+        "tree head": (3, of["log"]["tree head"]["tree_head"]),
+        "checkpoint": (4, of["log"]["checkpoint"]["checkpoint"].encode().hex()),
+        "transcript": (5, of["transcripts"]["three records"]["transcript"]),
+        "recovery code": (6, typed.encode().hex()),
+        "safety number": (6, of["safety"]["alice and bob"]["qr_payload"]),
     })
-    steps = crypto["opaque"][1]
     add_kinds("login", {
-        "upload": (0, steps["upload"]["bytes"]),
-        "registration request": (1, steps["registration_request"]["bytes"]),
-        "registration response": (2, steps["registration_response"]),
-        "login request": (3, steps["login_request"]["bytes"]),
-        "login response": (4, steps["login_response"]["bytes"]),
-        "finalization": (5, steps["finalization"]["bytes"]),
+        "upload": (0, registration["upload"]),
+        "registration request": (1, registration["registration_request"]),
+        "registration response": (2, registration["registration_response"]),
+        "login request": (3, login["login_request"]),
+        "login response": (4, login["login_response"]),
+        "finalization": (5, login["finalization"]),
     })
 
 
@@ -325,6 +328,10 @@ def add_acts():
     }
     for name, acts in scripts.items():
         add("quic_glue", name, acts)
+
+
+def named(subject):
+    return {case["name"]: case for case in load(subject)["cases"]}
 
 
 def add_kinds(target, cases):

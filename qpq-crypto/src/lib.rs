@@ -40,8 +40,8 @@
 //! | MLS | RFC 9420 | openmls 0.9 | MLS working group, see [`mls`] |
 //! | generator | ChaCha20, RFC 8439 | rand_chacha 0.10 | its own |
 //!
-//! Formats of our own (envelopes, proofs, bundles, transcripts, safety numbers, padding) have golden
-//! vectors in `tests/vectors/crypto`.
+//! Formats of our own (envelopes, proofs, bundles, transcripts, safety numbers, padding) and whole
+//! groups and logins have golden vectors in `tests/vectors`.
 //!
 //! # What dependencies do by themselves
 //!

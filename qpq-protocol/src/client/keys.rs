@@ -4,37 +4,37 @@
 //! | --- | --- |
 //! | `meta/schema` | version of this layout |
 //! | `meta/writer` | which opening of the data may write |
-//! | `s/account` | [`AccountRecord`](super::record::AccountRecord) |
-//! | `s/server` | [`ServerRecord`](super::record::ServerRecord) |
-//! | `s/c/` channel (16) | [`ConversationRecord`](super::record::ConversationRecord) |
-//! | `s/d/` channel (16) | [`DraftRecord`](super::record::DraftRecord): a commit that waits for the server's answer |
-//! | `s/k/` reference | [`PackageRecord`](super::record::PackageRecord) |
+//! | `s/account` | `AccountRecord` |
+//! | `s/server` | `ServerRecord` |
+//! | `s/c/` channel (16) | `ConversationRecord` |
+//! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
+//! | `s/k/` reference | `PackageRecord` |
 //! | `s/m/` key | a row of the device's MLS state |
-//! | `s/o/` channel (16) order (8) | [`OutgoingRecord`](super::record::OutgoingRecord) |
+//! | `s/o/` channel (16) order (8) | `OutgoingRecord` |
 //! | `s/p/` channel (16) seq (8) | a message of a future epoch |
-//! | `s/q/` channel (0 or 16) | [`QueueRecord`](super::record::QueueRecord) |
-//! | `s/u/` identity key (32) | [`ContactRecord`](super::record::ContactRecord) |
-//! | `h/` channel (16) index (8) | [`HistoryRecord`](super::record::HistoryRecord) |
+//! | `s/q/` channel (0 or 16) | `QueueRecord` |
+//! | `s/u/` identity key (32) | `ContactRecord` |
+//! | `h/` channel (16) index (8) | `HistoryRecord` |
 //!
 //! Everything below `s/` is loaded at opening; `h/` is read in pages. Each key is followed by the
-//! number of the value's piece, two bytes; values are sealed ([`super::seal`]). Example: the first
+//! number of the value's piece, two bytes; values are sealed (`seal`). Example: the first
 //! piece of message 5 of the channel `00..0f` is `h/` `00..0f` `0000000000000005` `0000`.
 
 use crate::ids::{ChannelId, IdentityKey};
 
 /// The version of this layout.
-pub(super) const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 1;
 
 /// Key of the schema's version.
-pub(super) const META_SCHEMA: &[u8] = b"meta/schema";
+pub const META_SCHEMA: &[u8] = b"meta/schema";
 /// Key of the writer's fence.
-pub(super) const META_WRITER: &[u8] = b"meta/writer";
+pub const META_WRITER: &[u8] = b"meta/writer";
 /// Prefix of all that is loaded at opening.
-pub(super) const STATE: &[u8] = b"s/";
+pub const STATE: &[u8] = b"s/";
 /// Key of the account.
-pub(super) const ACCOUNT: &[u8] = b"s/account";
+pub const ACCOUNT: &[u8] = b"s/account";
 /// Key of what is known of the server.
-pub(super) const SERVER: &[u8] = b"s/server";
+pub const SERVER: &[u8] = b"s/server";
 
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
@@ -47,26 +47,37 @@ const CONTACT: &[u8] = b"s/u/";
 const HISTORY: &[u8] = b"h/";
 
 /// Bytes of the piece number at the end of each stored key.
-pub(super) const PIECE_LENGTH: usize = 2;
+pub const PIECE_LENGTH: usize = 2;
 
 /// What a key below `s/` names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Name {
+pub enum Name {
+    /// The account and this device.
     Account,
+    /// What is known of the server.
     Server,
+    /// A conversation.
     Conversation(ChannelId),
+    /// A commit that waits for the server's answer.
     Draft(ChannelId),
+    /// A key package, by its reference.
     Package(Vec<u8>),
+    /// A row of the device's MLS state, by its own key.
     Mls(Vec<u8>),
+    /// A message to send, by its order.
     Outgoing(ChannelId, u64),
+    /// A message of a future epoch, by its place in the queue.
     Parked(ChannelId, u64),
+    /// How far a queue was read; the default one has no channel.
     Queue(Option<ChannelId>),
+    /// A person.
     Contact(IdentityKey),
 }
 
 impl Name {
     /// The key of this name.
-    pub(super) fn key(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
         match self {
             Self::Account => ACCOUNT.to_vec(),
             Self::Server => SERVER.to_vec(),
@@ -84,7 +95,8 @@ impl Name {
     }
 
     /// What this key names, `None` if it is none of ours.
-    pub(super) fn parse(key: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(key: &[u8]) -> Option<Self> {
         if key == ACCOUNT {
             return Some(Self::Account);
         }
@@ -109,22 +121,26 @@ impl Name {
 }
 
 /// The key of a message in the history.
-pub(super) fn history(channel: ChannelId, index: u64) -> Vec<u8> {
+#[must_use]
+pub fn history(channel: ChannelId, index: u64) -> Vec<u8> {
     join(HISTORY, &[channel.as_bytes(), &index.to_be_bytes()])
 }
 
 /// Channel and index of a history key.
-pub(super) fn parse_history(key: &[u8]) -> Option<(ChannelId, u64)> {
+#[must_use]
+pub fn parse_history(key: &[u8]) -> Option<(ChannelId, u64)> {
     numbered(key.strip_prefix(HISTORY)?)
 }
 
 /// The stored key of the piece `piece` of the value of `key`.
-pub(super) fn piece(key: &[u8], piece: u16) -> Vec<u8> {
+#[must_use]
+pub fn piece(key: &[u8], piece: u16) -> Vec<u8> {
     join(key, &[&piece.to_be_bytes()])
 }
 
 /// Key and piece number of a stored key.
-pub(super) fn split_piece(stored: &[u8]) -> Option<(&[u8], u16)> {
+#[must_use]
+pub fn split_piece(stored: &[u8]) -> Option<(&[u8], u16)> {
     let (key, piece) = stored.split_last_chunk::<PIECE_LENGTH>()?;
     Some((key, u16::from_be_bytes(*piece)))
 }

@@ -31,7 +31,7 @@ mod history;
 mod inbox;
 mod intake;
 mod intent;
-mod keys;
+pub mod keys;
 mod load;
 mod login;
 mod outbox;

@@ -4,9 +4,24 @@
 //! word of Rust. [`check`] replays every file that is there; [`make`] writes those that this code
 //! makes. Files of a release are never changed: see [`released`].
 
+mod cases;
+mod envelopes;
+mod frames;
+mod identity;
 mod json;
+mod key_layout;
+mod log;
+mod messages;
+mod mls;
+mod opaque;
+mod padding;
+mod proofs;
+mod recovery;
 mod released;
+mod safety;
+mod sealed_sender;
 mod sessions;
+mod transcripts;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,17 +105,79 @@ type Files = Vec<(String, Value)>;
 /// One folder.
 struct Subject {
     name: &'static str,
-    /// The files that this code makes.
-    make: fn() -> Result<Files, VectorError>,
-    /// Replays a file; how many cases it has.
-    check: fn(&Value) -> Result<usize, VectorError>,
+    content: Content,
 }
 
-const SUBJECTS: [Subject; 1] = [Subject {
-    name: "sessions",
-    make: sessions::make,
-    check: sessions::check,
-}];
+/// How the files of a folder are made and replayed.
+enum Content {
+    /// `make.py` makes them, so that they do not come from the code that they check; this replays
+    /// one and counts its cases.
+    Foreign(fn(&Value) -> Result<usize, VectorError>),
+    /// One file of cases: their inputs, and what makes a whole case of one.
+    Cases(fn() -> Result<Vec<Value>, VectorError>, cases::Replay),
+    /// Files of their own form: what makes them, and what replays one and counts its cases.
+    Own(
+        fn() -> Result<Files, VectorError>,
+        fn(&Value) -> Result<usize, VectorError>,
+    ),
+}
+
+impl Subject {
+    const fn cases(
+        name: &'static str,
+        inputs: fn() -> Result<Vec<Value>, VectorError>,
+        replay: cases::Replay,
+    ) -> Self {
+        let content = Content::Cases(inputs, replay);
+        Self { name, content }
+    }
+
+    fn make(&self) -> Result<Files, VectorError> {
+        match self.content {
+            Content::Foreign(_) => Ok(Vec::new()),
+            Content::Cases(inputs, replay) => cases::make(self.name, &inputs()?, replay),
+            Content::Own(make, _) => make(),
+        }
+    }
+
+    fn check(&self, file: &Value) -> Result<usize, VectorError> {
+        match self.content {
+            Content::Cases(_, replay) => cases::check(file, replay),
+            Content::Foreign(check) | Content::Own(_, check) => check(file),
+        }
+    }
+}
+
+const SUBJECTS: [Subject; 15] = [
+    Subject {
+        name: "frames",
+        content: Content::Foreign(frames::check),
+    },
+    Subject {
+        name: "messages",
+        content: Content::Foreign(messages::check),
+    },
+    Subject::cases("key_layout", key_layout::inputs, key_layout::replay),
+    Subject::cases("identity", identity::inputs, identity::replay),
+    Subject::cases("envelopes", envelopes::inputs, envelopes::replay),
+    Subject::cases(
+        "sealed_sender",
+        sealed_sender::inputs,
+        sealed_sender::replay,
+    ),
+    Subject::cases("proofs", proofs::inputs, proofs::replay),
+    Subject::cases("log", log::inputs, log::replay),
+    Subject::cases("safety", safety::inputs, safety::replay),
+    Subject::cases("padding", padding::inputs, padding::replay),
+    Subject::cases("recovery", recovery::inputs, recovery::replay),
+    Subject::cases("transcripts", transcripts::inputs, transcripts::replay),
+    Subject::cases("opaque", opaque::inputs, opaque::replay),
+    Subject::cases("mls", mls::inputs, mls::replay),
+    Subject {
+        name: "sessions",
+        content: Content::Own(sessions::make, sessions::check),
+    },
+];
 
 /// What became of one file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -140,12 +217,12 @@ pub fn check(dir: &Path) -> Vec<Row> {
 pub fn make(dir: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
     for subject in &SUBJECTS {
-        match (subject.make)() {
+        match subject.make() {
             Ok(files) => {
                 for (name, content) in files {
                     let file = format!("{}/{name}.json", subject.name);
                     let written = write(dir, &file, &json::print(&content));
-                    let cases = written.and_then(|()| (subject.check)(&content));
+                    let cases = written.and_then(|()| subject.check(&content));
                     rows.push(row(file, cases));
                 }
             }
@@ -178,7 +255,7 @@ fn check_file(subject: &Subject, path: &Path) -> Result<usize, VectorError> {
     {
         return Err(VectorError::OtherSubject);
     }
-    (subject.check)(&file)
+    subject.check(&file)
 }
 
 /// The vectors of a folder, without its schema, in order.
