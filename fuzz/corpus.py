@@ -175,6 +175,7 @@ def add_acts():
         "forks": [head(0, 30), head(0, 60, 1), head(1, 70, 2), head(1, 60, 3), head(0, 90, 4)],
         "forks while young": [head(0, 20), head(1, 50, 1), head(0, 60, 2), head(1, 80, 3)],
         "goes back": [head(0, 90, 5), head(0, 80, 6), head(0, 80, 4), head(0, 0, 3)],
+        "a smaller past": [head(0, 90, 1), head(1, 60, 5), head(0, 60, 6)],
         "same time": [head(0, 90), head(0, 80), head(1, 95), head(0, 99)],
         "bad paths": [head(0, 30), head(0, 90, 1, one_bit), head(0, 90, 1, shorter), head(0, 90, 1)],
         "checkpoints": [bytes([4, n]) + path(*((bytes([0, 0, 7 * n, 65]),) if n & 1 else ())) for n in range(16)],
@@ -299,6 +300,10 @@ def add_acts():
             add("group_messages", f"{what} {which}", bytes([kind, which, 0]))
             changed = bytes([kind, which, 1, 1, 0, 100, 3])
             add("group_messages", f"{what} {which} changed", changed)
+    # Read, and then refused: its sender is no longer there, or is somebody else now.
+    add("group_messages", "from one who is gone", whole[5] + whole[2])
+    add("group_messages", "from one who came back", whole[6] + whole[2])
+    add("group_messages", "after a removal", whole[4] + whole[0])
     add("group_messages", "a life", b"".join(whole))
     add("group_messages", "a life backwards", b"".join(reversed(whole)))
 

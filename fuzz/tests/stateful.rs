@@ -67,7 +67,15 @@ fn a_flood_of_requests_is_held_by_the_limits() {
     assert!(held > peers::budget(), "{held}");
 }
 
-/// The same for the transport.
+/// A client has no limits to loosen: the flood comes close to where credit ends, and no further.
+#[test]
+fn a_flood_of_pushes_is_held_by_credit() {
+    let budget = client::budget();
+    let held = most_held(|| client::hostile_server(&client::flood()));
+    assert!((budget / 2..=budget).contains(&held), "{held}");
+}
+
+/// The same as for requests, for the transport.
 #[test]
 fn a_flood_of_datagrams_is_held_by_the_limits() {
     let flood = glue::flood();

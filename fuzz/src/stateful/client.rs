@@ -54,15 +54,27 @@ fn step(embedder: &mut Embedder, act: Act) {
     embedder.outputs.clear();
 }
 
-/// What a client holds of its peer's bytes and of its own output: `MAX_FOOTPRINT` in `client/streams.rs`
-/// is where credit ends, and each of some forty streams may have been given its last 256 KiB by then.
-const FOOTPRINT: usize = 18 * 1024 * 1024;
+/// What a client holds of its peer's bytes and of its own output, from `client/streams.rs`: credit ends
+/// at 8 MiB (`MAX_FOOTPRINT`), but the first response is read to its end, a frame of 4 MiB. Its own
+/// output is small here.
+const FOOTPRINT: usize = 13 * 1024 * 1024;
 
 /// Bytes that an input may need: what a client holds, and its state and disk, small as its story is.
 #[must_use]
 pub fn budget() -> usize {
     std::sync::LazyLock::force(&STORY);
     FOOTPRINT + 2 * 1024 * 1024
+}
+
+/// An input: frames of 4 MiB that do not end, on all push streams and as answers.
+#[must_use]
+pub fn flood() -> Vec<u8> {
+    let ready = 2;
+    let round = (0..16).flat_map(|stream| [53, stream]);
+    [ready]
+        .into_iter()
+        .chain(round.cycle().take(2 * 16 * 12))
+        .collect()
 }
 
 fn act(choices: &mut Choices<'_>) -> Act {

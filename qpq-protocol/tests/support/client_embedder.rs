@@ -244,16 +244,22 @@ impl Embedder {
     }
 
     fn flood(&mut self, stream: u8) {
-        let stream = match stream.checked_sub(8) {
-            None => StreamId::Peer(Dir::Uni, stream.into()),
+        const LENGTH: [u8; 4] = [0x00, 0x3f, 0xff, 0xff];
+        // The header of a frame of 4 MiB, and what it begins with.
+        let (stream, header) = match stream.checked_sub(8) {
+            None => {
+                let stream = StreamId::Peer(Dir::Uni, stream.into());
+                (stream, [&[0x03, 0xe8], &LENGTH[..]].concat())
+            }
             Some(_) if self.requests.is_empty() => return,
-            Some(which) => self.requests[usize::from(which) % self.requests.len()].0,
+            Some(which) => {
+                let (stream, _, id, _) = self.requests[usize::from(which) % self.requests.len()];
+                (stream, [&[0], &id.to_be_bytes()[..], &LENGTH].concat())
+            }
         };
         if let Some(conn) = self.conn {
-            // The header of a frame of 4 MiB, whatever it is taken for.
-            let credit = self.core.credit(conn, stream);
-            let mut data = vec![0; credit];
-            for (to, byte) in data.iter_mut().zip([0x03, 0xe8, 0x00, 0x3f, 0xff, 0xff]) {
+            let mut data = vec![0; self.core.credit(conn, stream)];
+            for (to, byte) in data.iter_mut().zip(header) {
                 *to = byte;
             }
             self.input(stream, StreamInput::Data(data.into()));
