@@ -3,11 +3,10 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Command, Commit, Direction, Engine, Expect, Failure, Reply, Scan};
+use super::{Command, Commit, Engine, Failure, Reply, Scan};
 
 /// An engine in memory. What it answers and holds after any commands is what every engine must.
 ///
@@ -111,41 +110,16 @@ impl Memory {
             Command::Get(keys) => {
                 Reply::Values(keys.iter().map(|key| self.rows.get(key).cloned()).collect())
             }
-            Command::Scan(scan) => self.scan(&scan),
+            Command::Scan(scan) => scan.answer(self.rows.range(scan.range())),
             Command::Commit(commit) => self.commit(commit),
         }
-    }
-
-    fn scan(&self, scan: &Scan) -> Reply {
-        let mut page = Page::new(scan);
-        // A range that ends before it starts is empty; `BTreeMap::range` would panic.
-        if scan.start < scan.end {
-            let range = (
-                Bound::Included(scan.start.clone()),
-                Bound::Excluded(scan.end.clone()),
-            );
-            let mut rows = self.rows.range(range);
-            let takes = |(key, value): (&Bytes, &Bytes)| page.take(key.clone(), value.clone());
-            match scan.direction {
-                Direction::Forward => rows.all(takes),
-                Direction::Backward => rows.rev().all(takes),
-            };
-        }
-        page.into_reply()
     }
 
     fn commit(&mut self, commit: Commit) -> Reply {
         if !commit.is_well_formed() {
             return Reply::Failed(Failure::Unavailable);
         }
-        let holds = commit.checks.iter().all(|(key, expect)| {
-            let value = self.rows.get(key);
-            match expect {
-                Expect::Equals(expected) => value == Some(expected),
-                Expect::Absent => value.is_none(),
-            }
-        });
-        if !holds {
+        if !commit.holds(|key| self.rows.get(key)) {
             return Reply::Conflict;
         }
         for (key, value) in commit.puts {
@@ -224,6 +198,7 @@ impl Page {
 mod tests {
     use super::super::{MAX_COMMIT_OPS, MAX_KEY, MAX_VALUE};
     use super::*;
+    use crate::storage::{Direction, Expect};
 
     fn put(key: &'static str, value: &'static str) -> Command {
         Command::Commit(Commit {

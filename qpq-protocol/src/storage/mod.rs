@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+mod answer;
 mod guarded;
 pub mod keys;
 pub mod memory;

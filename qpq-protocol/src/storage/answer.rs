@@ -1,0 +1,40 @@
+//! What every engine decides alike: whether checks hold, and what a range read answers.
+
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use super::memory::Page;
+use super::{Commit, Direction, Expect, Reply, Scan};
+
+impl Commit {
+    /// Whether all checks hold where `get` gives the value of a key.
+    pub fn holds<'a>(&self, mut get: impl FnMut(&Bytes) -> Option<&'a Bytes>) -> bool {
+        self.checks.iter().all(|(key, expect)| match expect {
+            Expect::Equals(value) => get(key) == Some(value),
+            Expect::Absent => get(key).is_none(),
+        })
+    }
+}
+
+impl Scan {
+    /// The range of keys, empty if it ends before it starts: `BTreeMap::range` panics at such a one.
+    #[must_use]
+    pub fn range(&self) -> Range<Bytes> {
+        self.start.clone()..self.end.clone().max(self.start.clone())
+    }
+
+    /// The answer, where `rows` are those of the range in ascending order.
+    pub fn answer<'a>(
+        &self,
+        mut rows: impl DoubleEndedIterator<Item = (&'a Bytes, &'a Bytes)>,
+    ) -> Reply {
+        let mut page = Page::new(self);
+        let takes = |(key, value): (&Bytes, &Bytes)| page.take(key.clone(), value.clone());
+        match self.direction {
+            Direction::Forward => rows.all(takes),
+            Direction::Backward => rows.rev().all(takes),
+        };
+        page.into_reply()
+    }
+}
