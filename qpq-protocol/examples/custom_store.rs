@@ -1,145 +1,99 @@
-//! A storage engine of your own: an append-only file with the rows in memory.
+//! A storage engine of your own, complete: rows in memory, and a file that holds them all.
 //!
 //!     cargo run -p qpq-protocol --example custom_store
 //!
-//! An engine answers three commands over sorted keys (`qpq_protocol::storage`). Every rule of the
-//! protocol is decided in the cores, so this page is all it takes. What it must get right: checks see
-//! the commands before them, a Commit is all or nothing, and no reply leaves before a flush.
+//! An engine answers three commands. It must get right that checks see the commands before them, a Commit
+//! is all or nothing, and no reply leaves before its batch is on disk. Adapters take it as it is.
 
 // This is the embedder: files are its own.
 #![allow(clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::PathBuf;
 
 use bytes::Bytes;
-use qpq_protocol::storage::{Command, Commit, Direction, Engine, Expect, Failure, Reply, Scan};
+use prost::Message as _;
+use qpq_protocol::storage::{Command, Commit, Engine, Expect, Failure, Reply};
 
-/// Rows in memory, and a file of changes: for each, the lengths of key and value, then both. A batch is
-/// one write behind a length of its own; one that a crash cut off is not there.
-struct Journal {
+/// Each batch writes a new file, keys and values in turn, and puts it in the old one's place: after a
+/// crash one of them is there, whole. Made for kilobytes; a larger store would append.
+struct Snapshots {
     rows: BTreeMap<Bytes, Bytes>,
-    /// `None` once a flush has failed: nobody knows what is on disk then, so nothing is promised.
-    file: Option<File>,
+    directory: PathBuf,
 }
 
-impl Journal {
-    fn open(path: &Path) -> io::Result<Self> {
-        let mut options = File::options();
-        let mut file = options.read(true).append(true).create(true).open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let (mut rows, mut left) = (BTreeMap::new(), Bytes::from(bytes));
-        let length = left.len();
-        while let Some(mut batch) = take(&mut left) {
-            while let (Some(key), Some(value)) = (take(&mut batch), take(&mut batch)) {
-                apply(&mut rows, key, value);
-            }
-        }
-        file.set_len((length - left.len()) as u64)?;
-        let file = Some(file);
-        Ok(Self { rows, file })
-    }
-
-    fn commit(&mut self, commit: Commit, batch: &mut Vec<u8>) -> Reply {
-        let holds = |(key, expect): &(Bytes, Expect)| match expect {
-            Expect::Equals(value) => self.rows.get(key) == Some(value),
-            Expect::Absent => !self.rows.contains_key(key),
+impl Snapshots {
+    fn open(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        let mut left = match fs::read(directory.join("rows")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Bytes::new(),
+            read => read?.into(),
         };
-        if !commit.checks.iter().all(holds) {
-            return Reply::Conflict;
-        }
-        // A value is written with a byte before it; nothing at all deletes the key.
-        let puts = commit.puts.into_iter();
-        let puts = puts.map(|(key, value)| (key, [&[1][..], &value].concat().into()));
-        let deletes = commit.deletes.into_iter().map(|key| (key, Bytes::new()));
-        for (key, value) in puts.chain(deletes) {
-            put(batch, &key);
-            put(batch, &value);
-            apply(&mut self.rows, key, value);
-        }
-        Reply::Committed
+        let mut part = || Bytes::decode_length_delimited(&mut left).ok();
+        let rows = std::iter::from_fn(|| Some((part()?, part()?))).collect();
+        Ok(Self { rows, directory })
     }
 
-    fn scan(&self, scan: Scan) -> Reply {
-        let mut left: VecDeque<_> = self.rows.range(scan.start..scan.end).collect();
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        while let Some((key, value)) = match scan.direction {
-            Direction::Forward => left.pop_front(),
-            Direction::Backward => left.pop_back(),
-        } {
-            bytes += key.len() + value.len();
-            if rows.len() == scan.items || (bytes > scan.bytes && !rows.is_empty()) {
-                return Reply::Rows { rows, more: true };
-            }
-            rows.push((key.clone(), value.clone()));
-        }
-        Reply::Rows { rows, more: false }
-    }
-
-    fn write(&self, batch: &[u8]) -> Option<()> {
-        let (mut file, mut record) = (self.file.as_ref()?, Vec::new());
-        put(&mut record, batch);
-        file.write_all(&record).ok()?;
-        file.sync_data().ok()
-    }
-}
-
-impl Engine for Journal {
-    fn run(&mut self, commands: Vec<Command>) -> Vec<Reply> {
-        let (count, mut batch) = (commands.len(), Vec::new());
-        let answer = |command| match command {
+    fn answer(&mut self, command: Command) -> Reply {
+        match command {
             Command::Get(keys) => {
                 Reply::Values(keys.iter().map(|key| self.rows.get(key).cloned()).collect())
             }
-            Command::Scan(scan) => self.scan(scan),
-            Command::Commit(commit) => self.commit(commit, &mut batch),
-        };
-        let replies = commands.into_iter().map(answer).collect();
-        if self.file.is_some() && (batch.is_empty() || self.write(&batch).is_some()) {
-            return replies;
+            Command::Scan(scan) => scan.answer(self.rows.range(scan.range())),
+            Command::Commit(commit) if !commit.is_well_formed() => {
+                Reply::Failed(Failure::Unavailable)
+            }
+            Command::Commit(commit) if !commit.holds(|key| self.rows.get(key)) => Reply::Conflict,
+            Command::Commit(commit) => {
+                self.rows.extend(commit.puts);
+                commit
+                    .deletes
+                    .iter()
+                    .for_each(|key| drop(self.rows.remove(key)));
+                Reply::Committed
+            }
         }
-        self.file = None;
-        vec![Reply::Failed(Failure::Unknown); count]
+    }
+
+    fn save(&self) -> io::Result<()> {
+        let (next, place) = (self.directory.join("next"), self.directory.join("rows"));
+        let mut file = File::create(&next)?;
+        for part in self.rows.iter().flat_map(|(key, value)| [key, value]) {
+            file.write_all(&part.encode_length_delimited_to_vec())?;
+        }
+        file.sync_all()?;
+        fs::rename(next, place)?;
+        // The rows are on disk; now the file's name.
+        File::open(&self.directory)?.sync_all()
     }
 }
 
-fn apply(rows: &mut BTreeMap<Bytes, Bytes>, key: Bytes, value: Bytes) {
-    match value.is_empty() {
-        true => rows.remove(&key),
-        false => rows.insert(key, value.slice(1..)),
-    };
-}
-
-fn put(bytes: &mut Vec<u8>, part: &[u8]) {
-    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(part);
-}
-
-fn take(bytes: &mut Bytes) -> Option<Bytes> {
-    let length = u64::from_be_bytes(*bytes.first_chunk()?);
-    let end = usize::try_from(length).ok()?.checked_add(8)?;
-    (end <= bytes.len()).then(|| bytes.split_to(end).slice(8..))
+impl Engine for Snapshots {
+    fn run(&mut self, batch: Vec<Command>) -> Vec<Reply> {
+        let replies: Vec<_> = batch
+            .into_iter()
+            .map(|command| self.answer(command))
+            .collect();
+        if replies.contains(&Reply::Committed) {
+            // If it fails, nobody knows what is on disk. An engine that panicked is not asked again.
+            self.save().expect("the rows can be written");
+        }
+        replies
+    }
 }
 
 fn main() -> io::Result<()> {
-    let path = std::env::temp_dir().join(format!("qpq-journal-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("qpq-store-{}", std::process::id()));
     let key = Bytes::from_static(b"greeting");
-    let change = Commit {
-        checks: vec![(key.clone(), Expect::Absent)],
-        puts: vec![(key.clone(), Bytes::from_static(b"hello"))],
-        ..Commit::default()
-    };
-    let replies = Journal::open(&path)?.run(vec![
-        Command::Commit(change.clone()),
-        Command::Commit(change),
-    ]);
+    let mut greet = Commit::default();
+    greet.checks.push((key.clone(), Expect::Absent));
+    greet.puts.push((key.clone(), "hello".into()));
+    let twice = vec![Command::Commit(greet.clone()), Command::Commit(greet)];
+    let replies = Snapshots::open(directory.clone())?.run(twice);
     println!("the same commit twice: {replies:?}");
-    println!(
-        "after opening again: {:?}",
-        Journal::open(&path)?.run(vec![Command::Get(vec![key])])
-    );
-    std::fs::remove_file(&path)
+    let replies = Snapshots::open(directory.clone())?.run(vec![Command::Get(vec![key])]);
+    println!("after opening again: {replies:?}");
+    fs::remove_dir_all(directory)
 }
