@@ -4,6 +4,8 @@
 
 mod connections;
 mod echo;
+mod embedder;
 mod pair;
 mod random;
 mod streams;
+mod trust;
