@@ -5,6 +5,9 @@
 //! [`Node::shutdown`]. The endpoint lives on a thread of its own, so that the handle's futures need
 //! no particular executor: smol, async-std, `futures_lite::future::block_on`, even tokio will do.
 //!
+//! Take it where tokio does not run; where it does, `qpq-adapter-tokio` has the same handle and saves
+//! the thread. To run everything in a loop of your own, see the manual of `qpq-protocol`.
+//!
 //! All but the socket and the timer is in `qpq-adapter-tokio/shared/`: one source, compiled into both
 //! adapters, so that neither pulls in the other's runtime and users need no third crate.
 

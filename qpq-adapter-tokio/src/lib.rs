@@ -5,6 +5,9 @@
 //! [`Node::shutdown`]. The endpoint lives in one task of the runtime around the call, the engine on a
 //! thread of its own, and nothing here knows what the bytes mean.
 //!
+//! Take it where tokio runs already. Without tokio, `qpq-adapter-smol` has the same handle and needs no
+//! executor; to run everything in a loop of your own, see the manual of `qpq-protocol`.
+//!
 //! All but the socket and the timer is in `shared/` beside this folder: one source, compiled into both
 //! adapters, so that neither pulls in the other's runtime and users need no third crate.
 

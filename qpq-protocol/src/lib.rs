@@ -10,9 +10,12 @@
 //! | `io`, `ids`, `time`, `rng` | the shape that both cores share | `std` |
 //! | `storage` | three commands, the key layout, the engine trait, a memory engine | `std` |
 //! | `limits` | every number that bounds a server | `std` |
+//! | `manual` | how to embed it all, a page for each question | `std` |
 //! | `quic` | a core on quinn-proto, still without a socket | `quic` |
 //!
 //! Without the feature `std` (on by default) the crate is `no_std` + alloc.
+//!
+//! The pages of `manual` say more about each of what follows, with examples, and which crate to take.
 //!
 //! # The run loop
 //!
@@ -68,6 +71,8 @@ pub mod ids;
 pub mod io;
 #[cfg(feature = "std")]
 pub mod limits;
+#[cfg(feature = "std")]
+pub mod manual;
 #[cfg(feature = "quic")]
 pub mod quic;
 #[cfg(feature = "std")]
