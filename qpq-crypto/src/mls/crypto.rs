@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::aws_lc::hpke;
 #[cfg(not(feature = "aws-lc-rs"))]
 use super::hpke;
-use super::{Suite, primitives};
+use super::{Suite, kdf, primitives};
 use crate::identity;
 
 /// The primitives of one operation.
@@ -80,7 +80,7 @@ impl OpenMlsCrypto for QpqCrypto {
         salt: &[u8],
         ikm: &[u8],
     ) -> Result<SecretVLBytes, CryptoError> {
-        Ok(primitives::hkdf_extract(hash_type, salt, ikm))
+        Ok(kdf::hkdf_extract(hash_type, salt, ikm))
     }
 
     fn hmac(
@@ -89,7 +89,7 @@ impl OpenMlsCrypto for QpqCrypto {
         key: &[u8],
         message: &[u8],
     ) -> Result<SecretVLBytes, CryptoError> {
-        primitives::hmac(hash_type, key, message)
+        kdf::hmac(hash_type, key, message)
     }
 
     fn hkdf_expand(
@@ -99,11 +99,11 @@ impl OpenMlsCrypto for QpqCrypto {
         info: &[u8],
         okm_len: usize,
     ) -> Result<SecretVLBytes, CryptoError> {
-        primitives::hkdf_expand(hash_type, prk, info, okm_len)
+        kdf::hkdf_expand(hash_type, prk, info, okm_len)
     }
 
     fn hash(&self, hash_type: HashType, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        Ok(primitives::hash(hash_type, data))
+        Ok(kdf::hash(hash_type, data))
     }
 
     fn aead_encrypt(

@@ -18,6 +18,7 @@ mod device;
 mod error;
 mod group;
 mod hpke;
+mod kdf;
 mod key_package;
 mod member;
 mod pieces;

@@ -11,8 +11,9 @@ use rand_core::Rng;
 use zeroize::Zeroizing;
 
 use crate::mls::{
-    aws_lc::{aead_decrypt, aead_encrypt, hkdf_expand, hkdf_extract},
+    aws_lc::{aead_decrypt, aead_encrypt},
     hpke as rust_crypto,
+    kdf::{hkdf_expand, hkdf_extract},
 };
 
 /// DHKEM(X25519, HKDF-SHA256) (RFC 9180 §7.1): what its labels are bound to.

@@ -2,8 +2,7 @@
 //! That whole groups put the same bytes on the wire is in `determinism`, which runs with both.
 
 use openmls_traits::types::{
-    AeadType, ExporterSecret, HashType, HpkeAeadType, HpkeCiphertext, HpkeConfig, HpkeKdfType,
-    HpkeKemType,
+    AeadType, ExporterSecret, HpkeAeadType, HpkeCiphertext, HpkeConfig, HpkeKdfType, HpkeKemType,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use rand_chacha::ChaCha20Rng;
@@ -11,7 +10,6 @@ use rand_core::SeedableRng;
 
 use crate::mls::{aws_lc, hpke, rust_crypto};
 
-const HASHES: [HashType; 3] = [HashType::Sha2_256, HashType::Sha2_384, HashType::Sha2_512];
 const AEADS: [AeadType; 3] = [
     AeadType::Aes128Gcm,
     AeadType::Aes256Gcm,
@@ -27,20 +25,6 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #[test]
-    fn hashes_agree(hash in select(&HASHES[..]), key in bytes(), message in bytes(), len in 0usize..300) {
-        prop_assert_eq!(aws_lc::hash(hash, &message), rust_crypto::hash(hash, &message));
-        prop_assert_eq!(aws_lc::hmac(hash, &key, &message), rust_crypto::hmac(hash, &key, &message));
-        prop_assert_eq!(
-            aws_lc::hkdf_extract(hash, &key, &message),
-            rust_crypto::hkdf_extract(hash, &key, &message)
-        );
-        prop_assert_eq!(
-            aws_lc::hkdf_expand(hash, &key, &message, len),
-            rust_crypto::hkdf_expand(hash, &key, &message, len)
-        );
-    }
-
     #[test]
     fn aeads_agree(
         aead in select(&AEADS[..]),
