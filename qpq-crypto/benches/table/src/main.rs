@@ -2,8 +2,8 @@
 //! directly and mls-rs with its aws-lc provider, in one run and in turns, and what else the crate does.
 //!
 //! `cargo run --release` here prints it as Markdown in about four minutes (`--quick`: in ten seconds,
-//! without the large groups, to see that it runs; `--only encrypt`: rows with that in their name).
-//! `--features aws-lc-rs` is the other table.
+//! without the large groups, to see that it runs; `--only encrypt`: rows with that in their name;
+//! `--alone`: `Group` without the others, for a profiler). `--features aws-lc-rs` is the other table.
 
 mod account;
 mod direct;
@@ -29,7 +29,7 @@ fn main() {
         row: Duration::from_millis(3_500),
         largest: 1000,
     };
-    let mut only = String::new();
+    let mut choice = Choice::default();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -39,9 +39,10 @@ fn main() {
                     largest: 100,
                 }
             }
-            "--only" => only = arguments.next().unwrap_or_default(),
+            "--only" => choice.only = arguments.next().unwrap_or_default(),
+            "--alone" => choice.alone = true,
             other => {
-                eprintln!("{other}: unknown; there are --quick and --only NAME");
+                eprintln!("{other}: unknown; there are --quick, --only NAME and --alone");
                 std::process::exit(2);
             }
         }
@@ -52,33 +53,46 @@ fn main() {
         "default"
     };
     println!("Provider of qpq-crypto: {provider}.\n");
-    groups(Suite::X25519, effort, &only);
-    groups(Suite::MlKem768X25519, effort, &only);
-    if only.is_empty() {
+    groups(Suite::X25519, effort, &choice);
+    groups(Suite::MlKem768X25519, effort, &choice);
+    if choice.only.is_empty() {
         account::print(effort);
     }
 }
 
+/// What is measured.
+#[derive(Default)]
+struct Choice {
+    /// Rows with this in their name.
+    only: String,
+    /// `Group` alone.
+    alone: bool,
+}
+
 /// The rows of one suite; mls-rs runs in the classical one only.
-fn groups(suite: Suite, effort: Effort, only: &str) {
-    let with_peer = suite == Suite::X25519;
+fn groups(suite: Suite, effort: Effort, choice: &Choice) {
+    let others = match suite {
+        _ if choice.alone => 0,
+        Suite::X25519 => 2,
+        _ => 1,
+    };
     println!("### Groups, suite {:#06x}\n", suite.id());
-    table::head(with_peer);
+    table::head(others);
     let mut bytes = Vec::new();
     for added in [1, 10, 100, 1000] {
         if added > effort.largest {
             break;
         }
-        let mut stacks: Vec<Box<dyn Stack>> = vec![
-            Box::new(Ours::new(suite, added)),
-            Box::new(Direct::new(suite, added)),
-        ];
-        if with_peer {
+        let mut stacks: Vec<Box<dyn Stack>> = vec![Box::new(Ours::new(suite, added))];
+        if others > 0 {
+            stacks.push(Box::new(Direct::new(suite, added)));
+        }
+        if others > 1 {
             stacks.push(Box::new(Peer::new(added)));
         }
         for op in Op::ALL {
             let label = op.label(added);
-            if (op == Op::KeyPackage && added > 1) || !label.contains(only) {
+            if (op == Op::KeyPackage && added > 1) || !label.contains(&choice.only) {
                 continue;
             }
             let medians = measure::rounds(&mut stacks, op, effort);

@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use crate::measure::Bytes;
 
-pub fn head(with_peer: bool) {
-    if with_peer {
-        println!(
-            "| | `Group` | openmls directly | `Group` / openmls | mls-rs | `Group` / mls-rs |"
-        );
-        println!("| --- | --: | --: | --: | --: | --: |");
-    } else {
-        println!("| | `Group` | openmls directly | `Group` / openmls |");
-        println!("| --- | --: | --: | --: |");
+pub fn head(others: usize) {
+    print!("| | `Group` |");
+    for name in ["openmls directly", "mls-rs"].iter().take(others) {
+        let short = name.split(' ').next().unwrap_or(name);
+        print!(" {name} | `Group` / {short} |");
     }
+    println!("\n| --- |{}", " --: |".repeat(1 + 2 * others));
 }
 
 /// The first figure is ours; each other comes with ours over it.
@@ -34,10 +31,8 @@ pub fn bytes(largest: usize, all: &[Bytes]) {
         println!();
     };
     print!("| bytes of a message of 200, {} members", largest + 1);
-    println!(
-        "{}",
-        [" | `Group` | openmls directly", " | mls-rs"][..all.len() - 1].concat() + " |"
-    );
+    let names = [" | `Group`", " | openmls directly", " | mls-rs"];
+    println!("{} |", names[..all.len()].concat());
     println!("| ---{} |", " | --:".repeat(all.len()));
     line("on the wire", |bytes| bytes.wire);
     line("written by its sender", |bytes| bytes.written_by_sender);
