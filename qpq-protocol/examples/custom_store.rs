@@ -6,7 +6,7 @@
 //! is all or nothing, and no reply leaves before its batch is on disk. Adapters take it as it is.
 
 // This is the embedder: files are its own.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,13 +19,13 @@ use qpq_protocol::storage::{Command, Commit, Engine, Expect, Failure, Reply};
 
 /// Each batch writes a new file, keys and values in turn, and puts it in the old one's place: after a
 /// crash one of them is there, whole. Made for kilobytes; a larger store would append.
-struct Snapshots {
+pub struct Snapshots {
     rows: BTreeMap<Bytes, Bytes>,
     directory: PathBuf,
 }
 
 impl Snapshots {
-    fn open(directory: PathBuf) -> io::Result<Self> {
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         let mut left = match fs::read(directory.join("rows")) {
             Err(error) if error.kind() == ErrorKind::NotFound => Bytes::new(),
