@@ -608,6 +608,19 @@ fn a_shutdown_lets_what_runs_finish() {
 }
 
 #[test]
+fn a_message_that_nobody_was_told_of_is_found_all_the_same() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    net.pass(Duration::from_secs(5));
+    net.deaf = true;
+    let sent = net.ask(0, |core, now| core.send(now, id, "unheard"));
+    assert!(matches!(sent, Ok(Outcome::Sent { .. })), "{sent:?}");
+    assert_eq!(net.texts(1), []);
+    net.pass(net.client_config.look_interval);
+    assert_eq!(net.texts(1), [("alice".to_owned(), "unheard".to_owned())]);
+}
+
+#[test]
 fn the_server_says_what_it_is_without_an_account() {
     let mut net = Net::new();
     let client = net.add_client();

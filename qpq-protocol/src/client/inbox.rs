@@ -50,7 +50,15 @@ impl Client {
     pub(super) fn start_sync(&mut self) {
         self.inbox.is_syncing = true;
         self.inbox.is_listed = false;
-        self.call::<rpc::ListQueues>(&proto::ListQueuesRequest::default(), Then::ListQueues);
+        self.list_queues(Bytes::new());
+    }
+
+    /// Asks for the queues after this one.
+    pub(super) fn list_queues(&mut self, after: Bytes) {
+        if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
+            let request = proto::ListQueuesRequest { after, limit: 0 };
+            self.call::<rpc::ListQueues>(&request, Then::ListQueues);
+        }
     }
 
     pub(super) fn on_queues(&mut self, answer: Answer<rpc::ListQueues>) {
@@ -65,10 +73,13 @@ impl Client {
         match last {
             // The default channel comes first and has an empty id: after it is the beginning.
             Some(after) if !after.is_empty() && self.inbox.ends.len() < MAX_QUEUES => {
-                let request = proto::ListQueuesRequest { after, limit: 0 };
-                self.call::<rpc::ListQueues>(&request, Then::ListQueues);
+                self.list_queues(after);
             }
-            _ => self.inbox.is_listed = true,
+            _ => {
+                self.inbox.is_listed = true;
+                let at = self.clock.now() + self.config.look_interval;
+                self.timers.set(Timer::Look, at);
+            }
         }
         self.check_synced();
     }
@@ -311,7 +322,7 @@ impl Client {
     pub(super) fn forget_inbox(&mut self) {
         self.inbox = Inbox::default();
         self.timers
-            .retain(|timer| !matches!(timer, Timer::Queue(_)));
+            .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look));
     }
 }
 

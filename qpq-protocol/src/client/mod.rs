@@ -105,6 +105,9 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long an intent may take that needs the server. Messages to send wait for ever.
     pub intent_timeout: Duration,
+    /// How often the queues are listed on a connection that stands: between servers the word of
+    /// something new may be lost, and this bounds how long that goes unnoticed.
+    pub look_interval: Duration,
     /// How long requests that run at a shutdown are waited for.
     pub shutdown_grace: Duration,
 }
@@ -123,6 +126,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(35),
             intent_timeout: Duration::from_secs(60),
+            look_interval: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),
         }
     }
@@ -243,6 +247,7 @@ impl Client {
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),
             Timer::Names => self.ask_names(),
+            Timer::Look => self.list_queues(Bytes::new()),
             Timer::Intent(intent) => {
                 let error = match self.link.is_ready() {
                     true => IntentError::HeldBack,

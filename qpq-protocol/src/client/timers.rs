@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Device,
     /// Ask for names again.
     Names,
+    /// List the queues again, in case the word of something new was lost.
+    Look,
     /// An intent waited long enough.
     Intent(IntentId),
     /// The requests that run at a shutdown had their time.
@@ -46,6 +48,7 @@ impl Timer {
             Self::Packages => "key packages",
             Self::Device => "device",
             Self::Names => "names",
+            Self::Look => "look for news",
             Self::Intent(_) => "intent",
             Self::Shutdown => "shutdown",
         }

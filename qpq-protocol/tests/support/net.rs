@@ -224,6 +224,8 @@ pub struct Net {
     pub clients: Vec<Node<Client>>,
     /// Longest piece in which bytes are delivered.
     pub piece: usize,
+    /// Pushes are lost on their way, as when servers lose the word of something new.
+    pub deaf: bool,
     /// Bytes delivered, over all.
     pub bytes: usize,
     /// Machines that lost power, and were started again.
@@ -284,6 +286,7 @@ impl Net {
             server: None,
             clients: Vec::new(),
             piece: usize::MAX,
+            deaf: false,
             bytes: 0,
             server_config,
             client_config,
@@ -590,6 +593,9 @@ impl Net {
                 (to, own.map(|own| StreamId::Own(*own)))
             }
         };
+        if self.deaf && matches!(theirs, Some(StreamId::Peer(Dir::Uni, _))) {
+            return;
+        }
         if let Some(stream) = theirs {
             self.wires
                 .entry((conn, to, stream))
@@ -706,6 +712,13 @@ impl Net {
     /// Jumps to the next deadline; whether there was one before `end`.
     pub fn tick(&mut self, end: Time) -> bool {
         self.pump();
+        let jumped = self.jump(end);
+        self.pump();
+        jumped
+    }
+
+    /// The same, without doing what is to be done before and after.
+    pub fn jump(&mut self, end: Time) -> bool {
         let Some(at) = self.next_deadline().filter(|at| *at <= end) else {
             self.now = self.now.max(end);
             return false;
@@ -717,7 +730,6 @@ impl Net {
         if let Some(server) = &mut self.server {
             server.tell(self.now, Input::Timeout);
         }
-        self.pump();
         true
     }
 
