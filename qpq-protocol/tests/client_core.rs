@@ -528,6 +528,19 @@ fn failures_of_storage_are_told_and_survived() {
 }
 
 #[test]
+fn a_message_to_nobody_that_was_never_stored_is_not_sent() {
+    for fault in [Fault::Full, Fault::UnknownMade, Fault::UnknownLost] {
+        let mut net = world(&["alice"]);
+        let id = group(&mut net, 0, &[]);
+        settle(&mut net);
+        net.clients[0].disk.fail_next(fault);
+        let ended = net.ask(0, |core, now| core.send(now, id, "one"));
+        let stored = history(&mut net, 0, id).len();
+        assert_eq!(ended.is_ok(), stored == 1, "{fault:?}: {ended:?}");
+    }
+}
+
+#[test]
 fn unread_messages_are_counted_until_they_are_read() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

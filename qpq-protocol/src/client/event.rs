@@ -235,6 +235,8 @@ pub enum Outcome {
     Left(ConversationId),
     /// The server has the message on durable storage.
     Sent {
+        /// The conversation.
+        conversation: ConversationId,
         /// The message's id.
         message_id: MessageId,
         /// Position in the history.

@@ -243,6 +243,7 @@ impl Client {
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.and_then(|record| record.index).unwrap_or_default();
             let outcome = Outcome::Sent {
+                conversation: id,
                 message_id,
                 index,
                 undelivered,
@@ -304,14 +305,20 @@ impl Client {
     /// The state was loaded again: messages that are durable are done or go on, others have failed.
     pub(super) fn settle_sent_messages(&mut self) {
         let promises = core::mem::take(&mut self.promises);
+        let failure = promises.failure.unwrap_or(Failure::Unknown);
         for message in promises.came {
-            let known = self.state.conversations.get(&message.conversation);
-            if known.is_some_and(|channel| channel.messages > message.index) {
+            if self.holds_message(message.conversation, message.index) {
                 self.writer.emit(Event::Message(message));
             }
         }
         for (intent, outcome) in promises.sent {
-            let Outcome::Sent { message_id, .. } = &outcome else {
+            let Outcome::Sent {
+                conversation,
+                message_id,
+                index,
+                ..
+            } = &outcome
+            else {
                 continue;
             };
             let waiting = self.state.outgoing.iter();
@@ -320,10 +327,14 @@ impl Client {
                 Some((key, _)) => {
                     self.intents.sending.insert(*key, (intent, *message_id));
                 }
+                // It may have been taken and sent in one step, which is undone.
+                None if !self.holds_message(*conversation, *index) => {
+                    self.fail(intent, IntentError::Storage(failure));
+                }
                 None => self.done(intent, outcome),
             }
         }
-        let error = IntentError::Storage(promises.failure.unwrap_or(Failure::Unknown));
+        let error = IntentError::Storage(failure);
         for (key, (intent, message_id)) in core::mem::take(&mut self.intents.sending) {
             let stored = self.state.outgoing.get(&key);
             if stored.is_some_and(|record| record.message_id == message_id.0) {
@@ -332,6 +343,11 @@ impl Client {
                 self.fail(intent, error.clone());
             }
         }
+    }
+
+    fn holds_message(&self, id: ConversationId, index: u64) -> bool {
+        let known = self.state.conversations.get(&id);
+        known.is_some_and(|channel| channel.messages > index)
     }
 
     /// Whether messages of the conversation have to wait for the queue.

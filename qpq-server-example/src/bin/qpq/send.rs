@@ -25,6 +25,7 @@ pub async fn one(
             message_id,
             index,
             undelivered,
+            ..
         } => output.sent(1, conversation, message_id, index, &undelivered),
         _ => Err(Failed::Unexpected),
     }
@@ -57,7 +58,7 @@ pub async fn lines(
                 }
             }
             event = session.next() => match event? {
-                Event::Done { intent, outcome: Outcome::Sent { message_id, index, undelivered } } => {
+                Event::Done { intent, outcome: Outcome::Sent { message_id, index, undelivered, .. } } => {
                     if let Some(line) = waiting.remove(&intent) {
                         output.sent(line, conversation, message_id, index, &undelivered)?;
                     }
