@@ -9,7 +9,7 @@ use net::{Net, password};
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
-use qpq_protocol::storage::Failure;
+use qpq_protocol::storage::{Command, Failure};
 use qpq_protocol::storage::memory::Fault;
 
 /// A world in which these users are registered, numbered in order.
@@ -537,6 +537,27 @@ fn a_message_to_nobody_that_was_never_stored_is_not_sent() {
         let ended = net.ask(0, |core, now| core.send(now, id, "one"));
         let stored = history(&mut net, 0, id).len();
         assert_eq!(ended.is_ok(), stored == 1, "{fault:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn an_opening_whose_fate_is_unknown_is_tried_again() {
+    for fault in [Fault::UnknownMade, Fault::UnknownLost] {
+        let mut net = world(&["alice"]);
+        net.restart(0);
+        // The second command of an opening puts up the fence, in place of that of the last one.
+        assert!(net.turn());
+        net.clients[0].hold = true;
+        assert!(net.turn());
+        let fence = net.clients[0].commands.front();
+        assert!(matches!(fence, Some((_, Command::Commit(_)))), "{fence:?}");
+        net.clients[0].disk.fail_next(fault);
+        net.clients[0].hold = false;
+        let ended = net.ask(0, |core, now| core.whoami(now));
+        assert!(
+            matches!(ended, Ok(Outcome::Account(Some(_)))),
+            "{fault:?}: {ended:?}"
+        );
     }
 }
 

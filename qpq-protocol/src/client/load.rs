@@ -34,8 +34,8 @@ pub(super) enum Phase {
     Waiting,
     /// Reads the schema's version and the fence.
     Meta(Ticket),
-    /// Puts up its own fence.
-    Fence(Ticket, Bytes),
+    /// Puts up its own fence, in place of the one that was there.
+    Fence(Ticket, Bytes, Option<Bytes>),
     /// Reads the rows.
     Rows(Ticket, Loader),
     /// Works.
@@ -75,7 +75,9 @@ impl Client {
         }
         match core::mem::replace(&mut self.phase, Phase::Running) {
             Phase::Meta(own) if own == ticket => self.meta_read(reply),
-            Phase::Fence(own, fence) if own == ticket => self.fence_written(fence, reply),
+            Phase::Fence(own, fence, before) if own == ticket => {
+                self.fence_written(fence, before, reply);
+            }
             Phase::Rows(own, loader) if own == ticket => self.page_read(loader, reply),
             Phase::Replaced(own) if own == ticket => self.replacer_read(reply),
             phase => {
@@ -107,11 +109,12 @@ impl Client {
         let own = self.writer.fence().clone();
         if !own.is_empty() {
             // Opened before in this process: the fence must still be ours.
-            match writer {
-                Some(found) if found == own => return self.read_rows(),
-                Some(found) => return self.stop_for(&found),
-                // It was never written: the first attempt failed.
-                None => {}
+            let never_written = self.writer.fence_may_be(writer.as_ref());
+            match &writer {
+                Some(found) if *found == own => return self.read_rows(),
+                Some(found) if !never_written => return self.stop_for(found),
+                // The attempt failed.
+                _ => {}
             }
         }
         self.write_fence(schema, writer);
@@ -130,7 +133,7 @@ impl Client {
         let mut commit = Commit {
             checks: vec![(
                 writer_key.clone().into(),
-                writer.map_or(Expect::Absent, Expect::Equals),
+                writer.clone().map_or(Expect::Absent, Expect::Equals),
             )],
             puts: vec![(writer_key.into(), fence.clone())],
             deletes: Vec::new(),
@@ -147,10 +150,10 @@ impl Client {
             commit.puts.push((schema_key.into(), sealed));
         }
         let ticket = self.read(Command::Commit(commit));
-        self.phase = Phase::Fence(ticket, fence);
+        self.phase = Phase::Fence(ticket, fence, writer);
     }
 
-    fn fence_written(&mut self, fence: Bytes, reply: Reply) {
+    fn fence_written(&mut self, fence: Bytes, before: Option<Bytes>, reply: Reply) {
         match reply {
             Reply::Committed => {
                 self.writer.set_fence(fence);
@@ -160,7 +163,7 @@ impl Client {
             Reply::Conflict => self.start_loading(),
             Reply::Failed(failure) => {
                 if failure == Failure::Unknown {
-                    self.writer.set_fence(fence);
+                    self.writer.set_doubtful_fence(fence, before);
                 }
                 self.loading_failed(failure);
             }

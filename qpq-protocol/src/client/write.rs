@@ -43,6 +43,8 @@ pub(super) struct Writer {
     next_ticket: u64,
     /// What `meta/writer` holds since this core opened the data.
     fence: Bytes,
+    /// What it holds instead if it is not known whether the fence was written.
+    fence_before: Option<Option<Bytes>>,
     /// Keys whose stored value has more than one piece.
     pieces: BTreeMap<Vec<u8>, u16>,
     step: Batch,
@@ -57,6 +59,7 @@ impl Writer {
             sealer,
             next_ticket: 1,
             fence: Bytes::new(),
+            fence_before: None,
             pieces: BTreeMap::new(),
             step: Batch::default(),
             flying: None,
@@ -79,6 +82,19 @@ impl Writer {
     /// From now on commits are made only while `meta/writer` holds this.
     pub(super) fn set_fence(&mut self, fence: Bytes) {
         self.fence = fence;
+        self.fence_before = None;
+    }
+
+    /// `meta/writer` may hold `fence`, or still what it held before.
+    pub(super) fn set_doubtful_fence(&mut self, fence: Bytes, before: Option<Bytes>) {
+        self.fence = fence;
+        self.fence_before = Some(before);
+    }
+
+    /// Whether this is what `meta/writer` held before a write of unknown fate.
+    pub(super) fn fence_may_be(&self, found: Option<&Bytes>) -> bool {
+        let before = self.fence_before.as_ref();
+        before.is_some_and(|before| before.as_ref() == found)
     }
 
     pub(super) fn fence(&self) -> &Bytes {
