@@ -562,6 +562,31 @@ fn an_opening_whose_fate_is_unknown_is_tried_again() {
 }
 
 #[test]
+fn a_registration_survives_a_connection_lost_at_any_moment() {
+    for turns in 0..100 {
+        let mut net = Net::new();
+        // So that requests are lost halfway too.
+        net.piece = 100;
+        net.add_client();
+        let intent = net.act(0, |core, now| {
+            core.register(now, "alice", password("secret"))
+        });
+        for _ in 0..turns {
+            if !net.turn() {
+                net.jump(net.now + Duration::from_millis(5));
+            }
+        }
+        net.cut_client(0);
+        net.until(|net| net.result(0, intent).is_some());
+        let ended = net.result(0, intent);
+        assert!(
+            matches!(ended, Some(Ok(Outcome::LoggedIn(_)))),
+            "{turns}: {ended:?}"
+        );
+    }
+}
+
+#[test]
 fn unread_messages_are_counted_until_they_are_read() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

@@ -31,7 +31,7 @@ pub(super) struct Attempt {
     name: String,
     password: Zeroizing<Vec<u8>>,
     register: bool,
-    /// The server may have taken the registration: from now on only log in.
+    /// The server may have taken the registration: a login finds out.
     submitted: bool,
 }
 
@@ -281,11 +281,14 @@ impl Client {
         self.login = Login::Stretching(attempt, ticket);
     }
 
-    fn finish_login(&mut self, attempt: Attempt, done: Result<opaque::Login, OpaqueError>) {
+    fn finish_login(&mut self, mut attempt: Attempt, done: Result<opaque::Login, OpaqueError>) {
         let done = match done {
             Ok(done) => done,
+            // The registration was lost with its connection, or the name is another's; only a
+            // registration tells which.
             Err(OpaqueError::InvalidLogin) if attempt.register => {
-                return self.fail(attempt.intent, IntentError::NameTaken);
+                attempt.submitted = false;
+                return self.start_registration(attempt);
             }
             Err(error) => return self.fail(attempt.intent, opaque_error(error)),
         };
