@@ -587,6 +587,26 @@ fn a_registration_survives_a_connection_lost_at_any_moment() {
 }
 
 #[test]
+fn a_dm_that_could_not_be_made_does_not_keep_the_peer_from_making_it() {
+    let mut net = world(&["alice"]);
+    let usual = net.client_config.mls_suite;
+    net.client_config.mls_suite = MlsSuite::default();
+    net.add_client();
+    let ended = net.ask(1, |core, now| core.register(now, "bob", password("secret")));
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    // Alice's suite is another than that of Bob's key packages.
+    let name = "bob".to_owned();
+    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    assert_eq!(ended, Err(IntentError::NoDevices { name }));
+    net.client_config.mls_suite = usual;
+    net.restart(1);
+    net.pass(Duration::from_secs(60));
+    let id = dm(&mut net, 1, "alice");
+    settle(&mut net);
+    assert_agree(&mut net, &[0, 1], id);
+}
+
+#[test]
 fn unread_messages_are_counted_until_they_are_read() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

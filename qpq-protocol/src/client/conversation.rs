@@ -181,11 +181,12 @@ impl Client {
 
     /// The conversation never came to be: forgets it, and tells those who wait for it.
     pub(super) fn abandon_channel(&mut self, id: ConversationId, error: &IntentError) {
+        // While the conversation is there: it says which generation of the group there is.
+        self.forget_group(id);
         let Some(channel) = self.state.conversations.remove(&id) else {
             return;
         };
         self.writer.delete(&Name::Conversation(id));
-        self.forget_group(id);
         self.fail_messages(id, error);
         let wanted = channel.wanted.iter().map(|change| change.identity_key);
         for key in wanted.chain(channel.peer).collect::<BTreeSet<_>>() {
