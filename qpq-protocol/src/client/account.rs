@@ -51,9 +51,11 @@ impl Client {
     }
 
     pub(super) fn on_server_info(&mut self, answer: Answer<rpc::GetServerInfo>) {
-        let Ok(info) = answer else {
-            self.disconnect(DisconnectReason::Protocol);
-            return;
+        let info = match answer {
+            Ok(info) => info,
+            // It has just started, and still reads its storage.
+            Err(fault) if fault.is_passing() => return self.disconnect(DisconnectReason::Lost),
+            Err(_) => return self.disconnect(DisconnectReason::Protocol),
         };
         if info.signing_key.len() != 32 || info.domain.is_empty() {
             self.disconnect(DisconnectReason::Protocol);
