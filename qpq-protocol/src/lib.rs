@@ -12,6 +12,7 @@
 //! | `limits` | every number that bounds a server | `std` |
 //! | `manual` | how to embed it all, a page for each question | `std` |
 //! | `quic` | a core on quinn-proto, still without a socket | `quic` |
+//! | `sim` | clients, servers, network and disks in virtual time, from a seed | `sim` |
 //!
 //! Without the feature `std` (on by default) the crate is `no_std` + alloc.
 //!
@@ -79,6 +80,8 @@ pub mod quic;
 pub mod rng;
 #[cfg(feature = "std")]
 pub mod server;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "std")]
 pub mod storage;
 #[cfg(feature = "std")]

@@ -9,8 +9,8 @@ use net::{Net, password};
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
-use qpq_protocol::storage::{Command, Failure};
 use qpq_protocol::storage::memory::Fault;
+use qpq_protocol::storage::{Command, Failure};
 
 /// A world in which these users are registered, numbered in order.
 fn world(names: &[&str]) -> Net {

@@ -362,6 +362,12 @@ impl Core for Client {
     }
 }
 
+/// The stored key of a message in the history, for a simulation that looks whether it is there.
+#[cfg(feature = "sim")]
+pub(crate) fn history_row(id: ConversationId, index: u64) -> Vec<u8> {
+    keys::piece(&keys::history(id, index), 0)
+}
+
 /// The bytes of a message, shared.
 fn encoded(message: &impl prost::Message) -> Bytes {
     message.encode_to_vec().into()

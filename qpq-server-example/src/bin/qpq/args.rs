@@ -117,6 +117,11 @@ pub enum Command {
     /// Replay the golden vectors of this project, or write them again
     #[command(subcommand)]
     Vectors(Vectors),
+    /// Run clients, servers, network and disks in virtual time from seeds, and check that all holds
+    ///
+    /// Ends with a line that begins with `ok`, or with the first seed that fails and the command that
+    /// runs it again with a log.
+    Sim(crate::sim::Seeds),
     #[cfg(feature = "bench")]
     #[command(flatten)]
     Bench(crate::bench::Bench),

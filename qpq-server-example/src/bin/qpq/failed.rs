@@ -46,6 +46,8 @@ pub enum Failed {
     Demo(String),
     #[error("{failed} of {all} files of vectors do not hold")]
     Vectors { failed: usize, all: usize },
+    #[error("an invariant does not hold with seed {0}: please report it")]
+    Simulation(u64),
 }
 
 impl From<IntentError> for Failed {
@@ -70,7 +72,8 @@ impl Failed {
             | Self::Runtime(_)
             | Self::Unexpected
             | Self::Demo(_)
-            | Self::Vectors { .. } => "failed",
+            | Self::Vectors { .. }
+            | Self::Simulation(_) => "failed",
         }
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod password;
 mod receive;
 mod send;
+mod sim;
 mod stop;
 mod vectors;
 
@@ -66,6 +67,7 @@ fn usage(wrong: &clap::Error) -> ExitCode {
 
 async fn run(args: Qpq, output: &mut Output) -> Result<(), Failed> {
     match args.command {
+        Command::Sim(seeds) => sim::run_seeds(&seeds, output),
         Command::Demo => demo::run(args.common.data_dir, output).await,
         Command::Vectors(command) => vectors::run(&command, output),
         command => commands::run(command, &args.common, output).await,

@@ -1,0 +1,225 @@
+//! What people and bad luck do, at random.
+
+use super::app::Wish;
+use super::host::{Input, Network, Who};
+use super::world::World;
+use super::{below, ms, pick};
+use crate::client::ConversationId;
+use crate::rng::Rng;
+
+/// One step of the story.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Action {
+    /// A user wants something.
+    Wish(usize, Wish),
+    /// A process dies.
+    Crash(Who),
+    /// A process is asked to stop, and starts again.
+    Restart(Who),
+    /// A client's connections break.
+    Cut(usize),
+    /// A client can't reach the servers, for so many milliseconds.
+    Part(usize, u64),
+    /// A client gets another address.
+    Move(usize),
+    /// A disk fails some of the time, for so many milliseconds.
+    BadDisk(Who, u64),
+    /// A disk is slow for so many milliseconds.
+    SlowDisk(Who, u64),
+    /// A wall clock is set, so many milliseconds off.
+    Clock(Who, i64),
+}
+
+impl<N: Network> World<N> {
+    /// Something is done, and some time passes.
+    pub(super) fn step(&mut self) {
+        if let Some(action) = self.choose() {
+            self.log.line(self.now, format_args!("* {action:?}"));
+            self.perform(action);
+        }
+        let pause = match self.rng.below(10) {
+            0..=2 => 0,
+            3..=6 => self.rng.below(100),
+            7..=8 => self.rng.below(3_000),
+            _ => self.rng.below(30_000),
+        };
+        self.pass(ms(pause));
+    }
+
+    fn choose(&mut self) -> Option<Action> {
+        let client = below(&mut self.rng, self.config.clients);
+        let server = below(&mut self.rng, self.config.servers);
+        let app = &self.apps[client];
+        if !app.logged_in && self.rng.below(3) > 0 {
+            let wish = app.entrance();
+            return (!app.is_authenticating()).then_some(Action::Wish(client, wish));
+        }
+        let who = match self.rng.below(3) {
+            0 => Who::Server(server),
+            _ => Who::Client(client),
+        };
+        let rng = &mut self.rng;
+        Some(match rng.below(100) {
+            0..=3 => Action::Crash(who),
+            4..=5 => Action::Restart(who),
+            6..=9 => Action::Cut(client),
+            10..=12 => Action::Part(client, rng.below(60_000)),
+            13 => Action::Move(client),
+            14..=16 => Action::BadDisk(who, rng.below(5_000)),
+            17..=18 => Action::SlowDisk(who, rng.below(20_000)),
+            19 => Action::Clock(who, pick(rng, &[-100_000, -1000, 0, 1000, 100_000])),
+            _ => Action::Wish(client, self.wish(client)?),
+        })
+    }
+
+    /// Something that the user of this client may want.
+    fn wish(&mut self, client: usize) -> Option<Wish> {
+        let usable = self.apps[client].usable();
+        let rng = &mut self.rng;
+        let other = |rng: &mut Rng, clients: usize| match clients {
+            0 | 1 => None,
+            _ => Some((client + 1 + below(rng, clients - 1)) % clients),
+        };
+        let peer = other(rng, self.config.clients)?;
+        let some = |rng: &mut Rng, of: &[ConversationId]| match of {
+            [] => None,
+            of => Some(pick(rng, of)),
+        };
+        let groups: Vec<ConversationId> = usable.iter().filter(|id| !is_dm(id)).copied().collect();
+        Some(match rng.below(80) {
+            0..=5 => Wish::Dm(peer),
+            6..=10 => {
+                let members = (0..self.config.clients).filter(|other| *other != client);
+                Wish::Group(members.filter(|_| rng.below(2) == 0).collect())
+            }
+            11..=16 => Wish::Invite(some(rng, &groups)?, peer),
+            17..=20 => Wish::Remove(some(rng, &groups)?, peer),
+            21..=22 => Wish::Leave(some(rng, &groups)?),
+            23..=24 => Wish::Logout,
+            25 => Wish::ServerInfo,
+            26..=30 => {
+                let id = some(rng, &usable)?;
+                Wish::MarkRead(id, rng.below(20))
+            }
+            _ => Wish::Send(some(rng, &usable)?),
+        })
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Wish(client, wish) => self.want(client, wish),
+            Action::Crash(who) => {
+                let back_after = ms(pick(&mut self.rng, &[0, 100, 3_000, 20_000]));
+                self.crash(who, back_after);
+            }
+            Action::Restart(who) => {
+                if let Some(process) = self.processes.get_mut(&who)
+                    && self.hosts.runs(who)
+                {
+                    process.stopping = true;
+                    self.hosts.input(self.now, who, Input::Shutdown);
+                }
+            }
+            Action::Cut(client) => self.net.cut(self.now, client),
+            Action::Part(client, millis) => self.net.part(client, self.now + ms(millis)),
+            Action::Move(client) => self.net.move_address(client),
+            Action::BadDisk(who, millis) => {
+                let until = self.now + ms(millis);
+                self.disk(who).bad_until = until;
+            }
+            Action::SlowDisk(who, millis) => {
+                let until = self.now + ms(millis);
+                self.disk(who).slow_until = until;
+            }
+            Action::Clock(who, skew) => self.set_clock(who, skew),
+        }
+    }
+
+    pub(super) fn set_clock(&mut self, who: Who, skew: i64) {
+        if let Some(process) = self.processes.get_mut(&who) {
+            process.skew = skew;
+        }
+        let unix = self.unix(who);
+        self.hosts.input(self.now, who, Input::Clock(unix));
+    }
+
+    /// The user of a client wants something.
+    pub(super) fn want(&mut self, client: usize, wish: Wish) {
+        if !self.hosts.runs(Who::Client(client)) {
+            return;
+        }
+        let name = self.apps[client].name.clone();
+        let names = |of: &[usize]| -> Vec<String> {
+            of.iter().map(|other| format!("user{other}")).collect()
+        };
+        let password = || zeroize::Zeroizing::new(b"password".to_vec());
+        let intent = wish.clone();
+        match wish {
+            Wish::Register => self.act(client, intent, |core, now| {
+                core.register(now, &name, password())
+            }),
+            Wish::Login => self.act(client, intent, |core, now| {
+                core.login(now, &name, password())
+            }),
+            Wish::Logout => self.act(client, intent, |core, now| core.logout(now)),
+            Wish::Dm(peer) => {
+                let peer = format!("user{peer}");
+                self.act(client, intent, |core, now| core.dm(now, &peer));
+            }
+            Wish::Group(members) => {
+                let members = names(&members);
+                let members: Vec<&str> = members.iter().map(String::as_str).collect();
+                self.act(client, intent, |core, now| {
+                    core.create_group(now, "friends", &members)
+                });
+            }
+            Wish::Invite(id, peer) => {
+                let peer = format!("user{peer}");
+                self.act(client, intent, |core, now| core.invite(now, id, &peer));
+            }
+            Wish::Remove(id, peer) => {
+                let peer = format!("user{peer}");
+                self.act(client, intent, |core, now| core.remove(now, id, &peer));
+            }
+            Wish::Leave(id) => {
+                self.apps[client].left.insert(id);
+                self.act(client, intent, |core, now| core.leave(now, id));
+            }
+            Wish::Send(id) => {
+                let text = self.text(client);
+                self.act(client, intent, |core, now| core.send(now, id, &text));
+            }
+            Wish::MarkRead(id, up_to) => {
+                self.act(client, intent, |core, now| core.mark_read(now, id, up_to));
+            }
+            Wish::Conversations => {
+                self.apps[client].listed = None;
+                self.act(client, intent, |core, now| core.conversations(now));
+            }
+            Wish::History(id) => {
+                self.act(client, intent, |core, now| {
+                    core.history(now, id, None, u64::MAX)
+                });
+            }
+            Wish::ServerInfo => self.act(client, intent, |core, now| core.server_info(now)),
+        }
+    }
+
+    /// A text that nobody has written before; now and then a long one.
+    fn text(&mut self, client: usize) -> String {
+        let texts = &mut self.apps[client].texts;
+        let mut text = format!("{} by {client}", texts.len());
+        texts.insert(text.clone());
+        if self.rng.below(10) == 0 {
+            let length = below(&mut self.rng, 40_000);
+            text.push(' ');
+            text.extend(core::iter::repeat_n('x', length));
+        }
+        text
+    }
+}
+
+/// Whether a conversation is between two people (protocol.md §5.11).
+pub(super) fn is_dm(id: &ConversationId) -> bool {
+    id.0[6] >> 4 == 8
+}

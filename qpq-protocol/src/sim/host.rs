@@ -1,0 +1,206 @@
+//! A core where it runs, whatever carries its bytes: what can be told to it and asked of it.
+
+use super::tap::{Seen, Tap};
+use crate::client::{self, Client};
+use crate::ids::Ticket;
+use crate::io::{Core, Job, JobResult, Lane, Wake};
+use crate::server::{self, Server};
+use crate::storage::{Command, Reply};
+use crate::time::{Time, UnixTime};
+
+/// A process of the world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Who {
+    /// A client, by its place.
+    Client(usize),
+    /// A server core, by its place.
+    Server(usize),
+}
+
+impl core::fmt::Display for Who {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Client(client) => write!(f, "c{client}"),
+            Self::Server(server) => write!(f, "s{server}"),
+        }
+    }
+}
+
+/// What a host is told, but for what its network brings.
+pub(super) enum Input {
+    Stored(Ticket, Reply),
+    Computed(Ticket, JobResult),
+    Wake(Wake),
+    Clock(UnixTime),
+    Timeout,
+    Shutdown,
+}
+
+/// What a host wants done. `P` is what its network carries.
+pub(super) enum Todo<E, P> {
+    Store(Ticket, Lane, Command),
+    Compute(Ticket, Job),
+    Wake(Wake),
+    Event(E),
+    Carry(P),
+}
+
+impl<E, P> Todo<E, P> {
+    fn map<F>(self, event: impl FnOnce(E) -> F) -> Todo<F, P> {
+        match self {
+            Self::Store(ticket, lane, command) => Todo::Store(ticket, lane, command),
+            Self::Compute(ticket, job) => Todo::Compute(ticket, job),
+            Self::Wake(wake) => Todo::Wake(wake),
+            Self::Event(told) => Todo::Event(event(told)),
+            Self::Carry(parcel) => Todo::Carry(parcel),
+        }
+    }
+}
+
+/// What any core tells.
+pub(super) enum Told {
+    Client(client::Event),
+    Server(server::Event),
+}
+
+/// A core and what carries its bytes.
+pub(super) trait Host<C: Core> {
+    /// What its network carries.
+    type Parcel;
+
+    fn input(&mut self, now: Time, input: Input);
+    fn act<R>(&mut self, now: Time, act: impl FnOnce(&mut C, Time) -> R) -> R;
+    fn poll(&mut self, now: Time) -> Option<Todo<C::Event, Self::Parcel>>;
+    fn deadline(&self) -> Option<Time>;
+    fn is_shut_down(&self) -> bool;
+    fn tap(&self) -> &Tap<C>;
+}
+
+/// A network: it makes the hosts and carries what they send.
+pub(super) trait Network: Sized {
+    type Parcel;
+    type Host<C: Core>: Host<C, Parcel = Self::Parcel>;
+
+    /// A process starts.
+    fn host<C: Core>(&mut self, who: Who, core: Tap<C>, now: Time, unix: UnixTime)
+    -> Self::Host<C>;
+    /// A process is gone without a word.
+    fn gone(&mut self, now: Time, who: Who);
+    /// A host sends.
+    fn carry(&mut self, now: Time, from: Who, parcel: Self::Parcel);
+    /// When something arrives next.
+    fn next(&self) -> Option<Time>;
+    /// Hands over one thing that has arrived.
+    fn deliver(&mut self, now: Time, hosts: &mut Hosts<Self>);
+    /// `who` may have room again for what was held back.
+    fn feed(&mut self, now: Time, who: Who, hosts: &mut Hosts<Self>);
+    /// All connections of a client break, without a word to anyone.
+    fn cut(&mut self, now: Time, client: usize);
+    /// Nothing passes between a client and the servers until then.
+    fn part(&mut self, client: usize, until: Time);
+    /// A client has another address from now on.
+    fn move_address(&mut self, client: usize);
+    /// From now on the network is a good one.
+    fn calm(&mut self);
+}
+
+/// All processes that run.
+pub(super) struct Hosts<N: Network> {
+    pub(super) clients: Vec<Option<N::Host<Client>>>,
+    pub(super) servers: Vec<Option<N::Host<Server>>>,
+    /// Those that were told something and not polled since.
+    pub(super) stirred: std::collections::BTreeSet<Who>,
+}
+
+impl<N: Network> Hosts<N> {
+    pub(super) fn client(&mut self, client: usize) -> Option<&mut N::Host<Client>> {
+        self.stirred.insert(Who::Client(client));
+        self.clients.get_mut(client)?.as_mut()
+    }
+
+    pub(super) fn server(&mut self, server: usize) -> Option<&mut N::Host<Server>> {
+        self.stirred.insert(Who::Server(server));
+        self.servers.get_mut(server)?.as_mut()
+    }
+
+    pub(super) fn input(&mut self, now: Time, who: Who, input: Input) {
+        match who {
+            Who::Client(client) => {
+                if let Some(host) = self.client(client) {
+                    host.input(now, input);
+                }
+            }
+            Who::Server(server) => {
+                if let Some(host) = self.server(server) {
+                    host.input(now, input);
+                }
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, now: Time, who: Who) -> Option<Todo<Told, N::Parcel>> {
+        match who {
+            Who::Client(client) => {
+                let todo = self.clients.get_mut(client)?.as_mut()?.poll(now)?;
+                Some(todo.map(Told::Client))
+            }
+            Who::Server(server) => {
+                let todo = self.servers.get_mut(server)?.as_mut()?.poll(now)?;
+                Some(todo.map(Told::Server))
+            }
+        }
+    }
+
+    pub(super) fn take_seen(&self, who: Who) -> Vec<Seen> {
+        match who {
+            Who::Client(client) => self
+                .running_client(client)
+                .map(|host| host.tap().take_seen()),
+            Who::Server(server) => self
+                .running_server(server)
+                .map(|host| host.tap().take_seen()),
+        }
+        .unwrap_or_default()
+    }
+
+    pub(super) fn footprint(&self, who: Who) -> usize {
+        match who {
+            Who::Client(client) => self
+                .running_client(client)
+                .map(|host| host.tap().footprint()),
+            Who::Server(server) => self
+                .running_server(server)
+                .map(|host| host.tap().footprint()),
+        }
+        .unwrap_or_default()
+    }
+
+    pub(super) fn is_shut_down(&self, who: Who) -> bool {
+        match who {
+            Who::Client(client) => self.running_client(client).is_some_and(Host::is_shut_down),
+            Who::Server(server) => self.running_server(server).is_some_and(Host::is_shut_down),
+        }
+    }
+
+    pub(super) fn deadline(&self, who: Who) -> Option<Time> {
+        match who {
+            Who::Client(client) => self.running_client(client)?.deadline(),
+            Who::Server(server) => self.running_server(server)?.deadline(),
+        }
+    }
+
+    pub(super) fn runs(&self, who: Who) -> bool {
+        match who {
+            Who::Client(client) => self.running_client(client).is_some(),
+            Who::Server(server) => self.running_server(server).is_some(),
+        }
+    }
+
+    fn running_client(&self, client: usize) -> Option<&N::Host<Client>> {
+        self.clients.get(client)?.as_ref()
+    }
+
+    fn running_server(&self, server: usize) -> Option<&N::Host<Server>> {
+        self.servers.get(server)?.as_ref()
+    }
+}

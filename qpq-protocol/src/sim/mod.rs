@@ -1,0 +1,131 @@
+//! A whole messaging system that replays from a seed: client apps, server cores on one store, and a
+//! world that loses, delays, cuts, fills and crashes around them, in virtual time.
+//!
+//! [`run`] takes a [`Config`] and a seed and gives a [`Report`]: the same two give the same report,
+//! on any machine, any day. After every step the invariants are checked ([`Invariant`] names them);
+//! when the faults stop, everything has to settle within [`SETTLE`] of virtual time.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `world` | processes, virtual time, what happens next |
+//! | `host`, `tap` | a core where it runs, and what passes its boundary |
+//! | `network` | streams with delay, loss of connections, partitions, changes of address |
+//! | `disk` | latency, failures, and what a crash leaves |
+//! | `actions`, `app` | what people do, and what their apps heard |
+//! | `invariants`, `settle` | what must always hold, and what must come to hold |
+//! | `log` | the readable log and its hash |
+//!
+//! The log, and so its hash, holds what is exact: actions, events, methods, statuses, and a hash of
+//! the wire bytes. It holds no stored values of MLS: openmls writes the wall clock into them.
+//! Passwords are stretched with [`OpaqueSuite::TEST`](crate::client::OpaqueSuite::TEST), which a server offers and a client accepts
+//! only if its own configuration names it; no default does.
+
+mod actions;
+mod app;
+mod disk;
+mod host;
+mod invariants;
+mod log;
+mod network;
+mod settle;
+mod tap;
+mod world;
+
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::time::{Time, UnixTime};
+
+pub use invariants::{Invariant, Violation};
+
+/// Virtual time within which everything settles once the faults have stopped.
+pub const SETTLE: Duration = Duration::from_secs(600);
+
+/// The date at the origin of virtual time: 2026-01-01.
+const BEGIN: UnixTime = UnixTime::from_millis(1_767_225_600_000);
+
+/// How large a world is and how long it runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Clients, each with an account of its own.
+    pub clients: usize,
+    /// Server cores on one store.
+    pub servers: usize,
+    /// Random actions before the faults stop.
+    pub steps: usize,
+    /// Whether the report holds the log; its hash is there in any case.
+    pub log: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            clients: 3,
+            servers: 2,
+            steps: 60,
+            log: false,
+        }
+    }
+}
+
+/// What came of one seed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The first invariant that did not hold, if any.
+    pub violation: Option<Violation>,
+    /// The log, a line for each thing that happened; empty unless it was asked for.
+    pub log: Vec<String>,
+    /// SHA-256 of the log.
+    pub hash: [u8; 32],
+    /// How much virtual time went by.
+    pub took: Duration,
+    /// Messages that apps sent, and that servers confirmed.
+    pub messages: usize,
+}
+
+/// Runs the world that `seed` names. A panic of a core is a [`Violation`] too.
+#[must_use]
+pub fn run(config: &Config, seed: u64) -> Report {
+    let mut world = world::World::new(config, seed, network::Streams::new(config, seed));
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = ran {
+        let what = panic.downcast_ref::<String>().map(String::as_str);
+        let what = what.or(panic.downcast_ref::<&str>().copied());
+        world.checker.fail(
+            world.now,
+            Invariant::NoPanic,
+            what.unwrap_or("a panic").to_owned(),
+        );
+    }
+    world.report(seed)
+}
+
+/// A generator for one purpose within a seed.
+fn generator(seed: u64, purpose: &[u8]) -> crate::rng::Rng {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new_with_prefix(b"qpq sim v1");
+    hash.update(seed.to_be_bytes());
+    hash.update(purpose);
+    crate::rng::Rng::new(hash.finalize().into())
+}
+
+/// A place in something of this length.
+fn below(rng: &mut crate::rng::Rng, length: usize) -> usize {
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    usize::try_from(rng.below(length)).unwrap_or(0)
+}
+
+/// One of these; there has to be one.
+fn pick<T: Copy>(rng: &mut crate::rng::Rng, of: &[T]) -> T {
+    of[below(rng, of.len())]
+}
+
+/// Milliseconds as a span.
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The time at which every world begins; not the origin, so that nothing takes zero for granted.
+const START: Time = Time::from_micros(1_000_000);

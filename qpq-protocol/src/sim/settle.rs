@@ -1,0 +1,214 @@
+//! The faults stop: everything has to settle, and then to agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::app::{App, Wish, without_padding};
+use super::host::{Network, Who};
+use super::invariants::Invariant;
+use super::world::World;
+use super::{SETTLE, ms};
+use crate::client::{Body, ConversationId, Message, Standing};
+use crate::ids::{IdentityKey, MessageId};
+
+/// Something that does not hold yet, and what it means if it stays so.
+type Lack = (Invariant, String);
+
+impl<N: Network> World<N> {
+    /// Calms the world, and waits until it has settled.
+    pub(super) fn settle(&mut self) {
+        self.log.line(self.now, format_args!("* the faults stop"));
+        self.net.calm();
+        self.wake_loss = 0;
+        let now = self.now;
+        for who in self.processes.keys().copied().collect::<Vec<_>>() {
+            let disk = self.disk(who);
+            disk.bad_until = now;
+            disk.slow_until = now;
+            self.set_clock(who, 0);
+            self.start(who);
+        }
+        let end = self.now + SETTLE;
+        let mut lack = Ok(());
+        while self.now < end && !self.failed() {
+            self.pass(ms(2_000));
+            lack = self.is_settled();
+            if lack.is_ok() {
+                return;
+            }
+        }
+        if let Err((invariant, what)) = lack {
+            self.checker.fail(self.now, invariant, what);
+        }
+    }
+
+    /// Looks at everything in turn, and asks the apps for what is not known.
+    fn is_settled(&mut self) -> Result<(), Lack> {
+        self.is_everyone_here()?;
+        self.are_all_asked()?;
+        let agreed = self.do_members_agree().and_then(|()| self.is_all_there());
+        if agreed.is_err() {
+            // To be asked again.
+            for app in &mut self.apps {
+                app.listed = None;
+                app.histories.clear();
+            }
+        }
+        agreed
+    }
+
+    /// Everyone is logged in, and nothing that was asked for is open.
+    fn is_everyone_here(&mut self) -> Result<(), Lack> {
+        let mut late = Ok(());
+        for client in 0..self.config.clients {
+            let app = &self.apps[client];
+            if let Some(wish) = app.open.values().next() {
+                late = Err(settles(format!("c{client} still waits for {wish:?}")));
+            } else if !app.logged_in {
+                late = Err(settles(format!("c{client} is not logged in")));
+                self.want(client, app.entrance());
+            }
+        }
+        late
+    }
+
+    /// The apps have listed their conversations, and read what is in them.
+    fn are_all_asked(&mut self) -> Result<(), Lack> {
+        let mut known = Ok(());
+        for client in 0..self.config.clients {
+            let app = &self.apps[client];
+            let wishes: Vec<Wish> = match &app.listed {
+                None => vec![Wish::Conversations],
+                Some(all) => {
+                    let unread = all.iter().map(|one| one.id);
+                    let unread = unread.filter(|id| !app.histories.contains_key(id));
+                    unread.map(Wish::History).collect()
+                }
+            };
+            for wish in wishes {
+                known = Err(settles(format!("c{client} is still to be asked")));
+                self.want(client, wish);
+            }
+        }
+        known
+    }
+
+    /// Members of a group see the same group, and are those who see it.
+    fn do_members_agree(&self) -> Result<(), Lack> {
+        type View = (u64, BTreeSet<IdentityKey>);
+        let mut views: BTreeMap<ConversationId, BTreeMap<usize, View>> = BTreeMap::new();
+        for (client, app) in self.apps.iter().enumerate() {
+            for one in app.listed.iter().flatten() {
+                match one.standing {
+                    Standing::Active => {
+                        let members = one.members.iter().map(|person| person.identity_key);
+                        let view = (one.epoch, members.collect());
+                        views.entry(one.id).or_default().insert(client, view);
+                    }
+                    Standing::Over => {}
+                    other => {
+                        let id = one.id;
+                        return Err(settles(format!("{id} is {other:?} for c{client}")));
+                    }
+                }
+            }
+        }
+        for (id, views) in views {
+            let accounts = views.keys().filter_map(|client| self.apps[*client].account);
+            let here: BTreeSet<IdentityKey> = accounts.collect();
+            let mut all = views.values();
+            let first = all.next();
+            let agrees = all.all(|view| Some(view) == first);
+            if !agrees || first.is_some_and(|(_, members)| *members != here) {
+                return Err(settles(format!("{id} is seen differently: {views:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every message is where it belongs, once.
+    fn is_all_there(&self) -> Result<(), Lack> {
+        for (client, app) in self.apps.iter().enumerate() {
+            let who = Who::Client(client);
+            for (id, history) in &app.histories {
+                self.is_sound(who, app, *id, history)?;
+            }
+            for one in app.listed.iter().flatten() {
+                let read = app.read.get(&one.id).copied().unwrap_or_default();
+                if one.unread > one.messages.saturating_sub(read) {
+                    let what = format!("{who} forgot what was read of {}", one.id);
+                    return Err((Invariant::AcknowledgedIsDurable, what));
+                }
+            }
+            let lost = app
+                .sent
+                .iter()
+                .find(|(id, message)| !app.holds(id, message));
+            if let Some((id, message)) = lost {
+                let what = format!("{who} lost its own {message} of {id}");
+                return Err((Invariant::AcknowledgedIsDurable, what));
+            }
+        }
+        self.is_all_delivered()
+    }
+
+    /// A history has no holes and nothing twice, says what the app was told, and nothing that
+    /// nobody wrote.
+    fn is_sound(
+        &self,
+        who: Who,
+        app: &App,
+        id: ConversationId,
+        history: &[Message],
+    ) -> Result<(), Lack> {
+        let mut ids = BTreeSet::new();
+        for (index, message) in (0..).zip(history) {
+            if message.index != index || !ids.insert(message.message_id) {
+                let what = format!("{who} holds message {index} of {id} twice, or not");
+                return Err((Invariant::OnceInApp, what));
+            }
+            let text = match &message.body {
+                Body::Text(text) => without_padding(text),
+                Body::Unsupported => "",
+            };
+            if !self.apps.iter().any(|app| app.texts.contains(text)) {
+                let what = format!("{who} holds what nobody wrote: {text}");
+                return Err((Invariant::OneMeaning, what));
+            }
+        }
+        for (&(_, index), told) in app.told.range((id, 0)..=(id, u64::MAX)) {
+            let place = usize::try_from(index).unwrap_or(usize::MAX);
+            let kept = history.get(place).map(|message| message.message_id);
+            if kept != Some(*told) {
+                let what = format!("{who} was told message {index} of {id} and lost it");
+                return Err((Invariant::AcknowledgedIsDurable, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a server took has reached all it was for, but those who left by themselves.
+    fn is_all_delivered(&self) -> Result<(), Lack> {
+        // What users wrote: a group's name travels the same way and is in nobody's history.
+        let histories = self.apps.iter().flat_map(|app| app.histories.values());
+        let own = histories.flatten().filter(|message| message.own);
+        let own: BTreeSet<MessageId> = own.map(|message| message.message_id).collect();
+        for (message, accepted) in &self.checker.accepted {
+            let id = &accepted.channel;
+            for (client, app) in self.apps.iter().enumerate() {
+                let is_for = app
+                    .account
+                    .is_some_and(|key| accepted.recipients.contains(&key));
+                let stays = own.contains(message) && !app.left.contains(id);
+                if is_for && stays && !app.holds(id, message) {
+                    let what = format!("c{client} lacks {message} of {id}");
+                    return Err((Invariant::AcknowledgedIsDurable, what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settles(what: String) -> Lack {
+    (Invariant::Settles, what)
+}

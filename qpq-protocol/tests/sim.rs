@@ -1,0 +1,52 @@
+//! Seeds of the simulated world: all invariants hold, and equal seeds give equal runs.
+
+use qpq_protocol::sim::{Config, Report, run};
+
+fn must_hold(config: &Config, seed: u64) -> Report {
+    let report = run(config, seed);
+    if let Some(violation) = &report.violation {
+        let config = Config {
+            log: true,
+            ..config.clone()
+        };
+        let log = run(&config, seed).log.join("\n");
+        panic!("{log}\nseed {seed}: {violation:?}");
+    }
+    report
+}
+
+/// Seeds hold, and what they say was sent is not nothing.
+fn must_all_hold(seeds: core::ops::Range<u64>) {
+    let config = Config::default();
+    let count = usize::try_from(seeds.end - seeds.start).expect("few seeds");
+    let sent: usize = seeds.map(|seed| must_hold(&config, seed).messages).sum();
+    assert!(sent > 3 * count, "{sent} messages in {count} seeds");
+}
+
+// In parts, so that they run beside each other.
+
+#[test]
+fn the_first_seeds_hold() {
+    must_all_hold(0..20);
+}
+
+#[test]
+fn the_next_seeds_hold() {
+    must_all_hold(20..40);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    let config = Config {
+        log: true,
+        ..Config::default()
+    };
+    let (first, second) = (run(&config, 7), run(&config, 7));
+    for (line, (first, second)) in first.log.iter().zip(&second.log).enumerate() {
+        assert_eq!(first, second, "line {line}");
+    }
+    assert_eq!(first, second);
+    // Whether the log is kept does not change what happens; another seed does.
+    assert_eq!(first.hash, run(&Config::default(), 7).hash);
+    assert_ne!(first.hash, run(&Config::default(), 8).hash);
+}

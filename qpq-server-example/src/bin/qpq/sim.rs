@@ -1,0 +1,137 @@
+//! `qpq sim`: seeds of the simulated world on all processors, and the first one that fails.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use clap::Args;
+use qpq_protocol::sim::{Config, Report, run};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::failed::Failed;
+use crate::output::Output;
+
+/// Which worlds to run.
+#[derive(Args, Clone, Debug)]
+pub struct Seeds {
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    start: u64,
+    /// Clients in each world
+    #[arg(long, value_name = "N", default_value_t = Config::default().clients)]
+    clients: usize,
+    /// Server cores in each world, on one store
+    #[arg(long, value_name = "N", default_value_t = Config::default().servers)]
+    servers: usize,
+    /// Random actions in each world
+    #[arg(long, value_name = "N", default_value_t = Config::default().steps)]
+    steps: usize,
+    /// Print the log of each world
+    #[arg(long)]
+    log: bool,
+    /// Threads; as many as there are processors if not given. What comes out does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.
+pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
+    let config = Config {
+        clients: seeds.clients,
+        servers: seeds.servers,
+        steps: seeds.steps,
+        log: seeds.log,
+    };
+    let began = Instant::now();
+    let reports = all(seeds, &config);
+    let mut hash = Sha256::new();
+    let mut messages = 0;
+    for (seed, report) in &reports {
+        for line in &report.log {
+            say(output, line)?;
+        }
+        if let Some(violation) = &report.violation {
+            let name = violation.invariant.name();
+            say(
+                output,
+                &format!("seed {seed} violates \"{name}\": {}", violation.detail),
+            )?;
+            say(
+                output,
+                &format!("again, with its log: {}", replay(seeds, *seed)),
+            )?;
+            return Err(Failed::Simulation(*seed));
+        }
+        hash.update(report.hash);
+        messages += report.messages;
+    }
+    let secs = began.elapsed().as_secs_f64();
+    let rate = f64::from(u32::try_from(reports.len()).unwrap_or(u32::MAX)) / secs;
+    say(
+        output,
+        &format!("{rate:.1} runs/s, {messages} messages confirmed, {secs:.1} s"),
+    )?;
+    let hash: [u8; 32] = hash.finalize().into();
+    let hash = qpq_server_example::hex::hex(&hash);
+    say(output, &format!("ok seeds={} hash={hash}", seeds.seeds))
+}
+
+fn say(output: &Output, line: &str) -> Result<(), Failed> {
+    output.line(line, &json!({ "type": "sim", "line": line }))
+}
+
+/// The reports in order of their seeds, up to the first that fails.
+fn all(seeds: &Seeds, config: &Config) -> BTreeMap<u64, Report> {
+    let end = seeds.start.saturating_add(seeds.seeds);
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicBool::new(false);
+    let reports = Mutex::new(BTreeMap::new());
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let report = run(config, seed);
+            failed.fetch_or(report.violation.is_some(), Ordering::Relaxed);
+            let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.insert(seed, report);
+        }
+    };
+    let threads = seeds.threads.or(std::thread::available_parallelism().ok());
+    std::thread::scope(|scope| {
+        for _ in 1..threads.map_or(1, NonZeroUsize::get) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The command that runs one seed again, with its log.
+fn replay(seeds: &Seeds, seed: u64) -> String {
+    let Seeds {
+        clients,
+        servers,
+        steps,
+        ..
+    } = seeds;
+    let mut command = format!("qpq sim --start {seed} --seeds 1 --log");
+    let usual = Config::default();
+    for (flag, value, usual) in [
+        ("clients", *clients, usual.clients),
+        ("servers", *servers, usual.servers),
+        ("steps", *steps, usual.steps),
+    ] {
+        if value != usual {
+            command.push_str(&format!(" --{flag} {value}"));
+        }
+    }
+    command
+}

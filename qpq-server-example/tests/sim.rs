@@ -1,0 +1,37 @@
+//! `qpq sim`: its last line, and that it does not depend on process or threads.
+
+use std::process::Command;
+
+fn sim(arguments: &[&str]) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_qpq"))
+        .arg("sim")
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn equal_seeds_give_equal_hashes_in_two_processes_and_with_any_threads() {
+    let [one, two, other] = [
+        ["--seeds", "6", "--threads", "1"],
+        ["--seeds", "6", "--threads", "3"],
+        ["--seeds", "5", "--threads", "1"],
+    ]
+    .map(|arguments| sim(&arguments).pop().expect("a last line"));
+    assert_eq!(one, two);
+    assert_ne!(one, other);
+    let hash = one.strip_prefix("ok seeds=6 hash=").expect("the last line");
+    assert_eq!(hash.len(), 64);
+    assert!(hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+}
+
+#[test]
+fn a_log_tells_what_happened() {
+    let lines = sim(&["--seeds", "1", "--start", "3", "--log"]);
+    assert!(lines.iter().any(|line| line.ends_with("s0 starts")));
+    assert!(lines.iter().any(|line| line.contains("asks BatchEnqueue")));
+    assert!(lines.iter().any(|line| line.ends_with("* the faults stop")));
+}
