@@ -117,11 +117,13 @@ fn outcome(outcome: &Outcome) -> Value {
         Outcome::Changed(conversation) => json!({"changed": talk(conversation)}),
         Outcome::Left(conversation) => json!({"left": digits(conversation.as_bytes())}),
         Outcome::Sent {
+            conversation,
             message_id,
             index,
             undelivered,
         } => json!({
             "sent": digits(message_id.as_bytes()),
+            "conversation": digits(conversation.as_bytes()),
             "index": index,
             "undelivered": people(undelivered),
         }),

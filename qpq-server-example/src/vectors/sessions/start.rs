@@ -85,6 +85,7 @@ impl Start<ClientConfig> {
             "connect_timeout_micros": micros(config.connect_timeout),
             "request_timeout_micros": micros(config.request_timeout),
             "intent_timeout_micros": micros(config.intent_timeout),
+            "look_interval_micros": micros(config.look_interval),
             "shutdown_grace_micros": micros(config.shutdown_grace),
         }))
     }
@@ -105,6 +106,7 @@ impl Start<ClientConfig> {
             connect_timeout: time("connect_timeout_micros")?,
             request_timeout: time("request_timeout_micros")?,
             intent_timeout: time("intent_timeout_micros")?,
+            look_interval: time("look_interval_micros")?,
             shutdown_grace: time("shutdown_grace_micros")?,
         };
         let storage_key = config.array("storage_key")?;
