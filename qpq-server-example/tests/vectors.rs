@@ -22,6 +22,14 @@ fn every_vector_holds() {
 #[test]
 fn vectors_made_again_are_the_same_bytes() {
     let scratch = Scratch::try_new("vectors").expect("a directory");
+    // Scripts are written on what is there.
+    let scripts = scratch.path().join("scripts");
+    std::fs::create_dir(&scripts).expect("a directory");
+    for entry in std::fs::read_dir(folder().join("scripts")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name");
+        std::fs::copy(&path, scripts.join(name)).expect("a file");
+    }
     for row in vectors::make(scratch.path()) {
         assert_eq!(row.problem, None, "{}", row.file);
         let made = std::fs::read_to_string(scratch.path().join(&row.file)).expect("a file");

@@ -19,6 +19,7 @@ mod proofs;
 mod recovery;
 mod released;
 mod safety;
+mod scripts;
 mod sealed_sender;
 mod sessions;
 mod transcripts;
@@ -195,7 +196,7 @@ pub struct Row {
 pub fn check(dir: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
     for subject in &SUBJECTS {
-        let names = match file_names(&dir.join(subject.name)) {
+        let names = match file_names(&dir.join(subject.name), ".json") {
             Ok(names) => names,
             Err(problem) => {
                 rows.push(row(subject.name.to_owned(), Err(problem)));
@@ -207,12 +208,14 @@ pub fn check(dir: &Path) -> Vec<Row> {
             rows.push(row(format!("{}/{name}", subject.name), checked));
         }
     }
+    rows.extend(scripts::check(dir));
     let broken = released::broken(dir).into_iter();
     rows.extend(broken.map(|(file, problem)| row(file, Err(problem))));
     rows
 }
 
-/// Writes the vectors below `dir`; a row for each file that was written.
+/// Writes the vectors below `dir`, and what the scripts there give; a row for each file that was
+/// written.
 #[must_use]
 pub fn make(dir: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -229,6 +232,7 @@ pub fn make(dir: &Path) -> Vec<Row> {
             Err(problem) => rows.push(row(subject.name.to_owned(), Err(problem))),
         }
     }
+    rows.extend(scripts::make(dir));
     rows
 }
 
@@ -258,12 +262,12 @@ fn check_file(subject: &Subject, path: &Path) -> Result<usize, VectorError> {
     subject.check(&file)
 }
 
-/// The vectors of a folder, without its schema, in order.
-fn file_names(folder: &Path) -> Result<Vec<String>, VectorError> {
+/// The vectors of a folder that end so, without its schema, in order.
+fn file_names(folder: &Path, ending: &str) -> Result<Vec<String>, VectorError> {
     let entries = std::fs::read_dir(folder).map_err(|error| file_error(folder, &error))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names
-        .filter(|name| name.ends_with(".json") && name != "schema.json")
+        .filter(|name| name.ends_with(ending) && name != "schema.json")
         .collect();
     names.sort_unstable();
     Ok(names)

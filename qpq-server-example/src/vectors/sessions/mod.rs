@@ -1,12 +1,15 @@
 //! Whole runs of cores: recorded from seeds, and replayed input by input.
 
 mod event;
-mod input;
+mod faults;
+pub(super) mod input;
+mod link;
 mod machine;
+mod node;
 mod start;
 mod storage;
 mod stories;
-mod world;
+pub(super) mod world;
 
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::time::Time;

@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use qpq_protocol::client::{self, Client};
-use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
-use qpq_protocol::io::{Core as _, Output, StreamInput};
+use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
+use qpq_protocol::io::{ConnectError, Core as _, Output, StreamInput};
 use qpq_protocol::server::{self, Server};
-use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::time::{Time, UnixTime};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::input::{Input, Intent};
-use super::machine::{Machine, Recorded};
+use super::link::{Link, Side};
+use super::machine::Recorded;
+use super::node::Node;
 use super::start::{ClientConfig, Start};
 use super::storage::Values;
 use crate::vectors::VectorError;
@@ -30,124 +31,19 @@ const ROUND: Duration = Duration::from_millis(1);
 /// A story waits no longer than this for what must come.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Outputs for the network, and the number of the intent that was stated.
-type Done<E> = (Vec<Output<E>>, Option<u64>);
-
-/// A machine and its recording.
-pub struct Node<C: Recorded> {
-    name: &'static str,
-    machine: Machine<C>,
-    /// The cores that ran on it, one after the other, and their steps.
-    starts: Vec<(Value, Vec<Value>)>,
-    /// What the core told, since its last start.
-    pub events: Vec<C::Event>,
-    /// Storage commands wait while this is set.
-    pub hold: bool,
-}
-
-impl<C: Recorded> Node<C> {
-    fn new(name: &'static str, core: C, values: Values, start: Value) -> Self {
-        Self {
-            name,
-            machine: Machine::new(core, values, Memory::new()),
-            starts: vec![(start, Vec::new())],
-            events: Vec::new(),
-            hold: false,
-        }
-    }
-
-    /// Tells the core something, records it, and gives what is for the network.
-    fn tell(&mut self, now: Time, input: &Input) -> Result<Done<C::Event>> {
-        let told = self.machine.tell(now, input)?;
-        if let Some((_, steps)) = self.starts.last_mut() {
-            steps.push(told.step);
-        }
-        let mut outputs = Vec::new();
-        for output in told.outputs {
-            match output {
-                Output::Event(event) => self.events.push(event),
-                output => outputs.push(output),
-            }
-        }
-        Ok((outputs, told.intent))
-    }
-
-    /// Power is lost: another core goes on with what is durable.
-    fn restart(&mut self, core: C, values: Values, start: Value) {
-        self.machine.restart(core, values);
-        self.starts.push((start, Vec::new()));
-        self.events.clear();
-        self.hold = false;
-    }
-
-    fn recording(self, core: &str) -> Value {
-        let starts = self.starts.into_iter().map(|(mut start, steps)| {
-            start["steps"] = steps.into();
-            start
-        });
-        json!({"core": core, "name": self.name, "starts": starts.collect::<Vec<_>>()})
-    }
-}
-
-/// Which end of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
-
-/// A connection between a client, which opens streams both ways, and the server, which opens
-/// streams one way.
-struct Link {
-    client: usize,
-    bi: Vec<OwnStream>,
-    uni: Vec<OwnStream>,
-}
-
-impl Link {
-    /// What the other side calls a stream that `side` names so.
-    fn translate(&self, side: Side, stream: StreamId) -> Option<StreamId> {
-        match stream {
-            StreamId::Own(own) => {
-                let (dir, opened) = match side {
-                    Side::Client => (Dir::Bi, &self.bi),
-                    Side::Server => (Dir::Uni, &self.uni),
-                };
-                let number = opened.iter().position(|one| *one == own)?;
-                Some(StreamId::Peer(dir, number.try_into().ok()?))
-            }
-            StreamId::Peer(dir, number) => {
-                let opened = match dir {
-                    Dir::Bi => &self.bi,
-                    Dir::Uni => &self.uni,
-                };
-                let own = opened.get(usize::try_from(number).ok()?)?;
-                Some(StreamId::Own(*own))
-            }
-        }
-    }
-}
-
 /// See the page of this module.
 pub struct World {
-    now: Time,
-    config: server::Config,
+    pub(super) now: Time,
+    pub(super) config: server::Config,
     pub server: Node<Server>,
     pub clients: Vec<Node<Client>>,
-    links: BTreeMap<ConnId, Link>,
+    pub(super) links: BTreeMap<ConnId, Link>,
     /// Bytes on their way, by connection, receiver and the receiver's name of the stream.
-    wires: BTreeMap<(ConnId, Side, StreamId), VecDeque<StreamInput>>,
-    last_conn: u64,
-    starts: u8,
+    pub(super) wires: BTreeMap<(ConnId, Side, StreamId), VecDeque<StreamInput>>,
+    pub(super) last_conn: u64,
+    pub(super) starts: u8,
+    /// Nobody answers at the server's address.
+    pub(super) is_down: bool,
 }
 
 impl World {
@@ -166,7 +62,12 @@ impl World {
             now,
             unix: date(now),
         };
-        let mut server = Node::new("server", start.core(), Values::Plain, start.to_json());
+        let mut server = Node::new(
+            "server".to_owned(),
+            start.core(),
+            Values::Plain,
+            start.to_json(),
+        );
         server.tell(now, &Input::Start)?;
         let mut world = Self {
             now,
@@ -177,6 +78,7 @@ impl World {
             wires: BTreeMap::new(),
             last_conn: 0,
             starts: 1,
+            is_down: false,
         };
         world.settle()?;
         Ok(world)
@@ -192,59 +94,19 @@ impl World {
     }
 
     /// A client on an empty disk; its number.
-    pub fn add_client(&mut self, name: &'static str) -> Result<usize> {
+    pub fn add_client(&mut self, name: &str) -> Result<usize> {
         let client = self.clients.len();
         let start = self.client_start(client);
-        let node = Node::new(name, start.core(), start.values(), start.to_json());
+        let node = Node::new(
+            name.to_owned(),
+            start.core(),
+            start.values(),
+            start.to_json(),
+        );
         self.clients.push(node);
         self.tell_client(client, &Input::Start)?;
         self.settle()?;
         Ok(client)
-    }
-
-    /// The power of a client fails: it starts again on what is durable.
-    pub fn restart_client(&mut self, client: usize) -> Result<()> {
-        for conn in self.links_of(client) {
-            self.links.remove(&conn);
-            self.wires.retain(|(of, ..), _| *of != conn);
-            self.tell_server(&Input::Disconnected(conn))?;
-        }
-        let start = self.client_start(client);
-        let node = self.client(client)?;
-        node.restart(start.core(), start.values(), start.to_json());
-        self.tell_client(client, &Input::Start)
-    }
-
-    /// The power of the server fails: it starts again on what is durable.
-    pub fn restart_server(&mut self) -> Result<()> {
-        self.starts = self.starts.saturating_add(1);
-        let start = Start {
-            config: self.config.clone(),
-            seed: [self.starts; 32],
-            now: self.now,
-            unix: date(self.now),
-        };
-        self.server
-            .restart(start.core(), Values::Plain, start.to_json());
-        let links = core::mem::take(&mut self.links);
-        self.wires.clear();
-        self.tell_server(&Input::Start)?;
-        for (conn, link) in links {
-            self.tell_client(link.client, &Input::Disconnected(conn))?;
-        }
-        Ok(())
-    }
-
-    /// The disk of a client carries out the command that waits, and nobody learns of it.
-    pub fn unseen_by_client(&mut self, client: usize) -> Result<()> {
-        let ticket = self.client(client)?.machine.first_command();
-        self.tell_client(client, &Input::Unseen(ticket.ok_or(VectorError::Story)?))
-    }
-
-    /// The disk of the server carries out the command that waits, and nobody learns of it.
-    pub fn unseen_by_server(&mut self) -> Result<()> {
-        let ticket = self.server.machine.first_command();
-        self.tell_server(&Input::Unseen(ticket.ok_or(VectorError::Story)?))
     }
 
     /// States an intent; its number.
@@ -253,6 +115,15 @@ impl World {
         let (outputs, intent) = node.tell(now, &Input::Intent(intent))?;
         self.client_outputs(client, outputs)?;
         intent.ok_or(VectorError::Story)
+    }
+
+    /// A connection from a peer that is none of the clients.
+    pub fn add_peer(&mut self) -> Result<ConnId> {
+        self.last_conn = self.last_conn.saturating_add(1);
+        let conn = ConnId(self.last_conn);
+        let address = SocketAddr::from(([10, 0, 2, 2], 40_000));
+        self.tell_server(&Input::Connected(conn, address, None))?;
+        Ok(conn)
     }
 
     /// States an intent and waits for its good end.
@@ -404,7 +275,7 @@ impl World {
         }
     }
 
-    fn tell_client(&mut self, client: usize, input: &Input) -> Result<()> {
+    pub fn tell_client(&mut self, client: usize, input: &Input) -> Result<()> {
         let (now, node) = (self.now, self.client(client)?);
         let (outputs, _) = node.tell(now, input)?;
         self.client_outputs(client, outputs)
@@ -420,7 +291,7 @@ impl World {
         Ok(())
     }
 
-    fn tell_server(&mut self, input: &Input) -> Result<()> {
+    pub fn tell_server(&mut self, input: &Input) -> Result<()> {
         let (outputs, _) = self.server.tell(self.now, input)?;
         for output in outputs {
             self.wire(Side::Server, output)?;
@@ -429,6 +300,10 @@ impl World {
     }
 
     fn connect(&mut self, client: usize, ticket: Ticket) -> Result<()> {
+        if self.is_down {
+            let why = ConnectError::Unreachable;
+            return self.tell_client(client, &Input::ConnectFailed(ticket, why));
+        }
         self.last_conn = self.last_conn.saturating_add(1);
         let conn = ConnId(self.last_conn);
         let link = Link {
@@ -494,23 +369,12 @@ impl World {
         }
     }
 
-    fn links_of(&self, client: usize) -> Vec<ConnId> {
-        let links = self.links.iter().filter(|(_, link)| link.client == client);
-        links.map(|(conn, _)| *conn).collect()
-    }
-
     /// A client of a story.
-    fn client(&mut self, client: usize) -> Result<&mut Node<Client>> {
+    pub fn client(&mut self, client: usize) -> Result<&mut Node<Client>> {
         self.clients.get_mut(client).ok_or(VectorError::Story)
     }
 
-    /// From now on a client's storage commands wait.
-    pub fn hold_client(&mut self, client: usize) -> Result<()> {
-        self.client(client)?.hold = true;
-        Ok(())
-    }
-
-    fn client_start(&mut self, client: usize) -> Start<ClientConfig> {
+    pub(super) fn client_start(&mut self, client: usize) -> Start<ClientConfig> {
         self.starts = self.starts.saturating_add(1);
         let key = u8::try_from(client).unwrap_or(0).saturating_add(0xc0);
         let rest = client::Config {
@@ -548,6 +412,6 @@ fn next_input<C: Recorded>(node: &Node<C>, now: Time) -> Option<Input> {
         .or_else(due)
 }
 
-fn date(now: Time) -> UnixTime {
+pub(super) fn date(now: Time) -> UnixTime {
     UnixTime::from_millis(BEGIN_MS.saturating_add(now.as_micros() / 1000))
 }
