@@ -40,6 +40,9 @@
 //! | MLS | RFC 9420 | openmls 0.9 | MLS working group, see [`mls`] |
 //! | generator | ChaCha20, RFC 8439 | rand_chacha 0.10 | its own |
 //!
+//! With the feature `aws-lc-rs` groups take AEADs, signing and X25519 from that crate, byte for byte the
+//! same; see [`mls`].
+//!
 //! Formats of our own (envelopes, proofs, bundles, transcripts, safety numbers, padding) and whole
 //! groups and logins have golden vectors in `tests/vectors`.
 //!

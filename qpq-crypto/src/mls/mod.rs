@@ -6,6 +6,11 @@
 //! of work around them is the caller's: publish a commit, then [`Group::confirm_pending`] it;
 //! encrypt, store the batch, then send; process, store the batch with the cursor, then
 //! acknowledge.
+//!
+//! With the feature `aws-lc-rs` AEADs, signing and X25519 come from that crate. Seeds and bytes mean the
+//! same, so that devices with and without it share groups, and rows move between builds. Verification
+//! stays where it is: it has to be equally strict everywhere. So do ML-KEM, since aws-lc-rs lets nobody
+//! hand in its randomness, and hashes, which are no faster there.
 
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
