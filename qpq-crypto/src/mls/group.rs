@@ -16,6 +16,7 @@ use super::{
     rows::{Mark, Rows},
     storage::StoreError,
     suite,
+    value::Value,
 };
 use crate::padding;
 
@@ -244,7 +245,7 @@ impl Group {
             Policy::Qpq => padding::pad(plaintext),
             Policy::Interop => plaintext.to_vec(),
         };
-        let padded = Zeroizing::new(padded);
+        let padded = Value::from(padded);
         self.attempt(device, |group, device| {
             let message = group
                 .mls

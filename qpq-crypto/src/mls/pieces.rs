@@ -19,6 +19,9 @@ const NEEDLE: usize = 64;
 
 /// Lengths of the pieces of `new`, which follows on `old` cut into pieces of `cuts`.
 pub(super) fn cut(old: &[u8], cuts: &[usize], new: &[u8]) -> Vec<usize> {
+    if cuts.len() <= 1 && new.len() <= PIECE {
+        return vec![new.len()];
+    }
     fit(follow(old, cuts, new).unwrap_or_default(), new.len())
 }
 
