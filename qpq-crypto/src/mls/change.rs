@@ -1,5 +1,7 @@
 //! What a commit changes, and the tests that every member puts it to beyond those of RFC 9420.
 
+use std::collections::BTreeSet;
+
 use openmls::prelude::{self as mls, LeafNode, LeafNodeIndex, Proposal, Sender, StagedCommit};
 
 use super::{BadLeaf, Group, KeyPackageError, Member, Policy, key_package::check_lifetime, suite};
@@ -7,7 +9,7 @@ use super::{BadLeaf, Group, KeyPackageError, Member, Policy, key_package::check_
 /// Whom a commit lets in and out.
 pub(super) struct Change {
     /// Signature keys of new leaves: where they will sit shows only afterwards.
-    added: Vec<Vec<u8>>,
+    added: BTreeSet<Vec<u8>>,
     /// Leaf indices in the epoch before.
     removed: Vec<u32>,
 }
@@ -55,11 +57,7 @@ impl Change {
         group
             .members()
             .into_iter()
-            .filter(|member| {
-                self.added
-                    .iter()
-                    .any(|key| key.as_slice() == member.device_key.as_bytes())
-            })
+            .filter(|member| self.added.contains(member.device_key.as_ref()))
             .collect()
     }
 }
