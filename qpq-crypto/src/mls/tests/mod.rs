@@ -13,8 +13,10 @@ mod other_provider;
 mod primitives;
 mod refusals;
 mod rejoin;
+mod rfc9180;
 mod round_trip;
 mod vectors;
+mod wycheproof;
 
 use std::collections::BTreeMap;
 
