@@ -195,6 +195,47 @@ fn who_leaves_is_removed_from_the_tree_by_the_others() {
 }
 
 #[test]
+fn several_who_leave_at_once_are_all_removed() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob", "carol", "dave"]);
+    settle(&mut net);
+    for leaving in [1, 2] {
+        net.act(leaving, |core, now| core.leave(now, id));
+    }
+    settle(&mut net);
+    assert_eq!(conversation(&mut net, 0, id).members.len(), 2);
+    assert_agree(&mut net, &[0, 3], id);
+}
+
+#[test]
+fn who_is_removed_goes_with_every_device_and_is_named_once() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let second = net.add_client();
+    let ended = net.ask(second, |core, now| {
+        core.login(now, "carol", password("secret"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    settle(&mut net);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    assert_agree(&mut net, &[0, 1, 2, second], id);
+
+    let epoch = conversation(&mut net, 0, id).epoch;
+    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    // One device a commit.
+    assert_eq!(conversation(&mut net, 0, id).epoch, epoch + 2);
+    for device in [2, second] {
+        let told = events(&net, device, |event| matches!(event, Event::Removed { .. }));
+        assert_eq!(told, 1);
+    }
+    let names_removed =
+        |event: &Event| matches!(event, Event::Membership { removed, .. } if !removed.is_empty());
+    assert_eq!(events(&net, 1, names_removed), 1);
+    assert_agree(&mut net, &[0, 1], id);
+}
+
+#[test]
 fn two_members_commit_at_once_and_the_loser_commits_again() {
     let mut net = world(&["alice", "bob", "carol", "dave"]);
     let id = group(&mut net, 0, &["bob"]);

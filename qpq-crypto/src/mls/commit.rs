@@ -3,16 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use openmls::prelude::{
-    self as mls, CommitBuilder, Initial, LeafNodeIndex, Proposal, QueuedProposal, tls_codec,
-};
+use openmls::prelude::{self as mls, LeafNodeIndex, Proposal, QueuedProposal, Sender, tls_codec};
 use openmls_traits::OpenMlsProvider as _;
 
 use super::{
-    Device, Group, GroupError, KeyPackageError, Member, change::Change, codec,
+    BadLeaf, Device, Group, GroupError, KeyPackageError, Member, change::Change, codec,
     group::TREE_INSIDE_UP_TO, key_package, provider::QpqProvider,
 };
-use crate::identity::IdentityKey;
+use crate::identity::{DeviceKey, IdentityKey};
 
 /// A commit to publish. Store it with the batch and the intent behind it before sending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +42,8 @@ impl Group {
     /// every queued proposal. Leaves a pending commit.
     ///
     /// # Errors
-    /// [`GroupError::KeyPackage`] names the first that is not acceptable at `now_ms`;
-    /// [`GroupError::PendingCommit`], [`GroupError::Inactive`]; [`GroupError::Refused`] for a
-    /// device that is in already.
+    /// [`GroupError::KeyPackage`] names the first that is not acceptable at `now_ms` (milliseconds since
+    /// 1970) or whose device is in already; [`GroupError::PendingCommit`], [`GroupError::Inactive`].
     pub fn add(
         &mut self,
         device: &mut Device,
@@ -54,24 +51,33 @@ impl Group {
         key_packages: &[&[u8]],
         now_ms: u64,
     ) -> Result<CommitOut, GroupError> {
+        let members = self.members().into_iter();
+        let mut devices: BTreeSet<_> = members.map(|member| member.device_key).collect();
         let key_packages = key_packages
             .iter()
             .enumerate()
             .map(|(index, bytes)| {
                 self.acceptable(bytes, now_ms)
+                    .and_then(|key_package| {
+                        let key = key_package.leaf_node().signature_key().as_slice();
+                        let device = DeviceKey::try_from(key)
+                            .map_err(|_| KeyPackageError::Leaf(BadLeaf::SignatureKey))?;
+                        let is_new = devices.insert(device);
+                        is_new
+                            .then_some(key_package)
+                            .ok_or(KeyPackageError::AlreadyIn)
+                    })
                     .map_err(|error| GroupError::KeyPackage { index, error })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let adding = key_packages.len();
-        self.commit(device, seed, adding, |builder| {
-            builder.propose_adds(key_packages)
-        })
+        self.commit(device, seed, None, key_packages)
     }
 
-    /// Removes all devices of these accounts, with every queued proposal. Leaves a pending commit.
+    /// Removes a device of this account, the one with the lowest leaf index, with queued proposals.
+    /// Leaves a pending commit.
     ///
-    /// openmls 0.9.2 orders two or more removals in one commit by a hash map: what the commit does
-    /// depends on the seed alone, its bytes then do not. The same holds for queued ones.
+    /// One device a commit (see [`Group`]): where the account has several, remove it again once the
+    /// commit is confirmed, until it is not among the [`members`](Group::members).
     ///
     /// # Errors
     /// [`GroupError::NotAMember`], [`GroupError::OwnRemoval`], [`GroupError::PendingCommit`],
@@ -80,47 +86,35 @@ impl Group {
         &mut self,
         device: &mut Device,
         seed: &[u8; 32],
-        who: &[IdentityKey],
+        who: &IdentityKey,
     ) -> Result<CommitOut, GroupError> {
-        let members = self.members();
         let own = self.member(self.own_leaf()).ok_or(GroupError::Inactive)?;
-        if who.contains(&own.identity_key) {
+        if own.identity_key == *who {
             return Err(GroupError::OwnRemoval);
         }
-        for identity_key in who {
-            if !members.iter().any(|m| m.identity_key == *identity_key) {
-                return Err(GroupError::NotAMember(*identity_key));
-            }
-        }
-        let leaves = members
-            .iter()
-            .filter(|member| who.contains(&member.identity_key))
-            .map(|member| member.leaf);
-        self.remove_leaves(device, seed, leaves)
+        let members = self.members();
+        let first = members.iter().find(|member| member.identity_key == *who);
+        let leaf = first.ok_or(GroupError::NotAMember(*who))?.leaf;
+        self.remove_leaf(device, seed, leaf)
     }
 
-    /// Removes single devices, for instance revoked ones, with every queued proposal. Leaves a
+    /// Removes the device on this leaf, for instance a revoked one, with queued proposals. Leaves a
     /// pending commit.
     ///
     /// # Errors
-    /// [`GroupError::OwnRemoval`], [`GroupError::PendingCommit`], [`GroupError::Inactive`];
-    /// [`GroupError::Refused`] for a leaf that nobody sits on.
-    pub fn remove_leaves(
+    /// [`GroupError::OwnRemoval`] for the leaf of this device, [`GroupError::EmptyLeaf`],
+    /// [`GroupError::PendingCommit`], [`GroupError::Inactive`].
+    pub fn remove_leaf(
         &mut self,
         device: &mut Device,
         seed: &[u8; 32],
-        leaves: impl IntoIterator<Item = u32>,
+        leaf: u32,
     ) -> Result<CommitOut, GroupError> {
-        let queued: BTreeSet<u32> = self.queued_removals();
-        let leaves: BTreeSet<u32> = leaves.into_iter().collect();
-        if leaves.contains(&self.own_leaf()) {
+        if leaf == self.own_leaf() {
             return Err(GroupError::OwnRemoval);
         }
-        let fresh: Vec<_> = leaves
-            .difference(&queued)
-            .map(|leaf| LeafNodeIndex::new(*leaf))
-            .collect();
-        self.commit(device, seed, 0, |builder| builder.propose_removals(fresh))
+        self.member(leaf).ok_or(GroupError::EmptyLeaf(leaf))?;
+        self.commit(device, seed, Some(leaf), Vec::new())
     }
 
     /// Replaces this device's leaf key and the secrets on its path, with every queued proposal.
@@ -133,7 +127,7 @@ impl Group {
         device: &mut Device,
         seed: &[u8; 32],
     ) -> Result<CommitOut, GroupError> {
-        self.commit(device, seed, 0, |builder| builder)
+        self.commit(device, seed, None, Vec::new())
     }
 
     /// Commits the queued proposals, if any. Leaves a pending commit.
@@ -171,6 +165,14 @@ impl Group {
     /// Whether proposals are queued, its own to leave included.
     pub fn has_pending_proposals(&self) -> bool {
         self.mls.has_pending_proposals()
+    }
+
+    /// The other devices whose queued proposals ask that they be removed, by leaf index. The next
+    /// commit takes one of them (see [`Group`]); remember the others before it is confirmed.
+    pub fn leaving(&self) -> Vec<Member> {
+        let leaves = self.queued_removals().into_iter();
+        let others = leaves.filter(|leaf| *leaf != self.own_leaf());
+        others.filter_map(|leaf| self.member(leaf)).collect()
     }
 
     /// Whether a commit waits for the server's answer.
@@ -224,16 +226,6 @@ impl Group {
         Ok(key_package)
     }
 
-    fn queued_removals(&self) -> BTreeSet<u32> {
-        self.mls
-            .pending_proposals()
-            .filter_map(|queued| match queued.proposal() {
-                Proposal::Remove(remove) => Some(remove.removed().u32()),
-                _ => None,
-            })
-            .collect()
-    }
-
     fn ready(&self) -> Result<(), GroupError> {
         if !self.is_active() {
             return Err(GroupError::Inactive);
@@ -252,26 +244,45 @@ impl Group {
             .count()
     }
 
+    /// The leaves that queued proposals would empty.
+    fn queued_removals(&self) -> BTreeSet<u32> {
+        let queued = self.mls.pending_proposals();
+        let removals = queued.filter(|queued| !matches!(queued.proposal(), Proposal::Update(_)));
+        removals.filter_map(leaf_of).collect()
+    }
+
+    /// Which leaf the next commit is about, of those that queued proposals are about.
+    fn next_leaf(&self) -> Option<u32> {
+        let updated = self.mls.pending_proposals().filter_map(leaf_of);
+        let mut leaves = self.queued_removals().into_iter().chain(updated);
+        leaves.find(|leaf| *leaf != self.own_leaf())
+    }
+
     fn commit(
         &mut self,
         device: &Device,
         seed: &[u8; 32],
-        adding: usize,
-        with: impl FnOnce(CommitBuilder<'_, Initial>) -> CommitBuilder<'_, Initial>,
+        removing: Option<u32>,
+        adding: Vec<mls::KeyPackage>,
     ) -> Result<CommitOut, GroupError> {
         self.ready()?;
-        let most = self.mls.members().count() + self.queued_additions() + adding;
+        let most = self.mls.members().count() + self.queued_additions() + adding.len();
         let tree_inside = most <= TREE_INSIDE_UP_TO;
         self.attempt(device, |group, device| {
             let provider = device.seeded(seed);
-            let own_leaf = group.mls.own_leaf_index();
+            // openmls 0.9.2 puts proposals about leaves in the order of a hash map, so there may be
+            // one. Never that of our own request to leave, which another member has to commit.
+            let leaf = removing.or_else(|| group.next_leaf());
+            let queued = group.queued_removals();
+            let fresh = removing.filter(|leaf| !queued.contains(leaf));
             // Always with a path: every commit heals what leaked before it.
-            let builder = group
+            let (commit, welcome, group_info) = group
                 .mls
                 .commit_builder()
                 .consume_proposal_store(true)
-                .force_self_update(true);
-            let (commit, welcome, group_info) = with(builder)
+                .force_self_update(true)
+                .propose_adds(adding)
+                .propose_removals(fresh.map(LeafNodeIndex::new))
                 .load_psks(provider.storage())
                 .map_err(refused)?
                 .create_group_info(true)
@@ -280,8 +291,7 @@ impl Group {
                     provider.rand(),
                     provider.crypto(),
                     device.signer(),
-                    // Another member has to commit our own request to leave.
-                    |queued| !removes(queued, own_leaf),
+                    |queued| leaf_of(queued).is_none_or(|about| Some(about) == leaf),
                 )
                 .map_err(refused)?
                 .stage_commit(&provider)
@@ -310,8 +320,13 @@ impl Group {
     }
 }
 
-fn removes(queued: &QueuedProposal, leaf: LeafNodeIndex) -> bool {
-    matches!(queued.proposal(), Proposal::Remove(remove) if remove.removed() == leaf)
+/// The leaf that a proposal changes or empties.
+fn leaf_of(queued: &QueuedProposal) -> Option<u32> {
+    match (queued.proposal(), queued.sender()) {
+        (Proposal::Remove(remove), _) => Some(remove.removed().u32()),
+        (Proposal::Update(_) | Proposal::SelfRemove, Sender::Member(leaf)) => Some(leaf.u32()),
+        _ => None,
+    }
 }
 
 fn encode(message: &impl tls_codec::Serialize) -> Result<Vec<u8>, GroupError> {

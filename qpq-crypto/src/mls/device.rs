@@ -44,7 +44,7 @@ pub struct KeyPackage {
 /// A key package whose private keys the device holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldKeyPackage {
-    /// Its `KeyPackageRef`.
+    /// Its `KeyPackageRef` (RFC 9420 §5.2): 32 bytes, 48 for suite 0x004E.
     pub reference: Vec<u8>,
     /// Its suite.
     pub suite: Suite,
@@ -177,7 +177,8 @@ impl Device {
             .collect()
     }
 
-    /// Deletes the private keys of a key package: a Welcome to it can no longer be read.
+    /// Deletes the private keys of a key package, named by its `KeyPackageRef`: a Welcome to it can no
+    /// longer be read. One that is not here is passed over.
     pub fn delete_key_package(&mut self, reference: &[u8]) {
         // A byte string always encodes.
         if let Ok(key) = row_key(Kind::KeyPackage, &reference) {
@@ -185,7 +186,8 @@ impl Device {
         }
     }
 
-    /// Keeps a pre-shared key (RFC 9420 §8.4) that Welcomes and commits may name by `id`.
+    /// Keeps a pre-shared key (RFC 9420 §8.4) that Welcomes and commits may name by `id`, both of any
+    /// length.
     ///
     /// # Errors
     /// [`GroupError::State`] if it cannot be encoded.

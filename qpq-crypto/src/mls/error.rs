@@ -58,6 +58,10 @@ pub enum KeyPackageError {
     /// It names its owner wrongly.
     #[error("key package: {0}")]
     Leaf(BadLeaf),
+    /// The device is in the group already, or twice in the list: leave the package out, or remove the
+    /// device first.
+    #[error("the key package's device is in already")]
+    AlreadyIn,
     /// It is not valid yet, or no longer.
     #[error("the key package is not valid at this time")]
     Expired,
@@ -136,6 +140,9 @@ pub enum GroupError {
     /// This account has no device in the group.
     #[error("{0:?} is not a member")]
     NotAMember(IdentityKey),
+    /// Nobody sits on this leaf: look at the members again.
+    #[error("nobody sits on leaf {0}")]
+    EmptyLeaf(u32),
     /// A member cannot commit its own removal: use `leave`.
     #[error("a device cannot remove its own account")]
     OwnRemoval,

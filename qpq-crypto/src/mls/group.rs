@@ -6,8 +6,6 @@ use openmls::{
 };
 use openmls_traits::OpenMlsProvider as _;
 
-use zeroize::Zeroizing;
-
 use super::{
     Device, GroupError, JoinError, Member, Policy, Suite, codec,
     config::{create_config, join_config},
@@ -18,7 +16,7 @@ use super::{
     suite,
     value::Value,
 };
-use crate::padding;
+use crate::{padding, secret::SecretVec};
 
 /// Up to this many members the ratchet tree travels inside Welcome and GroupInfo; above, beside
 /// them, since each joiner's secrets would be bound to megabytes.
@@ -34,6 +32,12 @@ pub const TREE_INSIDE_UP_TO: usize = 50;
 /// [`clear_pending`](Group::clear_pending) drops. [`process`](Group::process) takes what others
 /// send. After each, [`Device::take_batch`] holds what to store.
 ///
+/// A commit removes at most one device: openmls orders several by a hash map, and the bytes of the
+/// commit would not follow from its seed. Of queued proposals about leaves (in our groups, that
+/// devices [`leave`](Group::leave)) it therefore takes one, that of the device it removes or else of
+/// the lowest leaf; the others are void with the epoch. [`leaving`](Group::leaving) names them
+/// beforehand, so that they can be removed one after the other.
+///
 /// An operation that fails leaves the group and the device's rows as they were.
 pub struct Group {
     pub(super) mls: MlsGroup,
@@ -41,7 +45,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group with this device as its only member, at epoch 0.
+    /// Makes a group with this device as its only member, at epoch 0. `group_id` is any bytes that no
+    /// other group of this device has.
     ///
     /// # Errors
     /// [`GroupError::Exists`]; [`GroupError::State`] if rows cannot be read or written.
@@ -201,29 +206,25 @@ impl Group {
         codec::encode(&group_info).ok_or(GroupError::State)
     }
 
-    /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`, wiped when
-    /// dropped.
+    /// `len` bytes of the epoch's exporter (RFC 9420 §8.5) under `label` and `context`: the same for
+    /// all members of the epoch.
     ///
     /// # Errors
     /// [`GroupError::Length`] for more than 255 hashes' worth, [`GroupError::Inactive`].
-    pub fn export(
-        &self,
-        label: &str,
-        context: &[u8],
-        len: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, GroupError> {
+    pub fn export(&self, label: &str, context: &[u8], len: usize) -> Result<SecretVec, GroupError> {
         if !self.is_active() {
             return Err(GroupError::Inactive);
         }
         // Without a device's rows: the exporter only hashes.
         self.mls
             .export_secret(&QpqCrypto::unseeded(), label, context, len)
-            .map(Zeroizing::new)
+            .map(SecretVec::new)
             .map_err(|_| GroupError::Length)
     }
 
     /// Encrypts an application message to the epoch's members: an `MLSMessage` whose content is
-    /// padded by [`crate::padding`] (in a group that states our profile).
+    /// padded by [`crate::padding`] (in a group that states our profile): about 130 bytes and the group's
+    /// id longer than its padded content.
     ///
     /// Store the batch before sending: a message key is used up by it.
     ///

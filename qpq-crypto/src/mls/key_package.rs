@@ -32,7 +32,7 @@ pub struct KeyPackageInfo {
     pub credential: Credential,
     /// The leaf's signature key.
     pub device_key: DeviceKey,
-    /// Its `KeyPackageRef` (RFC 9420 §5.2).
+    /// Its `KeyPackageRef` (RFC 9420 §5.2): 32 bytes, 48 for suite 0x004E.
     pub reference: Vec<u8>,
     /// Whether it may be handed out more than once.
     pub last_resort: bool,
@@ -72,7 +72,8 @@ pub fn inspect_key_package(bytes: &[u8], now_ms: u64) -> Result<KeyPackageInfo, 
     })
 }
 
-/// The `KeyPackageRef`s that a Welcome (an `MLSMessage`) is addressed to, in its order.
+/// The `KeyPackageRef`s that a Welcome (an `MLSMessage`) is addressed to, in its order: 32 bytes each, 48
+/// for suite 0x004E.
 ///
 /// # Errors
 /// [`super::JoinError::Malformed`] if the bytes are no Welcome.

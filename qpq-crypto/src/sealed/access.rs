@@ -4,10 +4,11 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::mls::{Group, GroupError};
 use crate::secret::{Secret32, ct_eq};
 
 /// The label under which members export the channel key from their MLS group (RFC 9420 §8.5); the
-/// context is empty, the length 32 bytes.
+/// context is empty, the length 32 bytes. [`ChannelKey::of_epoch`] does it.
 pub const CHANNEL_KEY_LABEL: &str = "qpq channel key";
 
 /// What contacts of an account show to reach its default channel, 32 bytes. They get it end to end,
@@ -49,7 +50,17 @@ impl AccessKey {
 pub struct ChannelKey(Secret32);
 
 impl ChannelKey {
-    /// The channel key of an epoch, exported from its MLS group under [`CHANNEL_KEY_LABEL`].
+    /// The channel key of the group's epoch: the same for all its members.
+    ///
+    /// # Errors
+    /// [`GroupError::Inactive`] once this device was removed.
+    pub fn of_epoch(group: &Group) -> Result<Self, GroupError> {
+        let exported = group.export(CHANNEL_KEY_LABEL, &[], 32)?;
+        let key = exported.expose().try_into();
+        key.map(Self::new).map_err(|_| GroupError::Length)
+    }
+
+    /// The channel key of an epoch, as a member exported it under [`CHANNEL_KEY_LABEL`].
     pub fn new(exported: [u8; 32]) -> Self {
         Self(Secret32::new(exported))
     }

@@ -68,13 +68,9 @@ impl Client {
         if open.len() < channel.wanted.len() {
             self.unwant(id, is_made);
         }
-        let removals: Vec<Change> = open
-            .iter()
-            .filter(|change| change.remove)
-            .copied()
-            .collect();
-        if !removals.is_empty() {
-            self.draft(id, &removals, &[]);
+        // A commit removes one device: the next ones follow when it is merged.
+        if let Some(removal) = open.iter().find(|change| change.remove) {
+            self.draft(id, &[*removal], &[]);
         } else if !open.is_empty() && self.has_packages(id, &open) {
             self.draft_additions(id, &open);
         }
@@ -181,18 +177,25 @@ impl Client {
         let Some((device, group)) = self.state.group(id) else {
             return self.break_off(id);
         };
-        let made = if packages.is_empty() {
-            let who: Vec<_> = changes.iter().map(|change| change.identity_key).collect();
-            group.remove(device, &seed, &who)
-        } else {
-            let packages: Vec<&[u8]> = packages.iter().map(AsRef::as_ref).collect();
-            group.add(device, &seed, &packages, now_ms)
+        let removal = changes.iter().find(|change| change.remove);
+        let made = match removal {
+            Some(change) => group.remove(device, &seed, &change.identity_key),
+            None => {
+                let packages: Vec<&[u8]> = packages.iter().map(AsRef::as_ref).collect();
+                group.add(device, &seed, &packages, now_ms)
+            }
         };
+        let devices_of = |change: &Change| {
+            let members = group.members().into_iter();
+            let own = members.filter(|member| member.identity_key == change.identity_key);
+            own.count()
+        };
+        let is_last = removal.is_some_and(|change| devices_of(change) == 1);
         let out = match made {
             Ok(out) => out,
             Err(error) => return self.not_made(id, changes, &error),
         };
-        let record = self.draft_record(id, changes, packages, out);
+        let record = self.draft_record(id, changes, is_last, packages, out);
         self.writer.put(&Name::Draft(id), &record);
         self.state.drafts.insert(id, record);
         self.submit(id);
@@ -212,6 +215,7 @@ impl Client {
         &mut self,
         id: ConversationId,
         changes: &[Change],
+        is_last_device: bool,
         packages: &[Bytes],
         out: CommitOut,
     ) -> DraftRecord {
@@ -221,10 +225,12 @@ impl Client {
             .get(&id)
             .map_or(0, |channel| channel.slot);
         let commit = Bytes::from(out.commit);
+        // Who has other devices in the tree stays on the list, so that they get the commits too.
         let listed = |remove: bool| -> Vec<Bytes> {
+            let moves = !is_dm(id) && (!remove || is_last_device);
             let changes = changes
                 .iter()
-                .filter(|change| change.remove == remove && !is_dm(id));
+                .filter(|change| change.remove == remove && moves);
             changes
                 .map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes()))
                 .collect()
@@ -323,7 +329,10 @@ impl Client {
         };
         self.state.drafts.remove(&id);
         self.writer.delete(&Name::Draft(id));
-        let done: Vec<Change> = draft.changes.iter().filter_map(Change::load).collect();
+        let members = self.identities(id);
+        let is_made = |change: &Change| members.contains(&change.identity_key) != change.remove;
+        let drafted = draft.changes.iter().filter_map(Change::load);
+        let done: Vec<Change> = drafted.filter(is_made).collect();
         self.unwant(id, |change| done.contains(change));
         self.change_channel(id, |channel| {
             if channel.phase == Phase::Founding {
@@ -378,11 +387,22 @@ impl Client {
         epoch: u64,
     ) {
         self.slot_taken(id, slot);
-        let identities = |members: &[Member]| -> BTreeSet<IdentityKey> {
-            members.iter().map(|member| member.identity_key).collect()
+        // The app is told of accounts: who has another device in the tree neither came nor went.
+        let others: BTreeSet<IdentityKey> = match self.state.group(id) {
+            Some((_, group)) if group.is_active() => {
+                let members = group.members().into_iter();
+                let stayed = members.filter(|member| !added.contains(member));
+                stayed.map(|member| member.identity_key).collect()
+            }
+            _ => BTreeSet::new(),
         };
-        let (added, removed) = (identities(&added), identities(&removed));
-        let added: Vec<_> = added.into_iter().collect();
+        let identities = |members: &[Member]| -> BTreeSet<IdentityKey> {
+            let keys = members.iter().map(|member| member.identity_key);
+            keys.filter(|key| !others.contains(key)).collect()
+        };
+        let (came, went) = (identities(&added), identities(&removed));
+        let added: Vec<_> = came.difference(&went).copied().collect();
+        let removed: Vec<_> = went.difference(&came).copied().collect();
         self.need_names(id, &added);
         self.writer.emit(Event::Membership {
             conversation: id,

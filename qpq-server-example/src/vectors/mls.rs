@@ -237,7 +237,11 @@ impl Story {
         let (group, device) = self.person(who)?.group()?;
         let made = match op {
             "add" => group.add(device, seed, &packages, time_ms),
-            "remove" => group.remove(device, seed, &identities),
+            // A commit removes one device.
+            "remove" => match identities.as_slice() {
+                [one] => group.remove(device, seed, one),
+                _ => return Err(wrong("whom", "one member")),
+            },
             "update" => group.update(device, seed),
             _ => group
                 .commit_pending_proposals(device, seed)
@@ -276,7 +280,7 @@ impl Story {
             seen.push(json!({
                 "epoch": group.epoch(),
                 "epoch_authenticator": digits(group.epoch_authenticator()),
-                "channel_key": digits(key.as_slice()),
+                "channel_key": digits(key.expose()),
             }));
         }
         seen.dedup();

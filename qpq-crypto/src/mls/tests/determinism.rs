@@ -40,9 +40,7 @@ fn wire(suite: Suite) -> String {
     group.process(&mut founder.device, &updated.commit).unwrap();
 
     let seed = founder.seed();
-    let removed = group
-        .remove_leaves(&mut founder.device, &seed, [5])
-        .unwrap();
+    let removed = group.remove_leaf(&mut founder.device, &seed, 5).unwrap();
     group.confirm_pending(&mut founder.device).unwrap();
     other.process(&mut second.device, &removed.commit).unwrap();
 

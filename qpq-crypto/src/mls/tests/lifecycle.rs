@@ -88,7 +88,7 @@ fn removal_shows_who_went_and_shuts_them_out() {
     let mut crowd = Crowd::new(Suite::MlKem768X25519, 3);
     let gone = crowd.identity(2);
     let out = crowd.act(0, |group, device, seed| {
-        group.remove(device, &seed, &[gone]).unwrap()
+        group.remove(device, &seed, &gone).unwrap()
     });
     let (committed, processed) = crowd.commit(0, &[1, 2], &out);
     assert_eq!(committed.removed.len(), 1);
@@ -131,7 +131,7 @@ fn removal_shows_who_went_and_shuts_them_out() {
 }
 
 #[test]
-fn all_devices_of_an_account_go_together() {
+fn the_devices_of_an_account_go_one_by_one() {
     let mut phones = names([1, 2, 3]);
     // A second device of the second account.
     let identity = IdentitySecret::from_seed([2; 32]);
@@ -140,13 +140,48 @@ fn all_devices_of_an_account_go_together() {
     phones[2].device = Device::new(secret, credential, []).unwrap();
 
     let mut groups = together(Suite::X25519, &mut phones);
-    let (who, seed) = (phones[1].identity(), phones[0].seed());
-    groups[0]
-        .remove(&mut phones[0].device, &seed, &[who])
-        .unwrap();
-    let committed = groups[0].confirm_pending(&mut phones[0].device).unwrap();
-    assert_eq!(committed.removed.len(), 2);
-    assert_eq!(groups[0].members().len(), 1);
+    let (who, group) = (phones[1].identity(), &mut groups[0]);
+    for leaf in [1, 2] {
+        let (seed, device) = (phones[0].seed(), &mut phones[0].device);
+        group.remove(device, &seed, &who).unwrap();
+        let removed = group.confirm_pending(device).unwrap().removed;
+        assert_eq!(removed.len(), 1);
+        assert_eq!((removed[0].identity_key, removed[0].leaf), (who, leaf));
+    }
+    let (seed, device) = (phones[0].seed(), &mut phones[0].device);
+    let error = group.remove(device, &seed, &who);
+    assert_eq!(error, Err(GroupError::NotAMember(who)));
+}
+
+#[test]
+fn of_several_who_leave_one_goes_a_commit_and_the_others_are_known() {
+    let mut crowd = Crowd::new(Suite::X25519, 4);
+    for leaving in [1, 2] {
+        let proposal = crowd.act(leaving, |group, device, seed| {
+            group.leave(device, &seed).unwrap()
+        });
+        for other in (0..4).filter(|other| *other != leaving) {
+            crowd.process(other, &proposal).unwrap();
+        }
+    }
+    let leaving = crowd.phones[0].group().leaving();
+    let identities: Vec<_> = leaving.iter().map(|member| member.identity_key).collect();
+    assert_eq!(identities, [crowd.identity(1), crowd.identity(2)]);
+
+    // The higher leaf is asked for, the lower one is void with the epoch.
+    let (lower, higher) = (leaving[0].leaf, leaving[1].leaf);
+    let out = crowd.act(0, |group, device, seed| {
+        group.remove_leaf(device, &seed, higher).unwrap()
+    });
+    let (committed, _) = crowd.commit(0, &[1, 2, 3], &out);
+    assert_eq!(committed.removed, leaving[1..]);
+    assert!(crowd.phones[0].group().leaving().is_empty());
+    let out = crowd.act(3, |group, device, seed| {
+        group.remove_leaf(device, &seed, lower).unwrap()
+    });
+    let (committed, _) = crowd.commit(3, &[0, 1], &out);
+    assert_eq!(committed.removed, leaving[..1]);
+    crowd.agree(&[0, 3]);
 }
 
 #[test]
@@ -156,17 +191,15 @@ fn nobody_removes_strangers_or_their_own_account() {
     let stranger = IdentityKey([7; 32]);
     crowd.act(0, |group, device, seed| {
         assert_eq!(
-            group.remove(device, &seed, &[own]),
+            group.remove(device, &seed, &own),
             Err(GroupError::OwnRemoval)
         );
         assert_eq!(
-            group.remove(device, &seed, &[stranger]),
+            group.remove(device, &seed, &stranger),
             Err(GroupError::NotAMember(stranger))
         );
-        assert!(matches!(
-            group.remove_leaves(device, &seed, [7]),
-            Err(GroupError::Refused(_))
-        ));
+        let error = group.remove_leaf(device, &seed, 7);
+        assert_eq!(error, Err(GroupError::EmptyLeaf(7)));
     });
     crowd.agree(&[0, 1]);
 }
@@ -230,7 +263,7 @@ fn a_queued_removal_is_committed_once() {
     crowd.process(0, &proposal).unwrap();
     crowd.process(2, &proposal).unwrap();
     let out = crowd.act(0, |group, device, seed| {
-        group.remove(device, &seed, &[leaving]).unwrap()
+        group.remove(device, &seed, &leaving).unwrap()
     });
     let (committed, _) = crowd.commit(0, &[2], &out);
     assert_eq!(committed.removed.len(), 1);

@@ -179,7 +179,7 @@ impl World {
             Step::Remove(a, b) if a != b && self.is_in(a) && self.is_in(b) => {
                 let gone = self.phones[b].identity();
                 let out = self.act(a, |group, device, seed| {
-                    group.remove(device, &seed, &[gone]).unwrap()
+                    group.remove(device, &seed, &gone).unwrap()
                 });
                 self.publish(a, &out);
             }
