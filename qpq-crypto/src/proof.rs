@@ -59,6 +59,9 @@ pub fn register(
 }
 
 /// Verifies [`register`]. The caller checks that `time_ms` is within 5 minutes of its clock.
+///
+/// # Errors
+/// [`BadSignature`], also when the signature is not 64 bytes long.
 pub fn verify_register(
     identity_key: &IdentityKey,
     domain: &str,
@@ -100,6 +103,9 @@ pub fn hybrid_key(
 }
 
 /// Verifies [`hybrid_key`]. The caller refuses a `created_at_ms` older than one it has seen.
+///
+/// # Errors
+/// [`BadSignature`], also when the signature is not 64 bytes long.
 pub fn verify_hybrid_key(
     identity_key: &IdentityKey,
     hybrid_public_key: &[u8],
@@ -125,6 +131,9 @@ pub fn revoke(identity: &IdentitySecret, reason: &str, time_ms: u64) -> [u8; 64]
 }
 
 /// Verifies [`revoke`].
+///
+/// # Errors
+/// [`BadSignature`], also when the signature is not 64 bytes long.
 pub fn verify_revoke(
     identity_key: &IdentityKey,
     reason: &str,
@@ -155,6 +164,9 @@ pub fn commit(
 }
 
 /// Verifies [`commit`] under the server's signing key.
+///
+/// # Errors
+/// [`BadSignature`], also when the signature is not 64 bytes long.
 pub fn verify_commit(
     server_key: &[u8; 32],
     channel_id: &[u8; 16],
@@ -166,6 +178,9 @@ pub fn verify_commit(
 }
 
 /// Verifies [`commit`] where only the SHA-256 of the commit is known, as in a fork report.
+///
+/// # Errors
+/// [`BadSignature`], also when the signature is not 64 bytes long.
 pub fn verify_commit_hash(
     server_key: &[u8; 32],
     channel_id: &[u8; 16],

@@ -57,11 +57,42 @@ pub const LOGIN_RESPONSE_LENGTH: usize = 320;
 /// Bytes of a finalization (KE3).
 pub const FINALIZATION_LENGTH: usize = 64;
 
-/// What client and server share after a login, 64 bytes.
-pub type SessionKey = Secret<64>;
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Wiped on drop, not printable.
+        pub struct $name(Secret<64>);
 
-/// What only the password gives, the same at registration and at each login, 64 bytes.
-pub type ExportKey = Secret<64>;
+        impl $name {
+            /// Takes over the 64 bytes.
+            pub fn new(bytes: [u8; 64]) -> Self {
+                Self(Secret::new(bytes))
+            }
+
+            /// The 64 bytes, for deriving from.
+            pub fn expose(&self) -> &[u8; 64] {
+                self.0.expose()
+            }
+
+            /// Whether both are the same, in time that does not depend on where they differ.
+            pub fn ct_eq(&self, other: &Self) -> bool {
+                self.0.ct_eq(&other.0)
+            }
+        }
+    };
+}
+
+key! {
+    /// What client and server share after a login, 64 bytes (RFC 9807 §6.4).
+    SessionKey
+}
+
+key! {
+    /// What only the password gives, the same at registration and at each login, 64 bytes (RFC 9807
+    /// §4).
+    ExportKey
+}
 
 /// Why a registration or login step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -46,8 +46,8 @@ impl Purpose {
     }
 }
 
-/// An opened sealed message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An opened sealed message. `Debug` shows everything but what was written.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SealedMessage {
     /// Who sent it. Certificate and signature are verified; whether this is a contact is for the
     /// caller to decide.
@@ -58,6 +58,17 @@ pub struct SealedMessage {
     pub sent_at_ms: u64,
     /// What was written.
     pub content: Vec<u8>,
+}
+
+impl core::fmt::Debug for SealedMessage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SealedMessage")
+            .field("sender", &self.sender)
+            .field("device_key", &self.device_key)
+            .field("sent_at_ms", &self.sent_at_ms)
+            .field("bytes", &self.content.len())
+            .finish()
+    }
 }
 
 /// Why a message could not be sealed or opened.
@@ -78,7 +89,8 @@ pub enum SealedError {
 }
 
 /// Seals `content` from a device with its credential to an account and its hybrid key, written at
-/// `sent_at_ms` (milliseconds since 1970).
+/// `sent_at_ms` (milliseconds since 1970). The sealed message is as long as an envelope around the
+/// [padded](crate::padding) content and at most 228 bytes about the sender.
 ///
 /// # Errors
 /// [`SealedError::BadCredential`], [`SealedError::TooLong`], or [`SealedError::Envelope`] for a bad

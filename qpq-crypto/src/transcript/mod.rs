@@ -40,8 +40,8 @@ const RECORD: u8 = 1;
 /// What the end begins with.
 const END: u8 = 0;
 
-/// One message of the conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One message of the conversation. `Debug` shows everything but what was said.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// When it was sent, in milliseconds since 1970.
     pub sent_at_ms: u64,
@@ -51,6 +51,17 @@ pub struct Record {
     pub channel_id: Vec<u8>,
     /// What was said, in the application's encoding.
     pub content: Vec<u8>,
+}
+
+impl core::fmt::Debug for Record {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Record")
+            .field("sent_at_ms", &self.sent_at_ms)
+            .field("sender", &self.sender)
+            .field("channel_id", &self.channel_id)
+            .field("bytes", &self.content.len())
+            .finish()
+    }
 }
 
 /// Why a transcript could not be written or read.

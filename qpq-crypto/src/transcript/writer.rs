@@ -18,7 +18,7 @@ pub struct Exporter {
 
 impl Exporter {
     /// Starts a transcript of `exporter` under `password`, at `exported_at_ms` (milliseconds since
-    /// 1970), and answers the header. Runs Argon2id: call it on a worker thread.
+    /// 1970), and answers the header of 61 bytes. Runs Argon2id: call it on a worker thread.
     ///
     /// # Errors
     /// [`TranscriptError::TooLong`] for a password of 4 GiB or more.

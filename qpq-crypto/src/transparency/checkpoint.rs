@@ -113,7 +113,7 @@ impl Checkpoint {
         format!("{body}\n\u{2014} {origin} {line}\n")
     }
 
-    /// Reads a checkpoint and verifies the log's signature on it. Other signature lines, extension
+    /// Reads a checkpoint of at most 64 KiB and verifies the log's signature on it. Other signature lines, extension
     /// lines and witnesses' cosignatures are allowed and not looked at; an extension line is signed
     /// with the rest.
     ///

@@ -40,7 +40,10 @@ impl TreeHead {
         }
     }
 
-    /// Checks the signature under the server's signing key.
+    /// Checks the signature under the server's Ed25519 signing key.
+    ///
+    /// # Errors
+    /// [`BadSignature`]: refuse the head, it is not the server's.
     pub fn verify(&self, server_key: &[u8; 32]) -> Result<(), BadSignature> {
         let input = input(self.tree_size, &self.root, self.timestamp_ms);
         verify(server_key, &input, &self.signature)
