@@ -92,6 +92,15 @@ pub enum JoinError {
     /// The tree is not in the message and was not handed in: fetch it and try again.
     #[error("the ratchet tree is missing")]
     MissingTree,
+    /// The GroupInfo is of an epoch before the one this device holds: ask for a newer one. Members who
+    /// went since could read what is sent on from it.
+    #[error("the GroupInfo is of epoch {epoch}, this device has {held}")]
+    PastEpoch {
+        /// The epoch of the GroupInfo.
+        epoch: u64,
+        /// The epoch of the group that this device holds.
+        held: u64,
+    },
     /// A pre-shared key named in the Welcome is not known: add it and try again.
     #[error("a pre-shared key is missing")]
     MissingPsk,

@@ -25,6 +25,10 @@ impl Group {
     /// worthless: [`Device::rollback`], or begin again with the new GroupInfo. The other members
     /// take it only from an account that is in the tree (protocol.md §5.12).
     ///
+    /// Who serves the GroupInfo may serve an old one, from which members who went since read on. One
+    /// older than the group held here is refused, so rejoin in its place rather than delete it first;
+    /// compare [`Group::members`] with what is known of the group before sending.
+    ///
     /// # Errors
     /// [`JoinError`] says what is wrong or missing; nothing changed then.
     pub fn rejoin(
@@ -62,6 +66,10 @@ fn rejoin(
         return Err(JoinError::MissingTree);
     }
     if let Some(mut old) = MlsGroup::load(device.rows(), group_info.group_id())? {
+        let (epoch, held) = (group_info.epoch().as_u64(), old.epoch().as_u64());
+        if epoch < held {
+            return Err(JoinError::PastEpoch { epoch, held });
+        }
         delete_rows(&mut old, device.rows())?;
     }
 

@@ -75,6 +75,31 @@ fn a_diverged_member_replaces_what_it_held() {
 }
 
 #[test]
+fn an_old_group_info_is_refused_by_who_knows_a_later_epoch() {
+    let mut crowd = Crowd::new(Suite::X25519, 3);
+    let old = {
+        let phone = &crowd.phones[0];
+        phone.group().group_info(&phone.device).unwrap()
+    };
+    let gone = crowd.identity(2);
+    let out = crowd.act(0, |group, device, seed| {
+        group.remove(device, &seed, &gone).unwrap()
+    });
+    crowd.commit(0, &[1], &out);
+    let rejoin = |device: &mut Device, group_info: &[u8]| {
+        Group::rejoin(device, &[9; 32], group_info, None, Policy::Qpq)
+    };
+    let error = rejoin(&mut crowd.phones[1].device, &old).err();
+    let (epoch, held) = (1, 2);
+    assert_eq!(error, Some(JoinError::PastEpoch { epoch, held }));
+    crowd.agree(&[0, 1]);
+    let (_, back) = rejoin(&mut crowd.phones[1].device, &out.group_info).unwrap();
+    crowd.phones[1].save();
+    crowd.process(0, &back.commit).unwrap();
+    crowd.agree(&[0, 1]);
+}
+
+#[test]
 fn strangers_do_not_let_themselves_in() {
     let mut crowd = Crowd::new(Suite::X25519, 2);
     let group_info = {
