@@ -711,6 +711,23 @@ fn key_packages_are_replaced_as_they_are_used() {
 }
 
 #[test]
+fn a_server_that_was_set_back_is_not_asked_for_ever() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let before = net.server.as_ref().unwrap().disk.clone();
+    let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    net.stop_server();
+    net.server_disk = before;
+    net.start_server();
+    // Carol is in the tree and not on the server's list: alice wants to put that right.
+    let bytes = net.bytes;
+    net.pass(Duration::from_secs(600));
+    assert!(net.bytes - bytes < 1_000_000, "{}", net.bytes - bytes);
+}
+
+#[test]
 fn a_shutdown_lets_what_runs_finish() {
     use qpq_protocol::io::Core as _;
     let mut net = world(&["alice", "bob"]);

@@ -300,6 +300,7 @@ impl Client {
                 if fault.commit_hash.as_ref() == draft.commit_hash {
                     self.accepted(id, &draft);
                 } else {
+                    self.wait_for_server(id, draft.slot, fault.slot);
                     self.lost(id, fault.slot);
                 }
             }
@@ -363,6 +364,15 @@ impl Client {
         }
         self.know_slot(id, slot);
         self.fetch(Some(id));
+    }
+
+    /// The server refuses a slot and names one that is no later: it was set back to before what it
+    /// has signed. Only others can bring it on; asking at once again would go on for ever.
+    pub(super) fn wait_for_server(&mut self, id: ConversationId, own: u64, servers: u64) {
+        if servers <= own {
+            let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
+            self.timers.set(Timer::Conversation(id), at);
+        }
     }
 
     fn drop_draft(&mut self, id: ConversationId) {

@@ -224,6 +224,9 @@ impl Client {
             }
             Err(fault) if fault.status == Status::Conflict => {
                 let mut record = record.clone();
+                let request = proto::BatchEnqueueRequest::decode(record.request.clone());
+                let own = request.ok().and_then(|request| request.channel_slot);
+                self.wait_for_server(id, own.unwrap_or_default(), fault.slot);
                 record.request.clear();
                 self.writer.put(&Name::Outgoing(id, order), &record);
                 self.state.outgoing.insert((id, order), record);

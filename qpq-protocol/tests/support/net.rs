@@ -232,7 +232,7 @@ pub struct Net {
     pub crashes: usize,
     pub server_config: server::Config,
     pub client_config: client::Config,
-    server_disk: Memory,
+    pub server_disk: Memory,
     links: BTreeMap<ConnId, Link>,
     /// Bytes on their way, by connection, receiver and the receiver's name of the stream.
     wires: BTreeMap<(ConnId, Side, StreamId), VecDeque<StreamInput>>,
