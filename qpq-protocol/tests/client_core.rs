@@ -6,11 +6,12 @@ mod net;
 use std::time::Duration;
 
 use net::{Net, password};
+use qpq_crypto::proof::verify_commit_hash;
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
 use qpq_protocol::storage::memory::Fault;
-use qpq_protocol::storage::{Command, Failure};
+use qpq_protocol::storage::{Command, Commit, Engine as _, Failure, Reply};
 
 /// A world in which these users are registered, numbered in order.
 fn world(names: &[&str]) -> Net {
@@ -711,6 +712,53 @@ fn key_packages_are_replaced_as_they_are_used() {
 }
 
 #[test]
+fn what_a_server_signs_with_another_key_is_told_and_stops_nothing() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let unproven = |net: &Net, client| {
+        events(
+            net,
+            client,
+            |event| matches!(event, Event::Unproven { conversation, .. } if *conversation == id),
+        )
+    };
+    assert_eq!(unproven(&net, 0) + unproven(&net, 1), 0);
+
+    // The first field of this row is the seed of the signing key.
+    net.stop_server();
+    let key = qpq_protocol::storage::keys::meta("secrets");
+    let read = Command::Get(vec![key.clone()]);
+    let Reply::Values(values) = net.server_disk.run(vec![read]).remove(0) else {
+        panic!("the disk");
+    };
+    let mut secrets = values[0].as_ref().expect("the server's secrets").to_vec();
+    assert_eq!(secrets[..2], [0x0a, 32]);
+    secrets[2] ^= 1;
+    let puts = vec![(key, secrets.into())];
+    let write = Command::Commit(Commit {
+        puts,
+        ..Commit::default()
+    });
+    assert_eq!(net.server_disk.run(vec![write]), [Reply::Committed]);
+    net.start_server();
+    settle(&mut net);
+
+    let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    assert_agree(&mut net, &[0, 1, 2], id);
+    for client in [0, 1] {
+        assert_eq!(unproven(&net, client), 1);
+        let changed = |event: &Event| matches!(event, Event::ServerKeyChanged { known, claimed } if known != claimed);
+        assert_eq!(events(&net, client, changed), 1);
+        // Kept through a restart, and told again.
+        net.restart(client);
+        settle(&mut net);
+        assert_eq!(events(&net, client, changed), 2);
+    }
+}
+
+#[test]
 fn a_server_that_was_set_back_is_not_asked_for_ever() {
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob"]);
@@ -725,6 +773,58 @@ fn a_server_that_was_set_back_is_not_asked_for_ever() {
     let bytes = net.bytes;
     net.pass(Duration::from_secs(600));
     assert!(net.bytes - bytes < 1_000_000, "{}", net.bytes - bytes);
+}
+
+#[test]
+fn two_commits_in_one_slot_are_told_with_both_proofs() {
+    let mut net = world(&["alice", "bob", "carol", "dave", "erin"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    // While carol is away bob commits. Then the server takes that back and lets her commit.
+    net.restart(2);
+    net.clients[2].away = true;
+    let before = net.server.as_ref().unwrap().disk.clone();
+    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    // What is kept outlives the process.
+    net.restart(0);
+    net.stop_server();
+    net.server_disk = before;
+    net.start_server();
+    net.clients[2].away = false;
+    settle(&mut net);
+    for text in ["takes the place of bob's commit", "and is behind it"] {
+        send(&mut net, 2, id, text);
+    }
+    let ended = net.ask(2, |core, now| core.invite(now, id, "erin"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+
+    let forks = net.clients[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Forked {
+                conversation,
+                slot,
+                proofs,
+            } => Some((*conversation, *slot, proofs.clone())),
+            _ => None,
+        });
+    let forks: Vec<_> = forks.collect();
+    let [(conversation, slot, proofs)] = forks.as_slice() else {
+        panic!("{forks:?}");
+    };
+    assert_eq!(*conversation, id);
+    assert_ne!(proofs[0].commit_hash, proofs[1].commit_hash);
+    let Ok(Outcome::Server(server)) = net.ask(3, |core, now| core.server_info(now)) else {
+        panic!("no answer");
+    };
+    for proof in proofs.iter() {
+        let (hash, signature) = (&proof.commit_hash, &proof.signature);
+        verify_commit_hash(&server.signing_key, &id.0, *slot, hash, signature).unwrap();
+    }
 }
 
 #[test]

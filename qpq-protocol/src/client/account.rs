@@ -7,7 +7,6 @@ use super::Client;
 use super::connection::Session;
 use super::error::{DisconnectReason, IntentError};
 use super::event::{Event, IntentId, Outcome};
-use super::keys::Name;
 use super::login::Login;
 use super::record::ServerRecord;
 use super::rpc::{Answer, Then};
@@ -65,10 +64,7 @@ impl Client {
             domain: info.domain.clone(),
             signing_key: info.signing_key.to_vec(),
         };
-        if self.state.server.as_ref() != Some(&record) {
-            self.writer.put(&Name::Server, &record);
-            self.state.server = Some(record);
-        }
+        self.know_server(record);
         self.keep_server_info(info);
         self.continue_login();
     }

@@ -295,7 +295,10 @@ impl Client {
             return;
         };
         match answer {
-            Ok(_) => self.accepted(id, &draft),
+            Ok(answer) => {
+                self.take_proof(id, draft.slot, &draft.commit_hash, &answer.commit_proof);
+                self.accepted(id, &draft);
+            }
             Err(fault) if fault.status == Status::Conflict => {
                 if fault.commit_hash.as_ref() == draft.commit_hash {
                     self.accepted(id, &draft);

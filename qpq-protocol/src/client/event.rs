@@ -99,6 +99,33 @@ pub enum Event {
         /// The key that the server names now.
         claimed: IdentityKey,
     },
+    /// The server names another signing key than when this account was made here. The core keeps the
+    /// old one: what the server signs with the new is [`Event::Unproven`].
+    ServerKeyChanged {
+        /// The 32-byte Ed25519 key known so far.
+        known: [u8; 32],
+        /// The key that the server names now.
+        claimed: [u8; 32],
+    },
+    /// The server gave a commit a slot without its valid signature (protocol.md §5.13). The commit
+    /// counts if MLS finds it valid, but there is no evidence should the server give another member
+    /// another one: compare safety numbers.
+    Unproven {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The slot.
+        slot: u64,
+    },
+    /// The server has signed for two commits in one slot, so members may be in different groups that
+    /// look the same (protocol.md §5.13). The proofs convince everyone who knows the server's key.
+    Forked {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The slot.
+        slot: u64,
+        /// The one that was seen first, and the other.
+        proofs: [CommitProof; 2],
+    },
     /// Storage failed; the core loads its state again and goes on from there.
     StorageTrouble(Failure),
     /// The core has stopped for good.
@@ -117,6 +144,16 @@ pub enum Event {
         /// Why, and what to do about it.
         error: IntentError,
     },
+}
+
+/// The server's word that a commit has a slot; see
+/// [`verify_commit_hash`](qpq_crypto::proof::verify_commit_hash).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommitProof {
+    /// SHA-256 of the commit.
+    pub commit_hash: [u8; 32],
+    /// Ed25519 by the server over `"qpq commit v1" || channel_id || slot || commit_hash`.
+    pub signature: [u8; 64],
 }
 
 /// Who this client is.

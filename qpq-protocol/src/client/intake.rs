@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message as _;
 use qpq_crypto::mls::{Group, Member, Policy, ProcessErrorKind, Processed};
+use sha2::{Digest as _, Sha256};
 
 use super::Client;
 use super::channel::{Channel, Phase, dm_channel, is_dm};
@@ -49,7 +50,9 @@ impl Client {
         let read = match (queue, envelope.slot) {
             _ if envelope.expired => Err(UnreadableReason::Expired),
             (None, _) => Err(UnreadableReason::Unsupported),
-            (Some(id), Some(slot)) => self.take_commit(id, slot, &envelope.data),
+            (Some(id), Some(slot)) => {
+                self.take_commit(id, slot, &envelope.data, &envelope.commit_proof)
+            }
             (Some(id), None) => self.take_payload(id, seq, envelope.data),
         };
         if let Err(why) = read {
@@ -73,6 +76,7 @@ impl Client {
         id: ConversationId,
         slot: u64,
         commit: &[u8],
+        proof: &[u8],
     ) -> Result<(), UnreadableReason> {
         let channel = self.state.conversations.get(&id);
         let channel = channel.ok_or(UnreadableReason::NoConversation)?;
@@ -81,10 +85,12 @@ impl Client {
             // Before the Welcome, or after the end: not ours to follow.
             _ => return Ok(()),
         }
-        if slot < channel.slot {
+        let (next, is_seen) = (channel.slot, channel.slot_seen);
+        self.take_proof(id, slot, &Sha256::digest(commit), proof);
+        if slot < next {
             return Ok(());
         }
-        if slot > channel.slot && channel.slot_seen {
+        if slot > next && is_seen {
             // A commit is missing, and it was not ours.
             self.break_off(id);
             return Ok(());

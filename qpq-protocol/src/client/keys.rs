@@ -8,6 +8,7 @@
 //! | `s/server` | `ServerRecord` |
 //! | `s/c/` channel (16) | `ConversationRecord` |
 //! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
+//! | `s/e/` channel (16) | `ProofsRecord` |
 //! | `s/k/` reference | `PackageRecord` |
 //! | `s/m/` key | a row of the device's MLS state |
 //! | `s/o/` channel (16) order (8) | `OutgoingRecord` |
@@ -38,6 +39,7 @@ pub const SERVER: &[u8] = b"s/server";
 
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
+const PROOFS: &[u8] = b"s/e/";
 const PACKAGE: &[u8] = b"s/k/";
 const MLS: &[u8] = b"s/m/";
 const OUTGOING: &[u8] = b"s/o/";
@@ -60,6 +62,8 @@ pub enum Name {
     Conversation(ChannelId),
     /// A commit that waits for the server's answer.
     Draft(ChannelId),
+    /// What the server signed about its commits.
+    Proofs(ChannelId),
     /// A key package, by its reference.
     Package(Vec<u8>),
     /// A row of the device's MLS state, by its own key.
@@ -83,6 +87,7 @@ impl Name {
             Self::Server => SERVER.to_vec(),
             Self::Conversation(channel) => join(CONVERSATION, &[channel.as_bytes()]),
             Self::Draft(channel) => join(DRAFT, &[channel.as_bytes()]),
+            Self::Proofs(channel) => join(PROOFS, &[channel.as_bytes()]),
             Self::Package(reference) => join(PACKAGE, &[reference]),
             Self::Mls(key) => join(MLS, &[key]),
             Self::Outgoing(channel, order) => {
@@ -108,6 +113,7 @@ impl Name {
         Some(match &prefix[..] {
             CONVERSATION => Self::Conversation(channel()?),
             DRAFT => Self::Draft(channel()?),
+            PROOFS => Self::Proofs(channel()?),
             PACKAGE => Self::Package(rest.to_vec()),
             MLS => Self::Mls(rest.to_vec()),
             OUTGOING => numbered(rest).map(|(channel, order)| Self::Outgoing(channel, order))?,
@@ -172,6 +178,7 @@ mod tests {
             Name::Server,
             Name::Conversation(channel),
             Name::Draft(channel),
+            Name::Proofs(channel),
             Name::Package(vec![1, 2]),
             Name::Mls(vec![0xff; 40]),
             Name::Outgoing(channel, 300),

@@ -13,9 +13,10 @@ use super::channel::Channel;
 use super::error::{DisconnectReason, Fatal, IntentError};
 use super::event::Event;
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
+use super::proofs::Proofs;
 use super::record::{
     AccountRecord, ContactRecord, ConversationRecord, DraftRecord, OutgoingRecord, PackageRecord,
-    ParkedRecord, QueueRecord, SchemaRecord, ServerRecord, WriterRecord,
+    ParkedRecord, ProofsRecord, QueueRecord, SchemaRecord, ServerRecord, WriterRecord,
 };
 use super::state::{Me, State};
 use super::timers::Timer;
@@ -336,6 +337,10 @@ impl State {
             }
             Name::Draft(id) => {
                 self.drafts.insert(id, DraftRecord::decode(value).ok()?);
+            }
+            Name::Proofs(id) => {
+                let record = ProofsRecord::decode(value).ok()?;
+                self.proofs.insert(id, Proofs::load(&record)?);
             }
             Name::Package(reference) => {
                 self.packages

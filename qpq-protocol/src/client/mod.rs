@@ -16,6 +16,7 @@
 //! | `login`, `account`, `packages` | registration and login; session and device; key packages |
 //! | `contacts` | names and keys of people |
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
+//! | `proofs` | what the server signed, held against it |
 //! | `outbox`, `inbox`, `intake`, `history` | messages out, in, and kept |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
@@ -37,6 +38,7 @@ mod login;
 mod outbox;
 mod packages;
 mod progress;
+mod proofs;
 mod record;
 mod rpc;
 mod seal;
@@ -70,8 +72,8 @@ use write::Writer;
 
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, Conversation, ConversationId, Event, IntentId, Kind, Message, Outcome, Person,
-    ServerInfo, Standing,
+    Account, Body, CommitProof, Conversation, ConversationId, Event, IntentId, Kind, Message,
+    Outcome, Person, ServerInfo, Standing,
 };
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;

@@ -119,6 +119,24 @@ records! {
         changes: Vec<ChangeRecord>,
     }
 
+    /// The commits of a conversation that the server has signed for.
+    ProofsRecord {
+        #[prost(message, repeated, tag = "1")]
+        proofs: Vec<ProofRecord>,
+    }
+
+    /// The server's word that a commit has a slot.
+    ProofRecord {
+        #[prost(uint64, tag = "1")]
+        slot: u64,
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "2")]
+        commit_hash: Vec<u8>,
+        /// 64 bytes.
+        #[prost(bytes = "vec", tag = "3")]
+        signature: Vec<u8>,
+    }
+
     /// A message on its way out.
     OutgoingRecord {
         /// 16 bytes.

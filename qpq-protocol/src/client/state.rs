@@ -11,6 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::channel::Channel;
 use super::event::{Account, ConversationId, Person};
 use super::keys::Name;
+use super::proofs::Proofs;
 use super::record::{AccountRecord, DraftRecord, OutgoingRecord, PackageRecord, ServerRecord};
 use super::write::Writer;
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
@@ -107,6 +108,7 @@ pub(super) struct State {
     pub(super) nameless: Vec<IdentityKey>,
     pub(super) conversations: BTreeMap<ConversationId, Channel>,
     pub(super) drafts: BTreeMap<ConversationId, DraftRecord>,
+    pub(super) proofs: BTreeMap<ConversationId, Proofs>,
     pub(super) outgoing: BTreeMap<(ConversationId, u64), OutgoingRecord>,
     pub(super) parked: BTreeMap<(ConversationId, u64), Bytes>,
     /// The last seq taken in, by queue.

@@ -148,6 +148,15 @@ fn agree(net: &mut Net, id: ChannelId, sent: &BTreeMap<(usize, ChannelId), Vec<S
     assert!(views.values().all(|view| *view == first), "{views:#?}");
     assert_eq!(views.len(), first.1.len());
 
+    // An honest server is never accused.
+    for client in &net.clients {
+        let mut told = client.events.iter();
+        assert!(!told.any(|event| matches!(
+            event,
+            Event::Unproven { .. } | Event::Forked { .. } | Event::ServerKeyChanged { .. }
+        )));
+    }
+
     // What a member holds of another's messages is what that one holds of its own, in its order.
     for writer in 0..NAMES.len() {
         let own = texts(net, writer, id);

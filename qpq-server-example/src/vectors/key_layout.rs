@@ -52,13 +52,14 @@ const SERVER: [(&str, &[&str]); 33] = [
 ];
 
 /// Keys of the client and the fields that each has.
-const CLIENT: [(&str, &[&str]); 13] = [
+const CLIENT: [(&str, &[&str]); 14] = [
     ("schema", &[]),
     ("writer", &[]),
     ("account", &[]),
     ("server", &[]),
     ("conversation", &["channel"]),
     ("draft", &["channel"]),
+    ("proofs", &["channel"]),
     ("package", &["reference"]),
     ("mls", &["row"]),
     ("outgoing", &["channel", "number"]),
@@ -245,6 +246,7 @@ fn client_key(case: &Value, key: &str) -> Result<Vec<u8>> {
         "server" => Name::Server,
         "conversation" => Name::Conversation(channel(case)?),
         "draft" => Name::Draft(channel(case)?),
+        "proofs" => Name::Proofs(channel(case)?),
         "package" => Name::Package(case.bytes("reference")?),
         "mls" => Name::Mls(case.bytes("row")?),
         "outgoing" => Name::Outgoing(channel(case)?, number()?),

@@ -10,8 +10,9 @@ use std::mem;
 use std::path::Path;
 
 use qpq_protocol::client::{
-    Conversation, ConversationId, Event, IntentError, Message, Outcome, Person,
+    CommitProof, Conversation, ConversationId, Event, IntentError, Message, Outcome, Person,
 };
+use qpq_server_example::hex::hex;
 use qpq_server_example::session::Session;
 use serde_json::{Value, json};
 
@@ -287,6 +288,45 @@ async fn tell(event: &Event, session: &mut Session, output: &Output) -> Result<(
             let machine = json!({ "type": "key_changed", "name": name });
             let human = format!("the key of {name} has changed: compare safety numbers");
             output.line(&human, &machine)
+        }
+        Event::ServerKeyChanged { known, claimed } => {
+            let machine = json!({
+                "type": "server_key_changed",
+                "known": hex(known),
+                "claimed": hex(claimed),
+            });
+            let human = "the server's signing key has changed: ask who runs it";
+            output.line(human, &machine)
+        }
+        Event::Unproven { conversation, slot } => {
+            let machine = json!({
+                "type": "unproven",
+                "conversation": conversation.to_string(),
+                "slot": slot,
+            });
+            let human =
+                "the server gave no valid proof of a change of members: compare safety numbers";
+            output.line(human, &machine)
+        }
+        Event::Forked {
+            conversation,
+            slot,
+            proofs,
+        } => {
+            let proof = |proof: &CommitProof| {
+                json!({
+                    "commit_hash": hex(&proof.commit_hash),
+                    "signature": hex(&proof.signature),
+                })
+            };
+            let machine = json!({
+                "type": "forked",
+                "conversation": conversation.to_string(),
+                "slot": slot,
+                "proofs": proofs.iter().map(proof).collect::<Vec<_>>(),
+            });
+            let human = "the server has shown members different changes: do not trust this conversation, compare safety numbers";
+            output.line(human, &machine)
         }
         Event::Disconnected { why, retry_in } => {
             output.note(&format!("{why}; next try in {} s", retry_in.as_secs()));
