@@ -8,9 +8,7 @@ use crate::hex::hex;
 type Result<T> = core::result::Result<T, VectorError>;
 
 /// Lists with these names have one item a line.
-const LISTS: [&str; 8] = [
-    "cases", "frames", "machines", "messages", "readings", "refusals", "starts", "steps",
-];
+const LISTS: [&str; 4] = ["cases", "machines", "starts", "steps"];
 
 /// Reading of fields; a field that is not as the schema says is an error that names it.
 pub(super) trait Fields {

@@ -1,8 +1,8 @@
 //! The golden vectors of `tests/vectors/`: made from seeds and tables, and replayed.
 //!
-//! A folder holds one subject, in one or more JSON files; its README says what is in them without a
-//! word of Rust. [`check`] replays every file that is there; [`make`] writes those that this code
-//! makes. Files of a release are never changed: see [`released`].
+//! A folder holds one subject, in one or more files; its README says what is in them without a word
+//! of Rust. [`check`] replays every file that is there; [`make`] writes those that this code
+//! makes. Files of a release are never changed: see `released`.
 
 mod cases;
 mod envelopes;
