@@ -279,7 +279,7 @@ fn play() -> Scene {
     for (seed, name) in [(23, 2), (24, 3)] {
         let who = IdentitySecret::from_seed([name; 32]).public();
         let out = group
-            .remove(&mut alice.device, &[seed; 32], &[who])
+            .remove(&mut alice.device, &[seed; 32], &who)
             .expect("a commit");
         messages.push(out.commit);
         group.clear_pending(&mut alice.device).expect("pending");
