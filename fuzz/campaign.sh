@@ -7,12 +7,13 @@
 #
 # Needs a nightly toolchain and cargo-bolero.
 set -euo pipefail
-cd "$(dirname "$0")"
+# cargo-bolero builds in ./target, wherever it is called.
+cd "$(dirname "$0")/.."
 
 seconds=${1:-600}
 if [ $# -gt 0 ]; then shift; fi
 # A target is a test that calls check!().
-mapfile -t all < <(awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' tests/*.rs)
+mapfile -t all < <(awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' fuzz/tests/*.rs)
 targets=("$@")
 if [ $# -eq 0 ]; then targets=("${all[@]}"); fi
 for target in "${targets[@]}"; do
@@ -22,7 +23,7 @@ for target in "${targets[@]}"; do
     fi
 done
 
-campaign=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/campaign
+campaign=$PWD/target/campaign
 export campaign seconds
 
 bolero() {
@@ -32,7 +33,7 @@ bolero() {
 
 run() {
     mkdir -p "$campaign/$1/corpus" "$campaign/$1/crashes"
-    cp "tests/__fuzz__/$1/corpus/"* "$campaign/$1/corpus/"
+    cp "fuzz/tests/__fuzz__/$1/corpus/"* "$campaign/$1/corpus/"
     # A target that fails leaves a crash; the others go on.
     bolero "$1" -T "${seconds}s" -E=-print_final_stats=1 >"$campaign/$1/log" 2>&1 || true
 }

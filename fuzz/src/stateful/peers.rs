@@ -20,8 +20,8 @@ use crate::server_embedder::{Act, Embedder, nothing_is_stranded, tight};
 use crate::support::World;
 use crate::support::account::User;
 
-/// Peers, strangers and users, who send requests, parts of them, floods and nonsense, and an embedder who answers wrong, late
-/// and in any order. Input: acts, each a byte for its kind and its choices.
+/// Peers, strangers and users, who send requests, parts of them, floods and nonsense, and an embedder
+/// who answers wrong, late and in any order. Input: acts, each a byte for its kind and its choices.
 ///
 /// Nothing panics, no ticket is used twice, no deadline is beyond the longest sleep, the core never
 /// holds more than its limits add up to, and nothing waits for a deadline that does nothing.
