@@ -1,34 +1,26 @@
-//! What operators and users write: the flags of `qpq-server` and `qpq`.
+//! What operators write: the flags of `qpq-server`.
 
 use std::ffi::OsString;
 
 use clap::Parser as _;
 
-use crate::args::Qpq;
 use crate::choices::Choices;
 use crate::hex::{hex, unhex};
 use crate::server_config::ServerArgs;
 
-/// A command line for one of the binaries. Input: a byte for which, then arguments: a byte for a known
-/// one or for one that follows as bytes.
+/// A command line. Input: arguments, each a byte for a known one or for one that follows as bytes.
 ///
 /// Nothing panics; what parses keeps its rules, and written as flags again it parses to the same.
 pub fn config(input: &[u8]) {
     let mut choices = Choices::new(input);
-    let server = choices.flag();
-    let mut words = vec![OsString::from("qpq")];
+    let mut words = vec![OsString::from("qpq-server")];
     while !choices.is_empty() && words.len() < MOST_WORDS {
-        words.push(word(&mut choices, server));
+        words.push(word(&mut choices));
     }
-    if server {
-        let args = ServerArgs::try_parse_from(&words);
-        args.map_or_else(|error| drop(error.to_string()), |args| check(&args));
-    } else {
-        let args = Qpq::try_parse_from(&words);
-        args.map_or_else(
-            |error| drop(error.to_string()),
-            |args| drop(format!("{args:?}")),
-        );
+    match ServerArgs::try_parse_from(&words) {
+        Ok(args) => check(&args),
+        // What the operator is told.
+        Err(error) => drop(error.to_string()),
     }
     let digits = String::from_utf8_lossy(input);
     if let Some(key) = unhex::<32>(&digits) {
@@ -38,7 +30,7 @@ pub fn config(input: &[u8]) {
 
 const MOST_WORDS: usize = 16;
 
-const SERVER: [&str; 16] = [
+const KNOWN: [&str; 16] = [
     "--listen",
     "127.0.0.1:0",
     "[::1]:5001",
@@ -57,28 +49,8 @@ const SERVER: [&str; 16] = [
     "0",
 ];
 
-const CLIENT: [&str; 16] = [
-    "--server",
-    "localhost:5001",
-    "--json",
-    "register",
-    "login",
-    "dm",
-    "group",
-    "create",
-    "invite",
-    "send",
-    "-",
-    "recv",
-    "--follow",
-    "history",
-    "--limit",
-    "3",
-];
-
-fn word(choices: &mut Choices<'_>, server: bool) -> OsString {
-    let known = if server { SERVER } else { CLIENT };
-    match known.get(choices.below(2 * known.len())) {
+fn word(choices: &mut Choices<'_>) -> OsString {
+    match KNOWN.get(choices.below(2 * KNOWN.len())) {
         Some(word) => word.into(),
         None => String::from_utf8_lossy(choices.bytes()).into_owned().into(),
     }

@@ -11,9 +11,6 @@ pub mod stateful;
 pub mod wire;
 
 // Private rooms of the other crates, taken in where they stand: no target needs more of them built.
-#[path = "../../qpq-server-example/src/bin/qpq/args.rs"]
-#[allow(dead_code)]
-mod args;
 #[path = "../../qpq-protocol/src/client/keys.rs"]
 #[allow(dead_code)]
 mod client_keys;
