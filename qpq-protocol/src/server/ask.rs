@@ -65,22 +65,21 @@ pub(super) fn load_all(
     keys: Vec<Bytes>,
     then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next + Send + 'static,
 ) -> Next {
+    let rests_on = ctx.notes.rests_on.len();
+    let known: Option<Vec<Row>> = keys
+        .iter()
+        .map(|key| ctx.rows.get(key, &mut ctx.notes.rests_on))
+        .collect();
+    if let Some(rows) = known {
+        return then(ctx, rows);
+    }
+    // Nothing rests on them yet: they are looked up again once the others are there.
+    ctx.notes.rests_on.truncate(rests_on);
     let missing: Vec<Bytes> = keys
         .iter()
         .filter(|key| !ctx.rows.knows(key))
         .cloned()
         .collect();
-    if missing.is_empty() {
-        let rows = keys
-            .iter()
-            .map(|key| {
-                ctx.rows
-                    .get(key, &mut ctx.notes.rests_on)
-                    .unwrap_or_default()
-            })
-            .collect();
-        return then(ctx, rows);
-    }
     ctx.rows.expect(&missing);
     Ok(Step::Store {
         lane: Lane::Ordered,

@@ -47,16 +47,39 @@ impl<K: Ord + Clone, V> Generations<K, V> {
 
     /// Adds or replaces an entry. One that alone costs more than the map may is not kept.
     pub(super) fn insert(&mut self, key: K, value: V, cost: usize) {
-        self.remove(&key);
         if cost > self.cost {
+            self.remove(&key);
             return;
         }
         if self.young.len() >= self.items || self.young_cost + cost > self.cost {
             self.old = core::mem::take(&mut self.young);
             self.old_cost = core::mem::take(&mut self.young_cost);
         }
+        if !self.old.is_empty()
+            && let Some((_, cost)) = self.old.remove(&key)
+        {
+            self.old_cost = self.old_cost.saturating_sub(cost);
+        }
         self.young_cost += cost;
-        self.young.insert(key, (value, cost));
+        if let Some((_, cost)) = self.young.insert(key, (value, cost)) {
+            self.young_cost = self.young_cost.saturating_sub(cost);
+        }
+    }
+
+    /// Replaces the value of a key that is there; whether it was. Counts as use.
+    pub(super) fn replace(&mut self, key: &K, value: V, cost: usize) -> bool {
+        if let Some(entry) = self.young.get_mut(key) {
+            let new_cost = self.young_cost.saturating_sub(entry.1).saturating_add(cost);
+            if new_cost <= self.cost {
+                *entry = (value, cost);
+                self.young_cost = new_cost;
+                return true;
+            }
+        } else if !self.old.contains_key(key) {
+            return false;
+        }
+        self.insert(key.clone(), value, cost);
+        true
     }
 
     /// Forgets an entry.
@@ -102,6 +125,8 @@ mod tests {
             map.insert(key, (), 7);
             assert!(map.cost() <= 100);
         }
+        assert!(map.replace(&99, (), 20) && !map.replace(&1000, (), 20));
+        assert!(map.contains(&99) && map.cost() <= 100);
         map.insert(1000, (), 60);
         assert!(!map.contains(&1000), "too large to be kept");
         for key in 0..100 {

@@ -39,7 +39,7 @@ struct Known {
 pub(super) struct Issued {
     /// Its number.
     pub(super) number: u64,
-    /// The remembered rows that it checks or changes.
+    /// The rows that it checks or changes, remembered or not.
     keys: Vec<Bytes>,
 }
 
@@ -105,12 +105,8 @@ impl Rows {
         self.issued = self.issued.saturating_add(1);
         let number = self.issued;
         self.pending.insert(number);
-        let mut keys = Vec::new();
-        for (key, _) in &change.checks {
-            if self.known.contains(key) {
-                keys.push(key.clone());
-            }
-        }
+        let mut keys = Vec::with_capacity(change.operations());
+        keys.extend(change.checks.iter().map(|(key, _)| key.clone()));
         let puts = change
             .puts
             .iter()
@@ -118,15 +114,13 @@ impl Rows {
         let deletes = change.deletes.iter().map(|key| (key, None));
         for (key, row) in puts.chain(deletes) {
             self.expected.remove(key);
-            if self.known.contains(key) {
-                let cost = cost(key, &row);
-                let known = Known {
-                    row,
-                    written_by: number,
-                };
-                self.known.insert(key.clone(), known, cost);
-                keys.push(key.clone());
-            }
+            let cost = cost(key, &row);
+            let known = Known {
+                row,
+                written_by: number,
+            };
+            self.known.replace(key, known, cost);
+            keys.push(key.clone());
         }
         Issued { number, keys }
     }
