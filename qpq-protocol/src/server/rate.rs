@@ -21,6 +21,10 @@ pub(super) enum Subject {
     Address(IpAddr),
     /// All requests of an account.
     Account(IdentityKey),
+    /// Enqueues of an account.
+    Enqueues(IdentityKey),
+    /// Recipients that an account reaches.
+    Recipients(IdentityKey),
     /// Something else: a SHA-256 of what ([`Subject::of`]).
     Other([u8; 32]),
 }

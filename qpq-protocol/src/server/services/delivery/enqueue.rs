@@ -459,12 +459,12 @@ impl Send {
 
 /// Counts an enqueue, and whom it is to reach.
 fn limit(ctx: &mut Ctx<'_>, session: &Session, recipients: usize) -> Result<(), Fault> {
-    let identity = session.identity_key.as_bytes().as_slice();
+    let identity = session.identity_key;
     let limits = &ctx.config.limits;
     let (enqueues, reached) = (limits.enqueues, limits.enqueue_recipients);
-    ctx.limit(Subject::of("enqueue", &[identity]), enqueues, 1)?;
+    ctx.limit(Subject::Enqueues(identity), enqueues, 1)?;
     let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-    ctx.limit(Subject::of("recipient", &[identity]), reached, recipients)
+    ctx.limit(Subject::Recipients(identity), reached, recipients)
 }
 
 fn refusal(status: u8) -> Fault {
