@@ -90,7 +90,8 @@ pub(super) enum Resume {
 /// All running requests.
 #[derive(Default)]
 pub(super) struct Tasks {
-    pub(super) running: BTreeMap<TaskId, Task>,
+    /// Boxed: a task is large, and moves between its steps.
+    pub(super) running: BTreeMap<TaskId, Box<Task>>,
     tickets: BTreeMap<Ticket, TaskId>,
     /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
     /// again since.
@@ -133,7 +134,7 @@ impl Server {
         self.tasks.last = self.tasks.last.saturating_add(1);
         let id = TaskId(self.tasks.last);
         self.set_state(caller.conn, stream, State::Running(id));
-        let task = Task {
+        let task = Box::new(Task {
             id,
             caller,
             stream,
@@ -152,7 +153,7 @@ impl Server {
             news: false,
             long: Long::No,
             answered: false,
-        };
+        });
         if dispatch::has_long_answer(method) {
             self.queue_long(task, Resume::Start);
         } else {
@@ -161,7 +162,7 @@ impl Server {
     }
 
     /// Calls the handler from the start.
-    pub(super) fn handle(&mut self, mut task: Task) {
+    pub(super) fn handle(&mut self, mut task: Box<Task>) {
         let next = self.call(&mut task, |task, ctx| {
             dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
         });
@@ -235,7 +236,7 @@ impl Server {
     }
 
     /// Does what a handler returned, until the request has to wait or has ended.
-    pub(super) fn follow(&mut self, mut task: Task, mut next: Next) {
+    pub(super) fn follow(&mut self, mut task: Box<Task>, mut next: Next) {
         loop {
             next = match next {
                 Ok(Step::Done(outcome)) => return self.finish(task, Ok(outcome)),
@@ -296,7 +297,7 @@ impl Server {
     }
 
     /// The request has its answer, which leaves when it may.
-    fn finish(&mut self, mut task: Task, result: Result<Outcome, Fault>) {
+    fn finish(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
         if task.stale {
             return match self.again(&mut task) {
                 Ok(()) => self.handle(task),
@@ -318,7 +319,7 @@ impl Server {
     }
 
     /// Ends the request and sends its answer and its effects.
-    fn answer(&mut self, mut task: Task, result: Result<Outcome, Fault>) {
+    fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
         self.release(&mut task);
         let Caller { conn, .. } = task.caller;
         match result {
@@ -349,7 +350,7 @@ impl Server {
     }
 
     /// Keeps a request until something happens.
-    pub(super) fn park(&mut self, mut task: Task, timer: Option<Time>) {
+    pub(super) fn park(&mut self, mut task: Box<Task>, timer: Option<Time>) {
         task.timer = timer;
         if let Some(at) = timer {
             self.timers.set(at, Timer::Task(task.id));
@@ -358,7 +359,7 @@ impl Server {
     }
 
     /// Takes a parked request to go on with it.
-    pub(super) fn unpark(&mut self, id: TaskId) -> Option<(Task, TaskState)> {
+    pub(super) fn unpark(&mut self, id: TaskId) -> Option<(Box<Task>, TaskState)> {
         let mut task = self.tasks.running.remove(&id)?;
         if let Some(at) = task.timer.take() {
             self.timers.clear(at, Timer::Task(id));

@@ -8,7 +8,7 @@ use crate::ids::ConnId;
 
 impl Server {
     /// Goes on with a request with a long answer when it is its turn.
-    pub(super) fn queue_long(&mut self, mut task: Task, resume: Resume) {
+    pub(super) fn queue_long(&mut self, mut task: Box<Task>, resume: Resume) {
         let (id, conn) = (task.id, task.caller.conn);
         task.state = TaskState::Queued(Box::new(resume));
         self.park(task, None);
