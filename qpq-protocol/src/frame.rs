@@ -107,9 +107,10 @@ impl Header for RequestHeader {
     }
 
     fn write(&self, out: &mut impl BufMut) {
-        out.put_u16(self.method_id);
-        out.put_u32(self.request_id);
-        out.put_u32(self.payload_len);
+        let [m0, m1] = self.method_id.to_be_bytes();
+        let [r0, r1, r2, r3] = self.request_id.to_be_bytes();
+        let [p0, p1, p2, p3] = self.payload_len.to_be_bytes();
+        out.put_slice(&[m0, m1, r0, r1, r2, r3, p0, p1, p2, p3]);
     }
 
     fn payload_len(&self) -> u32 {
@@ -143,9 +144,9 @@ impl Header for ResponseHeader {
     }
 
     fn write(&self, out: &mut impl BufMut) {
-        out.put_u8(self.status.code());
-        out.put_u32(self.request_id);
-        out.put_u32(self.payload_len);
+        let [r0, r1, r2, r3] = self.request_id.to_be_bytes();
+        let [p0, p1, p2, p3] = self.payload_len.to_be_bytes();
+        out.put_slice(&[self.status.code(), r0, r1, r2, r3, p0, p1, p2, p3]);
     }
 
     fn payload_len(&self) -> u32 {

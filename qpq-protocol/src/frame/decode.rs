@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::{FrameError, Header, MAX_PAYLOAD, RequestHeader};
 
@@ -66,11 +66,13 @@ impl<H: Header> Decoder<H> {
         match &mut self.state {
             State::Header { bytes, have } => {
                 let wanted = bytes.get_mut(*have..H::LEN).unwrap_or_default();
-                let taken = input.split_to(wanted.len().min(input.len()));
-                for (to, from) in wanted.iter_mut().zip(&taken) {
+                let taken = wanted.len().min(input.len());
+                for (to, from) in wanted.iter_mut().zip(&*input) {
                     *to = *from;
                 }
-                *have += taken.len();
+                // Not split off: that would share the memory and give it back at once.
+                input.advance(taken);
+                *have += taken;
                 if *have < H::LEN {
                     return Ok(None);
                 }
