@@ -10,7 +10,10 @@ mod caller;
 mod core;
 mod drive;
 mod durable;
+mod frames;
+mod growth;
 mod identity;
+mod memory;
 mod meter;
 mod peers;
 mod process;
@@ -70,6 +73,12 @@ enum Row {
     Durable,
     /// The server core alone, on one thread and the memory engine
     Core,
+    /// A frame read and written; against copying it
+    Frames,
+    /// Memory of the server for each idle connection; against quinn
+    Memory,
+    /// What an operation costs beside more connections, in longer queues and logs
+    Growth,
 }
 
 /// How much is measured.
@@ -141,6 +150,9 @@ fn measure(args: &BenchArgs) -> Outcome<()> {
                 Row::Rpc => rpc::run(&scope)?,
                 Row::Durable => durable::run(&scope)?,
                 Row::Core => core::run(&scope)?,
+                Row::Frames => frames::run(&scope)?,
+                Row::Memory => memory::run(&scope)?,
+                Row::Growth => growth::run(&scope)?,
             }
         }
     }

@@ -154,6 +154,27 @@ impl Messages {
     }
 }
 
+/// The request for the first messages of an account's queue after `seq`.
+pub fn fetch(account: u64, seq: u64, limit: u32) -> Bytes {
+    let request = proto::FetchRequest {
+        recipient_key: Bytes::copy_from_slice(identity(account).as_bytes()),
+        after_seq: seq,
+        limit,
+        ..proto::FetchRequest::default()
+    };
+    frame(Method::Fetch, &request)
+}
+
+/// The request that removes an account's messages up to `seq`.
+pub fn ack(account: u64, seq: u64) -> Bytes {
+    let request = proto::AckRequest {
+        recipient_key: Bytes::copy_from_slice(identity(account).as_bytes()),
+        seq_up_to: seq,
+        ..proto::AckRequest::default()
+    };
+    frame(Method::Ack, &request)
+}
+
 fn frame(method: Method, request: &impl prost::Message) -> Bytes {
     // None of them is near the longest payload.
     encode_request(method.id(), 1, request).unwrap_or_default()

@@ -12,6 +12,7 @@ use qpq_protocol::server::{Config, Event, Server};
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::Engine;
 use qpq_protocol::time::{Time, UnixTime};
+use qpq_protocol::wire::decode_error;
 
 use super::{Failure, Outcome, accounts};
 
@@ -24,8 +25,8 @@ pub struct Alone<E> {
     streams: Vec<u64>,
     /// Requests answered Ok.
     answered: u64,
-    /// What was answered otherwise, if anything was.
-    refused: Option<Status>,
+    /// What the first refusal said, if there was one.
+    refused: Option<String>,
     /// How long the engine has worked.
     storage: Duration,
 }
@@ -113,8 +114,8 @@ impl<E: Engine> Alone<E> {
                     _ => {}
                 }
             }
-            if let Some(status) = self.refused {
-                return Err(Failure::new(format!("the core answered {status:?}")));
+            if let Some(why) = self.refused.take() {
+                return Err(Failure::new(why));
             }
             if batch.is_empty() {
                 return Ok(());
@@ -151,7 +152,11 @@ impl<E: Engine> Alone<E> {
         if matches!(stream, StreamId::Peer(..)) {
             match ResponseHeader::read(data).map(|header| header.status) {
                 Some(Status::Ok) => self.answered += 1,
-                status => self.refused = Some(status.unwrap_or(Status::Internal)),
+                status => {
+                    let detail = decode_error(data.slice(ResponseHeader::LEN.min(data.len())..));
+                    let why = format!("the core answered {status:?}: {}", detail.message);
+                    self.refused.get_or_insert(why);
+                }
             }
         }
         self.server.handle_stream(now, conn, stream, sent);

@@ -8,6 +8,7 @@ use qpq_server_example::time::unix_now;
 
 use super::accounts::{self, Messages, health};
 use super::alone::Alone;
+use super::process::{cpu_time, own_id};
 use super::table::{self, Series};
 use super::{Outcome, Scope};
 
@@ -42,6 +43,8 @@ struct Rates {
     together: f64,
     /// Of the core, without the time of the engine.
     core: f64,
+    /// Processor time of both, in microseconds a request.
+    cpu: f64,
 }
 
 /// Measures and prints.
@@ -60,6 +63,7 @@ pub fn run(scope: &Scope) -> Outcome<()> {
             name.to_owned(),
             series(|rates| rates.together),
             series(|rates| rates.core),
+            series(|rates| rates.cpu),
             goal.to_owned(),
         ]);
     }
@@ -67,7 +71,13 @@ pub fn run(scope: &Scope) -> Outcome<()> {
         "The server core alone, one thread, {IN_FLIGHT} in flight on {SENDERS} connections, \
          {RECIPIENTS} recipients: requests a second"
     );
-    let head = ["", "with the memory engine", "the core's share", "goal"];
+    let head = [
+        "",
+        "with the memory engine",
+        "the core's share",
+        "µs of processor time a request, both",
+        "goal",
+    ];
     table::print(&title, &head, &rows);
     Ok(())
 }
@@ -76,6 +86,7 @@ fn measure(kind: Kind, count: usize) -> Outcome<Rates> {
     let mut alone = start()?;
     let frames = frames(kind, count);
     alone.take_counts();
+    let cpu = cpu_time(own_id())?;
     let start = Instant::now();
     for batch in frames.chunks(IN_FLIGHT) {
         for (number, frame) in batch.iter().enumerate() {
@@ -84,11 +95,13 @@ fn measure(kind: Kind, count: usize) -> Outcome<Rates> {
         alone.drain()?;
     }
     let time = start.elapsed();
+    let cpu = cpu_time(own_id())?.saturating_sub(cpu);
     let (answered, storage) = alone.take_counts();
     let rate = |time: Duration| answered as f64 / time.as_secs_f64();
     Ok(Rates {
         together: rate(time),
         core: rate(time.saturating_sub(storage)),
+        cpu: cpu.as_secs_f64() * 1e6 / answered as f64,
     })
 }
 
@@ -113,8 +126,10 @@ fn frames(kind: Kind, count: usize) -> Vec<Bytes> {
         now: unix_now(),
         next: 0,
     };
+    // What is asked again and again is one frame, so that making it costs nothing.
+    let same = health();
     let next = || match kind {
-        Kind::Health => health(),
+        Kind::Health => same.clone(),
         Kind::Enqueue { .. } => messages.enqueue(),
     };
     std::iter::repeat_with(next).take(count).collect()

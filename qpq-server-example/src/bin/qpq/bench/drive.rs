@@ -15,7 +15,7 @@ use super::caller::{Caller, Load, NoStore, Requests};
 use super::identity::Identity;
 use super::meter::{Length, Meter};
 use super::peers::{self, Peer};
-use super::process::{Process, pin};
+use super::process::{Process, pin, until_dropped};
 use super::{Failure, Outcome};
 
 /// What the process is told.
@@ -50,6 +50,9 @@ pub struct DriveArgs {
     /// Take the time of each call
     #[arg(long)]
     pub latencies: bool,
+    /// Measure nothing: keep the connections, say so, and end with standard input
+    #[arg(long)]
+    pub hold: bool,
 }
 
 /// What is asked of our own server; others echo.
@@ -92,7 +95,19 @@ impl DriveArgs {
         arguments.extend(self.core.map(|core| format!("--core={core}")));
         arguments.extend(self.calls.map(|calls| format!("--calls={calls}")));
         arguments.extend(self.latencies.then(|| "--latencies".to_owned()));
+        arguments.extend(self.hold.then(|| "--hold".to_owned()));
         Process::start(arguments)
+    }
+
+    /// The same client's process, once all its connections stand and are kept.
+    pub fn hold(&self) -> Outcome<Process> {
+        let client = Self {
+            hold: true,
+            ..self.clone()
+        };
+        let mut process = client.start()?;
+        process.line()?;
+        Ok(process)
     }
 
     fn length(&self) -> Length {
@@ -109,19 +124,21 @@ pub fn run(args: &DriveArgs) -> Outcome<()> {
         pin(core)?;
     }
     let meter = Arc::new(Meter::new(args.latencies));
-    let (watched, length, server) = (Arc::clone(&meter), args.length(), args.process);
+    let (watched, asked) = (Arc::clone(&meter), args.clone());
     std::thread::spawn(move || {
-        let code = match watched.measure(length, server) {
-            Ok(measured) => {
-                println!("{measured}");
-                0
-            }
+        let done = match asked.hold {
+            true => hold(&watched),
+            false => watched
+                .measure(asked.length(), asked.process)
+                .map(|measured| println!("{measured}")),
+        };
+        std::process::exit(match done {
+            Ok(()) => 0,
             Err(failure) => {
                 eprintln!("{failure}");
                 1
             }
-        };
-        std::process::exit(code);
+        });
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -135,6 +152,14 @@ pub fn run(args: &DriveArgs) -> Outcome<()> {
             (Peer::Tonic, _) => peers::tonic::call(args, meter).await,
         }
     })
+}
+
+/// Says when all connections stand, and keeps them.
+fn hold(meter: &Meter) -> Outcome<()> {
+    meter.wait()?;
+    println!("held");
+    until_dropped();
+    Ok(())
 }
 
 fn senders(args: &DriveArgs) -> Senders {

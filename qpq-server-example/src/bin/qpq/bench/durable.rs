@@ -20,6 +20,7 @@ use limit::{A_COMMIT, Statements};
 
 /// Who sends, and how much at a time: 256 altogether.
 const LOAD: Load = Load::new(8, 32);
+const SENDERS: u64 = 8;
 
 /// Measures and prints.
 pub fn run(scope: &Scope) -> Outcome<()> {
@@ -30,7 +31,7 @@ pub fn run(scope: &Scope) -> Outcome<()> {
         ours.push(served(scope, messages)?);
         let scratch = Scratch::try_new_in(&scope.dir, "bench");
         let scratch = scratch.map_err(Failure::of("a directory"))?;
-        fill(scratch.path())?;
+        fill(scratch.path(), SENDERS)?;
         straight.push(statements.run(&scratch.path().join(DATABASE))?);
     }
     report(messages, &ours, &Series::new(straight));
@@ -39,18 +40,18 @@ pub fn run(scope: &Scope) -> Outcome<()> {
 
 /// Messages over QUIC, to a server that begins with accounts only.
 fn served(scope: &Scope, messages: u64) -> Outcome<Measured> {
-    let target = Target::start(scope, Peer::Qpq, None, fill)?;
+    let target = Target::start(scope, Peer::Qpq, None, |dir| fill(dir, SENDERS))?;
     let mut client = target.client(LOAD);
     client.ask = Ask::Enqueue;
     client.calls = Some(messages);
     target.measure(&client)
 }
 
-/// Writes the accounts of everybody into a new database.
-fn fill(dir: &Path) -> Outcome<()> {
+/// Writes the accounts of all recipients and so many senders into a new database.
+pub fn fill(dir: &Path, senders: u64) -> Outcome<()> {
     let path = dir.join(DATABASE);
     let mut engine = Sqlite::open(&path, &Options::default()).map_err(Failure::of("database"))?;
-    let accounts = accounts::accounts(RECIPIENTS + LOAD.connections as u64, unix_now());
+    let accounts = accounts::accounts(RECIPIENTS + senders, unix_now());
     engine.run(accounts.into_iter().map(Command::Commit).collect());
     Ok(())
 }

@@ -97,6 +97,16 @@ pub fn cpu_time(process: u32) -> Outcome<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Memory that a process holds, in bytes.
+pub fn resident(process: u32) -> Outcome<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).map_err(Failure::of(&path))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| Failure::new(format!("{path} does not say how much memory there is")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +118,6 @@ mod tests {
         while cpu_time(own_id()).expect("readable") < before + Duration::from_millis(20) {
             sum = (0..100_000u64).fold(sum, |sum, n| std::hint::black_box(sum ^ n));
         }
+        assert!(resident(own_id()).expect("readable") > 100_000);
     }
 }

@@ -52,6 +52,11 @@ impl Target {
         })
     }
 
+    /// The number of the server's process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A client of this server, on the same core, that calls Health or echoes.
     pub fn client(&self, load: Load) -> DriveArgs {
         DriveArgs {
@@ -65,6 +70,7 @@ impl Target {
             millis: 1000,
             calls: None,
             latencies: false,
+            hold: false,
         }
     }
 

@@ -8,7 +8,7 @@ use qpq_server_example::sqlite::{DELETE, PUT, SELECT};
 use qpq_server_example::time::unix_now;
 use rusqlite::{Connection, params};
 
-use super::LOAD;
+use super::SENDERS;
 use crate::bench::accounts::{self, Messages};
 use crate::bench::alone::Alone;
 use crate::bench::drive::{PAYLOAD, RECIPIENTS};
@@ -41,15 +41,15 @@ impl Statements {
     pub fn record(messages: u64) -> Outcome<Self> {
         let now = unix_now();
         let mut memory = Memory::new();
-        let accounts = accounts::accounts(RECIPIENTS + LOAD.connections as u64, now);
+        let accounts = accounts::accounts(RECIPIENTS + SENDERS, now);
         memory.run(accounts.into_iter().map(Command::Commit).collect());
         let recorder = Recorder {
             memory,
             commands: Vec::new(),
         };
         let mut alone = Alone::start(recorder, accounts::limits(), now)?;
-        for sender in 0..LOAD.connections {
-            alone.connect(Some(RECIPIENTS + sender as u64))?;
+        for sender in 0..SENDERS {
+            alone.connect(Some(RECIPIENTS + sender))?;
         }
         alone.engine().commands.clear();
         let mut requests = Messages {
@@ -60,7 +60,7 @@ impl Statements {
             next: 0,
         };
         for number in 0..messages {
-            let sender = number as usize % LOAD.connections;
+            let sender = (number % SENDERS) as usize;
             alone.request(sender, requests.enqueue());
             if number % A_COMMIT == A_COMMIT - 1 {
                 alone.drain()?;

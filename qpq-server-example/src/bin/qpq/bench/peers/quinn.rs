@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::rustls;
-use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig};
 
 use super::{ECHO, LOOPBACK};
 use crate::bench::drive::DriveArgs;
@@ -17,8 +17,9 @@ use crate::bench::{Failure, Outcome};
 pub async fn serve(identity: &Identity) -> Outcome<()> {
     let [certificate, key] = identity.der()?;
     let key = rustls::pki_types::PrivateKeyDer::try_from(key).map_err(Failure::of("a key"))?;
-    let config = ServerConfig::with_single_cert(vec![certificate.into()], key)
+    let mut config = ServerConfig::with_single_cert(vec![certificate.into()], key)
         .map_err(Failure::of("a certificate"))?;
+    config.transport_config(patient());
     let server = Endpoint::server(config, LOOPBACK).map_err(Failure::of("quinn's server"))?;
     let address = server.local_addr().map_err(Failure::of("quinn's server"))?;
     println!("{address}");
@@ -57,20 +58,25 @@ pub async fn call(args: &DriveArgs, meter: Arc<Meter>) -> Outcome<()> {
         .with_no_client_auth();
     let tls = QuicClientConfig::try_from(tls).map_err(Failure::of("TLS"))?;
     let mut client = Endpoint::client(LOOPBACK).map_err(Failure::of("quinn's client"))?;
-    client.set_default_client_config(ClientConfig::new(Arc::new(tls)));
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(patient());
+    client.set_default_client_config(config);
+    let data = Bytes::from(vec![7; ECHO]);
     let mut connections = Vec::new();
     for _ in 0..args.load.connections {
         let connecting = client.connect(args.address, "localhost");
         let connecting = connecting.map_err(Failure::of("quinn's client"))?;
         let connection = connecting.await.map_err(Failure::of("quinn's client"))?;
+        let echoed = echo(&connection, data.clone()).await;
+        echoed.map_err(Failure::of("quinn's client"))?;
         connections.push(connection);
     }
     meter.begin();
     for connection in &connections {
         for _ in 0..args.load.in_flight {
-            let (connection, meter) = (connection.clone(), Arc::clone(&meter));
+            let (connection, data) = (connection.clone(), data.clone());
+            let meter = Arc::clone(&meter);
             tokio::spawn(async move {
-                let data = Bytes::from(vec![7; ECHO]);
                 loop {
                     let started = meter.start();
                     if let Err(why) = echo(&connection, data.clone()).await {
@@ -83,6 +89,13 @@ pub async fn call(args: &DriveArgs, meter: Arc<Meter>) -> Outcome<()> {
     }
     client.wait_idle().await;
     Err(Failure::new("quinn's client has stopped"))
+}
+
+/// quinn's own settings, but that idle connections stay.
+fn patient() -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config.max_idle_timeout(None);
+    Arc::new(config)
 }
 
 async fn echo(connection: &Connection, data: Bytes) -> Result<(), String> {
