@@ -65,19 +65,24 @@ impl<H: Header> Decoder<H> {
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Decoded<H>>, FrameError> {
         match &mut self.state {
             State::Header { bytes, have } => {
-                let wanted = bytes.get_mut(*have..H::LEN).unwrap_or_default();
-                let taken = wanted.len().min(input.len());
-                for (to, from) in wanted.iter_mut().zip(&*input) {
-                    *to = *from;
-                }
-                // Not split off: that would share the memory and give it back at once.
-                input.advance(taken);
-                *have += taken;
-                if *have < H::LEN {
-                    return Ok(None);
-                }
-                let Some(header) = H::read(bytes) else {
-                    return Ok(None);
+                // Mostly it is there at once. It is not split off, which would share the memory and
+                // give it back at once.
+                let whole = if *have == 0 { H::read(input) } else { None };
+                let header = if let Some(header) = whole {
+                    input.advance(H::LEN);
+                    header
+                } else {
+                    let wanted = bytes.get_mut(*have..H::LEN).unwrap_or_default();
+                    let taken = wanted.len().min(input.len());
+                    for (to, from) in wanted.iter_mut().zip(&*input) {
+                        *to = *from;
+                    }
+                    input.advance(taken);
+                    *have += taken;
+                    match H::read(bytes) {
+                        Some(header) if *have == H::LEN => header,
+                        _ => return Ok(None),
+                    }
                 };
                 let payload_len = header.payload_len();
                 if usize::try_from(payload_len).is_ok_and(|len| len <= MAX_PAYLOAD) {
