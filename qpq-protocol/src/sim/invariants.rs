@@ -15,7 +15,7 @@ use crate::proto;
 use crate::server;
 use crate::status::Status;
 use crate::storage::keys::{self, QueueId};
-use crate::storage::records::{Entry, QueueHead, Slot};
+use crate::storage::records::{Dedupe, Entry, QueueHead, Slot};
 use crate::storage::{Commit, Memory};
 use crate::time::Time;
 
@@ -33,8 +33,12 @@ pub enum Invariant {
     OneWinner,
     /// No nonce is used twice with a key.
     NonceOnce,
-    /// A message id stands for one message.
+    /// A message id stands for one message, however often that was sent.
     OneMeaning,
+    /// A single-use key package is given to one.
+    PackageOnce,
+    /// What a server pushes is on durable storage at that moment.
+    PushedIsDurable,
     /// A message reaches an app once.
     OnceInApp,
     /// `footprint` stays below what the limits add up to.
@@ -59,6 +63,8 @@ impl Invariant {
             Self::OneWinner => "one winner",
             Self::NonceOnce => "nonce once",
             Self::OneMeaning => "one meaning",
+            Self::PackageOnce => "key package once",
+            Self::PushedIsDurable => "pushed is durable",
             Self::OnceInApp => "once in the app",
             Self::Footprint => "footprint",
             Self::NothingBreaks => "nothing breaks",
@@ -107,6 +113,10 @@ pub(super) struct Checker {
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     pub(super) accepted: BTreeMap<MessageId, Accepted>,
+    /// Where the queues have each message, by the row that remembers it.
+    places: BTreeMap<Bytes, Vec<u64>>,
+    /// Single-use key packages that were given out.
+    packages: BTreeSet<[u8; 32]>,
 }
 
 impl Checker {
@@ -133,7 +143,7 @@ impl Checker {
 
     /// The servers' store has carried this out.
     pub(super) fn server_stored(&mut self, now: Time, commit: &Commit, memory: &Memory) {
-        use Invariant::{AcknowledgedIsDurable, OneWinner, SeqsWithoutHoles};
+        use Invariant::{AcknowledgedIsDurable, OneMeaning, OneWinner, SeqsWithoutHoles};
         for (key, value) in &commit.puts {
             if let Some((queue, seq)) = keys::parse_entry(key) {
                 let next = self.queues.entry(queue).or_insert(1);
@@ -157,6 +167,16 @@ impl Checker {
                 let fits = is_next && *known == hash;
                 self.need(now, fits, OneWinner, || {
                     format!("slot {slot} of {channel} was taken twice, or out of order")
+                });
+            }
+            if key.first() == Some(&(keys::Family::Dedupe as u8)) {
+                let seqs = Dedupe::decode(value.clone()).unwrap_or_default().seqs;
+                let known = self.places.entry(key.clone()).or_default();
+                // Many recipients take more than one commit.
+                let fits = seqs.starts_with(known);
+                *known = seqs;
+                self.need(now, fits, OneMeaning, || {
+                    "one message was put into queues twice".to_owned()
                 });
             }
         }
@@ -278,6 +298,10 @@ impl Checker {
                 self.fetched(now, request, response);
                 true
             }
+            Method::FetchKeyPackages => {
+                self.gave_packages(now, response);
+                true
+            }
             _ => true,
         };
         self.need(now, holds, AcknowledgedIsDurable, || {
@@ -347,6 +371,35 @@ impl Checker {
                 format!(
                     "seq {} was fetched with two meanings, or after a hole",
                     envelope.seq
+                )
+            });
+        }
+    }
+
+    fn gave_packages(&mut self, now: Time, response: &Bytes) {
+        let response =
+            proto::FetchKeyPackagesResponse::decode(response.clone()).unwrap_or_default();
+        let unix_ms = super::BEGIN.as_millis() + now.as_micros() / 1000;
+        for given in response.packages {
+            let info = qpq_crypto::mls::inspect_key_package(&given.package, unix_ms);
+            let is_first = self.packages.insert(Sha256::digest(&given.package).into());
+            let fits = is_first || info.is_ok_and(|info| info.last_resort);
+            self.need(now, fits, Invariant::PackageOnce, || {
+                "a single-use key package was given out twice".to_owned()
+            });
+        }
+    }
+
+    /// A server pushes; which device hears it can't be seen here.
+    pub(super) fn pushed(&mut self, now: Time, event: &proto::PushEvent) {
+        if let Some(proto::push_event::Event::NewMessage(news)) = &event.event {
+            let channel = ChannelId::try_from(news.channel_id.as_ref()).ok();
+            let mut queues = self.queues.iter();
+            let fits = queues.any(|(queue, next)| queue.channel == channel && news.seq < *next);
+            self.need(now, fits, Invariant::PushedIsDurable, || {
+                format!(
+                    "seq {} of {channel:?} was pushed before it was stored",
+                    news.seq
                 )
             });
         }

@@ -491,7 +491,10 @@ impl<N: Network> World<N> {
                     self.checker.answered(now, what, memory, &accounts);
                 }
             }
-            Seen::Pushed(_) => self.log.line(now, format_args!("{who} pushes")),
+            Seen::Pushed(event) => {
+                self.log.line(now, format_args!("{who} pushes"));
+                self.checker.pushed(now, &event);
+            }
             Seen::Nonsense => {
                 let detail = format!("{who} sent what is no frame");
                 self.checker.fail(now, Invariant::NothingBreaks, detail);
