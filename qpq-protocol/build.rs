@@ -1,7 +1,7 @@
 //! Compiles `proto/qpq/v1/*.proto` (the wire) and `proto/qpq/store/v1/*.proto` (stored rows) in pure
 //! Rust; no system `protoc` is needed.
 
-use std::{error::Error, fs, path::Path};
+use std::{env, error::Error, fs, path::Path};
 
 /// Messages that hold a token, a key, a login record or the text of users: `src/proto.rs` writes their `Debug`.
 const REDACTED: &[&str] = &[
@@ -25,6 +25,13 @@ const REDACTED: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // `src/defect.rs`. A cfg of this crate alone: with RUSTFLAGS everything below it would be built again.
+    println!("cargo::rustc-check-cfg=cfg(qpq_defects)");
+    println!("cargo::rerun-if-env-changed=QPQ_DEFECTS");
+    if env::var_os("QPQ_DEFECTS").is_some_and(|on| on == "1") {
+        println!("cargo::rustc-cfg=qpq_defects");
+    }
+
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     let mut files = Vec::new();
     for folder in ["qpq/v1", "qpq/store/v1"] {

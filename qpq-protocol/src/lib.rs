@@ -67,6 +67,8 @@ pub mod wire;
 #[cfg(feature = "std")]
 pub mod client;
 #[cfg(feature = "std")]
+pub mod defect;
+#[cfg(feature = "std")]
 pub mod ids;
 #[cfg(feature = "std")]
 pub mod io;

@@ -295,6 +295,12 @@ impl Client {
             device_id: Bytes::copy_from_slice(me.device_id.as_bytes()),
         };
         self.call::<rpc::Ack>(&request, then);
+        #[cfg(qpq_defects)]
+        if crate::defect::seeded!(self.config, AckBeforeStored) {
+            use crate::io::Output::{Open, Send};
+            self.writer
+                .release(|effect| matches!(effect, Open { .. } | Send { .. }));
+        }
     }
 
     pub(super) fn on_acked(&mut self, queue: Queue, _answer: Answer<rpc::Ack>) {

@@ -52,6 +52,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::defect::seeded;
 use crate::ids::{ConnId, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
 use crate::rng::Rng;
@@ -112,6 +113,9 @@ pub struct Config {
     pub look_interval: Duration,
     /// How long requests that run at a shutdown are waited for.
     pub shutdown_grace: Duration,
+    /// What it does wrong, for tests of tests.
+    #[cfg(qpq_defects)]
+    pub defect: Option<crate::defect::Defect>,
 }
 
 impl Default for Config {
@@ -130,6 +134,8 @@ impl Default for Config {
             intent_timeout: Duration::from_secs(60),
             look_interval: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(2),
+            #[cfg(qpq_defects)]
+            defect: None,
         }
     }
 }
@@ -190,7 +196,11 @@ impl Client {
         unix: UnixTime,
     ) -> Self {
         let mut rng = Rng::new(seed);
-        let sealer = Sealer::new(storage_key, rng.child());
+        let nonces = match seeded!(config, NonceReused) {
+            true => Rng::new(storage_key),
+            false => rng.child(),
+        };
+        let sealer = Sealer::new(storage_key, nonces);
         let mut client = Self {
             config,
             clock: Clock::new(now, unix),
@@ -223,6 +233,11 @@ impl Client {
             self.resume_if_wanted();
         }
         self.state.keep_mls(&mut self.writer);
+        #[cfg(qpq_defects)]
+        if seeded!(self.config, ToldBeforeStored) {
+            self.writer
+                .release(|effect| matches!(effect, Output::Event(_)));
+        }
         self.writer.finish();
         if self.closing == Closing::Draining && self.is_quiet() {
             self.stop_draining();

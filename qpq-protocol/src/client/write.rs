@@ -139,6 +139,13 @@ impl Writer {
         self.outputs.push_back(effect);
     }
 
+    /// Lets go of effects of this step before its rows are durable.
+    #[cfg(qpq_defects)]
+    pub(super) fn release(&mut self, early: impl Fn(&Effect) -> bool) {
+        self.outputs
+            .extend(self.step.effects.extract_if(.., |effect| early(effect)));
+    }
+
     /// Ends the step.
     pub(super) fn finish(&mut self) {
         let step = core::mem::take(&mut self.step);

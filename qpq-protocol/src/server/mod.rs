@@ -75,6 +75,9 @@ pub struct Config {
     pub admins: Vec<IdentityKey>,
     /// Every number that bounds the core.
     pub limits: Limits,
+    /// What it does wrong, for tests of tests.
+    #[cfg(qpq_defects)]
+    pub defect: Option<crate::defect::Defect>,
 }
 
 impl Default for Config {
@@ -86,6 +89,8 @@ impl Default for Config {
             opaque_suite: qpq_crypto::opaque::Suite::DEFAULT,
             admins: Vec::new(),
             limits: Limits::default(),
+            #[cfg(qpq_defects)]
+            defect: None,
         }
     }
 }

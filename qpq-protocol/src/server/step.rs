@@ -344,6 +344,9 @@ pub(super) struct Notes {
     pub(super) untidy: bool,
     /// What it found of its caller's session in this step.
     pub(super) session: SessionChange,
+    /// News of what is not stored yet.
+    #[cfg(qpq_defects)]
+    pub(super) early: Vec<(QueueId, proto::NewMessagePush)>,
 }
 
 impl Ctx<'_> {

@@ -12,6 +12,7 @@ use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
 use super::stream::State;
 use super::timers::Timer;
+use crate::defect::seeded;
 use crate::ids::{ConnId, Ticket};
 use crate::io::Output;
 use crate::method::Method;
@@ -193,6 +194,13 @@ impl Server {
         if core::mem::take(&mut notes.untidy) {
             self.arm_upkeep();
         }
+        #[cfg(qpq_defects)]
+        self.spread(
+            task.caller.conn,
+            core::mem::take(&mut notes.early),
+            Vec::new(),
+            Vec::new(),
+        );
         let found = core::mem::take(&mut notes.session);
         self.correct_session(&task.caller, found);
         task.notes = notes;
@@ -246,6 +254,14 @@ impl Server {
                     command,
                     then,
                 }) => {
+                    #[cfg(qpq_defects)]
+                    let command = match command {
+                        Command::Commit(mut change) if seeded!(self.config, ChecksOff) => {
+                            change.checks.clear();
+                            Command::Commit(change)
+                        }
+                        command => command,
+                    };
                     let issued = match &command {
                         Command::Commit(change) => Some(self.rows.issue(change)),
                         Command::Get(_) | Command::Scan(_) => None,
@@ -257,6 +273,15 @@ impl Server {
                         lane,
                         command,
                     });
+                    #[cfg(qpq_defects)]
+                    if let Some(issued) = &issued
+                        && seeded!(self.config, AckBeforeDurable)
+                    {
+                        self.rows.settle(issued, true);
+                        self.tasks.tickets.remove(&ticket);
+                        next = self.call(&mut task, |_, ctx| then(ctx, Reply::Committed));
+                        continue;
+                    }
                     task.state = TaskState::Stored(then, issued);
                     let limit = dispatch::time_to_run(task.method, &self.config.limits);
                     return self.park(task, Some(self.clock.now() + limit));
@@ -390,7 +415,8 @@ impl Server {
 
     /// A Commit was answered: the requests that rest on it, which may go on now.
     pub(super) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
-        self.rows.settle(issued, committed);
+        let kept = committed || seeded!(self.config, OverlayKept);
+        self.rows.settle(issued, kept);
         let dependents = self.tasks.dependents.remove(&issued.number);
         let mut held = Vec::new();
         for (id, attempt) in dependents.unwrap_or_default() {

@@ -55,6 +55,9 @@ pub struct Config {
     pub steps: usize,
     /// Whether the report holds the log; its hash is there in any case.
     pub log: bool,
+    /// What the cores do wrong.
+    #[cfg(qpq_defects)]
+    pub defect: Option<crate::defect::Defect>,
 }
 
 impl Default for Config {
@@ -64,6 +67,8 @@ impl Default for Config {
             servers: 2,
             steps: 60,
             log: false,
+            #[cfg(qpq_defects)]
+            defect: None,
         }
     }
 }

@@ -175,6 +175,11 @@ impl<N: Network> World<N> {
         match who {
             Who::Client(client) => {
                 let config = client_config(who, process.start);
+                #[cfg(qpq_defects)]
+                let config = client::Config {
+                    defect: self.config.defect,
+                    ..config
+                };
                 let key = [u8::try_from(client).unwrap_or(u8::MAX); 32];
                 let core = Tap::new(Client::new(config, key, seed, now, unix));
                 let host = self.net.host(who, core, now, unix);
@@ -182,6 +187,11 @@ impl<N: Network> World<N> {
             }
             Who::Server(server) => {
                 let config = server_config(self.limits.clone());
+                #[cfg(qpq_defects)]
+                let config = server::Config {
+                    defect: self.config.defect,
+                    ..config
+                };
                 let core = Tap::new(Server::new(config, seed, now, unix));
                 let host = self.net.host(who, core, now, unix);
                 self.hosts.servers[server] = Some(host);

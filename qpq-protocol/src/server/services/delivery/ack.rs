@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::payload::{length, release};
 use super::queue::Queue;
 use super::recipient::{own_mailbox, parse_channel};
+use crate::defect::seeded;
 use crate::proto;
 use crate::server::step::{
     Caller, Ctx, Fault, Next, Step, commit, decode_row, doubt, load, scan_ordered,
@@ -78,7 +79,11 @@ fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, u
     if change.deletes.is_empty() {
         return moved(ctx, &id);
     }
-    queue.write(&mut change);
+    let is_drained = queue.head().first_seq == queue.head().next_seq;
+    match is_drained && seeded!(ctx.config, SeqReused) {
+        true => queue.remove(&mut change),
+        false => queue.write(&mut change),
+    }
     ctx.leave_untidy();
     commit(change, move |ctx| remove(ctx, id, up_to))
 }
