@@ -35,6 +35,10 @@ pub enum Defect {
     SlotCheckOff,
     /// The client acknowledges what it has not yet stored.
     AckBeforeStored,
+    /// The client lets what follows from a step go with the commit that is on its way, not its own.
+    BatchBeforeMerge,
+    /// The client takes for stored what its storage failed to store.
+    FailureIgnored,
     /// The client merges its own commit though another one has the slot.
     MergeLost,
     /// The client draws the same nonces again after each start.
@@ -46,7 +50,7 @@ pub enum Defect {
 #[cfg(qpq_defects)]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeDurable,
         Self::ChecksOff,
         Self::DedupeOff,
@@ -56,6 +60,8 @@ impl Defect {
         Self::SeqReused,
         Self::SlotCheckOff,
         Self::AckBeforeStored,
+        Self::BatchBeforeMerge,
+        Self::FailureIgnored,
         Self::MergeLost,
         Self::NonceReused,
         Self::ToldBeforeStored,

@@ -32,6 +32,8 @@ caught! {
     seq_reused SeqReused 0 SeqsWithoutHoles,
     slot_check_off SlotCheckOff 11 OneWinner,
     ack_before_stored AckBeforeStored 19 NothingBreaks,
+    batch_before_merge BatchBeforeMerge 0 AcknowledgedIsDurable,
+    failure_ignored FailureIgnored 5 OnceInApp,
     merge_lost MergeLost 11 OneWinner,
     nonce_reused NonceReused 0 NonceOnce,
     told_before_stored ToldBeforeStored 0 AcknowledgedIsDurable,

@@ -20,6 +20,7 @@ use super::record::{
 };
 use super::state::{Me, State};
 use super::timers::Timer;
+use crate::defect::seeded;
 use crate::ids::{ChannelId, Ticket};
 use crate::io::{Lane, Output};
 use crate::storage::{Command, Commit, Direction, Expect, Failure, Reply, Scan, prefix_end};
@@ -69,6 +70,7 @@ impl Client {
             match reply {
                 Reply::Committed => self.writer.committed(),
                 Reply::Conflict => self.replaced(),
+                Reply::Failed(_) if seeded!(self.config, FailureIgnored) => self.writer.committed(),
                 Reply::Failed(failure) => self.storage_failed(failure),
                 Reply::Values(_) | Reply::Rows { .. } => self.storage_failed(Failure::Unknown),
             }

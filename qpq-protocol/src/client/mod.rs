@@ -238,6 +238,10 @@ impl Client {
             self.writer
                 .release(|effect| matches!(effect, Output::Event(_)));
         }
+        #[cfg(qpq_defects)]
+        if seeded!(self.config, BatchBeforeMerge) {
+            self.writer.release_with_flying();
+        }
         self.writer.finish();
         if self.closing == Closing::Draining && self.is_quiet() {
             self.stop_draining();

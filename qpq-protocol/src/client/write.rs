@@ -146,6 +146,14 @@ impl Writer {
             .extend(self.step.effects.extract_if(.., |effect| early(effect)));
     }
 
+    /// Lets go of the effects of this step with the commit that is on its way.
+    #[cfg(qpq_defects)]
+    pub(super) fn release_with_flying(&mut self) {
+        if let Some((_, effects)) = &mut self.flying {
+            effects.append(&mut self.step.effects);
+        }
+    }
+
     /// Ends the step.
     pub(super) fn finish(&mut self) {
         let step = core::mem::take(&mut self.step);
