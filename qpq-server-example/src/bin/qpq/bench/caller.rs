@@ -15,8 +15,8 @@ use qpq_protocol::time::{Time, UnixTime};
 
 use super::meter::Meter;
 
-/// Handshakes at a time.
-const CONNECTING: usize = 64;
+/// Handshakes at a time: their datagrams fit the buffer of the server's socket, whenever it runs.
+const CONNECTING: usize = 16;
 /// Bits of a stream's number that say which flight it is.
 const FLIGHT_BITS: u32 = 24;
 
