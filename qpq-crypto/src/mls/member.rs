@@ -18,6 +18,27 @@ pub struct Member {
     pub device_key: DeviceKey,
 }
 
+/// Who wrote a message: a member, or one who was when it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Author {
+    /// Leaf index in the ratchet tree now or, if it is out since, when the message was written.
+    pub leaf: u32,
+    /// The account.
+    pub identity_key: IdentityKey,
+    /// Which of its devices.
+    pub device_id: DeviceId,
+}
+
+impl From<Member> for Author {
+    fn from(member: Member) -> Self {
+        Self {
+            leaf: member.leaf,
+            identity_key: member.identity_key,
+            device_id: member.device_id,
+        }
+    }
+}
+
 /// Which groups are joined and which leaves are let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
@@ -58,6 +79,17 @@ pub(super) fn known(leaf: &mls::Member) -> Option<Member> {
     Some(match decode(&leaf.credential) {
         Some(ours) => member(index, &ours, device_key),
         None => foreign(index, device_key),
+    })
+}
+
+/// The author of a message whose leaf is gone; it was checked when it came in. `None` where the
+/// credential is not ours: those are told apart by their leaf's key.
+pub(super) fn departed(leaf: u32, credential: &mls::Credential) -> Option<Author> {
+    let ours = decode(credential)?;
+    Some(Author {
+        leaf,
+        identity_key: ours.identity_key,
+        device_id: ours.device_id,
     })
 }
 

@@ -51,7 +51,7 @@ pub use error::{
 };
 pub use group::{Group, TREE_INSIDE_UP_TO};
 pub use key_package::{KeyPackageInfo, inspect_key_package, welcome_references};
-pub use member::{Member, Policy};
+pub use member::{Author, Member, Policy};
 pub use pieces::PIECE;
 pub use process::Processed;
 #[cfg(feature = "openmls-provider")]

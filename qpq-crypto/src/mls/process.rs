@@ -10,7 +10,7 @@ use openmls::{
 };
 
 use super::{
-    Device, Group, Member, Policy, ProcessError, ProcessErrorKind as Kind,
+    Author, Device, Group, Member, Policy, ProcessError, ProcessErrorKind as Kind,
     change::{Change, Unacceptable, check_commit, check_standalone},
     codec, member,
     storage::StoreError,
@@ -22,8 +22,8 @@ use crate::padding;
 pub enum Processed {
     /// An application message.
     Application {
-        /// Who wrote it.
-        sender: Member,
+        /// Who wrote it; may be out since.
+        sender: Author,
         /// Its content, without the padding.
         plaintext: Vec<u8>,
     },
@@ -139,22 +139,31 @@ impl Group {
             .map_err(classify)?;
         let sender = processed.sender().clone();
         let known = match &sender {
-            Sender::Member(leaf) => Some(self.find(&processed, *leaf)?),
+            Sender::Member(leaf) => Some(self.find(&processed, *leaf)),
             Sender::NewMemberCommit => None,
             _ => return Err(Unacceptable::Kind.into()),
         };
+        let author = match (&sender, &known) {
+            (_, Some(Ok(member))) => Some(Author::from(*member)),
+            // Removed since: openmls holds the leaves of that epoch, and has checked the signature.
+            (Sender::Member(leaf), _) => member::departed(leaf.u32(), processed.credential()),
+            _ => None,
+        };
         match (processed.into_content(), known) {
-            (ProcessedMessageContent::ApplicationMessage(message), Some(sender)) => {
+            (ProcessedMessageContent::ApplicationMessage(message), Some(known)) => {
                 Ok(Processed::Application {
-                    sender,
+                    sender: match author {
+                        Some(author) => author,
+                        None => known?.into(),
+                    },
                     plaintext: self.unpad(message.into_bytes())?,
                 })
             }
             (ProcessedMessageContent::ProposalMessage(proposal), Some(sender)) => {
-                self.queue(device, sender, *proposal)
+                self.queue(device, sender?, *proposal)
             }
             (ProcessedMessageContent::StagedCommitMessage(staged), known) => {
-                self.merge(device, known, &sender, *staged)
+                self.merge(device, known.transpose()?, &sender, *staged)
             }
             (
                 ProcessedMessageContent::OwnPendingCommit

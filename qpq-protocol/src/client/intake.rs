@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use prost::Message as _;
-use qpq_crypto::mls::{Group, Member, Policy, ProcessErrorKind, Processed};
+use qpq_crypto::mls::{Author, Group, Policy, ProcessErrorKind, Processed};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
@@ -203,7 +203,7 @@ impl Client {
         }
     }
 
-    fn take_app(&mut self, id: ConversationId, sender: &Member, app: Bytes) {
+    fn take_app(&mut self, id: ConversationId, sender: &Author, app: Bytes) {
         let decoded = proto::AppMessage::decode(app.clone()).unwrap_or_default();
         if let Some(Body::GroupName(name)) = decoded.body {
             let known = self.state.conversations.get(&id);

@@ -36,6 +36,28 @@ fn a_message_of_the_epoch_before_still_reads_and_an_older_one_does_not() {
 }
 
 #[test]
+fn a_message_from_before_its_author_was_removed_still_reads() {
+    let mut crowd = Crowd::new(Suite::X25519, 3);
+    let author = crowd.phones[2].identity();
+    let message = crowd.act(2, |group, device, seed| {
+        group.encrypt(device, &seed, b"before").unwrap()
+    });
+    let out = crowd.act(0, |group, device, seed| {
+        group.remove(device, &seed, &author).unwrap()
+    });
+    crowd.commit(0, &[1], &out);
+    for reader in [0, 1] {
+        match crowd.process(reader, &message) {
+            Ok(Processed::Application { sender, plaintext }) => {
+                assert_eq!((sender.identity_key, sender.leaf), (author, 2));
+                assert_eq!(plaintext, b"before");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn late_messages_read_up_to_the_tolerance() {
     let mut crowd = Crowd::new(Suite::X25519, 2);
     let messages: Vec<_> = (0..34u8)
