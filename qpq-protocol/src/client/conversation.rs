@@ -331,7 +331,8 @@ impl Client {
         let list = match answer {
             Ok(list) => list,
             // Asked again at the next push or login.
-            Err(_) => return,
+            Err(fault) if fault.status != Status::Forbidden => return,
+            Err(_) => return self.look_for_the_end(id),
         };
         let listed: BTreeSet<_> = list
             .member_keys
@@ -339,8 +340,7 @@ impl Client {
             .filter_map(|key| IdentityKey::try_from(key.as_ref()).ok())
             .collect();
         let Some(own) = self.state.identity_key().filter(|own| listed.contains(own)) else {
-            // Removed: the commit that says so is in the queue.
-            return self.fetch(Some(id));
+            return self.look_for_the_end(id);
         };
         let version = version.max(list.members_version);
         self.change_channel(id, |channel| channel.members_version = version);

@@ -38,6 +38,9 @@ pub(super) struct Inbox {
     slots: BTreeMap<ConversationId, u64>,
     /// Queues to fetch again when the answer that is awaited has come.
     again: BTreeSet<Queue>,
+    /// Channels that the server says this account is not in: the commit that says why is in the
+    /// queue, or there is none.
+    ousted: BTreeSet<ConversationId>,
     /// Queues to acknowledge again.
     ack_again: BTreeSet<Queue>,
     /// The queues of this session are still being listed or fetched.
@@ -214,6 +217,9 @@ impl Client {
             self.fetch(queue);
         }
         if let Some(id) = queue {
+            if is_drained && !again && self.inbox.ousted.remove(&id) {
+                self.end_unseen(id);
+            }
             if let (Some(slot), true) = (slot, is_drained) {
                 self.adopt_slot(id, slot);
                 self.miss_welcome(id, slot);
@@ -221,6 +227,30 @@ impl Client {
             self.drive(id);
         }
         self.check_synced();
+    }
+
+    /// The server does not count this account among the members: what is in the queue tells why.
+    pub(super) fn look_for_the_end(&mut self, id: ConversationId) {
+        self.inbox.ousted.insert(id);
+        self.fetch(Some(id));
+    }
+
+    /// Whether the server has said so, and nothing since has brought this account back.
+    pub(super) fn is_ousted(&self, id: ConversationId) -> bool {
+        self.inbox.ousted.contains(&id)
+    }
+
+    pub(super) fn is_back(&mut self, id: ConversationId) {
+        self.inbox.ousted.remove(&id);
+    }
+
+    /// The queue holds nothing that ends the membership, and yet it has ended: an own leaving of
+    /// before an invitation was carried out after it, and the others' commit was not for us.
+    fn end_unseen(&mut self, id: ConversationId) {
+        if self.phase(id) == Some(Phase::Active) {
+            self.end(id);
+            self.writer.emit(Event::Removed { conversation: id });
+        }
     }
 
     /// Everything that led to this slot has been taken in, so the channel is there: a joiner knows

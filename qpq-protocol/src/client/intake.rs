@@ -255,7 +255,7 @@ impl Client {
 
     fn take_welcome(&mut self, id: ConversationId, welcome: &[u8]) -> Result<(), UnreadableReason> {
         match self.phase(id) {
-            Some(Phase::Active | Phase::Leaving) => return Ok(()),
+            Some(Phase::Active | Phase::Leaving) if !self.is_ousted(id) => return Ok(()),
             Some(_) => self.forget_group(id),
             None => {}
         }
@@ -285,6 +285,7 @@ impl Client {
         }
         let epoch = group.epoch();
         self.state.groups.insert(id, group);
+        self.is_back(id);
         self.joined(id, epoch, peer.filter(|_| is_dm(id)));
         let members: Vec<_> = members.into_iter().collect();
         self.need_names(id, &members);
