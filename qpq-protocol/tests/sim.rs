@@ -23,16 +23,39 @@ fn must_all_hold(seeds: core::ops::Range<u64>) {
     assert!(sent > 3 * count, "{sent} messages in {count} seeds");
 }
 
-// In parts, so that they run beside each other.
+// Three hundred, in parts that run beside each other.
 
 #[test]
-fn the_first_seeds_hold() {
-    must_all_hold(0..20);
+fn seeds_hold_1() {
+    must_all_hold(0..75);
 }
 
 #[test]
-fn the_next_seeds_hold() {
-    must_all_hold(20..40);
+fn seeds_hold_2() {
+    must_all_hold(75..150);
+}
+
+#[test]
+fn seeds_hold_3() {
+    must_all_hold(150..225);
+}
+
+#[test]
+fn seeds_hold_4() {
+    must_all_hold(225..300);
+}
+
+#[test]
+fn a_larger_world_holds() {
+    let config = Config {
+        clients: 6,
+        servers: 3,
+        steps: 120,
+        ..Config::default()
+    };
+    for seed in 0..5 {
+        must_hold(&config, seed);
+    }
 }
 
 #[test]

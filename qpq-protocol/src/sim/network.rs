@@ -415,11 +415,8 @@ impl Streams {
             let Some(mut piece) = wire.ready.pop_front() else {
                 return;
             };
-            let Some(port) = hosts.port(receiver) else {
-                return;
-            };
             if let StreamInput::Data(data) = &mut piece {
-                let room = port.credit(conn, stream).min(data.len());
+                let room = hosts.credit(receiver, conn, stream).min(data.len());
                 if room < data.len() {
                     wire.ready
                         .push_front(StreamInput::Data(data.split_off(room)));
@@ -432,6 +429,9 @@ impl Streams {
             let taken = match &piece {
                 StreamInput::Data(data) => data.len(),
                 _ => 0,
+            };
+            let Some(port) = hosts.port(receiver) else {
+                return;
             };
             port.handle_stream(now, conn, stream, piece);
             if let (Some(name), true) = (sent_as, taken > 0)
@@ -449,7 +449,6 @@ trait Port {
     fn handle_connect_failed(&mut self, now: Time, ticket: Ticket, why: ConnectError);
     fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput);
     fn handle_disconnected(&mut self, now: Time, conn: ConnId);
-    fn credit(&self, conn: ConnId, stream: StreamId) -> usize;
 }
 
 impl<C: Core> Port for Tap<C> {
@@ -474,13 +473,23 @@ impl<C: Core> Port for Tap<C> {
     fn handle_disconnected(&mut self, now: Time, conn: ConnId) {
         Core::handle_disconnected(self, now, conn);
     }
-
-    fn credit(&self, conn: ConnId, stream: StreamId) -> usize {
-        Core::credit(self, conn, stream)
-    }
 }
 
 impl Hosts<Streams> {
+    /// The room that a core has; to ask for it does not stir it.
+    fn credit(&self, who: Who, conn: ConnId, stream: StreamId) -> usize {
+        match who {
+            Who::Client(client) => {
+                let host = self.clients.get(client).and_then(Option::as_ref);
+                host.map_or(0, |host| host.tap.credit(conn, stream))
+            }
+            Who::Server(server) => {
+                let host = self.servers.get(server).and_then(Option::as_ref);
+                host.map_or(0, |host| host.tap.credit(conn, stream))
+            }
+        }
+    }
+
     fn port(&mut self, who: Who) -> Option<&mut dyn Port> {
         match who {
             Who::Client(client) => self

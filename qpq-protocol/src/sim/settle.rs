@@ -61,11 +61,11 @@ impl<N: Network> World<N> {
         let mut late = Ok(());
         for client in 0..self.config.clients {
             let app = &self.apps[client];
-            if let Some(wish) = app.open.values().next() {
-                late = Err(settles(format!("c{client} still waits for {wish:?}")));
-            } else if !app.logged_in {
+            if !app.logged_in && !app.is_authenticating() {
                 late = Err(settles(format!("c{client} is not logged in")));
                 self.want(client, app.entrance());
+            } else if let Some(wish) = app.open.values().next() {
+                late = Err(settles(format!("c{client} still waits for {wish:?}")));
             }
         }
         late
