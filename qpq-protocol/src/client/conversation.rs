@@ -296,6 +296,10 @@ impl Client {
         id: ConversationId,
         answer: Answer<rpc::RemoveMember>,
     ) {
+        // Meanwhile the others' commit may have come, and even an invitation after it.
+        if self.phase(id) != Some(Phase::Leaving) {
+            return;
+        }
         match answer {
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
