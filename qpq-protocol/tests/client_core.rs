@@ -649,6 +649,28 @@ fn a_dm_that_could_not_be_made_does_not_keep_the_peer_from_making_it() {
 }
 
 #[test]
+fn a_logout_ends_a_login_that_still_publishes_its_key_packages() {
+    let mut net = Net::new();
+    net.add_client();
+    let register = net.act(0, |core, now| {
+        core.register(now, "alice", password("secret"))
+    });
+    let is_in = |net: &Net| {
+        let mut events = net.clients[0].events.iter();
+        events.any(|event| matches!(event, Event::LoggedIn { .. }))
+    };
+    while !is_in(&net) {
+        if !net.turn() {
+            net.jump(net.now + Duration::from_millis(5));
+        }
+    }
+    assert_eq!(net.result(0, register), None);
+    let logout = net.ask(0, |core, now| core.logout(now));
+    assert_eq!(logout, Ok(Outcome::LoggedOut));
+    assert_eq!(net.result(0, register), Some(Err(IntentError::NotLoggedIn)));
+}
+
+#[test]
 fn unread_messages_are_counted_until_they_are_read() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

@@ -90,6 +90,10 @@ impl Client {
             me.save(&mut self.writer);
         }
         self.link.set_session(Session::Anonymous);
+        if let Login::Settling(intent) = self.login {
+            self.login = Login::Idle;
+            self.fail(intent, IntentError::NotLoggedIn);
+        }
         self.writer.emit(Event::LoggedOut);
     }
 
