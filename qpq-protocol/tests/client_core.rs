@@ -671,6 +671,26 @@ fn a_logout_ends_a_login_that_still_publishes_its_key_packages() {
 }
 
 #[test]
+fn every_message_ends_when_storage_fails_between_two() {
+    for turns in 0..12 {
+        let mut net = world(&["alice", "bob"]);
+        let id = dm(&mut net, 0, "bob");
+        settle(&mut net);
+        let one = net.act(0, |core, now| core.send(now, id, "one"));
+        for _ in 0..turns {
+            net.turn();
+        }
+        let two = net.act(0, |core, now| core.send(now, id, "two"));
+        net.clients[0].disk.fail_next(Fault::Full);
+        settle(&mut net);
+        let ended = [one, two].map(|intent| net.result(0, intent));
+        assert!(ended.iter().all(Option::is_some), "{turns}: {ended:?}");
+        let sent = ended.iter().filter(|ended| matches!(ended, Some(Ok(_))));
+        assert_eq!(sent.count(), history(&mut net, 1, id).len(), "{turns}");
+    }
+}
+
+#[test]
 fn unread_messages_are_counted_until_they_are_read() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");

@@ -328,7 +328,11 @@ impl Client {
             let mut waiting = waiting.filter(|(_, record)| record.message_id == message_id.0);
             match waiting.next() {
                 Some((key, _)) => {
-                    self.intents.sending.insert(*key, (intent, *message_id));
+                    let waits = (intent, *message_id);
+                    // The place was free again, and given to one that was not stored.
+                    if let Some((other, _)) = self.intents.sending.insert(*key, waits) {
+                        self.fail(other, IntentError::Storage(failure));
+                    }
                 }
                 // It may have been taken and sent in one step, which is undone.
                 None if !self.holds_message(*conversation, *index) => {
