@@ -79,7 +79,11 @@ impl Client {
                 self.list_queues(after);
             }
             _ => {
-                self.inbox.is_listed = true;
+                if !core::mem::replace(&mut self.inbox.is_listed, true) {
+                    // What waited for this: see `is_behind`.
+                    let all: Vec<_> = self.state.conversations.keys().copied().collect();
+                    all.into_iter().for_each(|id| self.drive(id));
+                }
                 let at = self.clock.now() + self.config.look_interval;
                 self.timers.set(Timer::Look, at);
             }
@@ -142,6 +146,11 @@ impl Client {
     /// Whether the queue has to wait for something else.
     pub(super) fn is_blocked(&self, queue: Queue) -> bool {
         queue.is_some_and(|id| self.state.drafts.contains_key(&id) || self.is_nameless(id))
+    }
+
+    /// Whether it is known what waits at the server, fetched or not.
+    pub(super) fn is_listed(&self) -> bool {
+        self.inbox.is_listed
     }
 
     pub(super) fn is_fetching(&self, id: ConversationId) -> bool {

@@ -357,12 +357,13 @@ impl Client {
         known.is_some_and(|channel| channel.messages > index)
     }
 
-    /// Whether messages of the conversation have to wait for the queue.
+    /// Whether messages and commits of the conversation have to wait for the queue: who commits twice
+    /// without looking into it can't read any more what came before the first.
     pub(super) fn is_behind(&self, id: ConversationId) -> bool {
         let active = matches!(
             self.phase(id),
             Some(Phase::Active | Phase::Leaving | Phase::Founding)
         );
-        active && self.is_fetching(id)
+        active && (self.is_fetching(id) || !self.is_listed())
     }
 }
