@@ -211,7 +211,7 @@ impl<N: Network> World<N> {
         let mut text = format!("{} by {client}", texts.len());
         texts.insert(text.clone());
         if self.rng.below(10) == 0 {
-            let length = below(&mut self.rng, 40_000);
+            let length = 1 + below(&mut self.rng, 40_000);
             text.push(' ');
             text.extend(core::iter::repeat_n('x', length));
         }
