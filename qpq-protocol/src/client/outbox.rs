@@ -364,6 +364,7 @@ impl Client {
             self.phase(id),
             Some(Phase::Active | Phase::Leaving | Phase::Founding)
         );
-        active && (self.is_fetching(id) || !self.is_listed())
+        let fetches_later = self.timers.is_set(Timer::Queue(Some(id)));
+        active && (self.is_fetching(id) || fetches_later || !self.is_listed())
     }
 }
