@@ -346,6 +346,7 @@ impl Client {
         let Some(own) = self.state.identity_key().filter(|own| listed.contains(own)) else {
             return self.look_for_the_end(id);
         };
+        self.is_back(id);
         let version = version.max(list.members_version);
         self.change_channel(id, |channel| channel.members_version = version);
         // In a DM nobody is removed; who left is gone.

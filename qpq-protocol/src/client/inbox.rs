@@ -38,14 +38,25 @@ pub(super) struct Inbox {
     slots: BTreeMap<ConversationId, u64>,
     /// Queues to fetch again when the answer that is awaited has come.
     again: BTreeSet<Queue>,
-    /// Channels that the server says this account is not in: the commit that says why is in the
-    /// queue, or there is none.
-    ousted: BTreeSet<ConversationId>,
+    /// Channels that the server says this account is not in.
+    ousted: BTreeMap<ConversationId, Ousted>,
     /// Queues to acknowledge again.
     ack_again: BTreeSet<Queue>,
     /// The queues of this session are still being listed or fetched.
     is_syncing: bool,
     is_listed: bool,
+}
+
+/// How sure it is that this account is out of a channel. The commit that says so may be in the queue;
+/// or the refusal is from before an invitation; or there is no commit for this account.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ousted {
+    /// The queue is to be drained.
+    Said,
+    /// It was drained, and the server is asked again.
+    Asked,
+    /// The server has said it again: when the queue is drained once more, it is so.
+    Confirmed,
 }
 
 impl Client {
@@ -226,8 +237,8 @@ impl Client {
             self.fetch(queue);
         }
         if let Some(id) = queue {
-            if is_drained && !again && self.inbox.ousted.remove(&id) {
-                self.end_unseen(id);
+            if is_drained && !again {
+                self.check_the_end(id);
             }
             if let (Some(slot), true) = (slot, is_drained) {
                 self.adopt_slot(id, slot);
@@ -240,25 +251,39 @@ impl Client {
 
     /// The server does not count this account among the members: what is in the queue tells why.
     pub(super) fn look_for_the_end(&mut self, id: ConversationId) {
-        self.inbox.ousted.insert(id);
+        let next = match self.inbox.ousted.get(&id) {
+            None | Some(Ousted::Said) => Ousted::Said,
+            Some(Ousted::Asked | Ousted::Confirmed) => Ousted::Confirmed,
+        };
+        self.inbox.ousted.insert(id, next);
         self.fetch(Some(id));
     }
 
     /// Whether the server has said so, and nothing since has brought this account back.
     pub(super) fn is_ousted(&self, id: ConversationId) -> bool {
-        self.inbox.ousted.contains(&id)
+        self.inbox.ousted.contains_key(&id)
     }
 
     pub(super) fn is_back(&mut self, id: ConversationId) {
         self.inbox.ousted.remove(&id);
     }
 
-    /// The queue holds nothing that ends the membership, and yet it has ended: an own leaving of
-    /// before an invitation was carried out after it, and the others' commit was not for us.
-    fn end_unseen(&mut self, id: ConversationId) {
-        if self.phase(id) == Some(Phase::Active) {
-            self.end(id);
-            self.writer.emit(Event::Removed { conversation: id });
+    /// The queue holds nothing that ends the membership. If it has ended all the same, an own leaving
+    /// of before an invitation was carried out after it, and the others' commit was not for us.
+    fn check_the_end(&mut self, id: ConversationId) {
+        match self.inbox.ousted.get(&id) {
+            Some(Ousted::Said) => {
+                self.inbox.ousted.insert(id, Ousted::Asked);
+                self.list_members(id, 0);
+            }
+            Some(Ousted::Confirmed) => {
+                self.inbox.ousted.remove(&id);
+                if self.phase(id) == Some(Phase::Active) {
+                    self.end(id);
+                    self.writer.emit(Event::Removed { conversation: id });
+                }
+            }
+            Some(Ousted::Asked) | None => {}
         }
     }
 
