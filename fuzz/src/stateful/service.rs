@@ -22,7 +22,7 @@ pub fn service(input: &[u8]) {
 const MOST_ACTS: usize = 200;
 
 /// Bytes that an input may need: what the limits allow both cores to hold, and what is durable of
-/// [`MOST_ACTS`] acts, with what the peers were told.
+/// `MOST_ACTS` acts, with what the peers were told.
 #[must_use]
 pub fn budget() -> usize {
     2 * config().limits.footprint() + 128 * 1024 + MOST_ACTS * 1024
