@@ -8,11 +8,11 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::HybridError;
-use super::suite::XWing;
 use crate::hex;
+use crate::x_wing::{self, XWing};
 
 /// Bytes of a hybrid public key: ML-KEM-768 encapsulation key (1184), X25519 key (32).
-pub const PUBLIC_KEY_LENGTH: usize = 1216;
+pub const PUBLIC_KEY_LENGTH: usize = x_wing::PUBLIC_KEY_LENGTH;
 
 /// A hybrid public key that passed ML-KEM's encapsulation key check (FIPS 203 §7.2).
 ///
@@ -21,7 +21,7 @@ pub const PUBLIC_KEY_LENGTH: usize = 1216;
 #[derive(Clone, PartialEq, Eq)]
 pub struct HybridPublicKey {
     bytes: Box<[u8; PUBLIC_KEY_LENGTH]>,
-    pub(super) key: <XWing as Kem>::PublicKey,
+    pub(super) key: x_wing::PublicKey,
 }
 
 impl HybridPublicKey {
@@ -30,7 +30,7 @@ impl HybridPublicKey {
     /// # Errors
     /// [`HybridError::BadKey`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HybridError> {
-        let key = <XWing as Kem>::PublicKey::from_bytes(bytes).map_err(|_| HybridError::BadKey)?;
+        let key = x_wing::PublicKey::from_bytes(bytes).map_err(|_| HybridError::BadKey)?;
         let bytes = Box::new(bytes.try_into().map_err(|_| HybridError::BadKey)?);
         Ok(Self { bytes, key })
     }
@@ -58,7 +58,7 @@ impl fmt::Debug for HybridPublicKey {
 }
 
 /// The secret half, an X-Wing decapsulation key. Wiped on drop, not printable.
-pub struct HybridSecret(pub(super) <XWing as Kem>::PrivateKey);
+pub struct HybridSecret(pub(super) x_wing::PrivateKey);
 
 impl HybridSecret {
     /// The `counter`-th hybrid key of the account with this identity seed (protocol.md §5.21).

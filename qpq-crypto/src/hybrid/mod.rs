@@ -29,6 +29,7 @@ mod vectors;
 
 use crate::identity::{IdentityKey, IdentitySecret, SigningInput, verify};
 use crate::random;
+use crate::x_wing::ENC_LENGTH;
 
 pub use key::{HybridPublicKey, HybridSecret, PUBLIC_KEY_LENGTH};
 
@@ -38,8 +39,6 @@ const VERSION: u8 = 1;
 const INFO: &[u8] = b"qpq hybrid envelope v1";
 /// HPKE `info` of the authenticated form.
 const INFO_AUTHENTICATED: &[u8] = b"qpq hybrid authenticated envelope v1";
-/// Bytes of the encapsulated key.
-const ENC_LENGTH: usize = 1120;
 /// Bytes of the authentication tag.
 const TAG_LENGTH: usize = 16;
 /// Bytes of sender key and signature.

@@ -5,9 +5,8 @@ use hpke::kdf::HkdfSha256;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::CryptoRng;
 
-use super::{ENC_LENGTH, HybridError, HybridPublicKey, HybridSecret};
-
-pub(super) use hpke::kem::XWing;
+use super::{HybridError, HybridPublicKey, HybridSecret};
+use crate::x_wing::{ENC_LENGTH, XWing};
 
 /// An HPKE sender context, with the encapsulated key to send in front.
 pub(super) struct Sender {

@@ -9,8 +9,9 @@ use crate::vectors::{array, hex, hex_array, json, number};
 use hpke::{Deserializable, Kem, Serializable};
 use rand_core::{TryCryptoRng, TryRng};
 
-use super::suite::{Receiver, Sender, XWing};
-use super::{ENC_LENGTH, HybridPublicKey, HybridSecret};
+use super::suite::{Receiver, Sender};
+use super::{HybridPublicKey, HybridSecret};
+use crate::x_wing::{ENC_LENGTH, PrivateKey, XWing};
 
 /// Gives out the vector's encapsulation randomness.
 pub(super) struct Script(pub Vec<u8>);
@@ -41,7 +42,7 @@ impl TryRng for Script {
 impl TryCryptoRng for Script {}
 
 fn secret(bytes: &[u8]) -> HybridSecret {
-    HybridSecret(<XWing as Kem>::PrivateKey::from_bytes(bytes).unwrap())
+    HybridSecret(PrivateKey::from_bytes(bytes).unwrap())
 }
 
 /// Encapsulates to `public` with given randomness and decapsulates again: the encapsulated key and

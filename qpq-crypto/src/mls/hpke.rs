@@ -7,7 +7,7 @@ use hpke::{
     Deserializable, Kem, OpModeR, OpModeS, Serializable,
     aead::{AesGcm128, AesGcm256, ChaCha20Poly1305},
     kdf::{HkdfSha256, HkdfSha384},
-    kem::{X25519HkdfSha256, XWing},
+    kem::X25519HkdfSha256,
     setup_receiver, setup_sender_with_rng,
 };
 use openmls_traits::types::{
@@ -15,6 +15,8 @@ use openmls_traits::types::{
     HpkeKemType, HpkeKeyPair, KemOutput,
 };
 use rand_core::CryptoRng;
+
+use crate::x_wing::XWing;
 
 /// Runs `$body` with the KEM, KDF and AEAD types of a suite, or fails for any other combination.
 macro_rules! with_suite {
