@@ -1,7 +1,8 @@
 //! What people and bad luck do, at random.
 
 use super::app::Wish;
-use super::host::{Input, Network, Who};
+use super::host::{Input, Who};
+use super::network::Network;
 use super::world::World;
 use super::{below, ms, pick};
 use crate::client::ConversationId;

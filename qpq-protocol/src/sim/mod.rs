@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | `world` | processes, virtual time, what happens next |
 //! | `host`, `tap` | a core where it runs, and what passes its boundary |
-//! | `network` | streams with delay, loss of connections, partitions, changes of address |
+//! | `network` | what a network is to the world |
+//! | `streams` | a network of streams, with delay, loss of connections, partitions, changes of address |
 //! | `disk` | latency, failures, and what a crash leaves |
 //! | `actions`, `app` | what people do, and what their apps heard |
 //! | `invariants`, `settle` | what must always hold, and what must come to hold |
@@ -28,6 +29,7 @@ mod invariants;
 mod log;
 mod network;
 mod settle;
+mod streams;
 mod tap;
 mod world;
 
@@ -93,7 +95,7 @@ pub struct Report {
 /// Runs the world that `seed` names. A panic of a core is a [`Violation`] too.
 #[must_use]
 pub fn run(config: &Config, seed: u64) -> Report {
-    let mut world = world::World::new(config, seed, network::Streams::new(config, seed));
+    let mut world = world::World::new(config, seed, streams::Streams::new(config, seed));
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = ran {
         let what = panic.downcast_ref::<String>().map(String::as_str);

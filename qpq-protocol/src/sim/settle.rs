@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::app::{App, Wish, without_padding};
-use super::host::{Network, Who};
+use super::host::Who;
 use super::invariants::Invariant;
+use super::network::Network;
 use super::world::World;
 use super::{SETTLE, ms};
 use crate::client::{Body, ConversationId, Message, Standing};

@@ -1,0 +1,107 @@
+//! What embedders and apps are told.
+
+use std::collections::BTreeSet;
+
+use super::{Checker, Invariant};
+use crate::client::{self, DisconnectReason, UnreadableReason};
+use crate::ids::IdentityKey;
+use crate::server;
+use crate::sim::app::App;
+use crate::storage::Memory;
+use crate::time::Time;
+
+impl Checker {
+    /// A server told its embedder something.
+    pub(in crate::sim) fn server_told(&mut self, now: Time, server: usize, event: &server::Event) {
+        match event {
+            server::Event::PeerFault { .. } | server::Event::Refused(_) => {
+                self.fail(
+                    now,
+                    Invariant::NothingBreaks,
+                    format!("s{server}: {event:?}"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// An app was told something; `memory` is its client's disk.
+    pub(in crate::sim) fn app_told(
+        &mut self,
+        now: Time,
+        client: usize,
+        app: &mut App,
+        event: &client::Event,
+        memory: &Memory,
+    ) {
+        use client::Event;
+        match event {
+            Event::Message(message) => {
+                let (id, index) = (message.conversation, message.index);
+                let stored = memory.get(&client::history_row(id, index)).is_some();
+                self.need(now, stored, Invariant::AcknowledgedIsDurable, || {
+                    format!("c{client} was told of message {index} of {id} before it was stored")
+                });
+                let first = app.told.insert((id, index), message.message_id).is_none();
+                let once = app.told_ids.insert((id, message.message_id));
+                self.need(now, first && once, Invariant::OnceInApp, || {
+                    format!("c{client} was told twice of message {index} of {id}")
+                });
+            }
+            Event::Membership {
+                conversation,
+                by,
+                added,
+                removed,
+                epoch,
+            } => {
+                let names = |people: &[client::Person]| -> BTreeSet<IdentityKey> {
+                    people.iter().map(|person| person.identity_key).collect()
+                };
+                let change = format!(
+                    "{:?} {:?} {:?}",
+                    by.identity_key,
+                    names(added),
+                    names(removed)
+                );
+                let known = self.epochs.entry((*conversation, *epoch));
+                let fits = *known.or_insert_with(|| change.clone()) == change;
+                self.need(now, fits, Invariant::OneWinner, || {
+                    format!("epoch {epoch} of {conversation} came about in two ways")
+                });
+            }
+            Event::Opened { account } => {
+                let key = account.as_ref().map(|account| account.identity_key);
+                let fits = app.account.is_none() || key == app.account;
+                self.need(now, fits, Invariant::AcknowledgedIsDurable, || {
+                    format!("c{client} lost its account")
+                });
+            }
+            Event::Broken { .. } | Event::Fatal(_) | Event::KeyChanged { .. } => {
+                self.fail(
+                    now,
+                    Invariant::NothingBreaks,
+                    format!("c{client}: {event:?}"),
+                );
+            }
+            Event::Unreadable { why, .. } => {
+                let fits = matches!(
+                    why,
+                    UnreadableReason::NoConversation | UnreadableReason::TooOld
+                );
+                self.need(now, fits, Invariant::NothingBreaks, || {
+                    format!("c{client}: {event:?}")
+                });
+            }
+            Event::Disconnected {
+                why: DisconnectReason::Protocol,
+                ..
+            } => self.fail(
+                now,
+                Invariant::NothingBreaks,
+                format!("c{client}: {event:?}"),
+            ),
+            _ => {}
+        }
+    }
+}

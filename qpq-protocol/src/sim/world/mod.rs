@@ -1,0 +1,150 @@
+//! The world: processes, their disks, virtual time.
+
+mod disks;
+mod outputs;
+mod processes;
+mod schedule;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use self::processes::Process;
+use self::processes::limits;
+use self::schedule::Due;
+use super::app::{App, Wish};
+use super::disk::Disk;
+use super::host::{Host as _, Hosts, Who};
+use super::invariants::Checker;
+use super::log::Log;
+use super::network::Network;
+use super::{BEGIN, Config, Report, START, generator, ms};
+use crate::client::{Client, IntentId};
+use crate::limits::Limits;
+use crate::rng::Rng;
+use crate::time::{Time, UnixTime};
+
+/// See the page of this module.
+pub(super) struct World<N: Network> {
+    pub(super) config: Config,
+    pub(super) now: Time,
+    pub(super) rng: Rng,
+    pub(super) net: N,
+    pub(super) hosts: Hosts<N>,
+    pub(super) processes: BTreeMap<Who, Process>,
+    pub(super) apps: Vec<App>,
+    /// The servers' one store, then one disk a client.
+    store: Disk,
+    disks: Vec<Disk>,
+    pub(super) checker: Checker,
+    pub(super) log: Log,
+    due: BTreeMap<(Time, u64), Due>,
+    last_due: u64,
+    /// Things that happened at this very moment.
+    still: u32,
+    /// One in so many wakes is lost, and one is repeated; 0: none.
+    pub(super) wake_loss: u64,
+    limits: Limits,
+    seeds: Rng,
+    pub(super) messages: usize,
+}
+
+impl<N: Network> World<N> {
+    pub(super) fn new(config: &Config, seed: u64, net: N) -> Self {
+        let clients = config.clients;
+        let app = |client| App {
+            name: format!("user{client}"),
+            ..App::default()
+        };
+        let who = (0..clients).map(Who::Client);
+        let who = who.chain((0..config.servers).map(Who::Server));
+        Self {
+            now: START,
+            rng: generator(seed, b"world"),
+            net,
+            hosts: Hosts {
+                clients: (0..clients).map(|_| None).collect(),
+                servers: (0..config.servers).map(|_| None).collect(),
+                stirred: BTreeSet::new(),
+            },
+            processes: who.map(|who| (who, Process::default())).collect(),
+            apps: (0..clients).map(app).collect(),
+            store: Disk::default(),
+            disks: (0..clients).map(|_| Disk::default()).collect(),
+            checker: Checker::default(),
+            log: Log::new(config.log),
+            due: BTreeMap::new(),
+            last_due: 0,
+            still: 0,
+            wake_loss: 10,
+            limits: limits(),
+            seeds: generator(seed, b"cores"),
+            messages: 0,
+            config: config.clone(),
+        }
+    }
+
+    /// Everything, from the first start to the last check.
+    pub(super) fn run(&mut self) {
+        for who in self.processes.keys().copied().collect::<Vec<_>>() {
+            self.start(who);
+        }
+        self.pass(ms(100));
+        for _ in 0..self.config.steps {
+            if self.failed() {
+                return;
+            }
+            self.step();
+        }
+        self.settle();
+    }
+
+    pub(super) fn report(&mut self, seed: u64) -> Report {
+        let violation = self.checker.violation.clone();
+        if let Some(violation) = &violation {
+            let name = violation.invariant.name();
+            let detail = &violation.detail;
+            self.log
+                .line(violation.at, format_args!("VIOLATED {name}: {detail}"));
+        }
+        let (hash, log) = self.log.end();
+        Report {
+            seed,
+            violation,
+            log,
+            hash,
+            took: self.now - START,
+            messages: self.messages,
+        }
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.checker.violation.is_some()
+    }
+
+    pub(super) fn unix(&self, who: Who) -> UnixTime {
+        let skew = self.processes.get(&who).map_or(0, |process| process.skew);
+        let at = BEGIN.as_millis() + self.now.as_micros() / 1000;
+        UnixTime::from_millis(at.saturating_add_signed(skew))
+    }
+
+    pub(super) fn disk(&mut self, who: Who) -> &mut Disk {
+        match who {
+            Who::Server(_) => &mut self.store,
+            Who::Client(client) => &mut self.disks[client],
+        }
+    }
+
+    /// An app states an intent, if its core runs.
+    pub(super) fn act(
+        &mut self,
+        client: usize,
+        wish: Wish,
+        act: impl FnOnce(&mut Client, Time) -> IntentId,
+    ) {
+        let now = self.now;
+        if let Some(host) = self.hosts.client(client) {
+            let intent = host.act(now, act);
+            self.apps[client].open.insert(intent, wish);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Processes start, end, and die.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::World;
+use super::schedule::Due;
+use crate::client::{self, Client, MlsSuite, OpaqueSuite};
+use crate::ids::Ticket;
+use crate::io::Job;
+use crate::limits::Limits;
+use crate::server::{self, Server};
+use crate::sim::disk::Lanes;
+use crate::sim::host::Who;
+use crate::sim::ms;
+use crate::sim::network::Network;
+use crate::sim::tap::Tap;
+
+/// A process, running or not.
+#[derive(Default)]
+pub(in crate::sim) struct Process {
+    /// Counts its starts: what was meant for an earlier one is dropped.
+    pub(super) start: u32,
+    pub(super) lanes: Lanes,
+    pub(super) jobs: BTreeMap<Ticket, Job>,
+    /// Its wall clock is so many milliseconds off.
+    pub(in crate::sim) skew: i64,
+    /// It was asked to shut down, and starts again when it has.
+    pub(in crate::sim) stopping: bool,
+}
+
+impl<N: Network> World<N> {
+    /// Starts a process on what its disk holds, unless it runs.
+    pub(in crate::sim) fn start(&mut self, who: Who) {
+        if self.hosts.runs(who) {
+            return;
+        }
+        let (now, unix, seed) = (self.now, self.unix(who), self.seeds.seed());
+        let process = self.processes.entry(who).or_default();
+        process.start += 1;
+        self.log.line(now, format_args!("{who} starts"));
+        match who {
+            Who::Client(client) => {
+                let config = client_config(who, process.start);
+                #[cfg(qpq_defects)]
+                let config = client::Config {
+                    defect: self.config.defect,
+                    ..config
+                };
+                let key = [u8::try_from(client).unwrap_or(u8::MAX); 32];
+                let core = Tap::new(Client::new(config, key, seed, now, unix));
+                let host = self.net.host(who, core, now, unix);
+                self.hosts.clients[client] = Some(host);
+            }
+            Who::Server(server) => {
+                let config = server_config(self.limits.clone());
+                #[cfg(qpq_defects)]
+                let config = server::Config {
+                    defect: self.config.defect,
+                    ..config
+                };
+                let core = Tap::new(Server::new(config, seed, now, unix));
+                let host = self.net.host(who, core, now, unix);
+                self.hosts.servers[server] = Some(host);
+            }
+        }
+        self.hosts.stirred.insert(who);
+    }
+
+    /// A process is gone from one moment to the next, and starts again later.
+    pub(in crate::sim) fn crash(&mut self, who: Who, back_after: Duration) {
+        if self.hosts.runs(who) {
+            self.log.line(self.now, format_args!("{who} is gone"));
+            self.end(who);
+        }
+        self.after(back_after, Due::Start(who));
+    }
+
+    pub(super) fn end(&mut self, who: Who) {
+        match who {
+            Who::Client(client) => {
+                self.hosts.clients[client] = None;
+                self.apps[client].core_is_gone();
+            }
+            Who::Server(server) => self.hosts.servers[server] = None,
+        }
+        let process = self.processes.entry(who).or_default();
+        *process = Process {
+            start: process.start + 1,
+            skew: process.skew,
+            ..Process::default()
+        };
+        self.net.gone(self.now, who);
+    }
+}
+
+/// Small, so that bounds are reached, and without rates: nobody here is to be slowed down.
+pub(super) fn limits() -> Limits {
+    let mut limits = Limits {
+        connections: 64,
+        total_buffer: 8 * 1024 * 1024,
+        total_unsent: 8 * 1024 * 1024,
+        cached_rows: 200,
+        cached_bytes: 1024 * 1024,
+        ..Limits::default()
+    };
+    for rate in [
+        &mut limits.address_requests,
+        &mut limits.account_requests,
+        &mut limits.enqueues,
+        &mut limits.enqueue_recipients,
+        &mut limits.logins_address,
+        &mut limits.logins_name,
+        &mut limits.registrations,
+        &mut limits.key_package_fetches,
+        &mut limits.resolves,
+        &mut limits.new_channels,
+    ] {
+        rate.count = u32::MAX;
+    }
+    limits
+}
+
+fn server_config(limits: Limits) -> server::Config {
+    server::Config {
+        opaque_suite: OpaqueSuite::TEST,
+        limits,
+        ..server::Config::default()
+    }
+}
+
+fn client_config(who: Who, start: u32) -> client::Config {
+    client::Config {
+        holder: format!("{who} {start}"),
+        opaque_suite: OpaqueSuite::TEST,
+        // The classical suite: a quarter of the bytes, a tenth of the time.
+        mls_suite: MlsSuite::X25519,
+        package_floor: 1,
+        package_target: 2,
+        backoff_base: ms(100),
+        backoff_max: ms(10_000),
+        ..client::Config::default()
+    }
+}

@@ -1,0 +1,86 @@
+//! What is seen and heard of processes goes to the checker, the apps and the log.
+
+use super::World;
+use crate::client::{self, Outcome};
+use crate::ids::IdentityKey;
+use crate::sim::app::brief;
+use crate::sim::host::Who;
+use crate::sim::invariants::Invariant;
+use crate::sim::log::mark;
+use crate::sim::network::Network;
+use crate::sim::tap::Seen;
+use crate::status::Status;
+
+impl<N: Network> World<N> {
+    pub(super) fn see(&mut self, who: Who, seen: Seen) {
+        let now = self.now;
+        match seen {
+            Seen::Asked { method, request } => {
+                let (name, length, mark) = (method.name(), request.len(), mark(&request));
+                self.log
+                    .line(now, format_args!("{who} asks {name} {length} {mark:08x}"));
+                self.checker.asked(method, &request);
+            }
+            Seen::Answered {
+                method,
+                request,
+                status,
+                response,
+            } => {
+                let (name, length, mark) = (method.name(), response.len(), mark(&response));
+                self.log.line(
+                    now,
+                    format_args!("{who} answers {name} {} {length} {mark:08x}", status.name()),
+                );
+                if status == Status::Ok {
+                    let accounts: Vec<IdentityKey> =
+                        self.apps.iter().filter_map(|app| app.account).collect();
+                    let what = (method, &request, &response);
+                    let memory = &self.store.memory;
+                    self.checker.answered(now, what, memory, &accounts);
+                }
+            }
+            Seen::Pushed(event) => {
+                self.log.line(now, format_args!("{who} pushes"));
+                self.checker.pushed(now, &event);
+            }
+            Seen::Nonsense => {
+                let detail = format!("{who} sent what is no frame");
+                self.checker.fail(now, Invariant::NothingBreaks, detail);
+            }
+        }
+    }
+
+    pub(super) fn app_told(&mut self, client: usize, event: client::Event) {
+        let now = self.now;
+        self.log
+            .line(now, format_args!("c{client} is told {}", brief(&event)));
+        let app = &mut self.apps[client];
+        let memory = &self.disks[client].memory;
+        self.checker.app_told(now, client, app, &event, memory);
+        match event {
+            client::Event::Done { intent, outcome } => {
+                if matches!(outcome, Outcome::Sent { .. }) {
+                    self.messages += 1;
+                }
+                app.done(intent, outcome);
+            }
+            client::Event::Failed { intent, error } => {
+                app.failed(intent, &error);
+            }
+            client::Event::Joined { conversation } => app.learn(&conversation),
+            client::Event::Opened { account } => {
+                app.logged_in = account.as_ref().is_some_and(|account| account.logged_in);
+                app.registered |= account.is_some();
+                app.account = account.map(|account| account.identity_key).or(app.account);
+            }
+            client::Event::LoggedOut => app.logged_in = false,
+            client::Event::LoggedIn { account } => {
+                app.logged_in = true;
+                app.registered = true;
+                app.account = Some(account.identity_key);
+            }
+            _ => {}
+        }
+    }
+}
