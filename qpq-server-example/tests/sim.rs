@@ -29,6 +29,19 @@ fn equal_seeds_give_equal_hashes_in_two_processes_and_with_any_threads() {
 }
 
 #[test]
+fn equal_seeds_give_equal_hashes_over_datagrams_too() {
+    let [one, two, streams] = [
+        ["--seeds", "2", "--threads", "1", "--datagrams"],
+        ["--seeds", "2", "--threads", "2", "--datagrams"],
+        ["--seeds", "2", "--threads", "1", "--start=0"],
+    ]
+    .map(|arguments| sim(&arguments).pop().expect("a last line"));
+    assert_eq!(one, two);
+    assert_ne!(one, streams);
+    assert!(one.starts_with("ok seeds=2 hash="), "{one}");
+}
+
+#[test]
 fn a_log_tells_what_happened() {
     let lines = sim(&["--seeds", "1", "--start", "3", "--log"]);
     assert!(lines.iter().any(|line| line.ends_with("s0 starts")));

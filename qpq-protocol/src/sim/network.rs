@@ -31,4 +31,8 @@ pub(super) trait Network: Sized {
     fn move_address(&mut self, client: usize);
     /// From now on the network is a good one.
     fn calm(&mut self);
+    /// What it has carried, for the log.
+    fn tally(&self) -> Option<String> {
+        None
+    }
 }

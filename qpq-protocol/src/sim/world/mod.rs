@@ -99,6 +99,10 @@ impl<N: Network> World<N> {
     }
 
     pub(super) fn report(&mut self, seed: u64) -> Report {
+        if let Some(tally) = self.net.tally() {
+            self.log
+                .line(self.now, format_args!("* the network carried {tally}"));
+        }
         let violation = self.checker.violation.clone();
         if let Some(violation) = &violation {
             let name = violation.invariant.name();

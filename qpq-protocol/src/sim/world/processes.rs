@@ -131,6 +131,7 @@ fn server_config(limits: Limits) -> server::Config {
 
 fn client_config(who: Who, start: u32) -> client::Config {
     client::Config {
+        server: "servers.sim:5001".to_owned(),
         holder: format!("{who} {start}"),
         opaque_suite: OpaqueSuite::TEST,
         // The classical suite: a quarter of the bytes, a tenth of the time.

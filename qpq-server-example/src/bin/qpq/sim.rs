@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
-use qpq_protocol::sim::{Config, Report, run};
+use qpq_protocol::sim::{Carrier, Config, Report, run};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -32,6 +32,9 @@ pub struct Seeds {
     /// Random actions in each world
     #[arg(long, value_name = "N", default_value_t = Config::default().steps)]
     steps: usize,
+    /// Carry the bytes in simulated datagrams, between real QUIC endpoints
+    #[arg(long)]
+    datagrams: bool,
     /// Print the log of each world
     #[arg(long)]
     log: bool,
@@ -42,13 +45,17 @@ pub struct Seeds {
 
 /// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.
 pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
+    let began = Instant::now();
     let config = Config {
         clients: seeds.clients,
         servers: seeds.servers,
         steps: seeds.steps,
+        carrier: match seeds.datagrams {
+            true => Carrier::Datagrams { epoch: began },
+            false => Carrier::Streams,
+        },
         log: seeds.log,
     };
-    let began = Instant::now();
     let reports = all(seeds, &config);
     let mut hash = Sha256::new();
     let mut messages = 0;
@@ -123,6 +130,9 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
         ..
     } = seeds;
     let mut command = format!("qpq sim --start {seed} --seeds 1 --log");
+    if seeds.datagrams {
+        command.push_str(" --datagrams");
+    }
     let usual = Config::default();
     for (flag, value, usual) in [
         ("clients", *clients, usual.clients),
