@@ -6,66 +6,74 @@
 //! every other build this module is empty.
 //!
 //! `tests/defects.rs` has the table: each defect, the seed that shows it, and the invariant that catches it.
+//! Whoever adds a defect, or changes the world, hunts for seeds with the command line:
 //!
 //! ```sh
 //! QPQ_DEFECTS=1 cargo test -p qpq-protocol --features sim --test defects
-//! # Finds the first seed of each again.
-//! QPQ_DEFECTS=1 cargo test -p qpq-protocol --features sim --test defects -- --ignored --nocapture hunt
+//! QPQ_DEFECTS=1 cargo run --release --bin qpq -- sim --defect seq_reused --seeds 1000
 //! ```
 
-/// Something that a core does wrong.
+/// The table of defects: what is wrong, and what the command line calls it.
 #[cfg(qpq_defects)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Defect {
-    /// The server answers before what it changed is durable.
-    AckBeforeDurable,
-    /// The server leaves the checks out of its commits, so that other cores' changes are overwritten.
-    ChecksOff,
-    /// The server does not look a message id up, so that a message sent again is a second one.
-    DedupeOff,
-    /// The server remembers rows of a commit that was not carried out.
-    OverlayKept,
-    /// The server gives a single-use key package out again.
-    PackageTwice,
-    /// The server pushes a message before it has stored it.
-    PushBeforeCommit,
-    /// The server forgets the head of a queue that was drained, so that its seqs begin again.
-    SeqReused,
-    /// The server takes a commit for any slot.
-    SlotCheckOff,
-    /// The client acknowledges what it has not yet stored.
-    AckBeforeStored,
-    /// The client lets what follows from a step go with the commit that is on its way, not its own.
-    BatchBeforeMerge,
-    /// The client takes for stored what its storage failed to store.
-    FailureIgnored,
-    /// The client merges its own commit though another one has the slot.
-    MergeLost,
-    /// The client draws the same nonces again after each start.
-    NonceReused,
-    /// The client tells its app what it has not yet stored.
-    ToldBeforeStored,
+macro_rules! defects {
+    ($($(#[$doc:meta])* $defect:ident $name:literal,)*) => {
+        /// Something that a core does wrong.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Defect {
+            $($(#[$doc])* $defect,)*
+        }
+
+        impl Defect {
+            /// All of them: the server's, then the client's.
+            pub const ALL: &'static [Self] = &[$(Self::$defect),*];
+
+            /// Its name in `qpq sim --defect`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$defect => $name,)*
+                }
+            }
+        }
+    };
 }
 
 #[cfg(qpq_defects)]
-impl Defect {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::AckBeforeDurable,
-        Self::ChecksOff,
-        Self::DedupeOff,
-        Self::OverlayKept,
-        Self::PackageTwice,
-        Self::PushBeforeCommit,
-        Self::SeqReused,
-        Self::SlotCheckOff,
-        Self::AckBeforeStored,
-        Self::BatchBeforeMerge,
-        Self::FailureIgnored,
-        Self::MergeLost,
-        Self::NonceReused,
-        Self::ToldBeforeStored,
-    ];
+defects! {
+    /// The server answers before what it changed is durable.
+    AckBeforeDurable "ack_before_durable",
+    /// The server leaves the checks out of its commits, so that other cores' changes are overwritten.
+    ChecksOff "checks_off",
+    /// The server does not look a message id up, so that a message sent again is a second one.
+    DedupeOff "dedupe_off",
+    /// The server does not give back what it had set aside for a request that never came whole.
+    LimitLeak "limit_leak",
+    /// The server remembers rows of a commit that was not carried out.
+    OverlayKept "overlay_kept",
+    /// The server gives a single-use key package out again.
+    PackageTwice "package_twice",
+    /// The server pushes a message before it has stored it.
+    PushBeforeCommit "push_before_commit",
+    /// The server forgets the head of a queue that was drained, so that its seqs begin again.
+    SeqReused "seq_reused",
+    /// The server takes a commit for any slot.
+    SlotCheckOff "slot_check_off",
+    /// The client acknowledges what it has not yet stored.
+    AckBeforeStored "ack_before_stored",
+    /// The client lets what follows from a step go with the commit that is on its way, not its own.
+    BatchBeforeMerge "batch_before_merge",
+    /// The client takes for stored what its storage failed to store.
+    FailureIgnored "failure_ignored",
+    /// The client writes without asking whether another opening of its data has begun.
+    FenceOff "fence_off",
+    /// The client does not store that a message has used up its key, so that the next start uses it again.
+    GenerationReused "generation_reused",
+    /// The client merges its own commit though another one has the slot.
+    MergeLost "merge_lost",
+    /// The client draws the same nonces again after each start.
+    NonceReused "nonce_reused",
+    /// The client tells its app what it has not yet stored.
+    ToldBeforeStored "told_before_stored",
 }
 
 /// Whether a defect is on, by the `defect` of a configuration.

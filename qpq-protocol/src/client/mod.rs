@@ -221,6 +221,10 @@ impl Client {
             announcing: BTreeSet::new(),
             closing: Closing::Open,
         };
+        #[cfg(qpq_defects)]
+        {
+            client.writer.is_unfenced = seeded!(client.config, FenceOff);
+        }
         client.start_loading();
         client
     }
@@ -387,6 +391,31 @@ impl Core for Client {
 #[cfg(feature = "sim")]
 pub(crate) fn history_row(id: ConversationId, index: u64) -> Vec<u8> {
     keys::piece(&keys::history(id, index), 0)
+}
+
+/// The stored key of the fence, for a simulation that looks which opening may write.
+#[cfg(feature = "sim")]
+pub(crate) fn writer_row() -> Vec<u8> {
+    keys::piece(keys::META_WRITER, 0)
+}
+
+/// Up to where a queue was read by what this storage holds, for a simulation that compares that with
+/// what is acknowledged.
+#[cfg(feature = "sim")]
+pub(crate) fn stored_cursor(
+    memory: &crate::storage::Memory,
+    storage_key: [u8; 32],
+    queue: Option<crate::ids::ChannelId>,
+) -> u64 {
+    use prost::Message as _;
+    let row = keys::piece(&keys::Name::Queue(queue).key(), 0);
+    // Nothing is sealed with it.
+    let sealer = Sealer::new(storage_key, Rng::new([0; 32]));
+    let value = memory
+        .get(&row)
+        .and_then(|sealed| sealer.open(&row, sealed));
+    let record = value.and_then(|value| record::QueueRecord::decode(value.as_slice()).ok());
+    record.map_or(0, |record| record.cursor)
 }
 
 /// The bytes of a message, shared.

@@ -164,6 +164,11 @@ impl Client {
             .conversations
             .get(&id)
             .map_or(0, |channel| channel.slot);
+        #[cfg(qpq_defects)]
+        let is_forgetting = {
+            self.state.keep_mls(&mut self.writer);
+            crate::defect::seeded!(self.config, GenerationReused)
+        };
         let Some((device, group)) = self.state.group(id) else {
             return self.break_off(id);
         };
@@ -171,6 +176,10 @@ impl Client {
             true => group.leave(device, &seed),
             false => group.encrypt(device, &seed, &record.app),
         };
+        #[cfg(qpq_defects)]
+        if is_forgetting {
+            drop(device.take_batch());
+        }
         let message = match made {
             Ok(message) => message,
             // Somebody leaves: that is committed first.

@@ -195,6 +195,15 @@ impl Server {
     }
 }
 
+#[cfg(feature = "sim")]
+impl Server {
+    /// Bytes that are set aside for requests and answers of peers, for a simulation that looks
+    /// whether they are given back.
+    pub(crate) fn held_for_peers(&self) -> usize {
+        self.reserved.saturating_add(self.unsent)
+    }
+}
+
 impl Core for Server {
     type Event = Event;
 

@@ -10,6 +10,7 @@ use super::step::Fault;
 use super::stream::{State, Stream};
 use super::timers::Timer;
 use super::{Event, Server};
+use crate::defect::seeded;
 use crate::frame::{FrameError, RequestHeader};
 use crate::ids::{ConnId, Dir, OwnStream, StreamId};
 use crate::io::{Output, StreamInput};
@@ -230,6 +231,7 @@ impl Server {
         self.unsent = self.unsent.saturating_sub(open.unsent);
         self.unreserve(conn, open.reserved);
         match open.state {
+            State::Reading(_) if seeded!(self.config, LimitLeak) => {}
             State::Reading(reading) => self.unreserve(conn, reading.reserved),
             State::Running(id) => self.abandon(id),
             State::Dropping | State::Answered => {}

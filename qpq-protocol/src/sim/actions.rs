@@ -3,7 +3,7 @@
 use super::app::Wish;
 use super::host::{Input, Who};
 use super::network::Network;
-use super::world::World;
+use super::world::{PowerCut, World};
 use super::{below, ms, pick};
 use crate::client::ConversationId;
 use crate::rng::Rng;
@@ -15,6 +15,9 @@ enum Action {
     Wish(usize, Wish),
     /// A process dies.
     Crash(Who),
+    /// A process dies when its disk has carried out so many batches more: before the next one is
+    /// durable, or when it is, and before it is answered.
+    PowerCut(Who, PowerCut),
     /// A process is asked to stop, and starts again.
     Restart(Who),
     /// A client's connections break.
@@ -69,6 +72,13 @@ impl<N: Network> World<N> {
             14..=16 => Action::BadDisk(who, rng.below(5_000)),
             17..=18 => Action::SlowDisk(who, rng.below(20_000)),
             19 => Action::Clock(who, pick(rng, &[-100_000, -1000, 0, 1000, 100_000])),
+            20..=22 => Action::PowerCut(
+                who,
+                PowerCut {
+                    batches: below(rng, 6),
+                    is_durable: rng.below(2) == 0,
+                },
+            ),
             _ => Action::Wish(client, self.wish(client)?),
         })
     }
@@ -112,6 +122,11 @@ impl<N: Network> World<N> {
             Action::Crash(who) => {
                 let back_after = ms(pick(&mut self.rng, &[0, 100, 3_000, 20_000]));
                 self.crash(who, back_after);
+            }
+            Action::PowerCut(who, cut) => {
+                if let Some(process) = self.processes.get_mut(&who) {
+                    process.power_cut = Some(cut);
+                }
             }
             Action::Restart(who) => {
                 if let Some(process) = self.processes.get_mut(&who)

@@ -9,7 +9,7 @@ use crate::ids::Ticket;
 use crate::io::Lane;
 use crate::rng::Rng;
 use crate::storage::memory::Fault;
-use crate::storage::{Command, Engine as _, Failure, Memory, Reply};
+use crate::storage::{Command, Commit, Engine as _, Failure, Memory, Reply};
 use crate::time::Time;
 
 /// What a core asked of storage, lane by lane.
@@ -50,6 +50,16 @@ impl Lanes {
             _ => all,
         };
         commands.drain(..count.min(all)).collect()
+    }
+
+    /// All writes that wait or are under way.
+    pub(super) fn writes(&mut self) -> Vec<Commit> {
+        let waiting = self.ordered.commands.drain(..);
+        let commits = waiting.filter_map(|(_, command)| match command {
+            Command::Commit(commit) => Some(commit),
+            _ => None,
+        });
+        commits.collect()
     }
 
     /// A batch was answered; whether another one has to be started.

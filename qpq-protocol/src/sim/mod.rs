@@ -2,11 +2,36 @@
 //! world that loses, delays, cuts, fills and crashes around them, in virtual time.
 //!
 //! [`run`] takes a [`Config`] and a seed and gives a [`Report`]: the same two give the same report,
-//! on any machine, any day; over datagrams, on machines that compute alike (see there). After every step the invariants are checked ([`Invariant`] names them);
-//! when the faults stop, everything has to settle within [`SETTLE`] of virtual time.
+//! on any machine, any day; over datagrams, on machines that compute alike (see there). After every step the
+//! invariants are checked ([`Invariant`] names them); when the faults stop, everything has to settle
+//! within [`SETTLE`] of virtual time.
 //!
 //! What lies between clients and servers is a [`Carrier`]: streams as QUIC makes them, which is
 //! quick, or datagrams between real QUIC endpoints. All else is the same world.
+//!
+//! # What must always hold
+//!
+//! | what | how it is seen |
+//! | --- | --- |
+//! | what was acknowledged is durable | at each answer of a server, each Ack of a client and each event of an app, the row is looked for on the disk; at the end every confirmed message is in every member's history |
+//! | each seq once and without holes | each commit of a server, and each answer to a Fetch |
+//! | one winner for each slot and epoch | each commit of a server, and what apps are told of changes of members |
+//! | no nonce twice | clients' disks |
+//! | a message reaches an app once | what apps are told, and their histories at the end; every account has one device here |
+//! | `footprint` is below its bound | after every step; when all clients are gone, servers hold nothing for any |
+//! | all settles when the faults stop | within [`SETTLE`] of virtual time everyone is logged in, every intent has ended, members agree |
+//!
+//! [`Invariant`] names the rest.
+//!
+//! # What may happen
+//!
+//! Pieces of streams are late or cut anywhere; connections break, in silence or not; clients are parted from the
+//! servers, and change their addresses. Disks are slow, full, unavailable, or don't say whether they wrote.
+//! Processes die at any moment, and between a batch's being durable and its answer; what an earlier process of a
+//! client had asked to be written may come after the next one has begun. Wall clocks are set; wakes between
+//! servers are lost and repeated.
+//!
+//! # Where it is
 //!
 //! | file | what is in it |
 //! | --- | --- |
@@ -17,7 +42,8 @@
 //! | `datagrams` | one of datagrams between QUIC endpoints, with feature `quic` |
 //! | `disk` | latency, failures, and what a crash leaves |
 //! | `actions`, `app` | what people do, and what their apps heard |
-//! | `invariants`, `settle` | what must always hold, and what must come to hold |
+//! | `invariants` | what must always hold |
+//! | `settle` | what must come to hold |
 //! | `log` | the readable log and its hash |
 //!
 //! The log, and so its hash, holds what is exact: actions, events, methods, statuses, and a hash of
@@ -160,6 +186,11 @@ fn generator(seed: u64, purpose: &[u8]) -> crate::rng::Rng {
     hash.update(seed.to_be_bytes());
     hash.update(purpose);
     crate::rng::Rng::new(hash.finalize().into())
+}
+
+/// The key under which a client seals what it stores.
+fn storage_key(client: usize) -> [u8; 32] {
+    [u8::try_from(client).unwrap_or(u8::MAX); 32]
 }
 
 /// A place in something of this length.

@@ -1,15 +1,19 @@
 //! The faults stop: everything has to settle, and then to agree.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::app::{App, Wish, without_padding};
-use super::host::Who;
+use super::host::{Host as _, Who};
 use super::invariants::Invariant;
 use super::network::Network;
 use super::world::World;
 use super::{SETTLE, ms};
 use crate::client::{Body, ConversationId, Message, Standing};
 use crate::ids::{IdentityKey, MessageId};
+
+/// By then a server has noticed that all connections are gone, and ended what they asked for.
+const FORGET: Duration = Duration::from_secs(90);
 
 /// Something that does not hold yet, and what it means if it stays so.
 type Lack = (Invariant, String);
@@ -25,27 +29,49 @@ impl<N: Network> World<N> {
             let disk = self.disk(who);
             disk.bad_until = now;
             disk.slow_until = now;
+            if let Some(process) = self.processes.get_mut(&who) {
+                process.power_cut = None;
+            }
             self.set_clock(who, 0);
             self.start(who);
         }
         let end = self.now + SETTLE;
-        let mut lack = Ok(());
+        let mut lack = settles("the apps were not asked yet".to_owned());
         while self.now < end && !self.failed() {
             self.pass(ms(2_000));
-            lack = self.is_settled();
-            if lack.is_ok() {
-                return;
+            match self.is_settled() {
+                Ok(true) => return self.all_leave(),
+                Ok(false) => {}
+                Err(found) => lack = found,
             }
         }
-        if let Err((invariant, what)) = lack {
-            self.checker.fail(self.now, invariant, what);
+        let (invariant, what) = lack;
+        self.checker.fail(self.now, invariant, what);
+    }
+
+    /// Every client goes away: the servers hold nothing more for any.
+    fn all_leave(&mut self) {
+        for client in 0..self.config.clients {
+            self.end(Who::Client(client));
+        }
+        self.pass(FORGET);
+        for server in 0..self.config.servers {
+            let now = self.now;
+            let host = self.hosts.server(server);
+            let held = host.map(|host| host.act(now, |core, _| core.held_for_peers()));
+            if let Some(held @ 1..) = held {
+                let what = format!("s{server} holds {held} bytes for nobody");
+                self.checker.fail(now, Invariant::Footprint, what);
+            }
         }
     }
 
-    /// Looks at everything in turn, and asks the apps for what is not known.
-    fn is_settled(&mut self) -> Result<(), Lack> {
+    /// Looks at everything in turn; `false` if the apps had to be asked first for what is not known.
+    fn is_settled(&mut self) -> Result<bool, Lack> {
         self.is_everyone_here()?;
-        self.are_all_asked()?;
+        if !self.are_all_asked() {
+            return Ok(false);
+        }
         let agreed = self.do_members_agree().and_then(|()| self.is_all_there());
         if agreed.is_err() {
             // To be asked again.
@@ -54,7 +80,7 @@ impl<N: Network> World<N> {
                 app.histories.clear();
             }
         }
-        agreed
+        agreed.map(|()| true)
     }
 
     /// Everyone is logged in, and nothing that was asked for is open.
@@ -73,8 +99,8 @@ impl<N: Network> World<N> {
     }
 
     /// The apps have listed their conversations, and read what is in them.
-    fn are_all_asked(&mut self) -> Result<(), Lack> {
-        let mut known = Ok(());
+    fn are_all_asked(&mut self) -> bool {
+        let mut known = true;
         for client in 0..self.config.clients {
             let app = &self.apps[client];
             let wishes: Vec<Wish> = match &app.listed {
@@ -86,7 +112,7 @@ impl<N: Network> World<N> {
                 }
             };
             for wish in wishes {
-                known = Err(settles(format!("c{client} is still to be asked")));
+                known = false;
                 self.want(client, wish);
             }
         }

@@ -29,6 +29,8 @@ pub enum Invariant {
     OneWinner,
     /// No nonce is used twice with a key.
     NonceOnce,
+    /// Once another opening of a client's data has begun, the earlier one writes no more.
+    OneWriter,
     /// A message id stands for one message, however often that was sent.
     OneMeaning,
     /// A single-use key package is given to one.
@@ -58,6 +60,7 @@ impl Invariant {
             Self::SeqsWithoutHoles => "seqs once and without holes",
             Self::OneWinner => "one winner",
             Self::NonceOnce => "nonce once",
+            Self::OneWriter => "one writer",
             Self::OneMeaning => "one meaning",
             Self::PackageOnce => "key package once",
             Self::PushedIsDurable => "pushed is durable",

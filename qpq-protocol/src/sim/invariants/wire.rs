@@ -5,23 +5,36 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::{Accepted, Checker, Invariant};
+use crate::client;
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
 use crate::method::Method;
 use crate::proto;
-use crate::sim::BEGIN;
+use crate::sim::{BEGIN, storage_key};
 use crate::status::Status;
 use crate::storage::records::Slot;
 use crate::storage::{Memory, keys};
 use crate::time::Time;
 
 impl Checker {
-    /// A client sends this request.
-    pub(in crate::sim) fn asked(&mut self, method: Method, request: &Bytes) {
+    /// A client sends this request; `memory` is its disk.
+    pub(in crate::sim) fn asked(
+        &mut self,
+        now: Time,
+        client: usize,
+        (method, request): (Method, &Bytes),
+        memory: &Memory,
+    ) {
         if method == Method::Ack
             && let Ok(ack) = proto::AckRequest::decode(request.clone())
             && let Ok(recipient) = IdentityKey::try_from(ack.recipient_key.as_ref())
         {
             let channel = ChannelId::try_from(ack.channel_id.as_ref()).ok();
+            let stored = client::stored_cursor(memory, storage_key(client), channel);
+            let fits = ack.seq_up_to <= stored;
+            self.need(now, fits, Invariant::AcknowledgedIsDurable, || {
+                let seq = ack.seq_up_to;
+                format!("c{client} acknowledged seq {seq} of {channel:?} and has stored {stored}")
+            });
             let acked = self.acked.entry((recipient, channel)).or_default();
             *acked = ack.seq_up_to.max(*acked);
         }

@@ -8,8 +8,8 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use self::processes::Process;
 use self::processes::limits;
+pub(super) use self::processes::{PowerCut, Process};
 use self::schedule::Due;
 use super::app::{App, Wish};
 use super::disk::Disk;

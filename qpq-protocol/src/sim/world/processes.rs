@@ -12,9 +12,18 @@ use crate::limits::Limits;
 use crate::server::{self, Server};
 use crate::sim::disk::Lanes;
 use crate::sim::host::Who;
-use crate::sim::ms;
 use crate::sim::network::Network;
 use crate::sim::tap::Tap;
+use crate::sim::{ms, storage_key};
+
+/// When a process dies while its disk works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::sim) struct PowerCut {
+    /// So many batches go well first.
+    pub(in crate::sim) batches: usize,
+    /// Whether the one after them is durable by then.
+    pub(in crate::sim) is_durable: bool,
+}
 
 /// A process, running or not.
 #[derive(Default)]
@@ -25,6 +34,8 @@ pub(in crate::sim) struct Process {
     pub(super) jobs: BTreeMap<Ticket, Job>,
     /// Its wall clock is so many milliseconds off.
     pub(in crate::sim) skew: i64,
+    /// It is going to die while its disk works.
+    pub(in crate::sim) power_cut: Option<PowerCut>,
     /// It was asked to shut down, and starts again when it has.
     pub(in crate::sim) stopping: bool,
 }
@@ -47,7 +58,7 @@ impl<N: Network> World<N> {
                     defect: self.config.defect,
                     ..config
                 };
-                let key = [u8::try_from(client).unwrap_or(u8::MAX); 32];
+                let key = storage_key(client);
                 let core = Tap::new(Client::new(config, key, seed, now, unix));
                 let host = self.net.host(who, core, now, unix);
                 self.hosts.clients[client] = Some(host);
@@ -71,12 +82,13 @@ impl<N: Network> World<N> {
     pub(in crate::sim) fn crash(&mut self, who: Who, back_after: Duration) {
         if self.hosts.runs(who) {
             self.log.line(self.now, format_args!("{who} is gone"));
+            self.leave_late_writes(who);
             self.end(who);
         }
         self.after(back_after, Due::Start(who));
     }
 
-    pub(super) fn end(&mut self, who: Who) {
+    pub(in crate::sim) fn end(&mut self, who: Who) {
         match who {
             Who::Client(client) => {
                 self.hosts.clients[client] = None;

@@ -2,13 +2,15 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use super::World;
 use crate::ids::Ticket;
 use crate::io::{Lane, Wake};
 use crate::sim::host::{Input, Who};
 use crate::sim::invariants::Invariant;
 use crate::sim::network::Network;
-use crate::storage::Reply;
+use crate::storage::{Commit, Reply};
 use crate::time::Time;
 
 /// How often something may happen at one moment before that counts as standing still.
@@ -20,6 +22,8 @@ pub(super) enum Due {
     Run(Who, u32, Lane),
     /// And answers it.
     Answer(Who, u32, Lane, Vec<(Ticket, Reply)>),
+    /// A client's disk carries out what an earlier process of it had asked.
+    Late(usize, Option<Bytes>, Vec<Commit>),
     Computed(Who, u32, Ticket),
     Wake(usize, Wake),
     Start(Who),
@@ -116,6 +120,7 @@ impl<N: Network> World<N> {
                 self.hosts
                     .input(self.now, Who::Server(server), Input::Wake(wake));
             }
+            Due::Late(client, fence, writes) => self.write_late(client, fence, writes),
             Due::Start(who) => self.start(who),
             // Its process is gone: so is what was not carried out, and nobody hears the rest.
             Due::Run(..) | Due::Answer(..) | Due::Computed(..) => {}

@@ -19,7 +19,11 @@ impl<N: Network> World<N> {
                 let (name, length, mark) = (method.name(), request.len(), mark(&request));
                 self.log
                     .line(now, format_args!("{who} asks {name} {length} {mark:08x}"));
-                self.checker.asked(method, &request);
+                if let Who::Client(client) = who {
+                    let memory = &self.disks[client].memory;
+                    let what = (method, &request);
+                    self.checker.asked(now, client, what, memory);
+                }
             }
             Seen::Answered {
                 method,
