@@ -16,7 +16,7 @@
 //! | what was acknowledged is durable | at each answer of a server, each Ack of a client and each event of an app, the row is looked for on the disk; at the end every confirmed message is in every member's history |
 //! | each seq once and without holes | each commit of a server, and each answer to a Fetch |
 //! | one winner for each slot and epoch | each commit of a server, and what apps are told of changes of members |
-//! | no nonce twice | clients' disks |
+//! | no key and no nonce twice | clients' disks and requests, see `invariants/secrets` |
 //! | a message reaches an app once | what apps are told, and their histories at the end; every account has one device here |
 //! | `footprint` is below its bound | after every step; when all clients are gone, servers hold nothing for any |
 //! | all settles when the faults stop | within [`SETTLE`] of virtual time everyone is logged in, every intent has ended, members agree |

@@ -1,6 +1,7 @@
 //! What must hold after every step, checked where it can be seen: at the disks, on the wire, and in
 //! what apps are told.
 
+mod secrets;
 mod stored;
 mod told;
 mod wire;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use self::secrets::Single;
 use super::host::Who;
 use crate::client::ConversationId;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
@@ -27,7 +29,7 @@ pub enum Invariant {
     SeqsWithoutHoles,
     /// Each slot has one commit, and each epoch one set of changes.
     OneWinner,
-    /// No nonce is used twice with a key.
+    /// No key and no nonce is used for two things, as far as that can be seen from outside.
     NonceOnce,
     /// Once another opening of a client's data has begun, the earlier one writes no more.
     OneWriter,
@@ -111,6 +113,8 @@ pub(super) struct Checker {
     epochs: BTreeMap<(ConversationId, u64), String>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
+    /// What other keys were used for.
+    singles: BTreeMap<(Single, Vec<u8>), [u8; 32]>,
     pub(super) accepted: BTreeMap<MessageId, Accepted>,
     /// Where the queues have each message, by the row that remembers it.
     places: BTreeMap<Bytes, Vec<u64>>,

@@ -24,6 +24,7 @@ impl Checker {
         (method, request): (Method, &Bytes),
         memory: &Memory,
     ) {
+        self.keys_are_fresh(now, method, request);
         if method == Method::Ack
             && let Ok(ack) = proto::AckRequest::decode(request.clone())
             && let Ok(recipient) = IdentityKey::try_from(ack.recipient_key.as_ref())
