@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
+#[cfg(qpq_defects)]
+use qpq_protocol::defect::Defect;
 use qpq_protocol::sim::{Carrier, Config, Report, run};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -41,6 +43,19 @@ pub struct Seeds {
     /// Threads; as many as there are processors if not given. What comes out does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// What the cores do wrong, to hunt for a seed that shows it
+    #[cfg(qpq_defects)]
+    #[arg(long, value_name = "NAME", value_parser = named)]
+    defect: Option<Defect>,
+}
+
+#[cfg(qpq_defects)]
+fn named(name: &str) -> Result<Defect, String> {
+    let found = Defect::ALL.iter().find(|defect| defect.name() == name);
+    found.copied().ok_or_else(|| {
+        let names: Vec<_> = Defect::ALL.iter().map(|defect| defect.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
 }
 
 /// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.
@@ -55,6 +70,8 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
             false => Carrier::Streams,
         },
         log: seeds.log,
+        #[cfg(qpq_defects)]
+        defect: seeds.defect,
     };
     let reports = all(seeds, &config);
     let mut hash = Sha256::new();
@@ -142,6 +159,10 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
         if value != usual {
             command.push_str(&format!(" --{flag} {value}"));
         }
+    }
+    #[cfg(qpq_defects)]
+    if let Some(defect) = seeds.defect {
+        command.push_str(&format!(" --defect {}", defect.name()));
     }
     command
 }

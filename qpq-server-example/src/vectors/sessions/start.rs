@@ -108,6 +108,8 @@ impl Start<ClientConfig> {
             intent_timeout: time("intent_timeout_micros")?,
             look_interval: time("look_interval_micros")?,
             shutdown_grace: time("shutdown_grace_micros")?,
+            #[cfg(qpq_defects)]
+            defect: None,
         };
         let storage_key = config.array("storage_key")?;
         Self::of(ClientConfig { storage_key, rest }, value)
