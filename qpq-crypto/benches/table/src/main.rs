@@ -1,11 +1,15 @@
 //! The table of costs in qpq-crypto's README: [`mls::Group`](qpq_crypto::mls::Group), openmls driven
 //! directly and mls-rs with its aws-lc provider, in one run and in turns, and what else the crate does.
 //!
-//! `cargo run --release` here prints it as Markdown in about four minutes (`--quick`: in ten seconds,
-//! without the large groups, to see that it runs; `--only encrypt`: rows with that in their name;
-//! `--alone`: `Group` without the others, for a profiler). `--features aws-lc-rs` is the other table.
+//! `cargo run --release` here prints it as Markdown in about four minutes, `--features aws-lc-rs` the
+//! other one; `--quick` in ten seconds, without the largest groups, to see that it runs; `--only encrypt`
+//! the rows with that in their name. For a profiler, `--operations 20 --only 'join 101' --stack group`
+//! runs one contender so many times and prints nothing.
 
+mod about;
 mod account;
+#[path = "../../account/cases.rs"]
+mod cases;
 mod direct;
 mod group;
 mod measure;
@@ -24,6 +28,20 @@ use crate::{
     peer::Peer,
 };
 
+const USAGE: &str =
+    "there are --quick, --only NAME, --stack group|openmls|mls-rs, --operations NUMBER";
+
+/// What is measured.
+#[derive(Default)]
+struct Choice {
+    /// Rows with this in their name.
+    only: String,
+    /// One contender.
+    stack: Option<String>,
+    /// So many operations of each row, without a figure.
+    operations: Option<u32>,
+}
+
 fn main() {
     let mut effort = Effort {
         row: Duration::from_millis(3_500),
@@ -32,6 +50,7 @@ fn main() {
     let mut choice = Choice::default();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| refuse(&argument));
         match argument.as_str() {
             "--quick" => {
                 effort = Effort {
@@ -39,67 +58,76 @@ fn main() {
                     largest: 100,
                 }
             }
-            "--only" => choice.only = arguments.next().unwrap_or_default(),
-            "--alone" => choice.alone = true,
-            other => {
-                eprintln!("{other}: unknown; there are --quick, --only NAME and --alone");
-                std::process::exit(2);
+            "--only" => choice.only = value(),
+            "--stack" => choice.stack = Some(value()),
+            "--operations" => {
+                let number = value();
+                choice.operations = Some(number.parse().unwrap_or_else(|_| refuse(&number)));
             }
+            other => refuse(other),
         }
     }
-    let provider = if cfg!(feature = "aws-lc-rs") {
-        "aws-lc-rs"
-    } else {
-        "default"
-    };
-    println!("Provider of qpq-crypto: {provider}.\n");
+    if choice.operations.is_none() {
+        about::print();
+    }
     groups(Suite::X25519, effort, &choice);
     groups(Suite::MlKem768X25519, effort, &choice);
-    if choice.only.is_empty() {
+    if choice.only.is_empty() && choice.operations.is_none() {
         account::print(effort);
     }
 }
 
-/// What is measured.
-#[derive(Default)]
-struct Choice {
-    /// Rows with this in their name.
-    only: String,
-    /// `Group` alone.
-    alone: bool,
+fn refuse(argument: &str) -> ! {
+    eprintln!("{argument}: {USAGE}");
+    std::process::exit(2);
 }
 
 /// The rows of one suite; mls-rs runs in the classical one only.
 fn groups(suite: Suite, effort: Effort, choice: &Choice) {
-    let others = match suite {
-        _ if choice.alone => 0,
-        Suite::X25519 => 2,
-        _ => 1,
-    };
-    println!("### Groups, suite {:#06x}\n", suite.id());
-    table::head(others);
+    let is_chosen = |name: &str| choice.stack.as_ref().is_none_or(|chosen| chosen == name);
+    let mut names = vec!["group", "openmls"];
+    if suite == Suite::X25519 {
+        names.push("mls-rs");
+    }
+    names.retain(|name| is_chosen(name));
+    if choice.operations.is_none() {
+        println!("#### Groups, suite {:#06x}\n", suite.id());
+        table::head(&names);
+    }
     let mut bytes = Vec::new();
     for added in [1, 10, 100, 1000] {
         if added > effort.largest {
             break;
         }
-        let mut stacks: Vec<Box<dyn Stack>> = vec![Box::new(Ours::new(suite, added))];
-        if others > 0 {
-            stacks.push(Box::new(Direct::new(suite, added)));
+        let ops = Op::ALL.into_iter().filter(|op| {
+            (*op != Op::KeyPackage || added == 1) && op.label(added).contains(&choice.only)
+        });
+        let ops: Vec<Op> = ops.collect();
+        if ops.is_empty() {
+            continue;
         }
-        if others > 1 {
-            stacks.push(Box::new(Peer::new(added)));
-        }
-        for op in Op::ALL {
-            let label = op.label(added);
-            if (op == Op::KeyPackage && added > 1) || !label.contains(&choice.only) {
-                continue;
+        let mut stacks: Vec<Box<dyn Stack>> = names
+            .iter()
+            .map(|name| -> Box<dyn Stack> {
+                match *name {
+                    "group" => Box::new(Ours::new(suite, added)),
+                    "openmls" => Box::new(Direct::new(suite, added)),
+                    _ => Box::new(Peer::new(added)),
+                }
+            })
+            .collect();
+        for op in ops {
+            match choice.operations {
+                Some(number) => measure::repeat(&mut stacks, op, number),
+                None => table::row(&op.label(added), &measure::rounds(&mut stacks, op, effort)),
             }
-            let medians = measure::rounds(&mut stacks, op, effort);
-            table::row(&label, &medians);
         }
-        bytes = stacks.iter_mut().map(|stack| stack.bytes()).collect();
+        if choice.operations.is_none() {
+            bytes = stacks.iter_mut().map(|stack| stack.bytes()).collect();
+        }
     }
-    println!();
-    table::bytes(effort.largest, &bytes);
+    if !bytes.is_empty() {
+        println!();
+        table::bytes(effort.largest, &names, &bytes);
+    }
 }

@@ -67,15 +67,60 @@ pub trait Stack {
     fn bytes(&mut self) -> Bytes;
 }
 
-/// How long `operation` takes; dropping its result is not part of it.
+/// How long `operation` takes; dropping its result is not part of it. A profiler finds it by its name.
+#[inline(never)]
 pub fn timed<T>(operation: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = std::hint::black_box(operation());
     (start.elapsed(), result)
 }
 
-/// Median time of each contender, after at least three rounds.
-pub fn rounds(stacks: &mut [Box<dyn Stack>], op: Op, effort: Effort) -> Vec<Duration> {
+/// A median, and half the distance between the quartiles.
+#[derive(Clone, Copy)]
+pub struct Figure<T> {
+    pub median: T,
+    pub spread: T,
+}
+
+impl Figure<Duration> {
+    fn of(mut samples: Vec<Duration>) -> Self {
+        samples.sort_unstable();
+        let at = |part: usize| samples[part * (samples.len() - 1) / 4];
+        Figure {
+            median: at(2),
+            spread: (at(3) - at(1)) / 2,
+        }
+    }
+}
+
+impl Figure<f64> {
+    fn of_ratios(mut samples: Vec<f64>) -> Self {
+        samples.sort_unstable_by(f64::total_cmp);
+        let at = |part: usize| samples[part * (samples.len() - 1) / 4];
+        Figure {
+            median: at(2),
+            spread: (at(3) - at(1)) / 2.0,
+        }
+    }
+}
+
+/// What a row says.
+pub struct Row {
+    /// Of each contender, ours first.
+    pub times: Vec<Figure<Duration>>,
+    /// Ours over each of the others, round by round: what slows a round down slows all of them.
+    pub ratios: Vec<Figure<f64>>,
+}
+
+/// Nothing but the operation, for a profiler.
+pub fn repeat(stacks: &mut [Box<dyn Stack>], op: Op, number: u32) {
+    for stack in stacks {
+        (0..number).for_each(|_| _ = stack.time(op));
+    }
+}
+
+/// The contenders in turns, for at least five rounds.
+pub fn rounds(stacks: &mut [Box<dyn Stack>], op: Op, effort: Effort) -> Row {
     // The first round only warms up. A turn is several operations, so that what the others left in
     // the caches does not count.
     let turns: Vec<u32> = stacks
@@ -86,24 +131,50 @@ pub fn rounds(stacks: &mut [Box<dyn Stack>], op: Op, effort: Effort) -> Vec<Dura
         })
         .collect();
     let mut samples = vec![Vec::new(); stacks.len()];
+    let mut turn_medians = vec![Vec::new(); stacks.len()];
     let start = Instant::now();
-    while start.elapsed() < effort.row || samples.iter().any(|all| all.len() < 3) {
-        for ((stack, samples), turn) in stacks.iter_mut().zip(&mut samples).zip(&turns) {
-            samples.extend((0..*turn).map(|_| stack.time(op)));
+    let mut order: Vec<usize> = (0..stacks.len()).collect();
+    while start.elapsed() < effort.row || turn_medians.iter().any(|all| all.len() < 5) {
+        for &at in &order {
+            let turn: Vec<_> = (0..turns[at]).map(|_| stacks[at].time(op)).collect();
+            samples[at].extend_from_slice(&turn);
+            turn_medians[at].push(median(turn));
         }
+        // Who comes after whom changes, too.
+        order.reverse();
     }
-    samples.into_iter().map(median).collect()
+    let ratios = turn_medians[1..].iter().map(|others| {
+        let pairs = turn_medians[0].iter().zip(others);
+        Figure::of_ratios(pairs.map(|(a, b)| a.div_duration_f64(*b)).collect())
+    });
+    Row {
+        ratios: ratios.collect(),
+        times: samples.into_iter().map(Figure::of).collect(),
+    }
 }
 
-/// Median time of one `operation`, of which a sample is so many.
-pub fn alone(effort: Effort, many: u32, mut operation: impl FnMut()) -> Duration {
+/// Time of one `operation` on what was prepared for it. A sample is as many as take a while.
+pub fn alone<T>(
+    effort: Effort,
+    mut prepare: impl FnMut() -> T,
+    mut operation: impl FnMut(T),
+) -> Figure<Duration> {
+    let mut sample = |many: u32| {
+        let prepared: Vec<T> = (0..many).map(|_| prepare()).collect();
+        let (time, ()) = timed(|| prepared.into_iter().for_each(&mut operation));
+        time / many
+    };
+    sample(1);
+    let nanos = sample(1).as_nanos().max(1);
+    let many = u32::try_from(200_000 / nanos)
+        .unwrap_or(1000)
+        .clamp(1, 1000);
     let mut samples = Vec::new();
     let start = Instant::now();
-    while start.elapsed() < effort.row / 4 || samples.len() < 3 {
-        let (time, ()) = timed(|| (0..many).for_each(|_| operation()));
-        samples.push(time / many);
+    while start.elapsed() < effort.row / 4 || samples.len() < 5 {
+        samples.push(sample(many));
     }
-    median(samples)
+    Figure::of(samples)
 }
 
 pub fn median<T: Ord + Copy>(mut samples: Vec<T>) -> T {
