@@ -183,7 +183,7 @@ impl Group {
             .filter(wrote)
             .or_else(|| self.mls.members().find(wrote))
             .and_then(|m| member::known(&m))
-            .ok_or(Failure::new(Kind::PastEpoch, "the sender is gone"))
+            .ok_or_else(|| Failure::new(Kind::PastEpoch, "the sender is gone"))
     }
 
     fn unpad(&self, content: Vec<u8>) -> Result<Vec<u8>, Failure> {
@@ -232,7 +232,7 @@ impl Group {
         let added = change.added_to(self);
         let sender = known
             .or_else(|| self.member(joined_leaf?.u32()))
-            .ok_or(Failure::new(Kind::State, "the committer has no leaf"))?;
+            .ok_or_else(|| Failure::new(Kind::State, "the committer has no leaf"))?;
         Ok(Processed::Commit {
             sender,
             added,

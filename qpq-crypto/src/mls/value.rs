@@ -1,9 +1,9 @@
 //! The bytes of a stored value: wiped when dropped and when they outgrow their room, at the speed of
 //! memory.
 //!
-//! `Zeroizing` wipes a byte at a time and postcard's own `Extend` flavor writes one at a time. The
-//! message secrets of a large group are megabytes that each message rewrites, and these two took longer
-//! than its cryptography.
+//! `Zeroizing` wipes a byte at a time. serde hands over lists of bytes one byte at a time, so that
+//! what is done for each of them counts. The message secrets of a large group are megabytes that each
+//! message rewrites: these two took longer than its cryptography.
 
 use std::ops::Deref;
 
@@ -21,7 +21,10 @@ impl Value {
 
     /// Encodes `value` as postcard, into room for `len` bytes and a little more.
     pub fn encode(value: &impl Serialize, len: usize) -> postcard::Result<Self> {
-        let room = Value::with_capacity(len.saturating_add(256));
+        let room = Encoder {
+            room: Value(vec![0; len.saturating_add(256)]),
+            written: 0,
+        };
         postcard::serialize_with_flavor(value, room)
     }
 
@@ -60,28 +63,57 @@ impl From<Vec<u8>> for Value {
     }
 }
 
-impl Flavor for Value {
-    type Output = Self;
+/// A value that is being written into room full of zeros: one comparison for each byte of a list of
+/// bytes, where a vector that grows makes two.
+struct Encoder {
+    room: Value,
+    written: usize,
+}
 
-    // Called for every byte of a list of bytes.
+impl Encoder {
+    /// Makes room for `len` bytes. What was there is wiped when the old room is dropped.
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        let mut larger = vec![0; len.max(self.room.len().saturating_mul(2))];
+        if let Some(start) = larger.get_mut(..self.room.len()) {
+            start.copy_from_slice(&self.room);
+        }
+        self.room = Value(larger);
+    }
+}
+
+impl Flavor for Encoder {
+    type Output = Value;
+
     #[inline(always)]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        if self.0.len() == self.0.capacity() {
-            self.extend(&[byte]);
-        } else {
-            self.0.push(byte);
+        match self.room.0.get_mut(self.written) {
+            Some(place) => {
+                *place = byte;
+                self.written += 1;
+                Ok(())
+            }
+            None => self.try_extend(&[byte]),
         }
-        Ok(())
     }
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.extend(bytes);
+        let end = self.written.saturating_add(bytes.len());
+        if end > self.room.len() {
+            self.grow(end);
+        }
+        let places = self.room.0.get_mut(self.written..end);
+        places
+            .ok_or(postcard::Error::SerializeBufferFull)?
+            .copy_from_slice(bytes);
+        self.written = end;
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Self> {
-        Ok(self)
+    fn finalize(mut self) -> postcard::Result<Value> {
+        self.room.0.truncate(self.written);
+        Ok(self.room)
     }
 }
 
@@ -93,14 +125,22 @@ mod tests {
     fn a_value_that_grows_is_what_postcard_writes() {
         let long = (vec![7u16; 3000], "text", vec![vec![1u8; 200]; 40]);
         let expected = postcard::to_allocvec(&long).unwrap();
-        for len in [
-            0,
-            1,
-            expected.len() - 256,
-            expected.len() - 257,
-            expected.len(),
-        ] {
-            assert_eq!(&*Value::encode(&long, len).unwrap(), expected.as_slice());
+        let len = expected.len();
+        for room in [0, 1, len - 257, len - 256, len] {
+            assert_eq!(&*Value::encode(&long, room).unwrap(), expected.as_slice());
+        }
+    }
+
+    #[test]
+    fn bytes_come_in_order_wherever_the_room_ends() {
+        for pushed in [0, 1, 250, 254, 255, 256, 257, 511, 512] {
+            for extended in [0usize, 1, 2, 255, 256, 257, 1000] {
+                // Bytes one by one, then a string at once, then bytes again.
+                let text = "a".repeat(extended);
+                let value = (vec![3u8; pushed], text, vec![4u8; 3]);
+                let expected = postcard::to_allocvec(&value).unwrap();
+                assert_eq!(&*Value::encode(&value, 0).unwrap(), expected.as_slice());
+            }
         }
     }
 }
