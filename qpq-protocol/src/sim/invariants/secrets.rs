@@ -12,8 +12,7 @@
 //! message of the same generation. That every message reaches every member's history is checked when
 //! the world settles: this is what a generation used twice violates (the defect `generation_reused`).
 //!
-//! Clients seal no hybrid envelopes yet; those that are refused to be sealed twice alike are tested in
-//! `qpq-crypto`.
+//! Clients seal no hybrid envelopes yet, so there are no encapsulated keys of those to look at.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -156,6 +155,9 @@ fn vector(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::Config;
+    use crate::sim::streams::Streams;
+    use crate::sim::world::World;
 
     #[test]
     fn vectors_are_read_as_rfc_9420_writes_them() {
@@ -164,6 +166,24 @@ mod tests {
         assert_eq!(vector(&[0x80, 0, 0, 1, 7]), Some((&[7][..], &[][..])));
         assert_eq!(vector(&[2, 7]), None);
         assert_eq!(vector(&[0xc0, 0]), None);
+    }
+
+    #[test]
+    fn a_world_shows_keys_of_each_kind() {
+        let config = Config::default();
+        let streams = Streams::new(&config, 0);
+        let mut world = World::new(&config, 0, streams);
+        world.run();
+        assert_eq!(world.checker.violation, None);
+        for single in [
+            Single::InitKey,
+            Single::LeafKey,
+            Single::Encapsulation,
+            Single::SenderData,
+        ] {
+            let mut seen = world.checker.singles.keys();
+            assert!(seen.any(|(one, _)| *one == single), "{single:?}");
+        }
     }
 
     #[test]
