@@ -36,15 +36,15 @@ impl PublicKey {
     }
 }
 
-/// A decapsulation key. Wiped on drop.
+/// A decapsulation key. Wiped on drop; in a box, since it is kilobytes, of which a move would leave a copy.
 #[derive(Clone)]
-pub struct SecretKey(ml_kem::DecapsulationKey<MlKem768>);
+pub struct SecretKey(Box<ml_kem::DecapsulationKey<MlKem768>>);
 
 impl SecretKey {
     /// `ML-KEM.KeyGen_internal` (FIPS 203 §6.1) of `d || z`.
     pub fn from_seed(seed: &[u8; 64]) -> Self {
         let mut seed = Seed::from(*seed);
-        let key = ml_kem::DecapsulationKey::from_seed(seed);
+        let key = Box::new(ml_kem::DecapsulationKey::from_seed(seed));
         seed.zeroize();
         Self(key)
     }
