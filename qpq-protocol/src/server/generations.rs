@@ -66,19 +66,20 @@ impl<K: Ord + Clone, V> Generations<K, V> {
         }
     }
 
-    /// Replaces the value of a key that is there; whether it was. Counts as use.
-    pub(super) fn replace(&mut self, key: &K, value: V, cost: usize) -> bool {
+    /// Replaces the value of a key that is there by what `make` makes; whether it was there. Counts
+    /// as use.
+    pub(super) fn replace(&mut self, key: &K, cost: usize, make: impl FnOnce() -> V) -> bool {
         if let Some(entry) = self.young.get_mut(key) {
             let new_cost = self.young_cost.saturating_sub(entry.1).saturating_add(cost);
             if new_cost <= self.cost {
-                *entry = (value, cost);
+                *entry = (make(), cost);
                 self.young_cost = new_cost;
                 return true;
             }
-        } else if !self.old.contains_key(key) {
+        } else if self.old.is_empty() || !self.old.contains_key(key) {
             return false;
         }
-        self.insert(key.clone(), value, cost);
+        self.insert(key.clone(), make(), cost);
         true
     }
 
@@ -125,7 +126,7 @@ mod tests {
             map.insert(key, (), 7);
             assert!(map.cost() <= 100);
         }
-        assert!(map.replace(&99, (), 20) && !map.replace(&1000, (), 20));
+        assert!(map.replace(&99, 20, || ()) && !map.replace(&1000, 20, || ()));
         assert!(map.contains(&99) && map.cost() <= 100);
         map.insert(1000, (), 60);
         assert!(!map.contains(&1000), "too large to be kept");

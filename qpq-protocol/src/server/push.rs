@@ -130,22 +130,32 @@ impl Server {
     }
 
     fn notify(&mut self, queue: &QueueId, message: proto::NewMessagePush) {
-        let hint = proto::NewMessagePush {
-            envelope: None,
-            ..message.clone()
-        };
+        let (channel_id, seq) = (message.channel_id.clone(), message.seq);
         let envelope = message.envelope.as_ref();
         let carried = envelope
             .is_some_and(|envelope| envelope.data.len() <= self.config.limits.pushed_envelope);
-        let Some(hint) = frame(&hint.into()) else {
-            return;
-        };
         let full = carried.then(|| frame(&message.into())).flatten();
-        let body = match &full {
-            Some(full) if full.len() <= MAX_WAKE_BODY => full.clone(),
-            _ => hint.clone(),
+        let hearing = self.hearing(queue);
+        // The hint is made only where somebody may get it.
+        let (body, hint) = match full.as_ref().filter(|full| full.len() <= MAX_WAKE_BODY) {
+            Some(full) if hearing.is_empty() => (full.clone(), None),
+            short => {
+                let hint = proto::NewMessagePush {
+                    channel_id,
+                    seq,
+                    envelope: None,
+                };
+                let Some(hint) = frame(&hint.into()) else {
+                    return;
+                };
+                (short.unwrap_or(&hint).clone(), Some(hint))
+            }
         };
-        self.push_queue(queue, full.as_ref().unwrap_or(&hint), &hint);
+        if let Some(hint) = hint {
+            for conn in hearing {
+                self.push(conn, full.as_ref().unwrap_or(&hint), &hint);
+            }
+        }
         self.wake_waiters(queue);
         self.outputs.push(Output::Wake(Wake {
             topic: Topic::Queue(keys::queue(queue)),
@@ -153,12 +163,10 @@ impl Server {
         }));
     }
 
-    /// Pushes to everybody who hears of this queue.
-    fn push_queue(&mut self, queue: &QueueId, full: &Bytes, hint: &Bytes) {
+    /// The connections that hear of this queue.
+    fn hearing(&self, queue: &QueueId) -> Vec<ConnId> {
         let hears = |session: &Session| session.registered && session.device_id == queue.device;
-        for conn in self.subscriptions.of(&queue.recipient, hears) {
-            self.push(conn, full, hint);
-        }
+        self.subscriptions.of(&queue.recipient, hears)
     }
 
     /// Pushes to every connection of an account.
@@ -177,7 +185,9 @@ impl Server {
             Topic::Queue(key) => {
                 if let Some(queue) = keys::parse_queue(&key) {
                     if !wake.body.is_empty() {
-                        self.push_queue(&queue, &wake.body, &wake.body);
+                        for conn in self.hearing(&queue) {
+                            self.push(conn, &wake.body, &wake.body);
+                        }
                     }
                     self.wake_waiters(&queue);
                 }

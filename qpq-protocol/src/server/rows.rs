@@ -84,7 +84,8 @@ impl Rows {
                 row: row.clone(),
                 written_by: 0,
             };
-            self.known.insert(key.clone(), known, cost(key, row));
+            self.known
+                .insert(key.clone(), known, cost(key, row.as_ref()));
         }
     }
 
@@ -107,19 +108,17 @@ impl Rows {
         self.pending.insert(number);
         let mut keys = Vec::with_capacity(change.operations());
         keys.extend(change.checks.iter().map(|(key, _)| key.clone()));
-        let puts = change
-            .puts
-            .iter()
-            .map(|(key, value)| (key, Some(value.clone())));
+        let puts = change.puts.iter().map(|(key, value)| (key, Some(value)));
         let deletes = change.deletes.iter().map(|key| (key, None));
         for (key, row) in puts.chain(deletes) {
-            self.expected.remove(key);
-            let cost = cost(key, &row);
-            let known = Known {
-                row,
+            if !self.expected.is_empty() {
+                self.expected.remove(key);
+            }
+            let known = || Known {
+                row: row.cloned(),
                 written_by: number,
             };
-            self.known.replace(key, known, cost);
+            self.known.replace(key, cost(key, row), known);
             keys.push(key.clone());
         }
         Issued { number, keys }
@@ -153,8 +152,8 @@ impl Rows {
     }
 }
 
-fn cost(key: &Bytes, row: &Row) -> usize {
+fn cost(key: &Bytes, row: Option<&Bytes>) -> usize {
     /// Entry and tree node.
     const OVERHEAD: usize = 128;
-    key.len() + row.as_ref().map_or(0, Bytes::len) + OVERHEAD
+    key.len() + row.map_or(0, Bytes::len) + OVERHEAD
 }

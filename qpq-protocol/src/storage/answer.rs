@@ -10,10 +10,19 @@ use super::{Commit, Direction, Expect, Reply, Scan};
 impl Commit {
     /// Whether all checks hold where `get` gives the value of a key.
     pub fn holds<'a>(&self, mut get: impl FnMut(&Bytes) -> Option<&'a Bytes>) -> bool {
-        self.checks.iter().all(|(key, expect)| match expect {
-            Expect::Equals(value) => get(key) == Some(value),
-            Expect::Absent => get(key).is_none(),
-        })
+        let mut checks = self.checks.iter();
+        checks.all(|(key, expect)| expect.holds(get(key)))
+    }
+}
+
+impl Expect {
+    /// Whether a key that holds `value`, `None` for nothing, is as expected.
+    #[must_use]
+    pub fn holds(&self, value: Option<&Bytes>) -> bool {
+        match self {
+            Self::Equals(expected) => value == Some(expected),
+            Self::Absent => value.is_none(),
+        }
     }
 }
 

@@ -131,30 +131,58 @@ impl Range {
     }
 }
 
-struct Key(Vec<u8>);
+/// A key in the making.
+struct Key {
+    short: Short,
+    /// All bytes of a key that is longer than [`LONGEST`].
+    long: Vec<u8>,
+}
+
+/// What a finished key owns: bytes and their number in one allocation, and none for a copy, of which
+/// each key gets several.
+struct Short {
+    bytes: [u8; LONGEST],
+    len: u8,
+}
+
+/// Room for every key whose length is fixed. Only names can make one longer.
+const LONGEST: usize = 87;
 
 impl Key {
     fn new(family: Family) -> Self {
-        // Longest of those in use all the time: an entry of a channel.
-        let mut key = Vec::with_capacity(1 + 32 + 17 + 17 + 8);
-        key.push(family as u8);
-        Self(key)
+        let short = Short {
+            bytes: [0; LONGEST],
+            len: 0,
+        };
+        let long = Vec::new();
+        Self { short, long }.fixed(&[family as u8])
     }
 
+    // A call would move the whole key for each field.
+    #[inline(always)]
     fn fixed(mut self, bytes: &[u8]) -> Self {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    fn optional(mut self, id: Option<&[u8]>) -> Self {
-        match id {
-            None | Some([]) => self.0.push(0),
-            Some(id) => {
-                self.0.push(1);
-                self.0.extend_from_slice(id);
+        let start = usize::from(self.short.len);
+        let end = start.saturating_add(bytes.len());
+        match (self.short.bytes.get_mut(start..end), u8::try_from(end)) {
+            (Some(room), Ok(len)) if self.long.is_empty() => {
+                room.copy_from_slice(bytes);
+                self.short.len = len;
+            }
+            _ => {
+                if self.long.is_empty() {
+                    self.long.extend_from_slice(self.short.as_ref());
+                }
+                self.long.extend_from_slice(bytes);
             }
         }
         self
+    }
+
+    fn optional(self, id: Option<&[u8]>) -> Self {
+        match id {
+            None | Some([]) => self.fixed(&[0]),
+            Some(id) => self.fixed(&[1]).fixed(id),
+        }
     }
 
     fn device(self, device: &DeviceId) -> Self {
@@ -175,9 +203,19 @@ impl Key {
         self.fixed(&number.to_be_bytes())
     }
 
-    /// Just so many bytes: a vector with room to spare would cost `Bytes` a second allocation.
     fn done(self) -> Bytes {
-        Bytes::copy_from_slice(&self.0)
+        if self.long.is_empty() {
+            Bytes::from_owner(self.short)
+        } else {
+            self.long.into()
+        }
+    }
+}
+
+impl AsRef<[u8]> for Short {
+    fn as_ref(&self) -> &[u8] {
+        let len = usize::from(self.len);
+        self.bytes.get(..len).unwrap_or_default()
     }
 }
 

@@ -3,10 +3,15 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use bytes::Bytes;
 
 use super::{Command, Commit, Engine, Failure, Reply, Scan};
+
+mod key;
+
+use key::Key;
 
 /// An engine in memory. What it answers and holds after any commands is what every engine must.
 ///
@@ -16,9 +21,9 @@ use super::{Command, Commit, Engine, Failure, Reply, Scan};
 /// are never delivered is the other half of the story.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    rows: BTreeMap<Bytes, Bytes>,
+    rows: BTreeMap<Key, Bytes>,
     /// What each change since the last flush replaced, oldest first.
-    undo: Vec<(Bytes, Option<Bytes>)>,
+    undo: Vec<(Key, Option<Bytes>)>,
     faults: VecDeque<Fault>,
 }
 
@@ -84,13 +89,13 @@ impl Memory {
 
     /// All rows in key order, staged ones too.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&Bytes, &Bytes)> {
-        self.rows.iter()
+        self.rows.iter().map(|(key, value)| (&key.whole, value))
     }
 
     /// The value of this key.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
-        self.rows.get(key)
+        self.find(Bytes::copy_from_slice(key))
     }
 
     /// How many rows there are.
@@ -105,12 +110,21 @@ impl Memory {
         self.rows.is_empty()
     }
 
+    fn find(&self, key: Bytes) -> Option<&Bytes> {
+        self.rows.get(&Key::from(key))
+    }
+
     fn one(&mut self, command: Command) -> Reply {
         match command {
             Command::Get(keys) => {
-                Reply::Values(keys.iter().map(|key| self.rows.get(key).cloned()).collect())
+                let values = keys.into_iter().map(|key| self.find(key).cloned());
+                Reply::Values(values.collect())
             }
-            Command::Scan(scan) => scan.answer(self.rows.range(scan.range())),
+            Command::Scan(scan) => {
+                let Range { start, end } = scan.range();
+                let rows = self.rows.range(Key::from(start)..Key::from(end));
+                scan.answer(rows.map(|(key, value)| (&key.whole, value)))
+            }
             Command::Commit(commit) => self.commit(commit),
         }
     }
@@ -119,14 +133,17 @@ impl Memory {
         if !commit.is_well_formed() {
             return Reply::Failed(Failure::Unavailable);
         }
-        if !commit.holds(|key| self.rows.get(key)) {
+        let mut checks = commit.checks.into_iter();
+        if !checks.all(|(key, expect)| expect.holds(self.find(key))) {
             return Reply::Conflict;
         }
         for (key, value) in commit.puts {
+            let key = Key::from(key);
             let before = self.rows.insert(key.clone(), value);
             self.undo.push((key, before));
         }
         for key in commit.deletes {
+            let key = Key::from(key);
             let before = self.rows.remove(&key);
             self.undo.push((key, before));
         }

@@ -204,8 +204,7 @@ impl Send {
             }
         }
         load_all(ctx, wanted.clone(), move |ctx, rows| {
-            let known = wanted.into_iter().zip(rows);
-            self.route(ctx, known.collect())
+            self.route(ctx, wanted, rows)
         })
     }
 
@@ -214,8 +213,8 @@ impl Send {
     }
 
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
-    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
-        let mut rows = known.iter();
+    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, mut known: Vec<Bytes>, rows: Vec<Row>) -> Next {
+        let mut rows = known.iter().zip(rows);
         let mut checks = Vec::new();
         if self.channel.is_some() {
             let (Some(channel), Some(member)) = (rows.next(), rows.next()) else {
@@ -224,10 +223,10 @@ impl Send {
                 ));
             };
             if let Err(fault) = self.admit(&channel.1, &member.1) {
-                return doubt(ctx, known.iter().map(|(key, _)| key), fault);
+                return doubt(ctx, &known, fault);
             }
-            checks.push(unchanged(&channel.0, &channel.1));
-            checks.push(unchanged(&member.0, &member.1));
+            checks.push(unchanged(channel.0, &channel.1));
+            checks.push(unchanged(member.0, &member.1));
         }
         let mut routes = Vec::new();
         let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
@@ -236,14 +235,14 @@ impl Send {
                 Some(_) => rows.next(),
                 None => None,
             };
-            let admitted = member.is_none_or(|(_, member)| member.is_some());
+            let admitted = member.as_ref().is_none_or(|(_, member)| member.is_some());
             let recipient = self.left().nth(routes.len());
             let Some(recipient) = recipient.copied() else {
                 return Err(Fault::internal(
                     "storage answered something else than was asked",
                 ));
             };
-            let found = mailboxes(recipient, devices, self.channel, Some(&self.session))?;
+            let found = mailboxes(recipient, &devices, self.channel, Some(&self.session))?;
             let route = match found {
                 _ if !admitted => Err(Status::Forbidden),
                 None => Err(Status::NotFound),
@@ -255,13 +254,16 @@ impl Send {
                 break;
             }
             operations += more;
-            checks.push(unchanged(key, devices));
-            checks.extend(member.map(|(key, member)| unchanged(key, member)));
+            checks.push(unchanged(key, &devices));
+            checks.extend(member.map(|(key, member)| unchanged(key, &member)));
             routes.push((recipient, route));
         }
         let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
         let heads = heads.flatten().map(|mailbox| keys::queue(&mailbox.stored));
-        load_all(ctx, heads.collect(), move |ctx, heads| {
+        let heads: Vec<Bytes> = heads.collect();
+        load_all(ctx, heads.clone(), move |ctx, rows| {
+            known.extend_from_slice(&heads);
+            let heads = heads.into_iter().zip(rows).collect();
             self.store(ctx, checks, routes, heads, known)
         })
     }
@@ -291,15 +293,15 @@ impl Send {
         ctx: &mut Ctx<'_>,
         checks: Vec<(Bytes, crate::storage::Expect)>,
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
-        heads: Vec<Row>,
-        mut known: Vec<(Bytes, Row)>,
+        heads: Vec<(Bytes, Row)>,
+        known: Vec<Bytes>,
     ) -> Next {
         let mut part = Part {
             change: Commit {
                 checks,
                 ..Commit::default()
             },
-            done: self.done.clone(),
+            done: core::mem::take(&mut self.done),
             notify: Vec::new(),
             stored: false,
         };
@@ -312,9 +314,9 @@ impl Send {
                 Err(status) => (0, status),
                 Ok(mailboxes) => {
                     let rows = heads.by_ref().take(mailboxes.len());
-                    let queues = mailboxes.into_iter().zip(rows).map(|(mailbox, row)| {
-                        known.push((keys::queue(&mailbox.stored), row.clone()));
-                        Ok((mailbox, Queue::new(mailbox.stored, row)?))
+                    let queues = mailboxes.into_iter().zip(rows);
+                    let queues = queues.map(|(mailbox, (key, row))| {
+                        Ok((mailbox, Queue::with_key(mailbox.stored, key, row)?))
                     });
                     let queues = queues.collect::<Result<Vec<(Mailbox, Queue)>, Fault>>()?;
                     self.fan_out(&mut part, &mut payload, queues, limits)
@@ -329,7 +331,7 @@ impl Send {
             .copied();
         part.done.statuses = statuses.into();
         if let Some(status) = refused {
-            if !ctx.is_sure_of(known.iter().map(|(key, _)| key)) {
+            if !ctx.is_sure_of(&known) {
                 return Ok(Step::Rerun);
             }
             if self.method == Method::Enqueue {
@@ -352,10 +354,11 @@ impl Send {
             ctx.notes.early.clone_from(&part.notify);
         }
         let row = encode_row(&part.done);
-        part.change.puts.push((key, row.clone()));
+        // What the next part will check, if there is one.
+        self.done_row = (part.done.statuses.len() < self.recipients.len()).then(|| row.clone());
+        part.change.puts.push((key, row));
         commit(part.change, move |ctx| {
             self.done = part.done;
-            self.done_row = Some(row);
             self.effects.notify.extend(part.notify);
             self.go_on(ctx)
         })

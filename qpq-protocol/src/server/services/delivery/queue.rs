@@ -20,6 +20,8 @@ use crate::storage::{Commit, Expect};
 /// A queue on its way through one change.
 pub(super) struct Queue {
     id: QueueId,
+    /// The key of its head.
+    key: Bytes,
     row: Row,
     before_expires_at_ms: u64,
     head: QueueHead,
@@ -28,6 +30,11 @@ pub(super) struct Queue {
 impl Queue {
     /// The queue as its head row has it; without a row it is new.
     pub(super) fn new(id: QueueId, row: Row) -> Result<Self, Fault> {
+        Self::with_key(id, keys::queue(&id), row)
+    }
+
+    /// [`Queue::new`] where the key of the head is there already.
+    pub(super) fn with_key(id: QueueId, key: Bytes, row: Row) -> Result<Self, Fault> {
         let head = decode_row::<QueueHead>(&row)?.unwrap_or(QueueHead {
             first_seq: 1,
             next_seq: 1,
@@ -35,6 +42,7 @@ impl Queue {
         });
         Ok(Self {
             id,
+            key,
             row,
             before_expires_at_ms: head.expires_at_ms,
             head,
@@ -48,7 +56,7 @@ impl Queue {
 
     /// The check that the head still is what was read.
     pub(super) fn unchanged(&self) -> (Bytes, Expect) {
-        unchanged(&keys::queue(&self.id), &self.row)
+        unchanged(&self.key, &self.row)
     }
 
     /// The head as the change has left it so far.
@@ -120,18 +128,16 @@ impl Queue {
 
     /// Adds to the change that the queue goes, head and expiry row; its messages are gone already.
     pub(super) fn remove(self, change: &mut Commit) {
-        let key = keys::queue(&self.id);
         if self.before_expires_at_ms != 0 {
             let expiry = keys::expiry(self.before_expires_at_ms, &self.id);
             change.deletes.push(expiry);
         }
-        change.checks.push(unchanged(&key, &self.row));
-        change.deletes.push(key);
+        change.checks.push(self.unchanged());
+        change.deletes.push(self.key);
     }
 
     /// Adds to the change what it does to the head: the check, the new row, the expiry row.
     pub(super) fn write(self, change: &mut Commit) {
-        let key = keys::queue(&self.id);
         let (before, after) = (self.before_expires_at_ms, self.head.expires_at_ms);
         if before != after {
             if before != 0 {
@@ -143,8 +149,8 @@ impl Queue {
                     .push((keys::expiry(after, &self.id), Bytes::new()));
             }
         }
-        change.checks.push(unchanged(&key, &self.row));
-        change.puts.push((key, encode_row(&self.head)));
+        change.checks.push(self.unchanged());
+        change.puts.push((self.key, encode_row(&self.head)));
     }
 }
 
