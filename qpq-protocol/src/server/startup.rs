@@ -5,6 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use qpq_crypto::opaque::ServerSetup;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
 use super::timers::Timer;
@@ -56,6 +57,8 @@ pub(super) struct ServerKeys {
     pub(super) signing: IdentitySecret,
     /// The public half.
     pub(super) public: IdentityKey,
+    /// Says which senders share a part of a queue.
+    pub(super) shares: [u8; 32],
     /// OPAQUE.
     pub(super) opaque: ServerSetup,
 }
@@ -65,12 +68,14 @@ impl ServerKeys {
         let secrets = ServerSecrets::decode(row).ok()?;
         let mut seed: [u8; 32] = secrets.signing_seed.as_ref().try_into().ok()?;
         let signing = IdentitySecret::from_seed(seed);
+        let shares = Sha256::new_with_prefix("qpq queue shares v1").chain_update(seed);
         seed.zeroize();
         let opaque = ServerSetup::from_bytes(&secrets.opaque_setup).ok()?;
         let public = signing.public();
         Some(Self {
             signing,
             public,
+            shares: shares.finalize().into(),
             opaque,
         })
     }

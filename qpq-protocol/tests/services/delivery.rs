@@ -551,6 +551,47 @@ fn expired_messages_are_tombstones_then_gone() {
 }
 
 #[test]
+fn one_sender_fills_a_quarter_of_a_queue_and_leaves_the_rest_to_others() {
+    let mut config = roomy();
+    (
+        config.limits.queue_messages,
+        config.limits.queue_sender_share,
+    ) = (8, 4);
+    let mut world = World::new(config);
+    let (_, alice) = world.user("alice");
+    let (_, carol) = world.user("carol");
+    let (bob, bobs) = world.user("bob");
+    let mut number = 0;
+    let mut send = |world: &mut World, from: ConnId, ttl_secs: u32| {
+        number += 1;
+        let message = proto::EnqueueRequest {
+            ttl_secs,
+            ..message(&bob, number, b"x")
+        };
+        let sent = world.call::<rpc::Enqueue>(from, &message);
+        sent.map(|sent| sent.seq).map_err(|refused| refused.status)
+    };
+    let full = Err(Status::QuotaExceeded);
+    assert_eq!(send(&mut world, alice, 0), Ok(1));
+    assert_eq!(send(&mut world, alice, 60), Ok(2));
+    assert_eq!(send(&mut world, alice, 0), full);
+    assert_eq!(send(&mut world, carol, 0), Ok(3));
+    assert_eq!(send(&mut world, carol, 0), Ok(4));
+    assert_eq!(send(&mut world, carol, 0), full);
+    // What has expired counts no more, though its place is kept.
+    world.advance(Duration::from_secs(3600));
+    assert_eq!(send(&mut world, alice, 0), Ok(5));
+    assert_eq!(send(&mut world, alice, 0), full);
+    ack(&mut world, bobs, &bob, &DEFAULT, 1).expect("acked");
+    assert_eq!(send(&mut world, alice, 0), Ok(6));
+    assert_eq!(send(&mut world, alice, 0), full);
+    ack(&mut world, bobs, &bob, &DEFAULT, 6).expect("acked");
+    assert_eq!(send(&mut world, carol, 0), Ok(7));
+    assert_eq!(send(&mut world, carol, 0), Ok(8));
+    assert_eq!(send(&mut world, carol, 0), full);
+}
+
+#[test]
 fn a_full_queue_refuses_unless_another_device_has_room() {
     let mut config = roomy();
     config.limits.queue_messages = 3;

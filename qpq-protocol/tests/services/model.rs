@@ -18,6 +18,8 @@ use crate::support::{Refused, World, roomy};
 pub const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 /// Messages that a queue holds here.
 pub const FULL: usize = 6;
+/// Of these, so many may be of one sender.
+pub const OF_ONE: usize = 3;
 
 /// What a user does next. Users, cores and message ids are numbers, taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -71,7 +73,8 @@ pub enum Act {
 #[derive(Clone, Debug)]
 struct Queue {
     first: u64,
-    kept: Vec<Vec<u8>>,
+    /// Who sent it, `None` for a commit, and what.
+    kept: Vec<(Option<usize>, Vec<u8>)>,
     overrun: bool,
 }
 
@@ -94,8 +97,13 @@ impl Queue {
         !self.overrun && self.kept.len() < FULL
     }
 
-    fn put(&mut self, payload: &[u8]) -> u64 {
-        self.kept.push(payload.to_vec());
+    fn has_room_for(&self, sender: usize) -> bool {
+        let theirs = self.kept.iter().filter(|(by, _)| *by == Some(sender));
+        self.has_room() && theirs.count() < OF_ONE
+    }
+
+    fn put(&mut self, sender: Option<usize>, payload: &[u8]) -> u64 {
+        self.kept.push((sender, payload.to_vec()));
         self.next() - 1
     }
 }
@@ -175,10 +183,10 @@ impl Model {
             0
         } else {
             let queue = self.queues.entry((to, slot.is_some())).or_default();
-            if !queue.has_room() {
+            if !queue.has_room_for(from) {
                 return Err(Status::QuotaExceeded);
             }
-            queue.put(payload)
+            queue.put(Some(from), payload)
         };
         let said = Said::Seqs(vec![seq], vec![0]);
         self.known.insert(key, (content, said.clone()));
@@ -193,8 +201,8 @@ impl Model {
         let (mut seqs, mut statuses) = (Vec::new(), Vec::new());
         for to in (0..NAMES.len()).filter(|to| *to != from) {
             let queue = self.queues.entry((to, false)).or_default();
-            if queue.has_room() {
-                seqs.push(queue.put(payload));
+            if queue.has_room_for(from) {
+                seqs.push(queue.put(Some(from), payload));
                 statuses.push(0);
             } else {
                 seqs.push(0);
@@ -238,7 +246,7 @@ impl Model {
         for member in self.members.iter().filter(|member| **member != from) {
             let queue = self.queues.entry((*member, true)).or_default();
             if queue.has_room() {
-                queue.put(commit);
+                queue.put(None, commit);
             } else {
                 queue.overrun = true;
             }
@@ -275,6 +283,7 @@ pub fn config() -> Config {
     let mut config = roomy();
     let limits = &mut config.limits;
     limits.queue_messages = FULL;
+    limits.queue_sender_share = FULL / OF_ONE;
     limits.connections = 4;
     limits.total_buffer = 64 * 1024;
     limits.total_unsent = 64 * 1024;
@@ -442,7 +451,7 @@ pub fn run(pair: &mut Pair, model: &mut Model, act: Act) {
             let page = pair.core(core).call::<rpc::Fetch>(conn, &request);
             let page = page.expect("a page");
             let expected: Vec<(u64, Vec<u8>)> = (queue.first..)
-                .zip(queue.kept.clone())
+                .zip(queue.kept.iter().map(|(_, payload)| payload.clone()))
                 .filter(|(seq, _)| *seq > after_seq)
                 .collect();
             assert_eq!(payloads(&page), expected);

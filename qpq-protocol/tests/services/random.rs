@@ -80,7 +80,10 @@ fn a_member_removed_on_another_core_cannot_commit() {
 /// Core 0 remembers a queue as full that was acked on core 1.
 #[test]
 fn a_queue_drained_on_another_core_has_room() {
-    let mut acts: Vec<Act> = (0..FULL as u8).map(|id| send(0, 0, 2, id, None)).collect();
+    let from = |id: u8| usize::from(id) % 2;
+    let mut acts: Vec<Act> = (0..FULL as u8)
+        .map(|id| send(0, from(id), 2, id, None))
+        .collect();
     acts.push(Act::Ack {
         core: 1,
         who: 2,

@@ -99,6 +99,7 @@ pub fn roomy() -> Config {
     ] {
         rate.count = u32::MAX;
     }
+    limits.queue_sender_share = 1;
     config
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::payload::{length, release};
+use super::payload::release;
 use super::queue::Queue;
 use super::recipient::{own_mailbox, parse_channel};
 use crate::defect::seeded;
@@ -43,7 +43,7 @@ pub(in crate::server) fn ack(
 fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
     load(ctx, [keys::queue(&id)], move |ctx, [row]| {
         let queue = Queue::new(id, row)?;
-        let head = *queue.head();
+        let head = queue.head();
         if up_to >= head.next_seq {
             let fault = Fault::bad_request("seq_up_to has not been given out");
             return doubt(ctx, [&keys::queue(&id)], fault);
@@ -74,7 +74,7 @@ fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, u
             return moved(ctx, &id);
         }
         release(&mut change, &id, entry.body.as_ref())?;
-        queue.remove_first(&mut change, length(entry.body.as_ref()));
+        queue.remove_first(&mut change, &entry);
     }
     if change.deletes.is_empty() {
         return moved(ctx, &id);

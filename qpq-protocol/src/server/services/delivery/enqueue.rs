@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::payload::{self, Payload};
 use super::queue::{Queue, as_u64};
 use super::recipient::{Mailbox, mailboxes, news, parse_channel, parse_identity};
+use super::share::Share;
 use crate::defect::seeded;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::method::Method;
@@ -192,7 +193,7 @@ impl Send {
 
     /// Reads what is to be known of channel and recipients not yet done.
     fn part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
-        let mut wanted = Vec::new();
+        let mut wanted = Vec::with_capacity(2 + 2 * self.left().count());
         if let Some(channel) = &self.channel {
             wanted.push(keys::channel(channel));
             wanted.push(keys::member(channel, &self.session.identity_key));
@@ -215,7 +216,8 @@ impl Send {
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
     fn route(self: Box<Self>, ctx: &mut Ctx<'_>, mut known: Vec<Bytes>, rows: Vec<Row>) -> Next {
         let mut rows = known.iter().zip(rows);
-        let mut checks = Vec::new();
+        // With those of heads and message id, where each recipient has one device.
+        let mut checks = Vec::with_capacity(2 * known.len() + 1);
         if self.channel.is_some() {
             let (Some(channel), Some(member)) = (rows.next(), rows.next()) else {
                 return Err(Fault::internal(
@@ -228,7 +230,7 @@ impl Send {
             checks.push(unchanged(channel.0, &channel.1));
             checks.push(unchanged(member.0, &member.1));
         }
-        let mut routes = Vec::new();
+        let mut routes = Vec::with_capacity(self.left().count());
         let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
         while let Some((key, devices)) = rows.next() {
             let member = match self.channel {
@@ -299,27 +301,27 @@ impl Send {
         let mut part = Part {
             change: Commit {
                 checks,
-                ..Commit::default()
+                // Entry, head and expiry row of each queue, pieces, message id.
+                puts: Vec::with_capacity(3 * heads.len() + 2),
+                deletes: Vec::new(),
             },
             done: core::mem::take(&mut self.done),
-            notify: Vec::new(),
+            notify: Vec::with_capacity(heads.len()),
             stored: false,
         };
         let mut payload = Payload::new(ctx, self.payload.clone(), heads.len());
-        let limits = &ctx.config.limits;
         let mut statuses = part.done.statuses.to_vec();
         let mut heads = heads.into_iter();
         for (_, route) in routes {
             let (seq, status) = match route {
                 Err(status) => (0, status),
                 Ok(mailboxes) => {
-                    let rows = heads.by_ref().take(mailboxes.len());
-                    let queues = mailboxes.into_iter().zip(rows);
-                    let queues = queues.map(|(mailbox, (key, row))| {
-                        Ok((mailbox, Queue::with_key(mailbox.stored, key, row)?))
-                    });
-                    let queues = queues.collect::<Result<Vec<(Mailbox, Queue)>, Fault>>()?;
-                    self.fan_out(&mut part, &mut payload, queues, limits)
+                    // Not collected: a queue is large, and room would be made for four of them.
+                    let mut queues = Vec::with_capacity(mailboxes.len());
+                    for (mailbox, (key, row)) in mailboxes.into_iter().zip(heads.by_ref()) {
+                        queues.push((mailbox, Queue::with_key(mailbox.stored, key, row)?));
+                    }
+                    self.fan_out(ctx, &mut part, &mut payload, queues)
                 }
             };
             part.done.seqs.push(seq);
@@ -364,30 +366,34 @@ impl Send {
         })
     }
 
-    /// Puts the payload into the queues of one recipient that have room. The seq in the first of
-    /// them, and the status.
+    /// Puts the payload into the queues of one recipient that have room for this sender. The seq in
+    /// the first of them, and the status.
     fn fan_out(
         &self,
+        ctx: &Ctx<'_>,
         part: &mut Part,
         payload: &mut Payload,
         queues: Vec<(Mailbox, Queue)>,
-        limits: &crate::limits::Limits,
     ) -> (u64, Status) {
+        let (limits, secret) = (&ctx.config.limits, &ctx.keys.shares);
         let length = payload.bytes().len();
-        let room = queues
-            .iter()
-            .any(|(_, queue)| queue.has_room(length, limits));
-        if !room && !queues.is_empty() {
+        let room = |queue: &Queue| {
+            let share = Share::of(secret, queue.key(), &self.session.identity_key);
+            Some(share).filter(|share| queue.has_room_for(*share, length, limits))
+        };
+        let room: Vec<Option<Share>> = queues.iter().map(|(_, queue)| room(queue)).collect();
+        if !queues.is_empty() && room.iter().all(Option::is_none) {
             return (0, Status::QuotaExceeded);
         }
         let mut first = 0;
         part.stored = true;
-        for (mailbox, mut queue) in queues {
-            if queue.has_room(length, limits) {
+        for ((mailbox, mut queue), share) in queues.into_iter().zip(room) {
+            if let Some(share) = share {
                 let entry = Entry {
                     body: Some(payload.body(&mut part.change, queue.id())),
                     expires_at_ms: self.expires_at_ms,
                     commit: None,
+                    share: share.number(),
                 };
                 let seq = queue.append(&mut part.change, &entry, length);
                 first = if first == 0 { seq } else { first };

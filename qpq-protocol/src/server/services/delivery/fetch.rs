@@ -147,7 +147,7 @@ impl Read {
     ) -> Next {
         let stored = mailbox.stored;
         read([keys::queue(&stored)], move |ctx, [row]| {
-            let head = *Queue::new(stored, row)?.head();
+            let head = Queue::new(stored, row)?.into_head();
             let start = head.first_seq.max(self.after_seq.saturating_add(1));
             if start >= head.next_seq {
                 return answer(ctx, page(&head, Vec::new()));
@@ -309,11 +309,11 @@ fn merge(
     let mut listed = Vec::with_capacity(queues.len() + channels.len());
     for (key, row) in queues {
         let queue = keys::parse_queue(&key).ok_or_else(broken)?;
-        listed.push((queue.channel, *Queue::new(queue, Some(row))?.head()));
+        listed.push((queue.channel, Queue::new(queue, Some(row))?.into_head()));
     }
     for (key, _) in channels {
         let (_, channel) = keys::parse_membership(key).ok_or_else(broken)?;
-        listed.push((Some(channel), empty));
+        listed.push((Some(channel), empty.clone()));
     }
     // Stable: of a channel that stands twice, the queue comes first and stays.
     listed.sort_by_key(|(channel, _)| *channel);
@@ -358,7 +358,7 @@ mod tests {
             let entry = Entry {
                 body: Some(entry::Body::Inline(Bytes::from_static(data))),
                 expires_at_ms,
-                commit: None,
+                ..Entry::default()
             };
             (keys::entry(&queue, seq), entry.encode_to_vec().into())
         };

@@ -12,6 +12,7 @@
 //! | `queue` | the arithmetic of a queue's head |
 //! | `payload` | where payloads lie |
 //! | `recipient` | whose queues a message reaches |
+//! | `share` | how much of a queue one sender may fill |
 
 mod ack;
 mod commit;
@@ -21,6 +22,7 @@ mod payload;
 mod purge;
 mod queue;
 mod recipient;
+mod share;
 mod sweep;
 
 pub(in crate::server) use ack::ack;

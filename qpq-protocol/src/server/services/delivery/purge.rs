@@ -1,7 +1,7 @@
 //! Removing all queues of a device that was revoked. Nothing comes in any more: whoever enqueues
 //! checks the row of the account's devices.
 
-use super::payload::{length, release};
+use super::payload::release;
 use super::queue::Queue;
 use crate::ids::{DeviceId, IdentityKey};
 use crate::server::step::{Ctx, Fault, Next, Step, commit, decode_row, load, scan_ordered};
@@ -42,7 +42,7 @@ fn next_queue(_: &mut Ctx<'_>, identity: IdentityKey, device: DeviceId, then: Th
 fn next_page(ctx: &mut Ctx<'_>, id: QueueId, then: Then) -> Next {
     load(ctx, [keys::queue(&id)], move |_, [row]| {
         let mut queue = Queue::new(id, row)?;
-        let head = *queue.head();
+        let head = queue.head();
         let entries = page(keys::entries(&id, head.first_seq, head.next_seq), PAGE);
         scan_ordered(entries, move |ctx, rows, more| {
             let mut change = Commit::default();
@@ -54,7 +54,7 @@ fn next_page(ctx: &mut Ctx<'_>, id: QueueId, then: Then) -> Next {
                     return Ok(Step::Rerun);
                 }
                 release(&mut change, &id, entry.body.as_ref())?;
-                queue.remove_first(&mut change, length(entry.body.as_ref()));
+                queue.remove_first(&mut change, &entry);
             }
             if more {
                 queue.write(&mut change);

@@ -10,6 +10,8 @@
 
 use bytes::Bytes;
 
+use super::payload::length;
+use super::share::{self, Share};
 use crate::limits::Limits;
 use crate::server::rows::Row;
 use crate::server::step::{Fault, decode_row, encode_row, unchanged};
@@ -64,6 +66,11 @@ impl Queue {
         &self.head
     }
 
+    /// The head alone, for who only reads.
+    pub(super) fn into_head(self) -> QueueHead {
+        self.head
+    }
+
     /// Whether a payload of `length` bytes may go in (protocol.md §5.6).
     pub(super) fn has_room(&self, length: usize, limits: &Limits) -> bool {
         let kept = self.head.next_seq.saturating_sub(self.head.first_seq);
@@ -71,6 +78,16 @@ impl Queue {
         !self.head.overrun
             && kept < as_u64(limits.queue_messages)
             && bytes <= as_u64(limits.queue_bytes)
+    }
+
+    /// Whether a payload of `length` bytes may go in for this share.
+    pub(super) fn has_room_for(&self, share: Share, length: usize, limits: &Limits) -> bool {
+        self.has_room(length, limits) && share.has_room(&self.head, length, limits)
+    }
+
+    /// The key of the head.
+    pub(super) fn key(&self) -> &Bytes {
+        &self.key
     }
 
     /// Takes nothing more until it is drained: the device misses something and has to rejoin.
@@ -86,6 +103,7 @@ impl Queue {
             .push((keys::entry(&self.id, seq), encode_row(entry)));
         self.head.next_seq = seq.saturating_add(1);
         self.head.bytes = self.head.bytes.saturating_add(as_u64(length));
+        share::add(&mut self.head, entry.share, length);
         self.expires(entry.expires_at_ms);
         seq
     }
@@ -102,14 +120,27 @@ impl Queue {
         self.head.expires_at_ms = at_ms;
     }
 
-    /// Takes the payload of one message, `length` bytes, off the weight.
-    pub(super) fn lighten(&mut self, length: usize) {
-        self.head.bytes = self.head.bytes.saturating_sub(as_u64(length));
+    /// Makes a tombstone of a message that stays where it is.
+    pub(super) fn bury(&mut self, change: &mut Commit, key: Bytes, entry: &Entry) {
+        self.lighten(entry);
+        self.head.rewrites = self.head.rewrites.saturating_add(1);
+        let tombstone = Entry {
+            body: None,
+            share: 0,
+            ..entry.clone()
+        };
+        change.puts.push((key, encode_row(&tombstone)));
     }
 
-    /// Removes the row of `first_seq`, whose payload weighs `length` bytes. When the last one goes
-    /// a closed queue opens again.
-    pub(super) fn remove_first(&mut self, change: &mut Commit, length: usize) {
+    /// Takes the payload of a message off the weight.
+    fn lighten(&mut self, entry: &Entry) {
+        let length = length(entry.body.as_ref());
+        self.head.bytes = self.head.bytes.saturating_sub(as_u64(length));
+        share::remove(&mut self.head, entry.share, length);
+    }
+
+    /// Removes the message of `first_seq`. When the last one goes a closed queue opens again.
+    pub(super) fn remove_first(&mut self, change: &mut Commit, entry: &Entry) {
         change
             .deletes
             .push(keys::entry(&self.id, self.head.first_seq));
@@ -118,9 +149,10 @@ impl Queue {
             .first_seq
             .saturating_add(1)
             .min(self.head.next_seq);
-        self.lighten(length);
+        self.lighten(entry);
         if self.head.first_seq == self.head.next_seq {
             self.head.bytes = 0;
+            self.head.shares.clear();
             self.head.overrun = false;
             self.head.expires_at_ms = 0;
         }
@@ -213,7 +245,7 @@ mod tests {
         let mut change = Commit::default();
         let mut first = queue(None);
         first.append(&mut change, &entry(9), 10);
-        first.remove_first(&mut change, 10);
+        first.remove_first(&mut change, &entry(9));
         first.write(&mut change);
         let mut second = queue(written(&change));
         assert_eq!(second.head().first_seq, 2);
@@ -263,7 +295,7 @@ mod tests {
             by_count.append(&mut change, &entry(9), 1);
         }
         assert!(!by_count.has_room(1, &limits));
-        by_count.remove_first(&mut change, 1);
+        by_count.remove_first(&mut change, &entry(9));
         assert!(by_count.has_room(1, &limits));
 
         let mut by_bytes = queue(None);
@@ -281,9 +313,9 @@ mod tests {
         queue.append(&mut change, &entry(9), 1);
         queue.close();
         assert!(!queue.has_room(1, &limits));
-        queue.remove_first(&mut change, 1);
+        queue.remove_first(&mut change, &entry(9));
         assert!(!queue.has_room(1, &limits));
-        queue.remove_first(&mut change, 1);
+        queue.remove_first(&mut change, &entry(9));
         assert!(queue.has_room(1, &limits));
         assert!(!queue.head().overrun);
     }

@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 
-use super::payload::{length, release};
+use super::payload::release;
 use super::queue::Queue;
 use crate::server::step::{
-    Ctx, Fault, Next, Outcome, Step, commit, decode_row, encode_row, load, scan_ordered, unchanged,
+    Ctx, Fault, Next, Outcome, Step, commit, decode_row, load, scan_ordered, unchanged,
 };
 use crate::storage::keys::{self, PayloadId, QueueId, Range};
 use crate::storage::records::{Dedupe, Entry};
@@ -58,7 +58,7 @@ fn expire(ctx: &mut Ctx<'_>, mut state: Expiring) -> Next {
     let id = state.id;
     load(ctx, [keys::queue(&id)], move |ctx, [row]| {
         let queue = Queue::new(id, row)?;
-        let head = *queue.head();
+        let head = queue.head();
         if head.expires_at_ms != state.at_ms {
             return drop_stray(ctx, &state, &queue);
         }
@@ -111,20 +111,18 @@ fn expire_page(
     for (key, row) in rows {
         let (_, seq) = keys::parse_entry(&key).ok_or_else(unreadable)?;
         state.next_seq = seq.saturating_add(1);
-        let mut entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
+        let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
         if entry.body.is_some() && entry.expires_at_ms > now.as_millis() {
             if state.first_left_ms == 0 || entry.expires_at_ms < state.first_left_ms {
                 state.first_left_ms = entry.expires_at_ms;
             }
             continue;
         }
-        let body = entry.body.take();
-        release(change, &id, body.as_ref())?;
+        release(change, &id, entry.body.as_ref())?;
         if seq == queue.head().first_seq {
-            queue.remove_first(change, length(body.as_ref()));
-        } else if body.is_some() {
-            queue.lighten(length(body.as_ref()));
-            change.puts.push((key, encode_row(&entry)));
+            queue.remove_first(change, &entry);
+        } else if entry.body.is_some() {
+            queue.bury(change, key, &entry);
         }
     }
     if state.next_seq >= queue.head().next_seq {

@@ -63,6 +63,7 @@ impl Submission {
                     body: Some(payload.body(&mut change, queue.id())),
                     expires_at_ms,
                     commit: mark.clone(),
+                    share: 0,
                 };
                 let seq = queue.append(&mut change, &entry, length);
                 let envelope = envelope(seq, payload.bytes().clone(), mark);
