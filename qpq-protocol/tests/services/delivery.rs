@@ -591,6 +591,44 @@ fn one_sender_fills_a_quarter_of_a_queue_and_leaves_the_rest_to_others() {
     assert_eq!(send(&mut world, carol, 0), full);
 }
 
+/// Each finds the head changed since it read the messages: by the Acks before it, by new messages.
+#[test]
+fn acks_of_one_queue_at_once_are_all_answered() {
+    let mut world = World::new(roomy());
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    for number in 1..=64 {
+        let sent = world.call::<rpc::Enqueue>(alice, &message(&bob, number, b"x"));
+        sent.expect("sent");
+    }
+    world.hold_storage = true;
+    let request = |seq_up_to| proto::AckRequest {
+        recipient_key: bob.key(),
+        seq_up_to,
+        ..proto::AckRequest::default()
+    };
+    // Every second one has been overtaken when it comes.
+    let acks: Vec<u64> = (1..=60u64)
+        .map(|number| world.send::<rpc::Ack>(bobs, &request(number ^ 1)))
+        .collect();
+    let sent: Vec<u64> = (101..=130)
+        .map(|number| world.send::<rpc::Enqueue>(alice, &message(&bob, number, b"y")))
+        .collect();
+    world.hold_storage = false;
+    world.pump();
+    for ack in acks {
+        world.response::<rpc::Ack>(bobs, ack).expect("acked");
+    }
+    for (seq, sent) in (65..).zip(sent) {
+        let sent = world.response::<rpc::Enqueue>(alice, sent).expect("sent");
+        assert_eq!(sent.seq, seq);
+    }
+    let page = fetch_all(&mut world, bobs, &bob, &DEFAULT);
+    assert_eq!((page.first_seq, page.next_seq), (62, 95));
+    let seqs: Vec<u64> = page.payloads.iter().map(|one| one.seq).collect();
+    assert_eq!(seqs, (62..95).collect::<Vec<u64>>());
+}
+
 #[test]
 fn a_full_queue_refuses_unless_another_device_has_room() {
     let mut config = roomy();

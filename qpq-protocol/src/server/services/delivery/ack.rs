@@ -51,7 +51,8 @@ fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
         if up_to < head.first_seq {
             return Ok(Step::ok(&proto::AckResponse {}));
         }
-        let Range { start, end } = keys::entries(&id, head.first_seq, up_to.saturating_add(1));
+        let (first_seq, rewrites) = (head.first_seq, head.rewrites);
+        let Range { start, end } = keys::entries(&id, first_seq, up_to.saturating_add(1));
         let range = Scan {
             start,
             end,
@@ -60,15 +61,32 @@ fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
             bytes: PAGE_BYTES,
         };
         scan_ordered(range, move |ctx, rows, _| {
-            remove_page(ctx, queue, rows, up_to)
+            // While the messages were read the queue went on: others were put in, and some of these
+            // may have gone. They are what they were unless the head says so, and the change is made
+            // to the queue as it is now.
+            load(ctx, [keys::queue(&id)], move |ctx, [row]| {
+                let queue = Queue::new(id, row)?;
+                if queue.head().rewrites != rewrites {
+                    return moved(ctx, &id);
+                }
+                remove_page(ctx, queue, rows, up_to)
+            })
         })
     })
 }
 
 fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, up_to: u64) -> Next {
     let id = *queue.id();
+    if up_to < queue.head().first_seq {
+        return Ok(Step::ok(&proto::AckResponse {}));
+    }
+    let first = keys::entry(&id, queue.head().first_seq);
+    if rows.last().is_some_and(|(key, _)| *key < first) {
+        // All of them went meanwhile, and there are more.
+        return remove(ctx, id, up_to);
+    }
     let mut change = Commit::default();
-    for (key, row) in rows {
+    for (key, row) in rows.into_iter().skip_while(|(key, _)| *key < first) {
         let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
         if key != keys::entry(&id, queue.head().first_seq) {
             return moved(ctx, &id);
@@ -88,7 +106,8 @@ fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, u
     commit(change, move |ctx| remove(ctx, id, up_to))
 }
 
-/// The head was not that of the messages read: another core has moved the queue.
+/// The messages read are not those of the queue as it is now: another core has moved it, or some have
+/// expired meanwhile.
 fn moved(ctx: &mut Ctx<'_>, id: &QueueId) -> Next {
     ctx.rows.forget(&keys::queue(id));
     Ok(Step::Rerun)
