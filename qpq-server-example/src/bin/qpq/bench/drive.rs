@@ -150,6 +150,7 @@ pub fn run(args: &DriveArgs) -> Outcome<()> {
             (Peer::Qpq, Ask::Enqueue) => call(args, senders(args), meter).await,
             (Peer::Quinn, _) => peers::quinn::call(args, meter).await,
             (Peer::Tonic, _) => peers::tonic::call(args, meter).await,
+            (Peer::Redis | Peer::Nats, _) => peers::broker::call(args, meter).await,
         }
     })
 }

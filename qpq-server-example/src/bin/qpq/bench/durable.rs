@@ -1,5 +1,6 @@
 //! Durable messages a second: over QUIC into SQLite, against the same statements without us.
 
+mod brokers;
 mod limit;
 
 use qpq_protocol::storage::{Command, Engine as _};
@@ -16,6 +17,7 @@ use super::serve::DATABASE;
 use super::table::{self, Series};
 use super::target::Target;
 use super::{Failure, Outcome, Scope, accounts};
+use brokers::Brokers;
 use limit::{A_COMMIT, Statements};
 
 /// Who sends, and how much at a time: 256 altogether.
@@ -27,14 +29,17 @@ pub fn run(scope: &Scope) -> Outcome<()> {
     let messages = if scope.quick { 3000 } else { 40_000 };
     let statements = Statements::record(messages)?;
     let (mut ours, mut straight) = (Vec::new(), Vec::new());
+    let mut brokers = Brokers::look();
     for _ in 0..scope.rounds() {
         ours.push(served(scope, messages)?);
         let scratch = Scratch::try_new_in(&scope.dir, "bench");
         let scratch = scratch.map_err(Failure::of("a directory"))?;
         fill(scratch.path(), SENDERS)?;
         straight.push(statements.run(&scratch.path().join(DATABASE))?);
+        brokers.measure(scope, messages)?;
     }
     report(messages, &ours, &Series::new(straight));
+    brokers.report(&Series::new(ours.iter().map(|measured| measured.rate)));
     Ok(())
 }
 

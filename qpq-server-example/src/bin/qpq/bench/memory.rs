@@ -42,7 +42,7 @@ pub fn run(scope: &Scope) -> Outcome<()> {
 fn a_connection(scope: &Scope, peer: Peer, connections: usize) -> Outcome<f64> {
     let accounts = |dir: &std::path::Path| match peer {
         Peer::Qpq => durable::fill(dir, connections as u64),
-        Peer::Quinn | Peer::Tonic => Ok(()),
+        _ => Ok(()),
     };
     let target = Target::start(scope, peer, None, accounts)?;
     sleep(SETTLE);

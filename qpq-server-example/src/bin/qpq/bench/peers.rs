@@ -1,5 +1,6 @@
 //! Those whom we are measured against, each server and client as its own documentation shows them.
 
+pub mod broker;
 pub mod quinn;
 pub mod tonic;
 
@@ -21,6 +22,10 @@ pub enum Peer {
     Quinn,
     /// tonic, unary calls over TLS
     Tonic,
+    /// Redis, streams (a program of its own)
+    Redis,
+    /// NATS, JetStream (a program of its own)
+    Nats,
 }
 
 impl Peer {
@@ -30,6 +35,8 @@ impl Peer {
             Self::Qpq => "qpq",
             Self::Quinn => "quinn",
             Self::Tonic => "tonic",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 }

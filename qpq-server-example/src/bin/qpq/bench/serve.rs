@@ -51,6 +51,7 @@ pub fn run(args: &ServeArgs) -> Outcome<()> {
             Peer::Qpq => serve(args, &identity).await,
             Peer::Quinn => peers::quinn::serve(&identity).await,
             Peer::Tonic => peers::tonic::serve(&identity).await,
+            Peer::Redis | Peer::Nats => Err(Failure::new("this server is a program of its own")),
         }
     })
 }

@@ -32,6 +32,7 @@ pub fn run(scope: &Scope) -> Outcome<()> {
     let mut limits = accounts::limits();
     // The queue's own bounds are what this is about.
     (limits.queue_messages, limits.queue_bytes) = (usize::MAX, usize::MAX);
+    limits.queue_sender_share = 1;
     let mut alone = Alone::start(engine, limits, now)?;
     let (reader, sender) = (alone.connect(Some(0))?, alone.connect(Some(1))?);
     let mut messages = Messages {
