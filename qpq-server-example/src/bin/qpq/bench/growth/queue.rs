@@ -63,7 +63,7 @@ pub fn run(scope: &Scope) -> Outcome<()> {
             Ok(())
         })?;
         let ack = timed(&mut alone, TIMED, |alone, number| {
-            // Each waits for the one before: Acks of one queue at once only get in each other's way.
+            // Each waits for the one before: at once, each would read what those before it remove.
             alone.drain()?;
             alone.request(reader, ack(0, first + number + 1));
             Ok(())
