@@ -74,6 +74,10 @@ pub(super) trait Host<C: Core> {
     fn poll(&mut self, now: Time) -> Option<Todo<C::Event, Self::Parcel>>;
     fn deadline(&self) -> Option<Time>;
     fn is_shut_down(&self) -> bool;
+    /// Connections that its transport has not forgotten.
+    fn connections(&self) -> usize {
+        0
+    }
     fn tap(&self) -> &Tap<C>;
 }
 

@@ -1,5 +1,7 @@
 //! What a network is to the world.
 
+use core::time::Duration;
+
 use super::host::{Host, Hosts, Who};
 use super::tap::Tap;
 use crate::io::Core;
@@ -31,6 +33,11 @@ pub(super) trait Network: Sized {
     fn move_address(&mut self, client: usize);
     /// From now on the network is a good one.
     fn calm(&mut self);
+    /// How long a side takes at most to notice that the other has gone without a word, beyond what
+    /// any network needs.
+    fn silence(&self) -> Duration {
+        Duration::ZERO
+    }
     /// What it has carried, for the log.
     fn tally(&self) -> Option<String> {
         None

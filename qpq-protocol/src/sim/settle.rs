@@ -54,13 +54,19 @@ impl<N: Network> World<N> {
         for client in 0..self.config.clients {
             self.end(Who::Client(client));
         }
-        self.pass(FORGET);
+        self.keep_clients_away();
+        self.pass(FORGET + self.net.silence());
         for server in 0..self.config.servers {
             let now = self.now;
-            let host = self.hosts.server(server);
-            let held = host.map(|host| host.act(now, |core, _| core.held_for_peers()));
-            if let Some(held @ 1..) = held {
-                let what = format!("s{server} holds {held} bytes for nobody");
+            let Some(host) = self.hosts.server(server) else {
+                continue;
+            };
+            let held = host.act(now, |core, _| core.held_for_peers());
+            let connections = host.connections();
+            if held > 0 || connections > 0 {
+                let what = format!(
+                    "s{server} holds {held} bytes and {connections} connections for nobody"
+                );
                 self.checker.fail(now, Invariant::Footprint, what);
             }
         }

@@ -221,6 +221,10 @@ impl<C: Core> Host<C> for Quic<C> {
         self.endpoint.is_shut_down()
     }
 
+    fn connections(&self) -> usize {
+        self.endpoint.connections()
+    }
+
     fn tap(&self) -> &Tap<C> {
         self.endpoint.core()
     }

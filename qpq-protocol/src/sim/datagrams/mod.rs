@@ -15,6 +15,7 @@
 mod host;
 mod weather;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -329,6 +330,10 @@ impl Network for Datagrams {
             way.parted = Time::ZERO;
             way.silent = [Time::ZERO; 2];
         }
+    }
+
+    fn silence(&self) -> Duration {
+        self.server.limits.idle
     }
 
     fn tally(&self) -> Option<String> {

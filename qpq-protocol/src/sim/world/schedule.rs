@@ -35,6 +35,12 @@ impl<N: Network> World<N> {
         self.due.insert((self.now + delay, self.last_due), due);
     }
 
+    /// Clients that are gone stay away.
+    pub(in crate::sim) fn keep_clients_away(&mut self) {
+        self.due
+            .retain(|_, due| !matches!(due, Due::Start(Who::Client(_))));
+    }
+
     /// Lets time pass.
     pub(in crate::sim) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
