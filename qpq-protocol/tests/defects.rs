@@ -22,7 +22,7 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 AcknowledgedIsDurable,
-    checks_off ChecksOff 3 SeqsWithoutHoles,
+    checks_off ChecksOff 6 SeqsWithoutHoles,
     dedupe_off DedupeOff 16 OneMeaning,
     limit_leak LimitLeak 65 Footprint,
     overlay_kept OverlayKept 1 AcknowledgedIsDurable,
