@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use qpq_crypto::opaque::ServerSetup;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::timers::Timer;
 use super::{Event, Server};
@@ -58,7 +58,7 @@ pub(super) struct ServerKeys {
     /// The public half.
     pub(super) public: IdentityKey,
     /// Says which senders share a part of a queue.
-    pub(super) shares: [u8; 32],
+    pub(super) shares: Zeroizing<[u8; 32]>,
     /// OPAQUE.
     pub(super) opaque: ServerSetup,
 }
@@ -75,7 +75,7 @@ impl ServerKeys {
         Some(Self {
             signing,
             public,
-            shares: shares.finalize().into(),
+            shares: Zeroizing::new(shares.finalize().into()),
             opaque,
         })
     }

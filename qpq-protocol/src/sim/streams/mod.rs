@@ -1,5 +1,6 @@
 //! The network as streams: each keeps its order, all else may happen to it. Loss is delay, as QUIC
-//! makes it; connections break, in silence or not; nothing is duplicated.
+//! makes it; connections break, in silence or not; nothing is duplicated. In one thing it is harsher than
+//! QUIC: a client may hear of the end of a connection that broke before it stood, and not of its failure.
 
 mod bare;
 mod link;
