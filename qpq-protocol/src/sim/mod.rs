@@ -37,6 +37,7 @@
 //! | --- | --- |
 //! | `world` | processes, virtual time, what happens next |
 //! | `host`, `tap` | a core where it runs, and what passes its boundary |
+//! | `contract` | what a core may rely on there |
 //! | `network` | what a network is to the world |
 //! | `streams` | a network of streams, with delay, loss of connections, partitions, changes of address |
 //! | `datagrams` | one of datagrams between QUIC endpoints, with feature `quic` |
@@ -53,6 +54,7 @@
 
 mod actions;
 mod app;
+mod contract;
 #[cfg(feature = "quic")]
 mod datagrams;
 mod disk;

@@ -1,4 +1,5 @@
-//! What passes the boundary of a core: whole requests, answers and pushes, seen from outside.
+//! What passes the boundary of a core: whole requests, answers and pushes, seen from outside, and
+//! whatever breaks the rules there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::contract::Contract;
 use crate::frame::{Decoded, Decoder, Header as _, PushHeader, RequestHeader, ResponseHeader};
 use crate::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
@@ -31,11 +33,14 @@ pub(super) enum Seen {
     Pushed(proto::PushEvent),
     /// Bytes that are no frame of ours.
     Nonsense,
+    /// The core was told what it need not reckon with.
+    Broken(&'static str),
 }
 
 /// A core that is listened to.
 pub(super) struct Tap<C> {
     core: C,
+    contract: Contract,
     /// Requests as they come in, responses as they go out, by the stream of the peer.
     requests: BTreeMap<(ConnId, u64), Vec<u8>>,
     answers: BTreeMap<(ConnId, u64), Vec<u8>>,
@@ -49,6 +54,7 @@ impl<C: Core> Tap<C> {
     pub(super) fn new(core: C) -> Self {
         Self {
             core,
+            contract: Contract::default(),
             requests: BTreeMap::new(),
             answers: BTreeMap::new(),
             asking: BTreeMap::new(),
@@ -106,6 +112,12 @@ impl<C: Core> Tap<C> {
         self.seen.borrow_mut().push(seen.unwrap_or(Seen::Nonsense));
     }
 
+    fn hold(&self, broken: Option<&'static str>) {
+        if let Some(what) = broken {
+            self.seen.borrow_mut().push(Seen::Broken(what));
+        }
+    }
+
     fn forget(&mut self, conn: ConnId) {
         self.requests.retain(|(of, _), _| *of != conn);
         self.answers.retain(|(of, _), _| *of != conn);
@@ -157,14 +169,21 @@ impl<C: Core> Core for Tap<C> {
         peer: PeerInfo,
         ticket: Option<Ticket>,
     ) {
+        let broken = self.contract.connected(conn, ticket);
+        self.hold(broken);
         self.core.handle_connected(now, conn, peer, ticket);
     }
 
     fn handle_connect_failed(&mut self, now: Time, ticket: Ticket, why: ConnectError) {
+        let broken = self.contract.connect_failed(ticket);
+        self.hold(broken);
         self.core.handle_connect_failed(now, ticket, why);
     }
 
     fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput) {
+        let credit = self.core.credit(conn, stream);
+        let broken = self.contract.stream(conn, stream, &input, credit);
+        self.hold(broken);
         match (stream, &input) {
             (StreamId::Peer(Dir::Bi, number), StreamInput::Data(data)) => {
                 let request = self.requests.entry((conn, number)).or_default();
@@ -179,6 +198,8 @@ impl<C: Core> Core for Tap<C> {
     }
 
     fn handle_disconnected(&mut self, now: Time, conn: ConnId) {
+        let broken = self.contract.disconnected(conn);
+        self.hold(broken);
         self.forget(conn);
         self.core.handle_disconnected(now, conn);
     }
@@ -213,6 +234,16 @@ impl<C: Core> Core for Tap<C> {
 
     fn poll_output(&mut self) -> Option<Output<C::Event>> {
         let output = self.core.poll_output()?;
+        match &output {
+            Output::Connect { ticket, .. } => self.contract.connect(*ticket),
+            Output::Open { conn, stream, .. } => {
+                self.contract.opened(*conn, StreamId::Own(*stream));
+            }
+            Output::Send {
+                conn, stream, data, ..
+            } => self.contract.gave(*conn, *stream, data.len()),
+            _ => {}
+        }
         match &output {
             Output::Open {
                 conn,

@@ -43,6 +43,8 @@ pub enum Invariant {
     OnceInApp,
     /// `footprint` stays below what the limits add up to.
     Footprint,
+    /// What a core is told of connections and streams is what it may rely on ([`crate::io`]).
+    Carrier,
     /// Our own cores never break the protocol, and nobody's conversation or client breaks.
     NothingBreaks,
     /// Time goes on: no core wants to be called again and again at the same moment.
@@ -68,6 +70,7 @@ impl Invariant {
             Self::PushedIsDurable => "pushed is durable",
             Self::OnceInApp => "once in the app",
             Self::Footprint => "footprint",
+            Self::Carrier => "carrier",
             Self::NothingBreaks => "nothing breaks",
             Self::Progress => "progress",
             Self::Settles => "settles",

@@ -1,8 +1,10 @@
 //! Connections: who is at their ends, what the streams are called there, and how they begin and end.
 
-use super::{Due, Streams};
-use crate::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
-use crate::io::Core;
+use core::net::SocketAddr;
+
+use super::{Dial, Due, Streams};
+use crate::ids::{ConnId, Dir, OwnStream, StreamId};
+use crate::io::{Alpn, Core, PeerInfo};
 use crate::sim::host::{Hosts, Who};
 use crate::sim::{below, ms};
 use crate::time::Time;
@@ -29,6 +31,8 @@ pub(super) struct Link {
     pub(super) server: usize,
     /// Who still believes in it: client, server.
     pub(super) up: [bool; 2],
+    /// The client has been told of it: what happens before becomes the failure of its connect.
+    pub(super) stands: bool,
     /// Nothing passes any more, whatever the two believe.
     pub(super) dead: bool,
     /// Streams that the client and the server opened; the other calls them by their place.
@@ -86,6 +90,86 @@ impl Streams {
         self.after(at, Due::Lost(conn, side.other()));
     }
 
+    /// `side` finds out that the connection is gone.
+    pub(super) fn lost(&mut self, now: Time, conn: ConnId, side: Side, hosts: &mut Hosts<Self>) {
+        let Some(link) = self.links.get_mut(&conn).filter(|link| link.is_up(side)) else {
+            return;
+        };
+        if side == Side::Client && !link.stands {
+            link.dead = true;
+            return;
+        }
+        let who = link.who(side);
+        self.down(conn, side);
+        if let Some(port) = hosts.port(who) {
+            port.handle_disconnected(now, conn);
+        }
+    }
+
+    /// The process that dialled still runs.
+    pub(super) fn still_wants(&self, dial: Dial) -> bool {
+        self.ended.get(dial.client) == Some(&dial.process)
+    }
+
+    /// A client's first datagram is at a server, if nothing keeps it.
+    pub(super) fn reach(&mut self, now: Time, dial: Dial, hosts: &mut Hosts<Self>) {
+        if !self.still_wants(dial) {
+            return;
+        }
+        let client = dial.client;
+        let server = below(&mut self.rng, self.servers);
+        let parted = self.heals(client) > now;
+        let peer = self.peer(client);
+        let Some(host) = hosts.server(server).filter(|_| !parted) else {
+            // Nobody is there, or nothing comes back.
+            let after = if parted { ms(10_000) } else { self.delay() };
+            return self.after(now + after, Due::Fail(dial));
+        };
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        Core::handle_connected(&mut host.tap, now, conn, peer, None);
+        let link = Link {
+            client,
+            server,
+            up: [true, true],
+            stands: false,
+            dead: false,
+            bi: Vec::new(),
+            uni: Vec::new(),
+        };
+        self.links.insert(conn, link);
+        let at = now + self.delay();
+        self.after(at, Due::Stand(conn, dial));
+    }
+
+    /// The server's answer is back at the client: the connection stands, or has failed meanwhile.
+    pub(super) fn stand(&mut self, now: Time, conn: ConnId, dial: Dial, hosts: &mut Hosts<Self>) {
+        let heals = self.heals(dial.client);
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        if !link.is_up(Side::Client) {
+            return;
+        }
+        if link.dead || !link.is_up(Side::Server) {
+            self.down(conn, Side::Client);
+            return self.after(now + ms(5000), Due::Fail(dial));
+        }
+        if heals > now {
+            let at = heals + self.delay();
+            return self.after(at, Due::Stand(conn, dial));
+        }
+        link.stands = true;
+        let peer = PeerInfo {
+            address: SocketAddr::from(([10, 1, 0, 1], 5001)),
+            alpn: Alpn::Qpq,
+            certificate: None,
+        };
+        if let Some(port) = hosts.port(Who::Client(dial.client)) {
+            port.handle_connected(now, conn, peer, Some(dial.ticket));
+        }
+    }
+
     /// `side` knows no more of the connection.
     pub(super) fn down(&mut self, conn: ConnId, side: Side) {
         if let Some(link) = self.links.get_mut(&conn) {
@@ -96,54 +180,5 @@ impl Streams {
         }
         self.wires
             .retain(|(of, to, _), _| *of != conn || *to != side);
-    }
-
-    pub(super) fn reach(
-        &mut self,
-        now: Time,
-        client: usize,
-        start: u32,
-        ticket: Ticket,
-        hosts: &mut Hosts<Self>,
-    ) {
-        if self.starts.get(client) != Some(&start) {
-            return;
-        }
-        let server = below(&mut self.rng, self.servers);
-        let parted = self.parted.get(client).is_some_and(|until| *until > now);
-        let peer = self.peer(client);
-        let Some(host) = hosts.server(server).filter(|_| !parted) else {
-            // Nobody is there, or nothing comes back.
-            let after = if parted { ms(10_000) } else { self.delay() };
-            return self.after(
-                now + after,
-                Due::Fail {
-                    client,
-                    start,
-                    ticket,
-                },
-            );
-        };
-        self.last_conn += 1;
-        let conn = ConnId(self.last_conn);
-        Core::handle_connected(&mut host.tap, now, conn, peer, None);
-        let link = Link {
-            client,
-            server,
-            up: [true, true],
-            dead: false,
-            bi: Vec::new(),
-            uni: Vec::new(),
-        };
-        self.links.insert(conn, link);
-        let at = now + self.delay();
-        self.after(
-            at,
-            Due::Stand {
-                conn,
-                start,
-                ticket,
-            },
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! The network as streams: each keeps its order, all else may happen to it. Loss is delay, as QUIC
-//! makes it; connections break, in silence or not; nothing is duplicated. In one thing it is harsher than
-//! QUIC: a client may hear of the end of a connection that broke before it stood, and not of its failure.
+//! makes it; connections break, in silence or not, and one that breaks before it stands has failed for
+//! its client; nothing is duplicated.
 
 mod bare;
 mod link;
@@ -28,22 +28,19 @@ enum Due {
     /// One side finds out that the connection is gone.
     Lost(ConnId, Side),
     /// A client's first datagram.
-    Reach {
-        client: usize,
-        start: u32,
-        ticket: Ticket,
-    },
+    Reach(Dial),
     /// The server's answer to it.
-    Stand {
-        conn: ConnId,
-        start: u32,
-        ticket: Ticket,
-    },
-    Fail {
-        client: usize,
-        start: u32,
-        ticket: Ticket,
-    },
+    Stand(ConnId, Dial),
+    Fail(Dial),
+}
+
+/// A client's wish for a connection.
+#[derive(Clone, Copy)]
+struct Dial {
+    client: usize,
+    /// Which of its processes: one that has ended wants nothing more.
+    process: u32,
+    ticket: Ticket,
 }
 
 /// See the page of this module.
@@ -57,8 +54,8 @@ pub(super) struct Streams {
     last_due: u64,
     last_conn: u64,
     servers: usize,
-    /// How often each client has started, so that answers to an earlier one are dropped.
-    starts: Vec<u32>,
+    /// How many processes of each client have ended.
+    ended: Vec<u32>,
     /// Until when nothing passes to and from each client.
     parted: Vec<Time>,
     ports: Vec<u16>,
@@ -82,7 +79,7 @@ impl Streams {
             last_due: 0,
             last_conn: 0,
             servers: config.servers,
-            starts: vec![0; config.clients],
+            ended: vec![0; config.clients],
             parted: vec![Time::ZERO; config.clients],
             ports: vec![10_000; config.clients],
             delay,
@@ -101,6 +98,11 @@ impl Streams {
         core::time::Duration::from_micros(micros) + if lost { ms(1000) } else { ms(0) }
     }
 
+    /// Until when nothing passes to and from a client.
+    fn heals(&self, client: usize) -> Time {
+        self.parted.get(client).copied().unwrap_or(Time::ZERO)
+    }
+
     fn peer(&self, client: usize) -> PeerInfo {
         let port = self.ports.get(client).copied().unwrap_or_default();
         let third = u8::try_from(client).unwrap_or(u8::MAX);
@@ -116,12 +118,7 @@ impl Network for Streams {
     type Parcel = Parcel;
     type Host<C: Core> = Bare<C>;
 
-    fn host<C: Core>(&mut self, who: Who, tap: Tap<C>, _now: Time, _unix: UnixTime) -> Bare<C> {
-        if let Who::Client(client) = who
-            && let Some(start) = self.starts.get_mut(client)
-        {
-            *start += 1;
-        }
+    fn host<C: Core>(&mut self, _who: Who, tap: Tap<C>, _now: Time, _unix: UnixTime) -> Bare<C> {
         Bare { tap, fin: None }
     }
 
@@ -130,6 +127,11 @@ impl Network for Streams {
             Who::Client(_) => Side::Client,
             Who::Server(_) => Side::Server,
         };
+        if let Who::Client(client) = who
+            && let Some(ended) = self.ended.get_mut(client)
+        {
+            *ended += 1;
+        }
         let links = self.links.iter().filter(|(_, link)| link.who(side) == who);
         for conn in links.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             // A process that is there again says that it knows nothing of it; one that stays away
@@ -149,16 +151,13 @@ impl Network for Streams {
         match parcel {
             Parcel::Connect(ticket) => {
                 let Who::Client(client) = from else { return };
-                let start = self.starts.get(client).copied().unwrap_or_default();
+                let dial = Dial {
+                    client,
+                    process: self.ended.get(client).copied().unwrap_or_default(),
+                    ticket,
+                };
                 let at = now + self.delay();
-                self.after(
-                    at,
-                    Due::Reach {
-                        client,
-                        start,
-                        ticket,
-                    },
-                );
+                self.after(at, Due::Reach(dial));
             }
             Parcel::Open(conn, stream, dir) => {
                 if let Some(link) = self.links.get_mut(&conn) {
@@ -192,63 +191,14 @@ impl Network for Streams {
         };
         match due {
             Due::Arrive(id) => self.arrive(now, id, hosts),
-            Due::Lost(conn, side) => {
-                let link = self.links.get(&conn).filter(|link| link.is_up(side));
-                let Some(who) = link.map(|link| link.who(side)) else {
-                    return;
-                };
-                self.down(conn, side);
-                if let Some(port) = hosts.port(who) {
-                    port.handle_disconnected(now, conn);
-                }
-            }
-            Due::Reach {
-                client,
-                start,
-                ticket,
-            } => self.reach(now, client, start, ticket, hosts),
-            Due::Stand {
-                conn,
-                start,
-                ticket,
-            } => {
-                let Some(link) = self.links.get(&conn) else {
-                    return;
-                };
-                let client = link.client;
-                if self.starts.get(client) != Some(&start) {
-                    return;
-                }
-                if link.dead || !link.is_up(Side::Server) {
-                    self.down(conn, Side::Client);
-                    let at = now + ms(5000);
-                    return self.after(
-                        at,
-                        Due::Fail {
-                            client,
-                            start,
-                            ticket,
-                        },
-                    );
-                }
-                let peer = PeerInfo {
-                    address: SocketAddr::from(([10, 1, 0, 1], 5001)),
-                    alpn: Alpn::Qpq,
-                    certificate: None,
-                };
-                if let Some(port) = hosts.port(Who::Client(client)) {
-                    port.handle_connected(now, conn, peer, Some(ticket));
-                }
-            }
-            Due::Fail {
-                client,
-                start,
-                ticket,
-            } => {
-                if self.starts.get(client) == Some(&start)
-                    && let Some(port) = hosts.port(Who::Client(client))
+            Due::Lost(conn, side) => self.lost(now, conn, side, hosts),
+            Due::Reach(dial) => self.reach(now, dial, hosts),
+            Due::Stand(conn, dial) => self.stand(now, conn, dial, hosts),
+            Due::Fail(dial) => {
+                if self.still_wants(dial)
+                    && let Some(port) = hosts.port(Who::Client(dial.client))
                 {
-                    port.handle_connect_failed(now, ticket, ConnectError::Unreachable);
+                    port.handle_connect_failed(now, dial.ticket, ConnectError::Unreachable);
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Streams {
         let Some(link) = self.links.get(&id.0) else {
             return;
         };
-        let heals = self.parted.get(link.client).copied().unwrap_or(Time::ZERO);
+        let heals = self.heals(link.client);
         if heals > now {
             let at = heals + self.delay();
             return self.after(at, Due::Arrive(id));

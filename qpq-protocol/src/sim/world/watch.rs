@@ -48,6 +48,10 @@ impl<N: Network> World<N> {
                 self.log.line(now, format_args!("{who} pushes"));
                 self.checker.pushed(now, &event);
             }
+            Seen::Broken(what) => {
+                let detail = format!("{who}: {what}");
+                self.checker.fail(now, Invariant::Carrier, detail);
+            }
             Seen::Nonsense => {
                 let detail = format!("{who} sent what is no frame");
                 self.checker.fail(now, Invariant::NothingBreaks, detail);
