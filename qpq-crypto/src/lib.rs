@@ -27,7 +27,8 @@
 //!
 //! | primitive | standard | crate | vectors that functions of this crate pass |
 //! | --- | --- | --- | --- |
-//! | Ed25519, strict | RFC 8032 | ed25519-dalek 3 | Wycheproof (151), through [`identity::verify`] |
+//! | Ed25519, signing | RFC 8032 | ed25519-dalek 3, or aws-lc-rs | RFC 8032 (3), through the key of every secret |
+//! | Ed25519, strict verification | RFC 8032 | ed25519-dalek 3 | Wycheproof (151), through [`identity::verify`] |
 //! | X25519 | RFC 7748 | x25519-dalek 3 | Wycheproof (518), through the HPKE of groups; all-zero secrets are refused |
 //! | ML-KEM-768 | FIPS 203 | ml-kem 0.3 | Wycheproof: encapsulation and key checks (265), through the envelope; key generation (100) and decapsulation (201), through our X-Wing's half |
 //! | X-Wing, KEM 0x647a | draft-connolly-cfrg-xwing-kem, draft-ietf-hpke-pq | this one, with sha3 0.12 and shake 0.1 | the drafts' (3 and 2), through the envelope |
@@ -49,8 +50,8 @@
 //! 9180, 6 cases): MLS and the envelope are in base mode, X-Wing has no authenticated mode, and signatures
 //! say here who sent what.
 //!
-//! With the feature `aws-lc-rs` groups take AEADs, signing and X25519 from that crate, byte for byte the
-//! same; see [`mls`].
+//! With the feature `aws-lc-rs` every signature is made by that crate, and groups take AEADs and X25519 from
+//! it too (see [`mls`]): byte for byte the same, faster. Verification stays where it is.
 //!
 //! Formats of our own (envelopes, proofs, bundles, transcripts, safety numbers, padding) and whole
 //! groups and logins have golden vectors in `tests/vectors`.
@@ -67,8 +68,10 @@
 //!
 //! Every type that holds one wipes it on drop and has no `Debug`; comparisons are in constant time; no
 //! error says more about a secret than that it did not fit. What this cannot promise: copies that the
-//! compiler or a dependency leaves on the stack, and memory that the operating system swaps out.
+//! compiler or a dependency leaves on the stack, and memory that the operating system swaps out. With the
+//! feature `aws-lc-rs` a signing key is in aws-lc's memory too, which aws-lc wipes when it frees it.
 
+mod ed25519;
 mod encoding;
 mod hex;
 pub mod hybrid;

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
-use crate::hex;
+use crate::{ed25519::SigningKey, hex};
 
 /// A key or id that came from outside has another length than its field allows: refuse the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,23 +212,23 @@ macro_rules! secret_key {
             /// cryptographic generator.
             pub fn from_seed(seed: [u8; 32]) -> Self {
                 let seed = zeroize::Zeroizing::new(seed);
-                Self(SigningKey::from_bytes(&seed))
+                Self(SigningKey::from_seed(&seed))
             }
 
             /// The public key.
             pub fn public(&self) -> $public {
-                $public(self.0.verifying_key().to_bytes())
+                $public(self.0.public())
             }
 
             /// Signs `message` with Ed25519; deterministic. Build `message` with
             /// [`SigningInput`](crate::identity::SigningInput).
             pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-                self.0.sign(message).to_bytes()
+                self.0.sign(message)
             }
 
             /// The 32-byte seed, for sealing or deriving. It is the whole secret.
             pub fn seed(&self) -> &[u8; 32] {
-                self.0.as_bytes()
+                self.0.seed()
             }
         }
 

@@ -24,7 +24,7 @@ use super::aws_lc::hpke;
 #[cfg(not(feature = "aws-lc-rs"))]
 use super::hpke;
 use super::{Suite, kdf, primitives};
-use crate::identity;
+use crate::{ed25519::SigningKey, identity};
 
 /// The primitives of one operation.
 pub struct QpqCrypto {
@@ -158,9 +158,7 @@ impl OpenMlsCrypto for QpqCrypto {
             return Err(CryptoError::UnsupportedSignatureScheme);
         }
         let seed = Zeroizing::new(key.try_into().map_err(|_| CryptoError::SigningError)?);
-        primitives::SigningKey::from_seed(&seed)
-            .sign(data)
-            .ok_or(CryptoError::SigningError)
+        Ok(SigningKey::from_seed(&seed).sign(data).to_vec())
     }
 
     fn hpke_seal(

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use thiserror::Error;
 
-use super::{crypto::QpqCrypto, primitives::SigningKey, rows::Rows};
+use super::{crypto::QpqCrypto, rows::Rows};
 use crate::identity::DeviceSecret;
 
 /// One MLS operation: what it may draw and where it writes.
@@ -97,18 +97,18 @@ impl OpenMlsRand for QpqRand {
 }
 
 /// Signs leaves and messages with the device's key.
-pub struct DeviceSigner(SigningKey);
+pub struct DeviceSigner(DeviceSecret);
 
 impl DeviceSigner {
     /// Signs with this key.
     pub fn new(secret: &DeviceSecret) -> Self {
-        DeviceSigner(SigningKey::from_seed(secret.seed()))
+        DeviceSigner(secret.clone())
     }
 }
 
 impl Signer for DeviceSigner {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
-        self.0.sign(payload).ok_or(SignerError::SigningError)
+        Ok(self.0.sign(payload).to_vec())
     }
 
     fn signature_scheme(&self) -> SignatureScheme {

@@ -1,4 +1,4 @@
-//! AEADs and signing from the RustCrypto and dalek crates.
+//! AEADs from the RustCrypto crates.
 
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::{
@@ -6,8 +6,6 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use openmls_traits::types::{AeadType, CryptoError};
-
-use crate::identity::DeviceSecret;
 
 /// Runs `$body` with the AEAD type behind an [`AeadType`].
 macro_rules! with_aead {
@@ -63,17 +61,4 @@ pub fn aead_decrypt(
             )
             .map_err(|_| CryptoError::AeadDecryptionError)
     })
-}
-
-/// An Ed25519 key ready to sign.
-pub struct SigningKey(DeviceSecret);
-
-impl SigningKey {
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        SigningKey(DeviceSecret::from_seed(*seed))
-    }
-
-    pub fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        Some(self.0.sign(message).to_vec())
-    }
 }

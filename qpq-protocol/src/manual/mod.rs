@@ -22,6 +22,9 @@
 //! | an event loop of your own, threads and sockets | this crate with the feature `quic` |
 //! | a transport of your own: pipes, TCP and TLS, a browser, a simulation | this crate as it is |
 //! | only the wire format, perhaps without `std` | this crate without default features |
+//!
+//! The feature `quic` links aws-lc-rs for TLS. It can make the cores' signatures too, in half the time and
+//! with the same bytes: depend on `qpq-crypto` as well, with its feature `aws-lc-rs`.
 
 #[doc = include_str!("run_loop.md")]
 pub mod run_loop {}

@@ -1,15 +1,10 @@
-//! AEADs, signing and X25519 from aws-lc-rs: the same bytes, two to nine times faster.
+//! AEADs and X25519 from aws-lc-rs: the same bytes, two to nine times faster.
 //!
-//! Signatures are still *verified* by ed25519-dalek: its strict verification refuses keys and points
-//! of small order, aws-lc does not, and members of one group must not differ about a signature.
 //! Hashes and HKDF are in [`super::kdf`]. ML-KEM stays with the `ml-kem` crate, since aws-lc-rs encapsulates with randomness of its own only.
 
 pub mod hpke;
 
-use aws_lc_rs::{
-    aead::{self, Aad, LessSafeKey, Nonce, UnboundKey},
-    signature::Ed25519KeyPair,
-};
+use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use openmls_traits::types::{AeadType, CryptoError};
 
 fn aead_key(alg: AeadType, key: &[u8]) -> Result<LessSafeKey, CryptoError> {
@@ -57,18 +52,4 @@ pub fn aead_decrypt(
     key.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, &mut opened)
         .map_err(|_| CryptoError::AeadDecryptionError)?;
     Ok(opened)
-}
-
-/// An Ed25519 key ready to sign: with its public key worked out, which costs as much as a signature.
-pub struct SigningKey(Option<Ed25519KeyPair>);
-
-impl SigningKey {
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        SigningKey(Ed25519KeyPair::from_seed_unchecked(seed).ok())
-    }
-
-    pub fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let signature = self.0.as_ref()?.try_sign(message).ok()?;
-        Some(signature.as_ref().to_vec())
-    }
 }
