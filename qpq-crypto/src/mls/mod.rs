@@ -12,6 +12,7 @@
 //! stays where it is: it has to be equally strict everywhere. So do ML-KEM, since aws-lc-rs lets nobody
 //! hand in its randomness, and hashes, which are no faster there.
 
+mod as_byte;
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
 mod change;
@@ -20,6 +21,7 @@ mod commit;
 mod config;
 mod crypto;
 mod device;
+mod encoder;
 mod error;
 mod group;
 mod hpke;

@@ -7,7 +7,7 @@ use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::{rows::Rows, value::Value};
+use super::{encoder, rows::Rows, value::Value};
 
 /// First byte of a row's key. Never renumbered; a new kind of row takes the next number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +46,16 @@ const V: u16 = CURRENT_VERSION;
 
 /// The key of a row.
 pub(super) fn row_key(kind: Kind, key: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(key, vec![kind as u8]).map_err(|_| StoreError::Encode)
+    let mut room = Value::with_capacity(64);
+    room.extend(&[kind as u8]);
+    let key = encoder::encode(key, room).map_err(|_| StoreError::Encode)?;
+    Ok(key.into())
 }
 
+/// Encodes a value, into room for `len` bytes and a little more.
 fn encode(value: &impl Serialize, len: usize) -> Result<Value, StoreError> {
-    Value::encode(value, len).map_err(|_| StoreError::Encode)
+    let room = Value::with_capacity(len.saturating_add(256));
+    encoder::encode(value, room).map_err(|_| StoreError::Encode)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
