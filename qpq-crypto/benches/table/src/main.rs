@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release` here prints it as Markdown in about four minutes, `--features aws-lc-rs` the
 //! other one; `--quick` in ten seconds, without the largest groups, to see that it runs; `--only encrypt`
-//! the rows with that in their name. For a profiler, `--operations 20 --only 'join 101' --stack group`
-//! runs one contender so many times and prints nothing.
+//! the rows with that in their name, `--suite 0x0001` of one suite. For a profiler,
+//! `--operations 20 --only 'join 101' --stack group` runs one contender so many times and prints nothing.
 
 mod about;
 mod account;
@@ -28,14 +28,18 @@ use crate::{
     peer::Peer,
 };
 
-const USAGE: &str =
-    "there are --quick, --only NAME, --stack group|openmls|mls-rs, --operations NUMBER";
+const USAGE: &str = "there are --quick, --only NAME, --suite 0x0001|0x004f, \
+    --stack group|openmls|mls-rs, --operations NUMBER";
+
+const SUITES: [Suite; 2] = [Suite::X25519, Suite::MlKem768X25519];
 
 /// What is measured.
 #[derive(Default)]
 struct Choice {
     /// Rows with this in their name.
     only: String,
+    /// One suite.
+    suite: Option<Suite>,
     /// One contender.
     stack: Option<String>,
     /// So many operations of each row, without a figure.
@@ -59,6 +63,12 @@ fn main() {
                 }
             }
             "--only" => choice.only = value(),
+            "--suite" => {
+                let name = value();
+                let mut suites = SUITES.into_iter();
+                let suite = suites.find(|suite| format!("{:#06x}", suite.id()) == name);
+                choice.suite = Some(suite.unwrap_or_else(|| refuse(&name)));
+            }
             "--stack" => choice.stack = Some(value()),
             "--operations" => {
                 let number = value();
@@ -70,9 +80,13 @@ fn main() {
     if choice.operations.is_none() {
         about::print();
     }
-    groups(Suite::X25519, effort, &choice);
-    groups(Suite::MlKem768X25519, effort, &choice);
-    if choice.only.is_empty() && choice.operations.is_none() {
+    for suite in SUITES {
+        if choice.suite.is_none_or(|chosen| chosen == suite) {
+            groups(suite, effort, &choice);
+        }
+    }
+    let is_whole = choice.only.is_empty() && choice.suite.is_none();
+    if is_whole && choice.operations.is_none() {
         account::print(effort);
     }
 }
