@@ -38,8 +38,12 @@ enum State<H> {
         bytes: [u8; LONGEST_HEADER],
         have: usize,
     },
-    /// Collecting the payload of `header`.
-    Payload { header: H, have: Vec<u8> },
+    /// The payload of `header` comes next; nothing of it is here.
+    Payload { header: H },
+    /// Collecting the payload of `header`, which does not lie in one piece.
+    Pieces { header: H, have: Vec<u8> },
+    /// A payload, to be handed out.
+    Whole(Bytes),
     /// Dropping the payload of `header`; so many bytes are still to come.
     Skipping { header: H, missing: usize },
     /// The one frame was handed out.
@@ -50,6 +54,7 @@ enum State<H> {
 
 impl<H: Header> Decoder<H> {
     /// A decoder for a stream that nothing was read from.
+    #[inline]
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -62,70 +67,108 @@ impl<H: Header> Decoder<H> {
 
     /// Takes bytes from the front of `input` until something is whole. `None`: all of `input` is
     /// taken and more is needed. After an error every call returns the same error.
+    #[inline]
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Decoded<H>>, FrameError> {
+        // Mostly `input` starts with a header, or is the payload; then the caller needs no call.
+        match &self.state {
+            State::Header { have: 0, .. } if input.len() >= H::LEN => {}
+            State::Payload { header } if input.len() == payload_len(header) => {}
+            State::Done if input.is_empty() => return Ok(None),
+            _ => {
+                if !self.collect(input)? {
+                    return Ok(None);
+                }
+            }
+        }
         match &mut self.state {
             State::Header { bytes, have } => {
-                // Mostly it is there at once. It is not split off, which would share the memory and
-                // give it back at once.
-                let whole = if *have == 0 { H::read(input) } else { None };
-                let header = if let Some(header) = whole {
+                let header = if *have == 0 {
+                    let header = H::read(input);
+                    // Not split off, which would share the memory and give it back at once.
                     input.advance(H::LEN);
                     header
                 } else {
-                    let wanted = bytes.get_mut(*have..H::LEN).unwrap_or_default();
-                    let taken = wanted.len().min(input.len());
-                    for (to, from) in wanted.iter_mut().zip(&*input) {
-                        *to = *from;
-                    }
-                    input.advance(taken);
-                    *have += taken;
-                    match H::read(bytes) {
-                        Some(header) if *have == H::LEN => header,
-                        _ => return Ok(None),
-                    }
+                    H::read(bytes)
+                };
+                let Some(header) = header else {
+                    return Ok(None);
                 };
                 let payload_len = header.payload_len();
-                if usize::try_from(payload_len).is_ok_and(|len| len <= MAX_PAYLOAD) {
-                    self.state = State::Payload {
-                        header,
-                        have: Vec::new(),
-                    };
-                    Ok(Some(Decoded::Header(header)))
-                } else {
-                    self.fail(FrameError::TooLarge {
+                if !usize::try_from(payload_len).is_ok_and(|len| len <= MAX_PAYLOAD) {
+                    return self.fail(FrameError::TooLarge {
                         payload_len: payload_len.into(),
-                    })
+                    });
                 }
+                self.state = State::Payload { header };
+                Ok(Some(Decoded::Header(header)))
             }
-            State::Payload { header, have } => {
-                let len = payload_len(header);
-                let missing = len.saturating_sub(have.len());
-                let taken = input.split_to(missing.min(input.len()));
-                if taken.len() < missing {
-                    grow(have, taken.len(), len);
-                    have.extend_from_slice(&taken);
-                    return Ok(None);
-                }
-                let payload = if have.is_empty() {
-                    taken
-                } else {
-                    grow(have, taken.len(), len);
-                    have.extend_from_slice(&taken);
-                    Bytes::from(mem::take(have))
-                };
+            State::Payload { .. } => {
+                let payload = mem::take(input);
                 self.state = State::after_frame();
                 Ok(Some(Decoded::Payload(payload)))
             }
-            State::Skipping { missing, .. } => {
-                let taken = input.split_to((*missing).min(input.len()));
-                *missing -= taken.len();
-                if *missing > 0 {
-                    return Ok(None);
+            _ => Ok(Some(self.collected())),
+        }
+    }
+
+    /// What [`Self::collect`] has made whole.
+    #[inline(never)]
+    fn collected(&mut self) -> Decoded<H> {
+        match mem::replace(&mut self.state, State::after_frame()) {
+            State::Whole(payload) => Decoded::Payload(payload),
+            _ => Decoded::Skipped,
+        }
+    }
+
+    /// Takes what there is of a header or payload that `input` has more or less than, or that is
+    /// dropped; whether it is whole.
+    #[inline(never)]
+    fn collect(&mut self, input: &mut Bytes) -> Result<bool, FrameError> {
+        match &mut self.state {
+            State::Header { bytes, have } => {
+                let wanted = bytes.get_mut(*have..H::LEN).unwrap_or_default();
+                let taken = wanted.len().min(input.len());
+                for (to, from) in wanted.iter_mut().zip(&*input) {
+                    *to = *from;
                 }
-                self.state = State::after_frame();
-                Ok(Some(Decoded::Skipped))
+                input.advance(taken);
+                *have += taken;
+                Ok(*have == H::LEN)
             }
-            State::Done if input.is_empty() => Ok(None),
+            // Nothing of it is here: it may still come in one piece.
+            State::Payload { .. } if input.is_empty() => Ok(false),
+            State::Payload { header } => {
+                let len = payload_len(header);
+                if input.len() >= len {
+                    self.state = State::Whole(input.split_to(len));
+                    return Ok(true);
+                }
+                let header = *header;
+                let mut have = Vec::new();
+                grow(&mut have, input.len(), len);
+                have.extend_from_slice(&mem::take(input));
+                self.state = State::Pieces { header, have };
+                Ok(false)
+            }
+            State::Pieces { header, have } => {
+                let len = payload_len(header);
+                let taken = input.split_to(len.saturating_sub(have.len()).min(input.len()));
+                grow(have, taken.len(), len);
+                have.extend_from_slice(&taken);
+                if have.len() < len {
+                    return Ok(false);
+                }
+                self.state = State::Whole(mem::take(have).into());
+                Ok(true)
+            }
+            State::Skipping { missing, .. } => {
+                let taken = (*missing).min(input.len());
+                input.advance(taken);
+                *missing -= taken;
+                Ok(*missing == 0)
+            }
+            State::Whole(_) => Ok(true),
+            State::Done if input.is_empty() => Ok(false),
             State::Done => self.fail(FrameError::TrailingBytes),
             State::Failed(error) => Err(*error),
         }
@@ -134,24 +177,22 @@ impl<H: Header> Decoder<H> {
     /// Drops the payload of the header last returned: what of it has come, and what comes, as it
     /// comes. Its end is told as [`Decoded::Skipped`]. Without such a header this does nothing.
     pub fn skip(&mut self) {
-        if let State::Payload { header, have } = &self.state {
-            let missing = payload_len(header).saturating_sub(have.len());
+        if let State::Payload { header } | State::Pieces { header, .. } = &self.state {
             self.state = State::Skipping {
                 header: *header,
-                missing,
+                missing: self.missing(),
             };
         }
     }
 
     /// The stream has ended: `Ok` if it did so where it may.
+    #[inline]
     pub fn finish(&self) -> Result<(), FrameError> {
         match &self.state {
             State::Done => Ok(()),
             State::Header { have: 0, .. } if H::MANY => Ok(()),
-            State::Header { .. } | State::Payload { .. } | State::Skipping { .. } => {
-                Err(FrameError::FinInsideFrame)
-            }
             State::Failed(error) => Err(*error),
+            _ => Err(FrameError::FinInsideFrame),
         }
     }
 
@@ -159,8 +200,10 @@ impl<H: Header> Decoder<H> {
     #[must_use]
     pub fn header(&self) -> Option<H> {
         match &self.state {
-            State::Payload { header, .. } | State::Skipping { header, .. } => Some(*header),
-            State::Header { .. } | State::Done | State::Failed(_) => None,
+            State::Payload { header }
+            | State::Pieces { header, .. }
+            | State::Skipping { header, .. } => Some(*header),
+            State::Header { .. } | State::Whole(_) | State::Done | State::Failed(_) => None,
         }
     }
 
@@ -170,9 +213,10 @@ impl<H: Header> Decoder<H> {
     pub fn missing(&self) -> usize {
         match &self.state {
             State::Header { have, .. } => H::LEN.saturating_sub(*have),
-            State::Payload { header, have } => payload_len(header).saturating_sub(have.len()),
+            State::Payload { header } => payload_len(header),
+            State::Pieces { header, have } => payload_len(header).saturating_sub(have.len()),
             State::Skipping { missing, .. } => *missing,
-            State::Done | State::Failed(_) => 0,
+            State::Whole(_) | State::Done | State::Failed(_) => 0,
         }
     }
 
@@ -180,11 +224,12 @@ impl<H: Header> Decoder<H> {
     #[must_use]
     pub fn buffered(&self) -> usize {
         match &self.state {
-            State::Payload { have, .. } => have.capacity(),
+            State::Pieces { have, .. } => have.capacity(),
             _ => 0,
         }
     }
 
+    #[cold]
     fn fail<T>(&mut self, error: FrameError) -> Result<T, FrameError> {
         self.state = State::Failed(error);
         Err(error)

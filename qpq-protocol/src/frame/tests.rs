@@ -162,11 +162,19 @@ fn a_payload_in_one_piece_is_not_copied() {
     };
     let stream = frame(header, b"hello");
     let expected = stream.slice(10..).as_ptr();
-    let (found, _) = decode_all::<RequestHeader>([stream]);
-    let Some(Decoded::Payload(payload)) = found.last() else {
-        panic!("no payload: {found:?}")
-    };
-    assert_eq!(payload.as_ptr(), expected);
+    // With its header, after it, and after one that came in pieces.
+    let (head, payload) = (stream.slice(..10), stream.slice(10..));
+    for pieces in [
+        vec![stream.clone()],
+        vec![head.clone(), Bytes::new(), payload.clone()],
+        vec![head.slice(..3), head.slice(3..), payload],
+    ] {
+        let (found, _) = decode_all::<RequestHeader>(pieces);
+        let Some(Decoded::Payload(payload)) = found.last() else {
+            panic!("no payload: {found:?}")
+        };
+        assert_eq!(payload.as_ptr(), expected);
+    }
 }
 
 #[test]
