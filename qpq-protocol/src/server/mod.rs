@@ -25,6 +25,7 @@ mod pacing;
 mod push;
 mod rate;
 mod requests;
+mod rising;
 mod rows;
 mod services;
 mod shutdown;

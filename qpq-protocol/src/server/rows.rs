@@ -9,23 +9,28 @@
 //! Forgetting is always safe: a row that is not remembered is read in the ordered lane, behind all
 //! Commits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::generations::Generations;
+use super::rising::Rising;
 use crate::storage::Commit;
+use crate::storage::map_key::MapKey;
+
+/// A few rows of each kind of many accounts: their first bytes differ.
+type Key = MapKey<2>;
 
 /// What a key holds: `None` for nothing.
 pub(super) type Row = Option<Bytes>;
 
 /// The memory of one core.
 pub(super) struct Rows {
-    known: Generations<Bytes, Known>,
+    known: Generations<Key, Known>,
     /// Keys being read that no Commit has touched since; how many reads are under way.
     expected: BTreeMap<Bytes, u32>,
     /// Commits issued and not yet answered.
-    pending: BTreeSet<u64>,
+    pending: Rising<()>,
     issued: u64,
 }
 
@@ -40,7 +45,7 @@ pub(super) struct Issued {
     /// Its number.
     pub(super) number: u64,
     /// The rows that it checks or changes, remembered or not.
-    keys: Vec<Bytes>,
+    keys: Vec<Key>,
 }
 
 impl Rows {
@@ -49,21 +54,21 @@ impl Rows {
         Self {
             known: Generations::new(items, bytes),
             expected: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: Rising::default(),
             issued: 0,
         }
     }
 
     /// Whether the row is remembered.
     pub(super) fn knows(&self, key: &Bytes) -> bool {
-        self.known.contains(key)
+        self.known.contains(&key.clone().into())
     }
 
     /// The row, if remembered. If it is not durable yet, the number of the Commit that makes it so
     /// is added to `rests_on`.
     pub(super) fn get(&mut self, key: &Bytes, rests_on: &mut Vec<u64>) -> Option<Row> {
-        let known = self.known.get(key)?;
-        if self.pending.contains(&known.written_by) && !rests_on.contains(&known.written_by) {
+        let known = self.known.get(&key.clone().into())?;
+        if self.pending.contains(known.written_by) && !rests_on.contains(&known.written_by) {
             rests_on.push(known.written_by);
         }
         Some(known.row.clone())
@@ -79,13 +84,13 @@ impl Rows {
     /// A row that was read in the ordered lane. It is remembered unless a Commit has touched it
     /// since the read was issued.
     pub(super) fn fill(&mut self, key: &Bytes, row: &Row) {
-        if self.abandon(key) && !self.known.contains(key) {
+        if self.abandon(key) && !self.knows(key) {
             let known = Known {
                 row: row.clone(),
                 written_by: 0,
             };
             self.known
-                .insert(key.clone(), known, cost(key, row.as_ref()));
+                .insert(key.clone().into(), known, cost(key, row.as_ref()));
         }
     }
 
@@ -105,9 +110,9 @@ impl Rows {
     pub(super) fn issue(&mut self, change: &Commit) -> Issued {
         self.issued = self.issued.saturating_add(1);
         let number = self.issued;
-        self.pending.insert(number);
+        self.pending.push(number, ());
         let mut keys = Vec::with_capacity(change.operations());
-        keys.extend(change.checks.iter().map(|(key, _)| key.clone()));
+        keys.extend(change.checks.iter().map(|(key, _)| key.clone().into()));
         let puts = change.puts.iter().map(|(key, value)| (key, Some(value)));
         let deletes = change.deletes.iter().map(|key| (key, None));
         for (key, row) in puts.chain(deletes) {
@@ -118,8 +123,9 @@ impl Rows {
                 row: row.cloned(),
                 written_by: number,
             };
-            self.known.replace(key, cost(key, row), known);
-            keys.push(key.clone());
+            let key_in_map = Key::from(key.clone());
+            self.known.replace(&key_in_map, cost(key, row), known);
+            keys.push(key_in_map);
         }
         Issued { number, keys }
     }
@@ -127,7 +133,7 @@ impl Rows {
     /// A Commit was answered; if it was not carried out, or if that is not known, what it touched
     /// is forgotten.
     pub(super) fn settle(&mut self, issued: &Issued, committed: bool) {
-        self.pending.remove(&issued.number);
+        self.pending.remove(issued.number);
         if !committed {
             for key in &issued.keys {
                 self.known.remove(key);
@@ -138,12 +144,12 @@ impl Rows {
     /// Forgets a row, so that it is read again: what is remembered may be what another core has
     /// changed since.
     pub(super) fn forget(&mut self, key: &Bytes) {
-        self.known.remove(key);
+        self.known.remove(&key.clone().into());
     }
 
     /// Whether this Commit is still to be answered.
     pub(super) fn is_pending(&self, number: u64) -> bool {
-        self.pending.contains(&number)
+        self.pending.contains(number)
     }
 
     /// Bytes remembered.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Server;
 use super::dispatch;
 use super::pacing;
+use super::rising::Rising;
 use super::rows::Issued;
 use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
@@ -93,7 +94,8 @@ pub(super) enum Resume {
 pub(super) struct Tasks {
     /// Boxed: a task is large, and moves between its steps.
     pub(super) running: BTreeMap<TaskId, Box<Task>>,
-    tickets: BTreeMap<Ticket, TaskId>,
+    /// Whose storage command a ticket is of.
+    tickets: Rising<TaskId>,
     /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
     /// again since.
     dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
@@ -267,7 +269,7 @@ impl Server {
                         Command::Get(_) | Command::Scan(_) => None,
                     };
                     let ticket = self.next_ticket();
-                    self.tasks.tickets.insert(ticket, task.id);
+                    self.tasks.tickets.push(ticket.0, task.id);
                     self.outputs.push(Output::Store {
                         ticket,
                         lane,
@@ -278,7 +280,7 @@ impl Server {
                         && seeded!(self.config, AckBeforeDurable)
                     {
                         self.rows.settle(issued, true);
-                        self.tasks.tickets.remove(&ticket);
+                        self.tasks.tickets.remove(ticket.0);
                         next = self.call(&mut task, |_, ctx| then(ctx, Reply::Committed));
                         continue;
                     }
@@ -395,7 +397,7 @@ impl Server {
 
     /// The reply to a request's storage command.
     pub(super) fn task_stored(&mut self, ticket: Ticket, reply: Reply) {
-        let Some(id) = self.tasks.tickets.remove(&ticket) else {
+        let Some(id) = self.tasks.tickets.remove(ticket.0) else {
             return;
         };
         let Some((mut task, TaskState::Stored(then, issued))) = self.unpark(id) else {

@@ -7,11 +7,11 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
+use super::map_key::MapKey;
 use super::{Command, Commit, Engine, Failure, Reply, Scan};
 
-mod key;
-
-use key::Key;
+/// Room for the key of a message in a default queue.
+type Key = MapKey<6>;
 
 /// An engine in memory. What it answers and holds after any commands is what every engine must.
 ///

@@ -11,6 +11,7 @@ use bytes::Bytes;
 mod answer;
 mod guarded;
 pub mod keys;
+pub(crate) mod map_key;
 pub mod memory;
 pub mod records;
 
@@ -161,13 +162,25 @@ impl Commit {
     pub fn is_well_formed(&self) -> bool {
         let checked = self.checks.iter().map(|(key, _)| key);
         let changed = self.puts.iter().map(|(key, _)| key).chain(&self.deletes);
-        let mut once: Vec<&Bytes> = changed.clone().collect();
-        once.sort_unstable();
         self.operations() <= MAX_COMMIT_OPS
             && self.bytes() <= MAX_COMMIT_BYTES
             && checked.chain(changed).all(|key| key.len() <= MAX_KEY)
             && self.puts.iter().all(|(_, value)| value.len() <= MAX_VALUE)
-            && once.windows(2).all(|pair| pair[0] != pair[1])
+            && self.changes_no_key_twice()
+    }
+
+    fn changes_no_key_twice(&self) -> bool {
+        /// So few are compared each with each, which needs no room.
+        const FEW: usize = 8;
+        let changed = || self.puts.iter().map(|(key, _)| key).chain(&self.deletes);
+        if self.puts.len() + self.deletes.len() <= FEW {
+            let rest = |number: usize| changed().skip(number + 1);
+            let mut numbered = changed().enumerate();
+            return numbered.all(|(number, key)| rest(number).all(|other| other != key));
+        }
+        let mut sorted: Vec<&Bytes> = changed().collect();
+        sorted.sort_unstable();
+        sorted.windows(2).all(|pair| pair[0] != pair[1])
     }
 }
 
