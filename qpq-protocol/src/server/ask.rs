@@ -42,6 +42,7 @@ pub(super) fn load<const N: usize>(
     then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
 ) -> Next {
     load_all(ctx, keys.into(), move |ctx, rows| {
+        let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
         then(ctx, rows.try_into().map_err(|_| wrong_reply())?)
     })
 }
@@ -59,27 +60,25 @@ pub(super) fn load_fresh<const N: usize>(
     load(ctx, keys, then)
 }
 
-/// [`load`] for a number of keys that is not known beforehand.
+/// [`load`] for a number of keys that is not known beforehand; gives each key back with its row.
 pub(super) fn load_all(
     ctx: &mut Ctx<'_>,
     keys: Vec<Bytes>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next + Send + 'static,
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Row)>) -> Next + Send + 'static,
 ) -> Next {
     let rests_on = ctx.notes.rests_on.len();
-    let known: Option<Vec<Row>> = keys
-        .iter()
-        .map(|key| ctx.rows.get(key, &mut ctx.notes.rests_on))
-        .collect();
-    if let Some(rows) = known {
+    let mut rows: Vec<(Bytes, Row)> = keys.into_iter().map(|key| (key, None)).collect();
+    let all_known = rows.iter_mut().all(|(key, row)| {
+        let known = ctx.rows.get(key, &mut ctx.notes.rests_on);
+        known.map(|known| *row = known).is_some()
+    });
+    if all_known {
         return then(ctx, rows);
     }
     // Nothing rests on them yet: they are looked up again once the others are there.
     ctx.notes.rests_on.truncate(rests_on);
-    let missing: Vec<Bytes> = keys
-        .iter()
-        .filter(|key| !ctx.rows.knows(key))
-        .cloned()
-        .collect();
+    let keys = rows.iter().map(|(key, _)| key);
+    let missing: Vec<Bytes> = keys.filter(|key| !ctx.rows.knows(key)).cloned().collect();
     ctx.rows.expect(&missing);
     Ok(Step::Store {
         lane: Lane::Ordered,
@@ -97,9 +96,8 @@ pub(super) fn load_all(
             for (key, row) in missing.iter().zip(&read) {
                 ctx.rows.fill(key, row);
             }
-            let mut rows = Vec::with_capacity(keys.len());
-            for key in &keys {
-                let row = match ctx.rows.get(key, &mut ctx.notes.rests_on) {
+            for (key, row) in &mut rows {
+                *row = match ctx.rows.get(key, &mut ctx.notes.rests_on) {
                     Some(row) => row,
                     // Remembered when the keys were looked up, and forgotten since.
                     None => match missing.iter().zip(&read).find(|(other, _)| *other == key) {
@@ -107,7 +105,6 @@ pub(super) fn load_all(
                         None => return Ok(Step::Rerun),
                     },
                 };
-                rows.push(row);
             }
             then(ctx, rows)
         }),

@@ -135,11 +135,12 @@ impl Server {
         let carried = envelope
             .is_some_and(|envelope| envelope.data.len() <= self.config.limits.pushed_envelope);
         let full = carried.then(|| frame(&message.into())).flatten();
+        let short = |full: &Bytes| full.len() <= MAX_WAKE_BODY;
         let hearing = self.hearing(queue);
         // The hint is made only where somebody may get it.
-        let (body, hint) = match full.as_ref().filter(|full| full.len() <= MAX_WAKE_BODY) {
-            Some(full) if hearing.is_empty() => (full.clone(), None),
-            short => {
+        let body = match full {
+            Some(full) if hearing.is_empty() && short(&full) => full,
+            full => {
                 let hint = proto::NewMessagePush {
                     channel_id,
                     seq,
@@ -148,14 +149,12 @@ impl Server {
                 let Some(hint) = frame(&hint.into()) else {
                     return;
                 };
-                (short.unwrap_or(&hint).clone(), Some(hint))
+                for conn in hearing {
+                    self.push(conn, full.as_ref().unwrap_or(&hint), &hint);
+                }
+                full.filter(short).unwrap_or(hint)
             }
         };
-        if let Some(hint) = hint {
-            for conn in hearing {
-                self.push(conn, full.as_ref().unwrap_or(&hint), &hint);
-            }
-        }
         self.wake_waiters(queue);
         self.outputs.push(Output::Wake(Wake {
             topic: Topic::Queue(keys::queue(queue)),

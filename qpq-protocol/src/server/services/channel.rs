@@ -104,9 +104,10 @@ impl Opening {
         let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
         ctx.limit(subject, ctx.config.limits.new_channels, 1)?;
         let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
-        load_all(ctx, sets.clone(), move |ctx, rows| {
-            if rows.iter().any(Option::is_none) {
-                return doubt(ctx, &sets, Fault::not_found("a member has no account"));
+        load_all(ctx, sets, move |ctx, sets| {
+            if sets.iter().any(|(_, set)| set.is_none()) {
+                let keys = sets.iter().map(|(key, _)| key);
+                return doubt(ctx, keys, Fault::not_found("a member has no account"));
             }
             let mut change = Commit {
                 checks: vec![(keys::channel(&self.channel), Expect::Absent)],
@@ -115,7 +116,7 @@ impl Opening {
             // An account deleted meanwhile must not come back as a member.
             change
                 .checks
-                .extend(sets.iter().zip(&rows).map(|(key, row)| unchanged(key, row)));
+                .extend(sets.iter().map(|(key, set)| unchanged(key, set)));
             let state = Channel {
                 dm: self.dm,
                 creator_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),

@@ -224,10 +224,10 @@ fn take(
             .iter()
             .map(|id| keys::package_pool(&identity, id))
             .collect();
-        load_all(ctx, pools.clone(), move |ctx, rows| {
+        load_all(ctx, pools, move |ctx, pools| {
             let mut change = Commit::default();
             let mut taken = Vec::new();
-            for ((device, key), row) in ids.into_iter().zip(pools).zip(rows) {
+            for (device, (key, row)) in ids.into_iter().zip(pools) {
                 let mut pool: PackagePool = decode_row(&row)?.unwrap_or_default();
                 let before = pool.clone();
                 for old in drop_expired(&mut pool, ctx.unix) {
@@ -262,9 +262,9 @@ fn hand_out(
     for one in &taken {
         packages.push(package_key(&identity, &one.device, &one.package)?);
     }
-    load_all(ctx, packages.clone(), move |ctx, rows| {
+    load_all(ctx, packages, move |ctx, packages| {
         let mut given = Vec::with_capacity(taken.len());
-        for ((one, key), row) in taken.into_iter().zip(packages).zip(rows) {
+        for (one, (key, row)) in taken.into_iter().zip(packages) {
             let Some(package) = row else {
                 // Taken by somebody else since the pool was remembered.
                 ctx.rows.forget(&keys::package_pool(&identity, &one.device));

@@ -238,16 +238,16 @@ impl Submission {
         }
         let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
         let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
-        load_all(ctx, sets.clone(), move |ctx, rows| {
+        load_all(ctx, sets, move |ctx, sets| {
             let [_, _, channel_key, member_key] = self.first_keys();
             let mut checks = vec![
                 unchanged(&channel_key, &channel),
                 unchanged(&member_key, &member),
             ];
-            checks.extend(sets.iter().zip(&rows).map(|(key, row)| unchanged(key, row)));
-            let deliveries = match self.deliveries(ctx, &everyone, &rows, &before) {
+            checks.extend(sets.iter().map(|(key, set)| unchanged(key, set)));
+            let deliveries = match self.deliveries(ctx, &everyone, &sets, &before) {
                 Ok(deliveries) => deliveries,
-                Err(fault) => return doubt(ctx, &sets, fault),
+                Err(fault) => return doubt(ctx, sets.iter().map(|(key, _)| key), fault),
             };
             let heads = deliveries
                 .iter()
@@ -271,13 +271,13 @@ impl Submission {
         &self,
         ctx: &Ctx<'_>,
         everyone: &[IdentityKey],
-        sets: &[Row],
+        sets: &[(Bytes, Row)],
         before: &BTreeSet<IdentityKey>,
     ) -> Result<Vec<(Mailbox, Option<usize>)>, Fault> {
         let mut welcomed = 0;
         let mut devices = 0;
         let mut deliveries = Vec::new();
-        for (identity, set) in everyone.iter().zip(sets) {
+        for (identity, (_, set)) in everyone.iter().zip(sets) {
             let mailboxes = mailboxes(*identity, set, Some(self.channel), None)?;
             let Some(mailboxes) = mailboxes else {
                 if self.add.contains(identity) {

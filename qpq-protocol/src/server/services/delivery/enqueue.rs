@@ -148,7 +148,7 @@ impl Send {
             expires_at_ms,
             want_proof: request.want_proof,
             done: Dedupe {
-                content_hash: Bytes::copy_from_slice(&content_hash),
+                content_hash: Bytes::from_owner(content_hash),
                 accepted_at_ms: ctx.unix.as_millis(),
                 keep_until_ms: keep_until_ms.max(expires_at_ms),
                 ..Dedupe::default()
@@ -204,9 +204,7 @@ impl Send {
                 wanted.push(keys::member(channel, recipient));
             }
         }
-        load_all(ctx, wanted.clone(), move |ctx, rows| {
-            self.route(ctx, wanted, rows)
-        })
+        load_all(ctx, wanted, move |ctx, known| self.route(ctx, known))
     }
 
     fn left(&self) -> impl Iterator<Item = &IdentityKey> {
@@ -214,8 +212,8 @@ impl Send {
     }
 
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
-    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, mut known: Vec<Bytes>, rows: Vec<Row>) -> Next {
-        let mut rows = known.iter().zip(rows);
+    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
+        let mut rows = known.iter();
         // With those of heads and message id, where each recipient has one device.
         let mut checks = Vec::with_capacity(2 * known.len() + 1);
         if self.channel.is_some() {
@@ -225,10 +223,10 @@ impl Send {
                 ));
             };
             if let Err(fault) = self.admit(&channel.1, &member.1) {
-                return doubt(ctx, &known, fault);
+                return doubt(ctx, known.iter().map(|(key, _)| key), fault);
             }
-            checks.push(unchanged(channel.0, &channel.1));
-            checks.push(unchanged(member.0, &member.1));
+            checks.push(unchanged(&channel.0, &channel.1));
+            checks.push(unchanged(&member.0, &member.1));
         }
         let mut routes = Vec::with_capacity(self.left().count());
         let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
@@ -244,7 +242,7 @@ impl Send {
                     "storage answered something else than was asked",
                 ));
             };
-            let found = mailboxes(recipient, &devices, self.channel, Some(&self.session))?;
+            let found = mailboxes(recipient, devices, self.channel, Some(&self.session))?;
             let route = match found {
                 _ if !admitted => Err(Status::Forbidden),
                 None => Err(Status::NotFound),
@@ -256,16 +254,13 @@ impl Send {
                 break;
             }
             operations += more;
-            checks.push(unchanged(key, &devices));
-            checks.extend(member.map(|(key, member)| unchanged(key, &member)));
+            checks.push(unchanged(key, devices));
+            checks.extend(member.map(|(key, member)| unchanged(key, member)));
             routes.push((recipient, route));
         }
         let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
         let heads = heads.flatten().map(|mailbox| keys::queue(&mailbox.stored));
-        let heads: Vec<Bytes> = heads.collect();
-        load_all(ctx, heads.clone(), move |ctx, rows| {
-            known.extend_from_slice(&heads);
-            let heads = heads.into_iter().zip(rows).collect();
+        load_all(ctx, heads.collect(), move |ctx, heads| {
             self.store(ctx, checks, routes, heads, known)
         })
     }
@@ -296,7 +291,7 @@ impl Send {
         checks: Vec<(Bytes, crate::storage::Expect)>,
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
         heads: Vec<(Bytes, Row)>,
-        known: Vec<Bytes>,
+        known: Vec<(Bytes, Row)>,
     ) -> Next {
         let mut part = Part {
             change: Commit {
@@ -306,20 +301,25 @@ impl Send {
                 deletes: Vec::new(),
             },
             done: core::mem::take(&mut self.done),
-            notify: Vec::with_capacity(heads.len()),
+            notify: core::mem::take(&mut self.effects.notify),
             stored: false,
         };
+        part.notify.reserve_exact(heads.len());
         let mut payload = Payload::new(ctx, self.payload.clone(), heads.len());
-        let mut statuses = part.done.statuses.to_vec();
-        let mut heads = heads.into_iter();
+        let mut statuses = Vec::with_capacity(part.done.statuses.len() + routes.len());
+        statuses.extend_from_slice(&part.done.statuses);
+        part.done.seqs.reserve_exact(routes.len());
+        let mut unused = heads.iter();
         for (_, route) in routes {
             let (seq, status) = match route {
                 Err(status) => (0, status),
                 Ok(mailboxes) => {
                     // Not collected: a queue is large, and room would be made for four of them.
                     let mut queues = Vec::with_capacity(mailboxes.len());
-                    for (mailbox, (key, row)) in mailboxes.into_iter().zip(heads.by_ref()) {
-                        queues.push((mailbox, Queue::with_key(mailbox.stored, key, row)?));
+                    for (mailbox, (key, row)) in mailboxes.into_iter().zip(unused.by_ref()) {
+                        let queue = Queue::with_key(mailbox.stored, key.clone(), row.clone())?;
+                        let room = self.room(ctx, &queue, payload.bytes().len());
+                        queues.push((mailbox, queue, room));
                     }
                     self.fan_out(ctx, &mut part, &mut payload, queues)
                 }
@@ -333,7 +333,7 @@ impl Send {
             .copied();
         part.done.statuses = statuses.into();
         if let Some(status) = refused {
-            if !ctx.is_sure_of(&known) {
+            if !ctx.is_sure_of(known.iter().chain(&heads).map(|(key, _)| key)) {
                 return Ok(Step::Rerun);
             }
             if self.method == Method::Enqueue {
@@ -361,9 +361,16 @@ impl Send {
         part.change.puts.push((key, row));
         commit(part.change, move |ctx| {
             self.done = part.done;
-            self.effects.notify.extend(part.notify);
+            self.effects.notify = part.notify;
             self.go_on(ctx)
         })
+    }
+
+    /// The sender's share of a queue, if that has room for a payload of `length` bytes from it.
+    fn room(&self, ctx: &Ctx<'_>, queue: &Queue, length: usize) -> Option<Share> {
+        let share = Share::of(&ctx.keys.shares, queue.key(), &self.session.identity_key);
+        let has_room = queue.has_room_for(share, length, &ctx.config.limits);
+        has_room.then_some(share)
     }
 
     /// Puts the payload into the queues of one recipient that have room for this sender. The seq in
@@ -373,22 +380,16 @@ impl Send {
         ctx: &Ctx<'_>,
         part: &mut Part,
         payload: &mut Payload,
-        queues: Vec<(Mailbox, Queue)>,
+        queues: Vec<(Mailbox, Queue, Option<Share>)>,
     ) -> (u64, Status) {
-        let (limits, secret) = (&ctx.config.limits, &ctx.keys.shares);
-        let length = payload.bytes().len();
-        let room = |queue: &Queue| {
-            let share = Share::of(secret, queue.key(), &self.session.identity_key);
-            Some(share).filter(|share| queue.has_room_for(*share, length, limits))
-        };
-        let room: Vec<Option<Share>> = queues.iter().map(|(_, queue)| room(queue)).collect();
-        if !queues.is_empty() && room.iter().all(Option::is_none) {
+        if !queues.is_empty() && queues.iter().all(|(_, _, room)| room.is_none()) {
             return (0, Status::QuotaExceeded);
         }
+        let (limits, length) = (&ctx.config.limits, payload.bytes().len());
         let mut first = 0;
         part.stored = true;
-        for ((mailbox, mut queue), share) in queues.into_iter().zip(room) {
-            if let Some(share) = share {
+        for (mailbox, mut queue, room) in queues {
+            if let Some(share) = room {
                 let entry = Entry {
                     body: Some(payload.body(&mut part.change, queue.id())),
                     expires_at_ms: self.expires_at_ms,

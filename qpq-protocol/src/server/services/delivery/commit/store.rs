@@ -22,7 +22,7 @@ impl Submission {
         ctx: &mut Ctx<'_>,
         list: After,
         deliveries: Vec<(Mailbox, Option<usize>)>,
-        heads: Vec<Row>,
+        heads: Vec<(Bytes, Row)>,
     ) -> Next {
         let mut effects = Effects::default();
         let mut change = Commit {
@@ -51,8 +51,8 @@ impl Submission {
         }
         let limits = &ctx.config.limits;
         let expires_at_ms = (ctx.unix + limits.ttl_max).as_millis();
-        for ((mailbox, welcome), head) in deliveries.into_iter().zip(heads) {
-            let mut queue = Queue::new(mailbox.stored, head)?;
+        for ((mailbox, welcome), (key, head)) in deliveries.into_iter().zip(heads) {
+            let mut queue = Queue::with_key(mailbox.stored, key, head)?;
             let (payload, mark) = match welcome.and_then(|number| welcomes.get_mut(number)) {
                 Some(payload) => (payload, None),
                 None => (&mut commit_payload, Some(mark.clone())),
