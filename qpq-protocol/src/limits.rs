@@ -53,7 +53,7 @@ limits! {
     /// Connections a core serves; one more is closed with OVERLOADED.
     connections: usize = 65_536,
     /// Request streams a connection may have open; one more is reset with OVERLOADED.
-    streams: usize = 64,
+    streams: usize = 128,
     /// Bytes of requests that a connection may have buffered or running.
     connection_buffer: usize = 8 * MIB,
     /// Bytes of requests that all connections together may have buffered or running.

@@ -23,6 +23,9 @@ mod bad_input {
     use super::support::account::User;
     use super::support::{Answer, World, roomy};
 
+    /// Streams that a connection may have open.
+    const STREAMS: usize = 128;
+
     /// A header, and nothing of the payload it promises.
     fn header(method: u16, payload_len: u32) -> Vec<u8> {
         let mut bytes = method.to_be_bytes().to_vec();
@@ -589,16 +592,14 @@ mod bad_input {
         let mut world = World::default();
         let (_, conn) = world.user("alice");
         let mut streams = Vec::new();
-        for _ in 0..65 {
+        for _ in 0..=STREAMS {
             let stream = world.open(conn);
             world.input(conn, stream, StreamInput::Data(health().slice(..5)));
             streams.push(stream);
         }
-        assert_eq!(
-            world.answer(conn, streams[64]),
-            reset_with(AppCode::Overloaded)
-        );
-        for stream in &streams[..64] {
+        let one_more = world.answer(conn, streams[STREAMS]);
+        assert_eq!(one_more, reset_with(AppCode::Overloaded));
+        for stream in &streams[..STREAMS] {
             world.input(conn, *stream, StreamInput::Data(health().slice(5..)));
             world.input(conn, *stream, StreamInput::Fin);
             let answer = world.answer(conn, *stream);
@@ -635,7 +636,7 @@ mod bad_input {
             answered += 1;
             assert!(answered < 10_000, "no end");
         }
-        assert_eq!(answered, 64, "as many as there may be streams");
+        assert_eq!(answered, STREAMS as u64, "as many as there may be streams");
         world.hold_sent = false;
         let other = world.connect();
         goes_on(&mut world, other);

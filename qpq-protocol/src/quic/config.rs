@@ -82,7 +82,8 @@ pub struct Limits {
     pub shutdown: Duration,
     /// How often the core is told the date.
     pub clock: Duration,
-    /// Bidirectional streams that a peer may have open.
+    /// Bidirectional streams that a peer may have open. One counts until its answer is acknowledged, so
+    /// half of them keep as many requests in flight.
     pub peer_bi: u32,
     /// Unidirectional streams that a peer may have open.
     pub peer_uni: u32,
@@ -113,7 +114,8 @@ pub struct Limits {
     /// Whether events may be lost: they only inform an operator (a server), or they carry what
     /// users sent (a client).
     pub lossy_events: bool,
-    /// Packets that one `poll_transmit` may put into one buffer.
+    /// Packets that one `poll_transmit` may put into one buffer. Few, so that the other side works on some
+    /// while the next are made; many, so that the system is called less often.
     pub segments: usize,
 }
 
@@ -128,7 +130,7 @@ impl Limits {
             linger: Duration::from_secs(3),
             shutdown: Duration::from_secs(45),
             clock: Duration::from_secs(60),
-            peer_bi: 64,
+            peer_bi: 128,
             peer_uni: 3,
             waiting_streams: 1024,
             stream_window: 256 * 1024,
@@ -142,7 +144,7 @@ impl Limits {
             stores: 8192,
             events: 1024,
             lossy_events: true,
-            segments: 32,
+            segments: 6,
         }
     }
 

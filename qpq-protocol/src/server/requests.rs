@@ -46,7 +46,8 @@ impl Budget<'_> {
         let room = if self.has_session {
             limits.connection_buffer
         } else {
-            let entries = limits.streams.saturating_mul(ENTRY);
+            // Half of the streams: the other half only wait for their answers to be acknowledged.
+            let entries = (limits.streams / 2).saturating_mul(ENTRY);
             let most = limits.anonymous_payload.saturating_add(entries);
             most.min(limits.connection_buffer)
         };

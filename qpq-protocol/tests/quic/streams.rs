@@ -108,7 +108,10 @@ fn pushes_arrive_one_by_one_within_the_peers_limit() {
 
 #[test]
 fn too_many_waiting_streams_are_refused() {
-    let mut pair = Pair::limited(|_, client| client.waiting_streams = 3);
+    let mut pair = Pair::limited(|server, client| {
+        server.peer_bi = 64;
+        client.waiting_streams = 3;
+    });
     let (ours, _) = pair.connect();
     let names = pair.client.act(pair.now, |core| {
         let calls = (0..70).map(|_| core.call(ours, "x"));
@@ -127,7 +130,7 @@ fn too_many_waiting_streams_are_refused() {
 
 #[test]
 fn a_stream_that_waits_can_be_abandoned() {
-    let mut pair = Pair::new();
+    let mut pair = Pair::limited(|server, _| server.peer_bi = 64);
     let (ours, _) = pair.connect();
     let calls = pair.client.act(pair.now, |core| {
         let calls = (0..100).map(|_| core.call(ours, "x")).collect::<Vec<_>>();
