@@ -6,7 +6,7 @@
 //! other tasks run first.
 
 use std::convert::Infallible;
-use std::io::{self, ErrorKind, IoSliceMut};
+use std::io::{self, ErrorKind::WouldBlock, IoSliceMut};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc;
 use std::thread::Builder;
@@ -17,7 +17,7 @@ use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::Core;
 use qpq_protocol::quic::{Config, Effect, Endpoint, OpenError, Received, Task};
 use qpq_protocol::storage::{Command, Engine, Guarded};
-use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload};
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload};
 use quinn_udp::{UdpSockRef, UdpSocketState};
 
 use crate::Udp;
@@ -28,13 +28,12 @@ struct Driver<C: Core + 'static> {
     endpoint: Endpoint<C>,
     messages: Receiver<Message<C>>,
     events: Sender<C::Event>,
-    /// Bounded by the endpoint: it reads nothing more from peers while too many commands wait for
-    /// an answer.
+    /// Bounded by the endpoint, which reads nothing from peers while too many answers are awaited.
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
     socket: Udp,
     udp: UdpSocketState,
-    received: Vec<u8>,
+    received: [Vec<u8>; BATCH],
     /// Dropped last, with the driver.
     _alive: Sender<Infallible>,
 }
@@ -44,8 +43,8 @@ const WAITING: usize = 256;
 /// Rounds of reads, and transmits, for one turn: no side starves the others.
 const ROUNDS: usize = 2;
 const TRANSMITS: usize = 32;
-/// Buffers for one round of reads. quinn-udp uses the first where the system reads one at a time.
-const BATCH: usize = 16;
+/// Buffers for one round of reads.
+const BATCH: usize = if BATCH_SIZE < 16 { BATCH_SIZE } else { 16 };
 /// The longest datagram, or run of datagrams that the system joined, in bytes.
 const DATAGRAM: usize = 65_536;
 
@@ -82,7 +81,7 @@ impl<C: Core + Send + 'static> Node<C> {
             storage: storage_thread(engine, inbox.clone(), alive.clone())?,
             tasks: task_thread(inbox.clone())?,
             udp,
-            received: vec![0; DATAGRAM.saturating_mul(BATCH)],
+            received: core::array::from_fn(|_| vec![0; DATAGRAM]),
             _alive: alive,
         };
         Udp::spawn(driver.run())?;
@@ -100,16 +99,14 @@ impl<C: Core + 'static> Driver<C> {
     async fn run(mut self) {
         let mut message = None;
         loop {
-            // All that has come in, then all that follows from it, and only then what goes out:
-            // answers on many streams then share datagrams.
+            // What has come in, then all that follows from it, and only then what goes out: answers
+            // on many streams then share datagrams.
             let rounds = self.receive();
-            let idle = rounds == 0 && message.is_none();
-            let mut more = rounds == ROUNDS;
-            more |= self.take_messages(message);
-            if idle || self.endpoint.is_connecting() {
+            if rounds == 0 && message.is_none() {
                 // Without anything else, an error is perhaps what woke us, and would again.
                 self.hear_errors();
             }
+            let mut more = self.take_messages(message) || rounds == ROUNDS;
             self.hand_out();
             more |= self.transmit();
             if self.endpoint.is_shut_down() {
@@ -124,23 +121,20 @@ impl<C: Core + 'static> Driver<C> {
         }
     }
 
-    /// Takes what the socket has, and says in how many rounds.
+    /// Takes what the socket has, and says in how many rounds. Of much, a part is answered before the
+    /// rest is looked at: the other side works on it meanwhile.
     fn receive(&mut self) -> usize {
         let mut rounds = 0;
+        let mut received = core::mem::take(&mut self.received);
         for _ in 0..ROUNDS {
-            let mut buffers = self.received.chunks_exact_mut(DATAGRAM);
-            let mut buffers: [_; BATCH] =
-                core::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-            let mut metas = [RecvMeta::default(); BATCH];
-            let recv = |socket: UdpSockRef<'_>| self.udp.recv(socket, &mut buffers, &mut metas);
-            let count = match self.socket.read(recv) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // What some peer's network said of an earlier datagram (ECONNRESET and the
-                // like): nothing of ours is wrong.
-                Err(_) => continue,
-            };
-            rounds += 1;
+            let mut buffers = received.each_mut().map(|buffer| IoSliceMut::new(buffer));
+            let (mut metas, mut count) = ([RecvMeta::default(); BATCH], 0);
+            let done = self.socket.read(|socket| {
+                count = self.udp.recv(socket, &mut buffers, &mut metas)?;
+                // If it was not full, there was no more: the next datagram wakes us.
+                (count == BATCH).then_some(()).ok_or(WouldBlock.into())
+            });
+            rounds += usize::from(count > 0);
             let now = Udp::now();
             for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
                 let received = Received {
@@ -150,9 +144,17 @@ impl<C: Core + 'static> Driver<C> {
                     contents: buffer.get(..meta.len).unwrap_or_default(),
                     stride: meta.stride,
                 };
-                self.endpoint.handle_datagrams(now, &received);
+                if self.endpoint.handle_datagrams(now, &received) {
+                    self.transmit();
+                }
+            }
+            // Any other error is what some peer's network said of an earlier datagram (ECONNRESET
+            // and the like): nothing of ours is wrong.
+            if matches!(done, Err(error) if error.kind() == WouldBlock) {
+                break;
             }
         }
+        self.received = received;
         rounds
     }
 
@@ -206,6 +208,10 @@ impl<C: Core + 'static> Driver<C> {
 
     /// Sends; whether there may be more.
     fn transmit(&mut self) -> bool {
+        if self.endpoint.is_connecting() {
+            // What was said of earlier attempts must not be taken to be about one that is sent now.
+            self.hear_errors();
+        }
         let (now, segments) = (Udp::now(), self.udp.max_gso_segments());
         for _ in 0..TRANSMITS {
             let Some(next) = self.endpoint.poll_transmit(now, segments) else {
@@ -218,12 +224,10 @@ impl<C: Core + 'static> Driver<C> {
                 segment_size: next.segment_size,
                 src_ip: next.src_ip,
             };
-            match self
-                .socket
-                .write(|socket| self.udp.try_send(socket, &datagrams))
-            {
+            let send = |socket: UdpSockRef<'_>| self.udp.try_send(socket, &datagrams);
+            match self.socket.write(send) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == WouldBlock => {
                     self.endpoint.handle_blocked();
                     return false;
                 }

@@ -120,8 +120,6 @@ impl<C: Core + 'static> Drop for Node<C> {
 
 impl<C: Core + 'static> core::fmt::Debug for Node<C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Node")
-            .field("local_addr", &self.local_addr)
-            .finish_non_exhaustive()
+        f.debug_tuple("Node").field(&self.local_addr).finish()
     }
 }

@@ -4,7 +4,8 @@
 //! [`Core`](crate::io::Core). Whoever owns the socket drives it like this:
 //!
 //! 1. [`Endpoint::handle_datagrams`] for everything that can be read, and the other `handle_*` for
-//!    whatever came in; these only note what happened.
+//!    whatever came in; these only note what happened. Where there is much to read, a transmit in
+//!    between (step 4) keeps both sides busy: `handle_datagrams` says when.
 //! 2. [`Endpoint::handle_timeout`] if [`Endpoint::poll_timeout`] is due by the clock.
 //! 3. [`Endpoint::poll_effect`] and [`Endpoint::poll_event`] until they return `None`: what the
 //!    embedder has to carry out, and what it may want to know.

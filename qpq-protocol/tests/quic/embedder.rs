@@ -101,6 +101,35 @@ fn datagrams_that_the_system_joined_are_taken_apart() {
 }
 
 #[test]
+fn much_that_came_in_is_worth_answering_before_more_is_read() {
+    let mut pair = Pair::new();
+    let (ours, _) = pair.connect();
+    // Whether each run of datagrams, without a transmit between them, made it worth one.
+    let mut worth = |length: usize| {
+        let call = Bytes::from(vec![7; length]);
+        pair.client.act(pair.now, |core| core.call(ours, call));
+        let (now, remote) = (pair.now, pair.client.address);
+        let mut worth = Vec::new();
+        while let Some(run) = pair.client.endpoint.poll_transmit(now, 2) {
+            let received = Received {
+                remote,
+                local_ip: None,
+                ecn: 0,
+                contents: run.contents,
+                stride: run.segment_size.unwrap_or(run.contents.len()),
+            };
+            let server = &mut pair.server.endpoint;
+            worth.push(server.handle_datagrams(now, &received));
+        }
+        pair.run();
+        worth
+    };
+    assert_eq!(worth(100), [false]);
+    assert_eq!(worth(9_000), [false, false, true, true]);
+    assert_eq!(worth(100), [false], "counted from the last transmit");
+}
+
+#[test]
 fn a_socket_for_both_families_gets_addresses_in_its_own_form() {
     let config = Identity::new().config();
     let config = config.on_socket("[::]:5001".parse().expect("an address"), true);

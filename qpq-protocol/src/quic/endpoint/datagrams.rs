@@ -9,6 +9,9 @@ use quinn_proto::{DatagramEvent, EcnCodepoint};
 use super::{Endpoint, connection};
 use crate::io::Core;
 
+/// Received bytes that are worth a turn of their own.
+const PART: usize = 6 * 1024;
+
 /// Bytes from the socket: a datagram, or several from one sender that the system joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received<'a> {
@@ -110,8 +113,13 @@ impl Outbox {
 impl<C: Core> Endpoint<C> {
     /// Bytes from the socket. Each datagram is copied into memory of its own: a few bytes that
     /// somebody keeps then hold on to one datagram, not to all that came with it.
-    pub fn handle_datagrams(&mut self, now: Instant, received: &Received<'_>) {
+    ///
+    /// Whether so much has come in that [`Endpoint::poll_transmit`] is worth calling before more is read:
+    /// the other side then works on the first answers while the rest are made. After little it is
+    /// not, so that answers share datagrams.
+    pub fn handle_datagrams(&mut self, now: Instant, received: &Received<'_>) -> bool {
         self.advance(now);
+        self.unanswered = self.unanswered.saturating_add(received.contents.len());
         let remote = canonical(received.remote);
         let ecn = EcnCodepoint::from_bits(received.ecn);
         for datagram in received.contents.chunks(received.stride.max(1)) {
@@ -136,6 +144,7 @@ impl<C: Core> Endpoint<C> {
                 None => {}
             }
         }
+        self.unanswered > PART
     }
 
     /// The next datagrams to send, at most `max_segments` of them (1 if the socket has no
@@ -144,6 +153,7 @@ impl<C: Core> Endpoint<C> {
     /// `None`, there is nothing to send before the next input or deadline.
     pub fn poll_transmit(&mut self, now: Instant, max_segments: usize) -> Option<Transmit<'_>> {
         self.advance(now);
+        self.unanswered = 0;
         self.settle();
         if self.outbox.is_empty() {
             self.outbox.header = self.fill(max_segments);

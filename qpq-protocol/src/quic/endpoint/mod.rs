@@ -81,6 +81,8 @@ pub struct Endpoint<C: Core> {
     responses: VecDeque<(quinn_proto::Transmit, Vec<u8>)>,
     scratch: Vec<u8>,
     outbox: Outbox,
+    /// Bytes received since something was sent last.
+    unanswered: usize,
     dual_stack: bool,
     changes: VecDeque<Change>,
     resolving: BTreeMap<Ticket, Target>,
@@ -139,6 +141,7 @@ impl<C: Core> Endpoint<C> {
             responses: VecDeque::new(),
             scratch: Vec::new(),
             outbox: Outbox::default(),
+            unanswered: 0,
             dual_stack: config.dual_stack,
             changes: VecDeque::new(),
             resolving: BTreeMap::new(),
