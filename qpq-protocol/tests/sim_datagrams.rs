@@ -92,3 +92,9 @@ fn the_same_seed_gives_the_same_log() {
         assert_eq!(first, second);
     }
 }
+
+#[test]
+fn a_connection_that_drains_for_minutes_is_not_held() {
+    // After this weather a probe timeout is most of a minute.
+    must_hold(&config(), 106);
+}

@@ -33,8 +33,8 @@ pub(super) trait Network: Sized {
     fn move_address(&mut self, client: usize);
     /// From now on the network is a good one.
     fn calm(&mut self);
-    /// How long a side takes at most to notice that the other has gone without a word, beyond what
-    /// any network needs.
+    /// How long a side takes at most to notice that the other has gone without a word and to forget it,
+    /// beyond what any network needs.
     fn silence(&self) -> Duration {
         Duration::ZERO
     }

@@ -190,6 +190,10 @@ fn client_of(address: SocketAddr) -> Option<usize> {
     }
 }
 
+/// An ended connection drains for three probe timeouts (RFC 9000 §10.2): a minute each, where the weather has made
+/// round trips of many seconds.
+const DRAIN: Duration = ms(180_000);
+
 /// What the endpoints of a world are: with windows, silences and sizes that strain the glue.
 fn endpoints(rng: &mut Rng) -> (quic::Config, quic::Config) {
     let mut client = quic::Config::client(Trust::PinOnFirstUse { sha256: None });
@@ -333,7 +337,7 @@ impl Network for Datagrams {
     }
 
     fn silence(&self) -> Duration {
-        self.server.limits.idle
+        self.server.limits.idle + DRAIN
     }
 
     fn tally(&self) -> Option<String> {
