@@ -79,6 +79,8 @@ pub mod manual;
 #[cfg(feature = "quic")]
 pub mod quic;
 #[cfg(feature = "std")]
+mod rising;
+#[cfg(feature = "std")]
 pub mod rng;
 #[cfg(feature = "std")]
 pub mod server;

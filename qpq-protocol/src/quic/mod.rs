@@ -32,6 +32,7 @@ mod config;
 mod connection;
 mod endpoint;
 mod errors;
+mod open;
 mod streams;
 mod task;
 mod timers;

@@ -1,10 +1,11 @@
 //! The streams of one connection: what the core calls them, and what waits in both directions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quinn_proto::{ReadError, Side, VarInt, WriteError};
 
+use super::open::{Names, Open};
 use crate::ids::{ConnId, Dir, OwnStream, StreamId};
 use crate::io::{Core, StreamInput};
 use crate::time::Time;
@@ -12,9 +13,8 @@ use crate::time::Time;
 /// All streams of one connection that have a half left.
 pub(super) struct Streams {
     side: Side,
-    open: BTreeMap<StreamId, Stream>,
-    /// The core's names of streams that it opened, by quinn's.
-    names: BTreeMap<quinn_proto::StreamId, OwnStream>,
+    open: Open<Stream>,
+    names: Names,
     /// Streams the core opened and the peer does not allow yet, by direction.
     waiting: [VecDeque<OwnStream>; 2],
     /// Streams that may have something to read. Each is in here once: [`Stream::readable`].
@@ -53,8 +53,8 @@ impl Streams {
     pub(super) fn new(side: Side) -> Self {
         Self {
             side,
-            open: BTreeMap::new(),
-            names: BTreeMap::new(),
+            open: Open::default(),
+            names: Names::new(side),
             waiting: [VecDeque::new(), VecDeque::new()],
             readable: VecDeque::new(),
             unsent: 0,
@@ -115,23 +115,12 @@ impl Streams {
         }
     }
 
-    /// The core's name of a stream.
-    fn name(&self, id: quinn_proto::StreamId) -> Option<StreamId> {
-        if id.initiator() == self.side {
-            self.names.get(&id).copied().map(StreamId::Own)
-        } else {
-            let dir = match id.dir() {
-                quinn_proto::Dir::Bi => Dir::Bi,
-                quinn_proto::Dir::Uni => Dir::Uni,
-            };
-            Some(StreamId::Peer(dir, id.index()))
-        }
-    }
-
     /// Quinn says that there is something to read.
     pub(super) fn set_readable(&mut self, id: quinn_proto::StreamId) {
-        let Some(name) = self.name(id) else { return };
-        if let Some(stream) = self.open.get_mut(&name)
+        let Some(name) = self.names.of(id) else {
+            return;
+        };
+        if let Some(stream) = self.open.get_mut(name)
             && stream.receives
             && !stream.readable
         {
@@ -153,7 +142,7 @@ impl Streams {
             let Some(name) = self.readable.pop_front() else {
                 break;
             };
-            let Some(stream) = self.open.get_mut(&name) else {
+            let Some(stream) = self.open.get_mut(name) else {
                 continue;
             };
             stream.readable = false;
@@ -193,7 +182,7 @@ impl Streams {
         most_waiting: usize,
     ) -> bool {
         let name = StreamId::Own(own);
-        if self.open.contains_key(&name) {
+        if self.open.contains(name) {
             return true;
         }
         let stream = Stream {
@@ -232,7 +221,7 @@ impl Streams {
             let (quic_dir, waiting) = self.waiting(dir);
             let Some(&own) = waiting.front() else { return };
             let name = StreamId::Own(own);
-            if !self.open.contains_key(&name) {
+            if !self.open.contains(name) {
                 // Reset by the core before it was opened.
                 self.waiting(dir).1.pop_front();
                 continue;
@@ -242,7 +231,7 @@ impl Streams {
             };
             self.waiting(dir).1.pop_front();
             self.names.insert(id, own);
-            if let Some(stream) = self.open.get_mut(&name) {
+            if let Some(stream) = self.open.get_mut(name) {
                 stream.quic = Some(id);
             }
             self.flush(quic, core, (conn, now), name);
@@ -266,7 +255,7 @@ impl Streams {
         name: StreamId,
         (data, fin): (Bytes, bool),
     ) {
-        let Some(stream) = self.open.get_mut(&name) else {
+        let Some(stream) = self.open.get_mut(name) else {
             return;
         };
         if stream.sends != Sends::Open {
@@ -290,7 +279,7 @@ impl Streams {
         at: (ConnId, Time),
         id: quinn_proto::StreamId,
     ) {
-        if let Some(name) = self.name(id) {
+        if let Some(name) = self.names.of(id) {
             self.flush(quic, core, at, name);
         }
     }
@@ -302,7 +291,7 @@ impl Streams {
         (conn, now): (ConnId, Time),
         name: StreamId,
     ) {
-        let Some(stream) = self.open.get_mut(&name) else {
+        let Some(stream) = self.open.get_mut(name) else {
             return;
         };
         let Some(id) = stream.quic.filter(|_| stream.sends != Sends::Done) else {
@@ -355,8 +344,10 @@ impl Streams {
         self.resets = self.resets.saturating_add(1);
         // Quinn keeps a stopped stream until it is reset.
         let _ = quic.send_stream(id).reset(code);
-        let Some(name) = self.name(id) else { return };
-        let Some(stream) = self.open.get_mut(&name) else {
+        let Some(name) = self.names.of(id) else {
+            return;
+        };
+        let Some(stream) = self.open.get_mut(name) else {
             return;
         };
         if stream.sends == Sends::Done {
@@ -369,13 +360,13 @@ impl Streams {
 
     /// The core abandons a stream: both halves, opened or not.
     pub(super) fn reset(&mut self, quic: &mut quinn_proto::Connection, name: StreamId, code: u64) {
-        let Some(mut stream) = self.open.remove(&name) else {
+        let Some(mut stream) = self.open.remove(name) else {
             return;
         };
         let ends_well = stream.sends == Sends::Done;
         self.unsent = self.unsent.saturating_sub(drop_queue(&mut stream));
         let Some(id) = stream.quic else { return };
-        self.names.remove(&id);
+        self.names.forget(id);
         let code = VarInt::from_u64(code).unwrap_or(VarInt::MAX);
         // Both fail only for halves that are over already.
         if stream.receives {
@@ -410,18 +401,18 @@ impl Streams {
         self.readable.clear();
         self.waiting.iter_mut().for_each(VecDeque::clear);
         self.open
-            .retain(|_, stream| stream.quic.is_some() && stream.sends == Sends::Ending);
+            .retain(|stream| stream.quic.is_some() && stream.sends == Sends::Ending);
     }
 
     fn forget_if_over(&mut self, name: StreamId) {
-        if let Some(stream) = self.open.get(&name)
+        if let Some(stream) = self.open.get(name)
             && !stream.receives
             && stream.sends == Sends::Done
         {
             if let Some(id) = stream.quic {
-                self.names.remove(&id);
+                self.names.forget(id);
             }
-            self.open.remove(&name);
+            self.open.remove(name);
         }
     }
 }

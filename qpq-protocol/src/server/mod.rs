@@ -25,7 +25,6 @@ mod pacing;
 mod push;
 mod rate;
 mod requests;
-mod rising;
 mod rows;
 mod services;
 mod shutdown;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::generations::Generations;
-use super::rising::Rising;
+use crate::rising::Rising;
 use crate::storage::Commit;
 use crate::storage::map_key::MapKey;
 
@@ -110,7 +110,7 @@ impl Rows {
     pub(super) fn issue(&mut self, change: &Commit) -> Issued {
         self.issued = self.issued.saturating_add(1);
         let number = self.issued;
-        self.pending.push(number, ());
+        self.pending.insert(number, ());
         let mut keys = Vec::with_capacity(change.operations());
         keys.extend(change.checks.iter().map(|(key, _)| key.clone().into()));
         let puts = change.puts.iter().map(|(key, value)| (key, Some(value)));

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::Server;
 use super::dispatch;
 use super::pacing;
-use super::rising::Rising;
 use super::rows::Issued;
 use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
@@ -17,6 +16,7 @@ use crate::defect::seeded;
 use crate::ids::{ConnId, Ticket};
 use crate::io::Output;
 use crate::method::Method;
+use crate::rising::Rising;
 use crate::storage::keys::QueueId;
 use crate::storage::{Command, Reply};
 use crate::time::Time;
@@ -269,7 +269,7 @@ impl Server {
                         Command::Get(_) | Command::Scan(_) => None,
                     };
                     let ticket = self.next_ticket();
-                    self.tasks.tickets.push(ticket.0, task.id);
+                    self.tasks.tickets.insert(ticket.0, task.id);
                     self.outputs.push(Output::Store {
                         ticket,
                         lane,
