@@ -16,7 +16,8 @@ use super::{
 };
 use crate::identity::{Credential, DeviceSecret};
 
-/// One device's MLS state: the signature key, the credential, and every row in memory.
+/// One device's MLS state: the signature key, the credential, and every row in memory, where a value that
+/// grew may take up to twice its length.
 ///
 /// Operations write to memory. [`take_batch`](Device::take_batch) hands out what they changed, to
 /// be stored in one commit with the message or cursor that goes with it;

@@ -7,21 +7,64 @@
 use postcard::{Error, Result, Serializer, ser_flavors::Flavor};
 use serde::{Serialize, ser};
 
-use super::{as_byte::AsByte, value::Value};
+use super::as_byte::AsByte;
+
+/// What a value is written into.
+pub(super) trait Room: Flavor {
+    /// Appends the `len` bytes that there are.
+    fn extend_exactly(&mut self, len: usize, bytes: impl Iterator<Item = u8>);
+}
 
 /// Appends `value` to `room`.
-pub(super) fn encode(value: &impl Serialize, room: Value) -> Result<Value> {
+pub(super) fn encode<R: Room>(value: &impl Serialize, room: R) -> Result<R> {
     let mut postcard = Serializer { output: room };
     value.serialize(Encoder(&mut postcard))?;
     Ok(postcard.output)
 }
 
-/// Of a value and of each part of one.
-struct Encoder<'a>(&'a mut Serializer<Value>);
+/// Appends a value to `bytes`, which are not wiped, as a [`Device`](super::Device) encodes what it stores.
+/// `None` if the value has a list whose length it does not say, or one of which only some items are bytes.
+pub fn encode_plain(value: &impl Serialize, bytes: Vec<u8>) -> Option<Vec<u8>> {
+    Some(encode(value, Plain(bytes)).ok()?.0)
+}
 
-impl Encoder<'_> {
+/// Bytes that are not wiped.
+struct Plain(Vec<u8>);
+
+impl Flavor for Plain {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+impl Room for Plain {
+    #[inline]
+    fn extend_exactly(&mut self, len: usize, bytes: impl Iterator<Item = u8>) {
+        self.0.reserve(len);
+        self.0.extend(bytes.take(len));
+    }
+}
+
+/// Of a value and of each part of one.
+struct Encoder<'a, R: Flavor>(&'a mut Serializer<R>);
+
+impl<R: Room> Encoder<'_, R> {
     /// The same place, for a part.
-    fn part(&mut self) -> Encoder<'_> {
+    fn part(&mut self) -> Encoder<'_, R> {
         Encoder(self.0)
     }
 }
@@ -36,16 +79,16 @@ macro_rules! scalars {
     )*};
 }
 
-impl<'a> ser::Serializer for Encoder<'a> {
+impl<'a, R: Room> ser::Serializer for Encoder<'a, R> {
     type Ok = ();
     type Error = Error;
-    type SerializeSeq = Encoder<'a>;
-    type SerializeTuple = Encoder<'a>;
-    type SerializeTupleStruct = Encoder<'a>;
-    type SerializeTupleVariant = Encoder<'a>;
-    type SerializeMap = Encoder<'a>;
-    type SerializeStruct = Encoder<'a>;
-    type SerializeStructVariant = Encoder<'a>;
+    type SerializeSeq = Encoder<'a, R>;
+    type SerializeTuple = Encoder<'a, R>;
+    type SerializeTupleStruct = Encoder<'a, R>;
+    type SerializeTupleVariant = Encoder<'a, R>;
+    type SerializeMap = Encoder<'a, R>;
+    type SerializeStruct = Encoder<'a, R>;
+    type SerializeStructVariant = Encoder<'a, R>;
 
     scalars! {
         serialize_bool: bool;
@@ -226,7 +269,7 @@ impl<'a> ser::Serializer for Encoder<'a> {
 
 macro_rules! compounds {
     ($($Compound:ident: $($part:ident($($key:ident)?)),+;)*) => {$(
-        impl ser::$Compound for Encoder<'_> {
+        impl<R: Room> ser::$Compound for Encoder<'_, R> {
             type Ok = ();
             type Error = Error;
 
@@ -263,7 +306,8 @@ mod tests {
 
     use serde::{Serialize, Serializer};
 
-    use super::{Value, encode};
+    use super::{encode, encode_plain};
+    use crate::mls::value::Value;
 
     #[derive(Serialize)]
     struct Unit;
@@ -341,6 +385,7 @@ mod tests {
         for len in [0, 1, 2, 127, 128, 129, 255, 256, 300, 20_000] {
             let value = everything(len);
             let expected = postcard::to_allocvec(&value).unwrap();
+            assert_eq!(encode_plain(&value, Vec::new()).unwrap(), expected);
             for room in [0, 1, expected.len() - 1, expected.len()] {
                 let encoded = encode(&value, Value::with_capacity(room)).unwrap();
                 assert_eq!(&*encoded, expected.as_slice(), "{len} in {room}");

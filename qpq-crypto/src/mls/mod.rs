@@ -28,6 +28,7 @@ mod hpke;
 mod kdf;
 mod key_package;
 mod member;
+mod overwrite;
 mod pieces;
 mod process;
 mod provider;

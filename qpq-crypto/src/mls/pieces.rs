@@ -17,12 +17,34 @@ const REACH: usize = 32;
 /// Bytes that tell the middle of a value from its surroundings.
 const NEEDLE: usize = 64;
 
+use super::overwrite::Undo;
+
 /// Lengths of the pieces of `new`, which follows on `old` cut into pieces of `cuts`.
 pub(super) fn cut(old: &[u8], cuts: &[usize], new: &[u8]) -> Vec<usize> {
     if cuts.len() <= 1 && new.len() <= PIECE {
         return vec![new.len()];
     }
     fit(follow(old, cuts, new).unwrap_or_default(), new.len())
+}
+
+/// The same for a value of several pieces that was written over, and which of its pieces changed. `None` if
+/// the old has to be looked at as a whole, since its middle may have moved.
+pub(super) fn cut_over(old: &Undo, cuts: &[usize], new: &[u8]) -> Option<(Vec<usize>, Vec<usize>)> {
+    let middle = old.len() / 2;
+    if cuts.len() <= 1 || old.touches(middle..middle.checked_add(NEEDLE)?) {
+        return None;
+    }
+    let lengths = fit(cuts.to_vec(), new.len());
+    let mut changed = Vec::new();
+    let mut start = 0;
+    for (index, length) in lengths.iter().enumerate() {
+        let end = start + length;
+        if cuts.get(index) != Some(length) || old.differs(new, start..end) {
+            changed.push(index);
+        }
+        start = end;
+    }
+    Some((lengths, changed))
 }
 
 /// The slices of a value that pieces of these lengths hold.

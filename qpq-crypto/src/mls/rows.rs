@@ -6,14 +6,14 @@
 //! batch holds only those that changed: the ratchet tree and the message secrets are rewritten whole
 //! at each commit and message, but differ in a few places.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cell::RefCell, collections::BTreeMap};
+
+use serde::Serialize;
 
 use super::{
-    StateError,
-    pieces::{PIECE, cut, slices},
+    StateError, encoder,
+    overwrite::{Overwrite, Undo},
+    pieces::{PIECE, cut, cut_over, slices},
     value::Value,
 };
 
@@ -67,9 +67,37 @@ struct Inner {
     values: BTreeMap<Vec<u8>, Value>,
     /// Lengths of the pieces that the storage holds, for values in more than one.
     cuts: BTreeMap<Vec<u8>, Vec<usize>>,
-    journal: Vec<(Vec<u8>, Option<Value>)>,
+    journal: Vec<(Vec<u8>, Before)>,
     /// Whether the storage holds the version row already.
     versioned: bool,
+}
+
+/// What a write replaced.
+enum Before {
+    Nothing,
+    Whole(Value),
+    /// What of a large value differed.
+    Parts(Undo),
+}
+
+impl Before {
+    /// The value that was replaced by `after`.
+    fn of(self, mut after: Value) -> Value {
+        match self {
+            Before::Nothing => Value::default(),
+            Before::Whole(value) => value,
+            Before::Parts(undo) => {
+                undo.apply(&mut after);
+                after
+            }
+        }
+    }
+}
+
+impl From<Option<Value>> for Before {
+    fn from(old: Option<Value>) -> Self {
+        old.map_or(Before::Nothing, Before::Whole)
+    }
 }
 
 /// A point in the journal to go back to.
@@ -127,21 +155,35 @@ impl Rows {
         self.0.borrow().values.contains_key(key)
     }
 
-    /// Length of a value, to size the buffer of its next version.
-    pub fn len_of(&self, key: &[u8]) -> usize {
-        self.0.borrow().values.get(key).map_or(0, |v| v.len())
-    }
-
     pub fn put(&self, key: Vec<u8>, value: Value) {
         let mut inner = self.0.borrow_mut();
         let old = inner.values.insert(key.clone(), value);
-        inner.journal.push((key, old));
+        inner.journal.push((key, old.into()));
+    }
+
+    /// Encodes a value. A large one is written over what it replaces.
+    pub fn put_encoded(&self, key: Vec<u8>, value: &impl Serialize) -> postcard::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        let held = inner.values.get_mut(&key);
+        let len = held.as_ref().map_or(0, |held| held.len());
+        let before = match held {
+            Some(held) if len > PIECE => {
+                Before::Parts(encoder::encode(value, Overwrite::of(held))?.finish())
+            }
+            _ => {
+                let room = Value::with_capacity(len.saturating_add(256));
+                let value = encoder::encode(value, room)?;
+                inner.values.insert(key.clone(), value).into()
+            }
+        };
+        inner.journal.push((key, before));
+        Ok(())
     }
 
     pub fn delete(&self, key: &[u8]) {
         let mut inner = self.0.borrow_mut();
         if let Some(old) = inner.values.remove(key) {
-            inner.journal.push((key.to_vec(), Some(old)));
+            inner.journal.push((key.to_vec(), Before::Whole(old)));
         }
     }
 
@@ -166,10 +208,15 @@ impl Rows {
         let mut inner = self.0.borrow_mut();
         while inner.journal.len() > mark.0 {
             match inner.journal.pop() {
-                Some((key, Some(old))) => inner.values.insert(key, old),
-                Some((key, None)) => inner.values.remove(&key),
+                Some((key, Before::Whole(old))) => _ = inner.values.insert(key, old),
+                Some((key, Before::Nothing)) => _ = inner.values.remove(&key),
+                Some((key, Before::Parts(undo))) => {
+                    if let Some(value) = inner.values.get_mut(&key) {
+                        undo.apply(value);
+                    }
+                }
                 None => break,
-            };
+            }
         }
     }
 
@@ -182,42 +229,81 @@ impl Rows {
     pub fn take_batch(&self) -> Batch {
         let mut inner = self.0.borrow_mut();
         let journal = std::mem::take(&mut inner.journal);
-        let mut seen = BTreeSet::new();
         let mut batch = Batch::default();
         if !journal.is_empty() && !std::mem::replace(&mut inner.versioned, true) {
             batch.puts.push((piece_key(VERSION_KEY, 0), vec![VERSION]));
         }
         let Inner { values, cuts, .. } = &mut *inner;
-        // The first note on a key is its value at the last batch.
-        for (key, old) in &journal {
-            if !seen.insert(key) {
-                continue;
-            }
-            let held = match old {
-                Some(old) => cuts.remove(key).unwrap_or_else(|| vec![old.len()]),
-                None => Vec::new(),
+        for (key, before) in at_last_batch(journal, values) {
+            let new = values.get(&key);
+            let held = match &before {
+                Before::Nothing => Vec::new(),
+                Before::Whole(old) => cuts.remove(&key).unwrap_or_else(|| vec![old.len()]),
+                Before::Parts(undo) => cuts.remove(&key).unwrap_or_else(|| vec![undo.len()]),
             };
-            let old = old.as_ref().map_or(&[][..], |value| value);
-            let lengths = match values.get(key) {
-                Some(value) => cut(old, &held, value),
-                None => Vec::new(),
-            };
-            let mut before = slices(old, &held);
-            let new = values.get(key).map_or(&[][..], |value| value);
+            let (lengths, changed) = compare(before, &held, new);
+            let mut changed = changed.into_iter().peekable();
+            let new = new.map_or(&[][..], |value| value);
             for (index, piece) in slices(new, &lengths).enumerate() {
-                if before.next() != Some(piece) {
-                    batch.puts.push((piece_key(key, index), piece.to_vec()));
+                if changed.next_if_eq(&index).is_some() {
+                    batch.puts.push((piece_key(&key, index), piece.to_vec()));
                 }
             }
             for index in lengths.len()..held.len() {
-                batch.deletes.push(piece_key(key, index));
+                batch.deletes.push(piece_key(&key, index));
             }
             if lengths.len() > 1 {
-                cuts.insert(key.clone(), lengths);
+                cuts.insert(key, lengths);
             }
         }
         batch
     }
+}
+
+/// What each value was at the last batch, in the order in which they were first written since.
+fn at_last_batch(
+    journal: Vec<(Vec<u8>, Before)>,
+    values: &BTreeMap<Vec<u8>, Value>,
+) -> Vec<(Vec<u8>, Before)> {
+    let mut firsts: BTreeMap<Vec<u8>, (usize, Before)> = BTreeMap::new();
+    for (index, (key, before)) in journal.into_iter().enumerate().rev() {
+        let before = match (before, firsts.remove(&key)) {
+            // Parts of what was itself replaced since.
+            (before @ Before::Parts(_), Some((_, next))) => {
+                let now = values.get(&key).cloned().unwrap_or_default();
+                Before::Whole(before.of(next.of(now)))
+            }
+            (before, _) => before,
+        };
+        firsts.insert(key, (index, before));
+    }
+    let mut firsts: Vec<_> = firsts.into_iter().collect();
+    firsts.sort_unstable_by_key(|(_, (index, _))| *index);
+    let values = firsts.into_iter();
+    values.map(|(key, (_, before))| (key, before)).collect()
+}
+
+/// Lengths of the pieces of `new`, and which of them changed.
+fn compare(before: Before, held: &[usize], new: Option<&Value>) -> (Vec<usize>, Vec<usize>) {
+    let Some(new) = new else {
+        return (Vec::new(), Vec::new());
+    };
+    if let Before::Parts(undo) = &before
+        && let Some(known) = cut_over(undo, held, new)
+    {
+        return known;
+    }
+    let old = match before {
+        Before::Parts(_) => before.of(new.clone()),
+        whole => whole.of(Value::default()),
+    };
+    let lengths = cut(&old, held, new);
+    let mut before = slices(&old, held);
+    let after = slices(new, &lengths).enumerate();
+    let changed =
+        after.filter_map(|(index, piece)| (before.next() != Some(piece)).then_some(index));
+    let changed = changed.collect();
+    (lengths, changed)
 }
 
 fn piece_key(key: &[u8], index: usize) -> Vec<u8> {
@@ -229,6 +315,7 @@ fn piece_key(key: &[u8], index: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{prelude::*, sample::Index};
 
     fn get(rows: &Rows, key: &[u8]) -> Option<Vec<u8>> {
         rows.with(key, |value| value.map(<[u8]>::to_vec))
@@ -290,6 +377,106 @@ mod tests {
         rows.rollback();
         assert_eq!(get(&rows, &[1]).unwrap(), [1]);
         assert!(rows.take_batch().is_empty());
+    }
+
+    #[test]
+    fn a_replaced_secret_is_gone_with_its_batch() {
+        let rows = Rows::load([]).unwrap();
+        let mut value = vec![1u8; 10 * PIECE];
+        value[5 * PIECE..5 * PIECE + 32].fill(77);
+        rows.put_encoded(vec![1], &value).unwrap();
+        rows.take_batch();
+        value[5 * PIECE..5 * PIECE + 32].fill(78);
+        rows.put_encoded(vec![1], &value).unwrap();
+        let held = get(&rows, &[1]).unwrap();
+        assert!(!held.contains(&77), "written over at once");
+        let batch = rows.take_batch();
+        assert_eq!(batch.puts.len(), 1);
+        assert!(!batch.puts[0].1.contains(&77));
+        assert!(
+            rows.0.borrow().journal.is_empty(),
+            "which could take it back"
+        );
+    }
+
+    /// What happens to a large value.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Replace(Vec<(Index, u8)>),
+        Insert(Index, Vec<u8>),
+        Remove(Index, usize),
+        Delete,
+        Mark,
+        Back,
+        Batch,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        use proptest::collection::vec;
+        let few = || vec(any::<u8>(), 0..40);
+        let step = prop_oneof![
+            4 => vec((any::<Index>(), any::<u8>()), 0..4).prop_map(Step::Replace),
+            2 => (any::<Index>(), few()).prop_map(|(at, bytes)| Step::Insert(at, bytes)),
+            1 => (any::<Index>(), vec(any::<u8>(), 0..6000))
+                .prop_map(|(at, bytes)| Step::Insert(at, bytes)),
+            2 => (any::<Index>(), 0usize..40).prop_map(|(at, len)| Step::Remove(at, len)),
+            1 => (any::<Index>(), 0usize..9000).prop_map(|(at, len)| Step::Remove(at, len)),
+            1 => Just(Step::Delete),
+            1 => Just(Step::Mark),
+            1 => Just(Step::Back),
+            6 => Just(Step::Batch),
+        ];
+        vec(step, 0..30)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_written_over_leaves_as_what_is_replaced_whole(steps in steps()) {
+            let [over, whole] = [(); 2].map(|()| Rows::load([]).unwrap());
+            let mut value: Vec<u8> = (0..40_000u32)
+                .map(|n| n.wrapping_mul(0x9e37_79b9).to_be_bytes()[0])
+                .collect();
+            let mut mark = None;
+            for step in steps {
+                match &step {
+                    Step::Replace(edits) => {
+                        for (at, byte) in edits {
+                            if !value.is_empty() {
+                                let at = at.index(value.len());
+                                value[at] = *byte;
+                            }
+                        }
+                    }
+                    Step::Insert(at, bytes) => {
+                        let at = at.index(value.len() + 1);
+                        value.splice(at..at, bytes.iter().copied());
+                    }
+                    Step::Remove(at, len) => {
+                        let at = at.index(value.len() + 1);
+                        value.drain(at..(at + len).min(value.len()));
+                    }
+                    Step::Delete => [&over, &whole].into_iter().for_each(|rows| rows.delete(&[1])),
+                    Step::Mark => mark = Some((over.mark(), whole.mark())),
+                    Step::Back => {
+                        if let Some((in_over, in_whole)) = mark.take() {
+                            over.back_to(in_over);
+                            whole.back_to(in_whole);
+                        }
+                    }
+                    Step::Batch => {
+                        mark = None;
+                        prop_assert!(over.take_batch() == whole.take_batch());
+                    }
+                }
+                if matches!(step, Step::Replace(_) | Step::Insert(..) | Step::Remove(..)) {
+                    over.put_encoded(vec![1], &value).unwrap();
+                    whole.put(vec![1], postcard::to_allocvec(&value).unwrap().into());
+                }
+                prop_assert_eq!(get(&over, &[1]), get(&whole, &[1]));
+            }
+            prop_assert!(over.take_batch() == whole.take_batch());
+        }
     }
 
     #[test]

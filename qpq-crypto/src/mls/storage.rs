@@ -46,15 +46,13 @@ const V: u16 = CURRENT_VERSION;
 
 /// The key of a row.
 pub(super) fn row_key(kind: Kind, key: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    let mut room = Value::with_capacity(64);
-    room.extend(&[kind as u8]);
-    let key = encoder::encode(key, room).map_err(|_| StoreError::Encode)?;
-    Ok(key.into())
+    let mut room = Vec::with_capacity(64);
+    room.push(kind as u8);
+    encoder::encode_plain(key, room).ok_or(StoreError::Encode)
 }
 
-/// Encodes a value, into room for `len` bytes and a little more.
-fn encode(value: &impl Serialize, len: usize) -> Result<Value, StoreError> {
-    let room = Value::with_capacity(len.saturating_add(256));
+fn encode(value: &impl Serialize) -> Result<Value, StoreError> {
+    let room = Value::with_capacity(256);
     encoder::encode(value, room).map_err(|_| StoreError::Encode)
 }
 
@@ -69,10 +67,8 @@ impl Rows {
         key: &impl Serialize,
         value: &impl Serialize,
     ) -> Result<(), StoreError> {
-        let key = row_key(kind, key)?;
-        let value = encode(value, self.len_of(&key))?;
-        self.put(key, value);
-        Ok(())
+        self.put_encoded(row_key(kind, key)?, value)
+            .map_err(|_| StoreError::Encode)
     }
 
     pub(super) fn read<T: DeserializeOwned>(
@@ -124,7 +120,7 @@ impl Rows {
         item: &impl Serialize,
     ) -> Result<(), StoreError> {
         let mut items = self.list(kind, key)?;
-        items.push(encode(item, 0)?);
+        items.push(encode(item)?);
         self.write_list(kind, key, &items)
     }
 
@@ -323,7 +319,7 @@ impl StorageProvider<V> for Rows {
         group_id: &G,
         proposal_ref: &R,
     ) -> Result<(), StoreError> {
-        let gone = encode(proposal_ref, 0)?;
+        let gone = encode(proposal_ref)?;
         let mut refs = self.list(Kind::ProposalRefs, group_id)?;
         refs.retain(|item| *item != gone);
         self.write_list(Kind::ProposalRefs, group_id, &refs)?;

@@ -2,9 +2,11 @@
 //! memory. `Zeroizing` wipes a byte at a time, which for the megabytes that a message rewrites in a
 //! large group took longer than its cryptography.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use postcard::ser_flavors::Flavor;
+
+use super::encoder::Room;
 
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Value(Vec<u8>);
@@ -22,11 +24,17 @@ impl Value {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Appends exactly `len` bytes.
-    #[inline]
-    pub fn extend_exactly(&mut self, len: usize, bytes: impl Iterator<Item = u8>) {
-        self.reserve(len);
-        self.0.extend(bytes.take(len));
+    /// Cuts off what is beyond `len`, and wipes it.
+    pub fn truncate(&mut self, len: usize) {
+        self.wipe(len);
+        self.0.truncate(len);
+    }
+
+    /// Zeroes what is beyond `len`.
+    pub(super) fn wipe(&mut self, len: usize) {
+        let beyond = self.0.get_mut(len..).unwrap_or_default();
+        beyond.fill(0);
+        zeroize::optimization_barrier(&*beyond);
     }
 
     #[inline]
@@ -63,16 +71,15 @@ impl Deref for Value {
     }
 }
 
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Value(bytes)
+impl DerefMut for Value {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
-impl From<Value> for Vec<u8> {
-    /// Without wiping: for what is no secret.
-    fn from(mut value: Value) -> Self {
-        std::mem::take(&mut value.0)
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Value(bytes)
     }
 }
 
@@ -95,5 +102,13 @@ impl Flavor for Value {
 
     fn finalize(self) -> postcard::Result<Value> {
         Ok(self)
+    }
+}
+
+impl Room for Value {
+    #[inline]
+    fn extend_exactly(&mut self, len: usize, bytes: impl Iterator<Item = u8>) {
+        self.reserve(len);
+        self.0.extend(bytes.take(len));
     }
 }
