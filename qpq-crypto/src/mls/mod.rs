@@ -49,6 +49,8 @@ pub use commit::{CommitOut, Committed};
 #[cfg(feature = "openmls-provider")]
 pub use crypto::QpqCrypto;
 pub use device::{Device, HeldKeyPackage, KeyPackage};
+#[cfg(feature = "openmls-provider")]
+pub use encoder::encode_plain;
 pub use error::{
     BadLeaf, GroupError, JoinError, KeyPackageError, ProcessError, ProcessErrorKind, StateError,
 };

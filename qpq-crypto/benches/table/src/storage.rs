@@ -7,6 +7,7 @@ use std::{
 };
 
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
+use qpq_crypto::mls::encode_plain;
 use serde::{Serialize, de::DeserializeOwned};
 
 const V: u16 = CURRENT_VERSION;
@@ -101,11 +102,11 @@ impl Storage {
 }
 
 fn row(kind: Kind, key: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(key, vec![kind as u8]).expect("a key can be encoded")
+    encode_plain(key, vec![kind as u8]).expect("a key can be encoded")
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("a value can be encoded")
+    encode_plain(value, Vec::new()).expect("a value can be encoded")
 }
 
 macro_rules! group_values {
