@@ -3,6 +3,9 @@
 use core::cmp::Ordering;
 use std::collections::VecDeque;
 
+/// Entries that an empty one keeps room for. What was busy once and is idle now shall not hold more.
+const KEPT: usize = 16;
+
 /// A map from numbers. Each is higher than all before it, as a rule, and what was added first is mostly
 /// removed first: neither costs a search then, nor memory of its own. For what is in flight, which is
 /// bounded.
@@ -43,6 +46,9 @@ impl<V> Rising<V> {
     /// Removes an entry.
     pub(crate) fn remove(&mut self, number: u64) -> Option<V> {
         let (_, value) = self.0.remove(self.find(number).ok()?)?;
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0 = VecDeque::new();
+        }
         Some(value)
     }
 
@@ -111,6 +117,18 @@ mod tests {
             assert_eq!(map.remove(number), Some(number * 10));
         }
         assert_eq!(map.remove(13), None);
+    }
+
+    #[test]
+    fn an_empty_one_keeps_little_room() {
+        let mut map = Rising::default();
+        for number in 0..1_000 {
+            map.insert(number, number);
+        }
+        for number in 0..1_000 {
+            map.remove(number);
+        }
+        assert!(map.0.capacity() <= KEPT);
     }
 
     #[test]
