@@ -25,6 +25,10 @@ impl Rate {
     }
 }
 
+/// Request streams a connection may have open, for the core and for QUIC below it. One counts there until
+/// its answer is acknowledged, so half of them keep as many requests in flight.
+pub(crate) const STREAMS: u32 = 128;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const DAY: u64 = 24 * 3600;
@@ -53,7 +57,7 @@ limits! {
     /// Connections a core serves; one more is closed with OVERLOADED.
     connections: usize = 65_536,
     /// Request streams a connection may have open; one more is reset with OVERLOADED.
-    streams: usize = 128,
+    streams: usize = STREAMS as usize,
     /// Bytes of requests that a connection may have buffered or running.
     connection_buffer: usize = 8 * MIB,
     /// Bytes of requests that all connections together may have buffered or running.

@@ -254,7 +254,7 @@ impl<'a, R: Room> ser::Serializer for Encoder<'a, R> {
             })
         });
         list.0.output.try_push(byte)?;
-        list.0.output.extend_exactly(least - 1, rest);
+        list.0.output.extend_exactly(least.saturating_sub(1), rest);
         if alike {
             Ok(())
         } else {

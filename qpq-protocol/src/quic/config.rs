@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::tls::{self, LastingKeys, Verifier, Wall};
 use crate::io::Alpn;
+use crate::limits::STREAMS;
 
 /// Whether an endpoint accepts connections, opens them, or both; and its limits.
 #[derive(Clone)]
@@ -82,8 +83,8 @@ pub struct Limits {
     pub shutdown: Duration,
     /// How often the core is told the date.
     pub clock: Duration,
-    /// Bidirectional streams that a peer may have open. One counts until its answer is acknowledged, so
-    /// half of them keep as many requests in flight.
+    /// Bidirectional streams that a peer may have open: as many as the core serves
+    /// ([`streams`](crate::limits::Limits)).
     pub peer_bi: u32,
     /// Unidirectional streams that a peer may have open.
     pub peer_uni: u32,
@@ -130,7 +131,7 @@ impl Limits {
             linger: Duration::from_secs(3),
             shutdown: Duration::from_secs(45),
             clock: Duration::from_secs(60),
-            peer_bi: 128,
+            peer_bi: STREAMS,
             peer_uni: 3,
             waiting_streams: 1024,
             stream_window: 256 * 1024,
