@@ -144,55 +144,70 @@ pub fn verify_revoke(
     verify(identity_key.as_bytes(), &input, signature)
 }
 
-/// `"qpq commit v1" || channel_id || slot || SHA-256(commit)`.
-pub fn commit_input(channel_id: &[u8; 16], slot: u64, commit_hash: &[u8; 32]) -> Vec<u8> {
-    SigningInput::new("qpq commit v1")
-        .fixed(channel_id)
-        .u64(slot)
-        .fixed(commit_hash)
+/// Which commit took which slot, and whose it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommitSlot<'a> {
+    /// 16-byte channel id.
+    pub channel_id: &'a [u8; 16],
+    /// The slot.
+    pub slot: u64,
+    /// SHA-256 of the commit, a bare MLSMessage.
+    pub commit_hash: &'a [u8; 32],
+    /// The member that submitted it.
+    pub sender: &'a IdentityKey,
+}
+
+/// Bytes of a commit proof: `server_epoch` (u64 big-endian), then the signature.
+pub const COMMIT_PROOF_LENGTH: usize = 8 + 64;
+
+/// `"qpq commit v2" || server_epoch || channel_id || slot || SHA-256(commit) || sender_key`.
+pub fn commit_input(server_epoch: u64, taken: &CommitSlot<'_>) -> Vec<u8> {
+    SigningInput::new("qpq commit v2")
+        .u64(server_epoch)
+        .fixed(taken.channel_id)
+        .u64(taken.slot)
+        .fixed(taken.commit_hash)
+        .fixed(taken.sender.as_bytes())
         .finish()
 }
 
-/// The server signs that `commit` took `slot` of the channel.
+/// The server signs that this commit took its slot. `server_epoch` is drawn when a database is made
+/// and when a backup is put back, so that two proofs for one slot contradict each other only if both
+/// are of one epoch.
 pub fn commit(
     server: &IdentitySecret,
-    channel_id: &[u8; 16],
-    slot: u64,
-    commit: &[u8],
-) -> [u8; 64] {
-    server.sign(&commit_input(channel_id, slot, &sha256(commit)))
+    server_epoch: u64,
+    taken: &CommitSlot<'_>,
+) -> [u8; COMMIT_PROOF_LENGTH] {
+    dated(
+        server_epoch,
+        &server.sign(&commit_input(server_epoch, taken)),
+    )
 }
 
-/// Verifies [`commit`] under the server's signing key.
+/// Verifies [`commit`] under the server's signing key and answers the `server_epoch` that it was made
+/// in.
 ///
 /// # Errors
-/// [`BadSignature`], also when the signature is not 64 bytes long.
+/// [`BadSignature`], also when the proof is not 72 bytes long.
 pub fn verify_commit(
     server_key: &[u8; 32],
-    channel_id: &[u8; 16],
-    slot: u64,
-    commit: &[u8],
-    signature: &[u8],
-) -> Result<(), BadSignature> {
-    verify_commit_hash(server_key, channel_id, slot, &sha256(commit), signature)
+    taken: &CommitSlot<'_>,
+    proof: &[u8],
+) -> Result<u64, BadSignature> {
+    let (epoch, signature) = proof.split_first_chunk::<8>().ok_or(BadSignature)?;
+    let server_epoch = u64::from_be_bytes(*epoch);
+    verify(server_key, &commit_input(server_epoch, taken), signature)?;
+    Ok(server_epoch)
 }
 
-/// Verifies [`commit`] where only the SHA-256 of the commit is known, as in a fork report.
-///
-/// # Errors
-/// [`BadSignature`], also when the signature is not 64 bytes long.
-pub fn verify_commit_hash(
-    server_key: &[u8; 32],
-    channel_id: &[u8; 16],
-    slot: u64,
-    commit_hash: &[u8; 32],
-    signature: &[u8],
-) -> Result<(), BadSignature> {
-    verify(
-        server_key,
-        &commit_input(channel_id, slot, commit_hash),
-        signature,
-    )
+/// A number that was signed, before its signature.
+fn dated(number: u64, signature: &[u8; 64]) -> [u8; 72] {
+    let mut proof = [0; 72];
+    let (first, rest) = proof.split_at_mut(8);
+    first.copy_from_slice(&number.to_be_bytes());
+    rest.copy_from_slice(signature);
+    proof
 }
 
 /// Bytes of a delivery proof: `accepted_at_ms` (u64 big-endian), then the signature.
@@ -237,11 +252,7 @@ pub fn delivery(
         payload_hash,
         seq,
     ));
-    let mut proof = [0; DELIVERY_PROOF_LENGTH];
-    let (time, rest) = proof.split_at_mut(8);
-    time.copy_from_slice(&accepted_at_ms.to_be_bytes());
-    rest.copy_from_slice(&signature);
-    proof
+    dated(accepted_at_ms, &signature)
 }
 
 /// Verifies [`delivery`] under the server's signing key and answers when the payload was accepted, in
@@ -331,13 +342,34 @@ mod tests {
     #[test]
     fn commits() {
         let key = secret().public().0;
-        let proof = commit(&secret(), &[1; 16], 3, b"commit");
-        refuses_tampering(&proof, |p| {
-            verify_commit(&key, &[1; 16], 3, b"commit", p).is_ok()
-        });
-        assert!(verify_commit(&key, &[2; 16], 3, b"commit", &proof).is_err());
-        assert!(verify_commit(&key, &[1; 16], 4, b"commit", &proof).is_err());
-        assert!(verify_commit(&key, &[1; 16], 3, b"other", &proof).is_err());
+        let (sender, other) = (IdentityKey([6; 32]), IdentityKey([7; 32]));
+        let taken = CommitSlot {
+            channel_id: &[1; 16],
+            slot: 3,
+            commit_hash: &[2; 32],
+            sender: &sender,
+        };
+        let proof = commit(&secret(), 9, &taken);
+        assert_eq!(verify_commit(&key, &taken, &proof), Ok(9));
+        refuses_tampering(&proof, |p| verify_commit(&key, &taken, p).is_ok());
+        let others = [
+            CommitSlot {
+                channel_id: &[2; 16],
+                ..taken
+            },
+            CommitSlot { slot: 4, ..taken },
+            CommitSlot {
+                commit_hash: &[3; 32],
+                ..taken
+            },
+            CommitSlot {
+                sender: &other,
+                ..taken
+            },
+        ];
+        for other in others {
+            assert_eq!(verify_commit(&key, &other, &proof), Err(BadSignature));
+        }
     }
 
     #[test]
@@ -390,7 +422,13 @@ mod tests {
         fn a_proof_for_one_purpose_is_none_for_another(proof in any::<[u8; 32]>()) {
             // The same fields in the same places, signed as a commit, are no revocation.
             let key = secret().public();
-            let signature = secret().sign(&commit_input(&[1; 16], 2, &proof));
+            let taken = CommitSlot {
+                channel_id: &[1; 16],
+                slot: 2,
+                commit_hash: &proof,
+                sender: &key,
+            };
+            let signature = secret().sign(&commit_input(2, &taken));
             prop_assert!(verify_revoke(&key, "compromised", 2, &signature).is_err());
             prop_assert!(verify_hybrid_key(&key, &proof, 2, &signature).is_err());
         }

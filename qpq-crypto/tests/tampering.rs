@@ -11,7 +11,7 @@ use qpq_crypto::hybrid::{self, HybridSecret};
 use qpq_crypto::identity::{Credential, DeviceId, DeviceSecret, IdentityKey, IdentitySecret};
 use qpq_crypto::mls::{Device, Group, Policy, Processed, Suite, inspect_key_package};
 use qpq_crypto::opaque::{self, ExportKey, ServerSetup, client, server};
-use qpq_crypto::proof;
+use qpq_crypto::proof::{self, CommitSlot};
 use qpq_crypto::recovery::{RecoveryBundle, RecoveryCode, open_bundle, seal_bundle};
 use qpq_crypto::safety::SafetyNumber;
 use qpq_crypto::sealed::{self, Purpose};
@@ -24,6 +24,12 @@ use qpq_crypto::transparency::{
 
 const NOW: u64 = 1_800_000_000_000;
 const BOB: IdentityKey = IdentityKey([0xb0; 32]);
+const TAKEN: CommitSlot<'_> = CommitSlot {
+    channel_id: &[1; 16],
+    slot: 7,
+    commit_hash: &[8; 32],
+    sender: &BOB,
+};
 
 /// Whether something is made of these bytes.
 type Accepts = dyn Fn(&[u8]) -> bool;
@@ -107,8 +113,8 @@ fn signatures() -> [Sealed; 7] {
         ),
         sealed(
             "commit proof",
-            proof::commit(&alice(), &[1; 16], 7, b"commit"),
-            move |it| proof::verify_commit(&server, &[1; 16], 7, b"commit", it).is_ok(),
+            proof::commit(&alice(), 11, &TAKEN),
+            move |it| proof::verify_commit(&server, &TAKEN, it).is_ok(),
         ),
         sealed("delivery proof", delivery, move |it| {
             proof::verify_delivery(&server, &[1; 16], &BOB, &[2; 16], &[3; 32], 9, it).is_ok()

@@ -77,10 +77,13 @@ fn accounts() {
     let signature = proof::hybrid_key(&alice(), hybrid_key.as_bytes(), NOW);
     put("hybrid key proof", signature);
     put("revocation", proof::revoke(&alice(), "compromised", NOW));
-    put(
-        "commit proof",
-        proof::commit(&alice(), &[3; 16], 7, b"commit"),
-    );
+    let taken = proof::CommitSlot {
+        channel_id: &[3; 16],
+        slot: 7,
+        commit_hash: &[8; 32],
+        sender: &BOB,
+    };
+    put("commit proof", proof::commit(&alice(), 11, &taken));
     let delivery = proof::delivery(&alice(), NOW, &[4; 16], &BOB, &[3; 16], &[5; 32], 9);
     put("delivery proof", delivery);
     let number = SafetyNumber::new((&alice().public(), "alice"), (&BOB, "bob"));

@@ -59,7 +59,9 @@ const HASH: Rule = Exactly(32);
 const MAYBE_HASH: Rule = EmptyOr(32);
 /// Ed25519 signature.
 const SIGNATURE: Rule = Exactly(64);
-/// Channel id, message id, device id, request id.
+/// The server's epoch and its signature.
+const COMMIT_PROOF: Rule = Exactly(72);
+/// Channel id, message id, device id, opening, request id.
 const ID: Rule = Exactly(16);
 /// The default channel or device is empty.
 const MAYBE_ID: Rule = EmptyOr(16);
@@ -81,12 +83,14 @@ const DOMAIN: Rule = NonEmpty(253);
 /// Most recipients of a batch, members of a channel and welcomes of a commit (protocol.md section
 /// 5.4).
 const MANY: usize = 1000;
+/// Most openings that a device names at once (protocol.md section 5.31).
+const OPENINGS: usize = 8;
 /// Most identities that one commit adds.
 const ADDS: usize = 100;
 
 /// Declares which rule each field has. `field: RULE` is for bytes and text, `field: [RULE; MAX]`
-/// for a list of them, `field: {}` for a message that must be there, `field: [{}; MAX]` for a list
-/// of messages.
+/// for a list of them, `field: {}` for a message that must be there, `field: {?}` for one that may
+/// be, `field: [{}; MAX]` for a list of messages.
 macro_rules! rules {
     ($($message:ident { $($field:ident: $rule:tt),* $(,)? })*) => {$(
         impl Validate for $message {
@@ -109,6 +113,9 @@ macro_rules! rules {
     (@check $self:ident, $field:ident, {}) => {
         $self.$field.as_ref().ok_or(FieldError { field: stringify!($field) })?.validate()?
     };
+    (@check $self:ident, $field:ident, {?}) => {
+        $self.$field.as_ref().map_or(Ok(()), Validate::validate)?
+    };
     (@check $self:ident, $field:ident, $rule:tt) => {
         keep($self.$field.fits(rules!(@rule $rule)), stringify!($field))?
     };
@@ -124,13 +131,15 @@ rules! {
     OpaqueRegisterStartRequest { username: Name, request: OPAQUE }
     OpaqueRegisterFinishRequest {
         username: Name, upload: OPAQUE, identity_key: KEY, signature: SIGNATURE,
-        sealed_identity: (AtMost(KIB)),
+        sealed_identity: (AtMost(KIB)), invitation: (AtMost(64)),
     }
-    OpaqueLoginStartRequest { username: Name, request: OPAQUE }
+    Chain { known: [ID; OPENINGS], next: ID }
+    OpaqueLoginStartRequest { username: Name, request: OPAQUE, ticket: MAYBE_HASH }
     OpaqueLoginFinishRequest {
         username: Name, finalization: OPAQUE, identity_key: MAYBE_KEY, device_id: MAYBE_ID,
+        chain: {?},
     }
-    ResumeSessionRequest { auth: {} }
+    ResumeSessionRequest { auth: {}, chain: {?} }
     LogoutRequest {}
     DeleteAccountRequest {}
 
@@ -150,8 +159,9 @@ rules! {
     SubmitCommitRequest {
         channel_id: ID, commit: PAYLOAD, welcomes: [{}; MANY], group_info: MAYBE_PAYLOAD,
         message_id: ID, add_members: [KEY; ADDS], remove_members: [KEY; MANY],
-        channel_key_hash: MAYBE_HASH,
+        channel_key_hash: MAYBE_HASH, original: {?},
     }
+    OriginalCommit { sender_key: KEY, commit_proof: COMMIT_PROOF }
     ListQueuesRequest { after: MAYBE_ID }
 
     UploadKeyPackageRequest { identity_key: KEY, package: (NonEmpty(60 * KIB)), device_id: MAYBE_ID }

@@ -276,6 +276,7 @@ mod bad_input {
             let request = proto::OpaqueLoginStartRequest {
                 username: username.to_owned(),
                 request: Bytes::from_static(&[0; 96]),
+                ..proto::OpaqueLoginStartRequest::default()
             };
             let result = world.call::<rpc::OpaqueLoginStart>(conn, &request);
             assert!(refused(result, Status::BadRequest).contains("username"));
@@ -286,6 +287,7 @@ mod bad_input {
                     access_token: vec![1; length].into(),
                     device_id: Bytes::new(),
                 }),
+                ..proto::ResumeSessionRequest::default()
             };
             let result = world.call::<rpc::ResumeSession>(conn, &request);
             assert!(refused(result, Status::BadRequest).contains("access_token"));
@@ -332,6 +334,7 @@ mod bad_input {
                     access_token,
                     device_id,
                 }),
+                ..proto::ResumeSessionRequest::default()
             };
             let result = world.call::<rpc::ResumeSession>(other, &request);
             refused(result, Status::Unauthorized);
@@ -440,6 +443,7 @@ mod bad_input {
         let start = proto::OpaqueLoginStartRequest {
             username: "alice".to_owned(),
             request: request.into(),
+            ..proto::OpaqueLoginStartRequest::default()
         };
         world.call::<rpc::OpaqueLoginStart>(conn, &start).unwrap();
         world.advance(Duration::from_secs(31));

@@ -6,7 +6,7 @@ mod net;
 use std::time::Duration;
 
 use net::{Net, password};
-use qpq_crypto::proof::verify_commit_hash;
+use qpq_crypto::proof::{CommitSlot, verify_commit};
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
@@ -864,8 +864,14 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
         panic!("no answer");
     };
     for proof in proofs.iter() {
-        let (hash, signature) = (&proof.commit_hash, &proof.signature);
-        verify_commit_hash(&server.signing_key, &id.0, *slot, hash, signature).unwrap();
+        let taken = CommitSlot {
+            channel_id: &id.0,
+            slot: *slot,
+            commit_hash: &proof.commit_hash,
+            sender: &proof.sender,
+        };
+        let epoch = verify_commit(&server.signing_key, &taken, &proof.proof);
+        assert_eq!(epoch, Ok(proof.server_epoch));
     }
 }
 

@@ -47,6 +47,7 @@ mod contracts {
             let request = proto::OpaqueLoginStartRequest {
                 username,
                 request: login_request(),
+                ..proto::OpaqueLoginStartRequest::default()
             };
             encode_request(102, 1, &request).unwrap()
         });

@@ -24,6 +24,7 @@ fn resume(
             access_token: login.token.clone(),
             device_id: Bytes::new(),
         }),
+        ..proto::ResumeSessionRequest::default()
     };
     world.call::<rpc::ResumeSession>(conn, &request)
 }
@@ -102,6 +103,7 @@ fn a_new_device_needs_only_the_password() {
     let start = proto::OpaqueLoginStartRequest {
         username: "alice".to_owned(),
         request: request.into(),
+        ..proto::OpaqueLoginStartRequest::default()
     };
     let answer = world.call::<rpc::OpaqueLoginStart>(conn, &start).unwrap();
     let done = state
@@ -221,6 +223,7 @@ fn answers_that_could_tell_something_leave_at_multiples_of_5_ms() {
     let start = proto::OpaqueLoginStartRequest {
         username: "nobody".to_owned(),
         request: request.into(),
+        ..proto::OpaqueLoginStartRequest::default()
     };
     let came = world.now;
     let stream = world.send::<rpc::OpaqueLoginStart>(conn, &start);

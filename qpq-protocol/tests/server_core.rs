@@ -57,6 +57,7 @@ fn an_account_registers_logs_in_resumes_and_logs_out() {
             access_token: login.token.clone(),
             device_id: Default::default(),
         }),
+        ..proto::ResumeSessionRequest::default()
     };
     let resumed = world.call::<rpc::ResumeSession>(conn, &resume).unwrap();
     assert_eq!(resumed.identity_key, alice.key());

@@ -150,6 +150,7 @@ impl User {
             signature: Bytes::copy_from_slice(&signature),
             time_ms,
             sealed_identity: Bytes::new(),
+            ..proto::OpaqueRegisterFinishRequest::default()
         };
         call::<rpc::OpaqueRegisterFinish>(peer, &finish)
             .await
@@ -161,6 +162,7 @@ impl User {
         let start = proto::OpaqueLoginStartRequest {
             username: self.name.to_owned(),
             request: request.into(),
+            ..proto::OpaqueLoginStartRequest::default()
         };
         let answer = call::<rpc::OpaqueLoginStart>(peer, &start).await?;
         let done = state

@@ -179,8 +179,11 @@ def check_proofs(case):
     elif case["kind"] == "revoke":
         expected = b"qpq revoke v1" + key + var(case["reason"].encode()) + time
     elif case["kind"] == "commit":
-        channel, commit = unhex(case, "channel_id", "commit")
-        expected = b"qpq commit v1" + channel + u64(case["slot"]) + sha256(commit)
+        channel, commit, sender = unhex(case, "channel_id", "commit", "sender_key")
+        epoch = u64(case["server_epoch"])
+        expected = b"qpq commit v2" + epoch + channel + u64(case["slot"]) + sha256(commit) + sender
+        same("epoch of the server", proof[:8], epoch)
+        proof = proof[8:]
     else:
         id_, to, channel, payload = unhex(case, "message_id", "recipient_key", "channel_id", "payload_hash")
         expected = b"qpq delivery v1" + id_ + to + var(channel) + payload + u64(case["seq"]) + time

@@ -181,7 +181,10 @@ static TOWN: LazyLock<Town> = LazyLock::new(|| {
             access_token: session.token,
             device_id: Bytes::new(),
         };
-        let request = proto::ResumeSessionRequest { auth: Some(auth) };
+        let request = proto::ResumeSessionRequest {
+            auth: Some(auth),
+            ..proto::ResumeSessionRequest::default()
+        };
         encode_request(Method::ResumeSession.id(), 1, &request).expect("a frame")
     });
     for number in 0..3 {

@@ -45,6 +45,7 @@ impl Client {
                 access_token: token.to_vec().into(),
                 device_id: me.device_id.as_bytes().to_vec().into(),
             }),
+            ..proto::ResumeSessionRequest::default()
         };
         self.call::<rpc::ResumeSession>(&request, Then::Resume);
     }

@@ -245,8 +245,7 @@ impl Client {
             message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
             add_members: listed(false),
             remove_members: listed(true),
-            reset: false,
-            channel_key_hash: Bytes::new(),
+            ..proto::SubmitCommitRequest::default()
         };
         if let Some(welcome) = out.welcome {
             let welcome = proto::GroupWelcome {
@@ -297,7 +296,7 @@ impl Client {
         };
         match answer {
             Ok(answer) => {
-                self.take_proof(id, draft.slot, &draft.commit_hash, &answer.commit_proof);
+                self.take_own_proof(id, &draft, &answer.commit_proof);
                 self.accepted(id, &draft);
             }
             Err(fault) if fault.status == Status::Conflict => {

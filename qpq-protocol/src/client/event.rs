@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use qpq_crypto::proof::COMMIT_PROOF_LENGTH;
+
 use super::error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
 use crate::storage::Failure;
@@ -147,13 +149,19 @@ pub enum Event {
 }
 
 /// The server's word that a commit has a slot; see
-/// [`verify_commit_hash`](qpq_crypto::proof::verify_commit_hash).
+/// [`verify_commit`](qpq_crypto::proof::verify_commit).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommitProof {
     /// SHA-256 of the commit.
     pub commit_hash: [u8; 32],
-    /// Ed25519 by the server over `"qpq commit v1" || channel_id || slot || commit_hash`.
-    pub signature: [u8; 64],
+    /// The member that submitted it.
+    pub sender: IdentityKey,
+    /// When the server's database was made or put back last: only within one epoch do two commits for
+    /// one slot contradict each other.
+    pub server_epoch: u64,
+    /// `server_epoch` and the server's Ed25519 signature over it, the channel, the slot, the hash and the
+    /// sender.
+    pub proof: [u8; COMMIT_PROOF_LENGTH],
 }
 
 /// Who this client is.

@@ -51,7 +51,8 @@ impl Client {
             _ if envelope.expired => Err(UnreadableReason::Expired),
             (None, _) => Err(UnreadableReason::Unsupported),
             (Some(id), Some(slot)) => {
-                self.take_commit(id, slot, &envelope.data, &envelope.commit_proof)
+                let said = (envelope.sender_key.as_ref(), envelope.commit_proof.as_ref());
+                self.take_commit(id, slot, &envelope.data, said)
             }
             (Some(id), None) => self.take_payload(id, seq, envelope.data),
         };
@@ -76,7 +77,7 @@ impl Client {
         id: ConversationId,
         slot: u64,
         commit: &[u8],
-        proof: &[u8],
+        (sender, proof): (&[u8], &[u8]),
     ) -> Result<(), UnreadableReason> {
         let channel = self.state.conversations.get(&id);
         let channel = channel.ok_or(UnreadableReason::NoConversation)?;
@@ -86,7 +87,7 @@ impl Client {
             _ => return Ok(()),
         }
         let (next, is_seen) = (channel.slot, channel.slot_seen);
-        self.take_proof(id, slot, &Sha256::digest(commit), proof);
+        self.take_proof(id, slot, (&Sha256::digest(commit).into(), sender), proof);
         if slot < next {
             return Ok(());
         }

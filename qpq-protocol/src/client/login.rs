@@ -209,6 +209,7 @@ impl Client {
             signature: signature.to_vec().into(),
             time_ms,
             sealed_identity: sealed.into(),
+            ..proto::OpaqueRegisterFinishRequest::default()
         };
         self.login = Login::RegisterFinishing(attempt);
         self.call::<rpc::OpaqueRegisterFinish>(&request, Then::RegisterFinish);
@@ -243,6 +244,7 @@ impl Client {
                 let request = proto::OpaqueLoginStartRequest {
                     username: attempt.name.clone(),
                     request: request.into(),
+                    ..proto::OpaqueLoginStartRequest::default()
                 };
                 self.login = Login::Started(attempt, Box::new(state));
                 self.call::<rpc::OpaqueLoginStart>(&request, Then::LoginStart);
@@ -299,8 +301,8 @@ impl Client {
         let request = proto::OpaqueLoginFinishRequest {
             username: attempt.name.clone(),
             finalization: done.finalization.into(),
-            identity_key: Default::default(),
             device_id: device_id.as_bytes().to_vec().into(),
+            ..proto::OpaqueLoginFinishRequest::default()
         };
         self.login = Login::Finishing(attempt, done.export_key, device_id);
         self.call::<rpc::OpaqueLoginFinish>(&request, Then::LoginFinish);

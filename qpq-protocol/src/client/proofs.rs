@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use qpq_crypto::proof::verify_commit_hash;
+use qpq_crypto::proof::{CommitSlot, verify_commit};
 
 use super::Client;
 use super::event::{CommitProof, ConversationId, Event};
 use super::keys::Name;
-use super::record::{ProofRecord, ProofsRecord, ServerRecord};
+use super::record::{DraftRecord, ProofRecord, ProofsRecord, ServerRecord};
+use super::state::Me;
+use crate::ids::IdentityKey;
 
 /// Slots of a conversation whose proofs are kept, the last ones.
 const KEPT: usize = 16;
@@ -27,16 +29,17 @@ enum Added {
     New,
     /// The commit is known.
     Known,
-    /// This other commit has the slot already.
+    /// This other commit has the slot already, by the server's word of the same epoch.
     Fork(CommitProof),
 }
 
 impl Proofs {
     fn add(&mut self, slot: u64, proof: CommitProof) -> Added {
         match self.0.get(&slot) {
-            Some(first) if first.commit_hash == proof.commit_hash => Added::Known,
-            Some(first) => Added::Fork(first.clone()),
-            None => {
+            Some(first) if first == &proof => Added::Known,
+            Some(first) if first.server_epoch == proof.server_epoch => Added::Fork(first.clone()),
+            // Before this, the server's database was put back.
+            Some(_) | None => {
                 self.0.insert(slot, proof);
                 if self.0.len() > KEPT {
                     self.0.pop_first();
@@ -50,7 +53,8 @@ impl Proofs {
         let record = |(slot, proof): (&u64, &CommitProof)| ProofRecord {
             slot: *slot,
             commit_hash: proof.commit_hash.to_vec(),
-            signature: proof.signature.to_vec(),
+            proof: proof.proof.to_vec(),
+            sender: proof.sender.as_bytes().to_vec(),
         };
         ProofsRecord {
             proofs: self.0.iter().map(record).collect(),
@@ -59,9 +63,12 @@ impl Proofs {
 
     pub(super) fn load(record: &ProofsRecord) -> Option<Self> {
         let proof = |record: &ProofRecord| {
+            let (epoch, _) = record.proof.split_first_chunk::<8>()?;
             let proof = CommitProof {
                 commit_hash: record.commit_hash.as_slice().try_into().ok()?,
-                signature: record.signature.as_slice().try_into().ok()?,
+                sender: record.sender.as_slice().try_into().ok()?,
+                server_epoch: u64::from_be_bytes(*epoch),
+                proof: record.proof.as_slice().try_into().ok()?,
             };
             Some((record.slot, proof))
         };
@@ -98,15 +105,24 @@ impl Client {
         }
     }
 
-    /// The server says that the commit with this SHA-256 has the slot.
+    /// The server says that a commit of ours has the slot.
+    pub(super) fn take_own_proof(&mut self, id: ConversationId, draft: &DraftRecord, proof: &[u8]) {
+        let hash: Option<[u8; 32]> = draft.commit_hash.as_slice().try_into().ok();
+        let own = self.state.me.as_ref().map(Me::identity_key);
+        if let (Some(hash), Some(own)) = (hash, own) {
+            self.take_proof(id, draft.slot, (&hash, own.as_bytes()), proof);
+        }
+    }
+
+    /// The server says that the commit with this SHA-256, of this member, has the slot.
     pub(super) fn take_proof(
         &mut self,
         id: ConversationId,
         slot: u64,
-        commit_hash: &[u8],
-        signature: &[u8],
+        (commit_hash, sender): (&[u8; 32], &[u8]),
+        proof: &[u8],
     ) {
-        let Some(proof) = self.verified(id, slot, commit_hash, signature) else {
+        let Some(proof) = self.verified(id, slot, (commit_hash, sender), proof) else {
             self.writer.emit(Event::Unproven {
                 conversation: id,
                 slot,
@@ -129,18 +145,25 @@ impl Client {
         &self,
         id: ConversationId,
         slot: u64,
-        commit_hash: &[u8],
-        signature: &[u8],
+        (commit_hash, sender): (&[u8; 32], &[u8]),
+        proof: &[u8],
     ) -> Option<CommitProof> {
         let server = self.state.server.as_ref()?;
         let key = server.signing_key.as_slice().try_into().ok()?;
-        let proof = CommitProof {
-            commit_hash: commit_hash.try_into().ok()?,
-            signature: signature.try_into().ok()?,
+        let sender = IdentityKey::try_from(sender).ok()?;
+        let taken = CommitSlot {
+            channel_id: &id.0,
+            slot,
+            commit_hash,
+            sender: &sender,
         };
-        verify_commit_hash(key, &id.0, slot, &proof.commit_hash, signature)
-            .is_ok()
-            .then_some(proof)
+        let server_epoch = verify_commit(key, &taken, proof).ok()?;
+        Some(CommitProof {
+            commit_hash: *commit_hash,
+            sender,
+            server_epoch,
+            proof: proof.try_into().ok()?,
+        })
     }
 }
 
@@ -150,27 +173,35 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn proof(commit: u8) -> CommitProof {
+    fn proof(server_epoch: u64, commit: u8) -> CommitProof {
+        let mut proof = [commit; 72];
+        proof[..8].copy_from_slice(&server_epoch.to_be_bytes());
         CommitProof {
             commit_hash: [commit; 32],
-            signature: [commit; 64],
+            sender: IdentityKey([5; 32]),
+            server_epoch,
+            proof,
         }
     }
 
     proptest! {
-        /// Against a list of all that was ever first for its slot.
+        /// Against a list of all that was first for its slot since the server was set back last.
         #[test]
-        fn a_second_commit_for_a_kept_slot_is_a_fork(said in vec((0..24u64, 0..3u8), 0..100)) {
+        fn a_second_commit_for_a_kept_slot_is_a_fork(
+            said in vec((0..24u64, 0..2u64, 0..3u8), 0..100),
+        ) {
             let mut proofs = Proofs::default();
-            let mut model: BTreeMap<u64, u8> = BTreeMap::new();
-            for (slot, commit) in said {
+            let mut model: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
+            for (slot, epoch, commit) in said {
                 let expected = match model.get(&slot) {
-                    None => Added::New,
-                    Some(first) if *first == commit => Added::Known,
-                    Some(first) => Added::Fork(proof(*first)),
+                    Some(first) if *first == (epoch, commit) => Added::Known,
+                    Some((first, other)) if *first == epoch => Added::Fork(proof(epoch, *other)),
+                    _ => Added::New,
                 };
-                prop_assert_eq!(proofs.add(slot, proof(commit)), expected);
-                model.entry(slot).or_insert(commit);
+                if expected == Added::New {
+                    model.insert(slot, (epoch, commit));
+                }
+                prop_assert_eq!(proofs.add(slot, proof(epoch, commit)), expected);
                 while model.len() > KEPT {
                     model.pop_first();
                 }

@@ -132,9 +132,12 @@ records! {
         /// 32 bytes.
         #[prost(bytes = "vec", tag = "2")]
         commit_hash: Vec<u8>,
-        /// 64 bytes.
+        /// 72 bytes.
         #[prost(bytes = "vec", tag = "3")]
-        signature: Vec<u8>,
+        proof: Vec<u8>,
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "4")]
+        sender: Vec<u8>,
     }
 
     /// A message on its way out.

@@ -12,6 +12,7 @@ use super::timers::Timer;
 use super::{Event, Server};
 use crate::ids::{IdentityKey, Ticket};
 use crate::io::{Lane, Output};
+use crate::rng::Rng;
 use crate::storage::keys;
 use crate::storage::records::ServerSecrets;
 use crate::storage::{Command, Commit, Expect, Failure, Reply};
@@ -61,10 +62,14 @@ pub(super) struct ServerKeys {
     pub(super) shares: Zeroizing<[u8; 32]>,
     /// OPAQUE.
     pub(super) opaque: ServerSetup,
+    /// Drawn when the database was made or put back: part of what commits' proofs say, so that those
+    /// of before a restore contradict nothing (protocol.md §5.13, §5.32).
+    pub(super) epoch: u64,
 }
 
 impl ServerKeys {
-    fn read(row: Bytes) -> Option<Self> {
+    fn read(row: Bytes, epoch: &[u8]) -> Option<Self> {
+        let epoch = u64::from_be_bytes(epoch.try_into().ok()?);
         let secrets = ServerSecrets::decode(row).ok()?;
         let mut seed: [u8; 32] = secrets.signing_seed.as_ref().try_into().ok()?;
         let signing = IdentitySecret::from_seed(seed);
@@ -77,8 +82,14 @@ impl ServerKeys {
             public,
             shares: Zeroizing::new(shares.finalize().into()),
             opaque,
+            epoch,
         })
     }
+}
+
+/// 8 random bytes, a big-endian number.
+fn new_epoch(rng: &mut Rng) -> Bytes {
+    Bytes::copy_from_slice(&rng.seed()).slice(..8)
 }
 
 impl Server {
@@ -89,7 +100,11 @@ impl Server {
         self.outputs.push(Output::Store {
             ticket,
             lane: Lane::Ordered,
-            command: Command::Get(vec![keys::meta("schema"), keys::meta("secrets")]),
+            command: Command::Get(vec![
+                keys::meta("schema"),
+                keys::meta("secrets"),
+                keys::meta("epoch"),
+            ]),
         });
     }
 
@@ -101,8 +116,10 @@ impl Server {
         self.phase = Phase::Starting(None);
         match reply {
             Reply::Values(values) => match values.as_slice() {
-                [None, None] => self.first_start(),
-                [Some(schema), secrets] => self.next_start(schema, secrets.clone()),
+                [None, None, None] => self.first_start(),
+                [Some(schema), Some(secrets), epoch] => {
+                    self.next_start(schema, secrets.clone(), epoch.as_deref());
+                }
                 _ => self.refuse(StartError::Damaged),
             },
             // Another core was first, or we were: read what is there now.
@@ -122,28 +139,35 @@ impl Server {
                 ServerSetup::generate(&rng.seed()).to_bytes().expose(),
             ),
         };
-        let (schema, row) = (keys::meta("schema"), keys::meta("secrets"));
+        let epoch = new_epoch(&mut rng);
+        self.make(vec![
+            (
+                keys::meta("schema"),
+                Bytes::copy_from_slice(&SCHEMA.to_be_bytes()),
+            ),
+            (keys::meta("secrets"), secrets.encode_to_vec().into()),
+            (keys::meta("epoch"), epoch),
+        ]);
+    }
+
+    /// Writes rows that are not there yet.
+    fn make(&mut self, rows: Vec<(Bytes, Bytes)>) {
         let ticket = self.next_ticket();
         self.phase = Phase::Starting(Some(ticket));
+        let absent = |(key, _): &(Bytes, Bytes)| (key.clone(), Expect::Absent);
         self.outputs.push(Output::Store {
             ticket,
             lane: Lane::Ordered,
             command: Command::Commit(Commit {
-                checks: vec![
-                    (schema.clone(), Expect::Absent),
-                    (row.clone(), Expect::Absent),
-                ],
-                puts: vec![
-                    (schema, Bytes::copy_from_slice(&SCHEMA.to_be_bytes())),
-                    (row, secrets.encode_to_vec().into()),
-                ],
+                checks: rows.iter().map(absent).collect(),
+                puts: rows,
                 deletes: Vec::new(),
             }),
         });
     }
 
     /// There is data: is it ours?
-    fn next_start(&mut self, schema: &[u8], secrets: Option<Bytes>) {
+    fn next_start(&mut self, schema: &[u8], secrets: Bytes, epoch: Option<&[u8]>) {
         match schema.try_into().map(u32::from_be_bytes) {
             Ok(SCHEMA) => {}
             Ok(found) if found > SCHEMA => {
@@ -154,7 +178,12 @@ impl Server {
             }
             _ => return self.refuse(StartError::Damaged),
         }
-        match secrets.and_then(ServerKeys::read) {
+        // Whoever puts a backup back takes its epoch away.
+        let Some(epoch) = epoch else {
+            let epoch = new_epoch(&mut self.rng.child());
+            return self.make(vec![(keys::meta("epoch"), epoch)]);
+        };
+        match ServerKeys::read(secrets, epoch) {
             Some(keys) => {
                 let signing_key = keys.public;
                 self.phase = Phase::Running(Box::new(keys));

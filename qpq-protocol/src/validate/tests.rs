@@ -111,13 +111,19 @@ fn lists_are_checked_item_by_item_and_counted() {
 
 #[test]
 fn nested_messages_are_checked_and_must_be_there() {
-    let missing = ResumeSessionRequest { auth: None };
+    let missing = ResumeSessionRequest {
+        auth: None,
+        ..ResumeSessionRequest::default()
+    };
     assert_eq!(missing.validate(), Err(FieldError { field: "auth" }));
     let auth = Auth {
         access_token: bytes(31),
         device_id: Bytes::new(),
     };
-    let wrong = ResumeSessionRequest { auth: Some(auth) };
+    let wrong = ResumeSessionRequest {
+        auth: Some(auth),
+        ..ResumeSessionRequest::default()
+    };
     assert_eq!(
         wrong.validate(),
         Err(FieldError {

@@ -1,6 +1,7 @@
 //! The order of commits: protocol.md §5.7, §5.8 and §5.13.
 
 use bytes::Bytes;
+use qpq_crypto::proof::{CommitSlot, verify_commit};
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
@@ -30,7 +31,13 @@ fn a_slot_is_taken_once_and_the_loser_learns_by_what() {
     let id: [u8; 16] = channel.as_ref().try_into().expect("16 bytes");
     let server = world.signing_key();
     let verify = |slot: u64, commit: &[u8]| {
-        qpq_crypto::proof::verify_commit(server.as_bytes(), &id, slot, commit, &won.commit_proof)
+        let taken = CommitSlot {
+            channel_id: &id,
+            slot,
+            commit_hash: &Sha256::digest(commit).into(),
+            sender: &alice.secret.public(),
+        };
+        verify_commit(server.as_bytes(), &taken, &won.commit_proof)
     };
     assert!(verify(0, b"first").is_ok());
     assert!(verify(1, b"first").is_err());

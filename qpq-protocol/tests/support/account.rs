@@ -89,6 +89,7 @@ impl User {
             signature: Bytes::copy_from_slice(&signature),
             time_ms,
             sealed_identity: sealed.into(),
+            ..proto::OpaqueRegisterFinishRequest::default()
         })
     }
 
@@ -112,6 +113,7 @@ impl User {
         let start = proto::OpaqueLoginStartRequest {
             username: self.name.clone(),
             request: request.into(),
+            ..proto::OpaqueLoginStartRequest::default()
         };
         let answer = world.call::<rpc::OpaqueLoginStart>(conn, &start)?;
         let suite = Suite::parse_allowing_weak(answer.suite.as_bytes()).expect("a suite");
@@ -133,6 +135,7 @@ impl User {
             finalization: finalization.into(),
             identity_key: Bytes::new(),
             device_id: Bytes::copy_from_slice(device.as_bytes()),
+            ..proto::OpaqueLoginFinishRequest::default()
         };
         let answer = world.call::<rpc::OpaqueLoginFinish>(conn, &finish)?;
         assert_eq!(answer.identity_key, self.key());

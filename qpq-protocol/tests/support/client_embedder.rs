@@ -417,6 +417,7 @@ fn right_answer(method: u16, id: u32, request: &Bytes, seed: u64) -> Bytes {
         104 => frame!(proto::ResumeSessionResponse {
             identity_key: key.clone(),
             expires_at_ms: u64::MAX,
+            ..proto::ResumeSessionResponse::default()
         }),
         201 => {
             let asked = proto::FetchRequest::decode(request.clone()).expect("a request");

@@ -1,7 +1,7 @@
 //! `proofs`: what accounts and servers sign.
 
 use qpq_crypto::identity::{IdentityKey, IdentitySecret};
-use qpq_crypto::proof;
+use qpq_crypto::proof::{self, CommitSlot};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -28,7 +28,8 @@ pub(super) fn inputs() -> Result<Vec<Value>, VectorError> {
         server("delivery", rest)
     };
     let commit = json!({
-        "name": "commit", "channel_id": "03".repeat(16), "slot": "7", "commit": digits("commit"),
+        "name": "commit", "server_epoch": "11", "channel_id": "03".repeat(16), "slot": "7",
+        "commit": digits("commit"), "sender_key": seed(BOB),
     });
     Ok(vec![
         register("register", "02".repeat(73)),
@@ -58,7 +59,7 @@ pub(super) fn replay(case: &Value) -> Result<Value, VectorError> {
         "register" => &["domain", "username", "upload", "sealed_identity"],
         "hybrid_key" => &["hybrid_public_key"],
         "revoke" => &["reason"],
-        "commit" => &["channel_id", "slot", "commit"],
+        "commit" => &["server_epoch", "channel_id", "slot", "commit", "sender_key"],
         "delivery" => &[
             "message_id",
             "recipient_key",
@@ -106,12 +107,19 @@ pub(super) fn replay(case: &Value) -> Result<Value, VectorError> {
         }
         "commit" => {
             let (channel, slot) = (case.array("channel_id")?, case.number("slot")?);
-            let commit = case.bytes("commit")?;
-            let proof = proof::commit(&signer, &channel, slot, &commit).to_vec();
+            let epoch = case.number("server_epoch")?;
+            let taken = CommitSlot {
+                channel_id: &channel,
+                slot,
+                commit_hash: &Sha256::digest(case.bytes("commit")?).into(),
+                sender: &IdentityKey(case.array("sender_key")?),
+            };
+            let proof = proof::commit(&signer, epoch, &taken).to_vec();
+            let verified = proof::verify_commit(key.as_bytes(), &taken, &proof);
             (
-                proof::commit_input(&channel, slot, &Sha256::digest(&commit).into()),
-                proof.clone(),
-                proof::verify_commit(key.as_bytes(), &channel, slot, &commit, &proof),
+                proof::commit_input(epoch, &taken),
+                proof,
+                verified.map(|_| ()),
             )
         }
         _ => {

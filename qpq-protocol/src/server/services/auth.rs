@@ -140,6 +140,9 @@ pub(in crate::server) fn login_finish(
                 identity_key: Bytes::copy_from_slice(identity.as_bytes()),
                 expires_at_ms: opened.expires_at_ms,
                 sealed_identity: name.sealed_identity,
+                server_time_ms: opened.server_time_ms,
+                server_epoch: opened.server_epoch,
+                ..OpaqueLoginFinishResponse::default()
             })
         },
     )

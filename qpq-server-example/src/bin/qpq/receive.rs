@@ -316,7 +316,9 @@ async fn tell(event: &Event, session: &mut Session, output: &Output) -> Result<(
             let proof = |proof: &CommitProof| {
                 json!({
                     "commit_hash": hex(&proof.commit_hash),
-                    "signature": hex(&proof.signature),
+                    "sender": hex(proof.sender.as_bytes()),
+                    "server_epoch": proof.server_epoch.to_string(),
+                    "proof": hex(&proof.proof),
                 })
             };
             let machine = json!({

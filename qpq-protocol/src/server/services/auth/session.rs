@@ -36,6 +36,8 @@ pub(super) struct Opening {
 pub(super) struct Opened {
     pub(super) token: [u8; 32],
     pub(super) expires_at_ms: u64,
+    pub(super) server_time_ms: u64,
+    pub(super) server_epoch: u64,
 }
 
 impl Drop for Opened {
@@ -56,6 +58,8 @@ impl Opening {
         let opened = Opened {
             token: ctx.seed(),
             expires_at_ms: (ctx.unix + ctx.config.limits.session).as_millis(),
+            server_time_ms: ctx.unix.as_millis(),
+            server_epoch: ctx.keys.epoch,
         };
         let token_hash: [u8; 32] = Sha256::digest(opened.token).into();
         let ended = make_room(&mut account, ctx.unix, ctx.config.limits.sessions);
@@ -206,10 +210,10 @@ pub(in crate::server) fn resume(
             };
             let end = ctx.unix + ctx.config.limits.session;
             if UnixTime::from_millis(stored.expires_at_ms) + REFRESH > end {
-                return resumed(session, stored.expires_at_ms);
+                return resumed(ctx, session, stored.expires_at_ms);
             }
             let change = refresh(&session, end, ctx.unix, [row, account, device])?;
-            commit(change, move |_| resumed(session, end.as_millis()))
+            commit(change, move |ctx| resumed(ctx, session, end.as_millis()))
         })
     })
 }
@@ -247,10 +251,13 @@ fn refresh(
     })
 }
 
-fn resumed(session: Session, expires_at_ms: u64) -> Next {
+fn resumed(ctx: &Ctx<'_>, session: Session, expires_at_ms: u64) -> Next {
     let response = ResumeSessionResponse {
         identity_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),
         expires_at_ms,
+        server_time_ms: ctx.unix.as_millis(),
+        server_epoch: ctx.keys.epoch,
+        ..ResumeSessionResponse::default()
     };
     let effects = Effects {
         session: SessionChange::Bind(session),

@@ -10,6 +10,7 @@ mod store;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use qpq_crypto::proof::CommitSlot;
 use sha2::{Digest, Sha256};
 
 use super::recipient::{Mailbox, mailboxes, parse_identity};
@@ -317,8 +318,13 @@ impl Submission {
 
     /// The server's word that this commit has the slot (protocol.md §5.13).
     fn proof(&self, ctx: &Ctx<'_>) -> Bytes {
-        let channel = self.channel.as_bytes();
-        let proof = qpq_crypto::proof::commit(&ctx.keys.signing, channel, self.slot, &self.commit);
+        let taken = CommitSlot {
+            channel_id: self.channel.as_bytes(),
+            slot: self.slot,
+            commit_hash: &self.commit_hash,
+            sender: &self.session.identity_key,
+        };
+        let proof = qpq_crypto::proof::commit(&ctx.keys.signing, ctx.keys.epoch, &taken);
         Bytes::copy_from_slice(&proof)
     }
 

@@ -113,6 +113,7 @@ pub fn resume(number: u64) -> Bytes {
             access_token: Bytes::copy_from_slice(&token(number)),
             device_id: Bytes::new(),
         }),
+        ..proto::ResumeSessionRequest::default()
     };
     frame(rpc::ResumeSession::METHOD, &request)
 }
