@@ -136,6 +136,16 @@ limits! {
     ttl_default: Duration = Duration::from_secs(30 * DAY),
     /// The longest a message may live; commits and welcomes always live so long.
     ttl_max: Duration = Duration::from_secs(90 * DAY),
+    /// Bytes that an account may have stored for others in a day: each payload once, and
+    /// [`Self::stored_queue`] for each queue that it goes into. They come back with time, whatever is
+    /// taken out of the queues.
+    stored_a_day: usize = 1024 * MIB,
+    /// Bytes counted for each queue that a payload goes into.
+    stored_queue: usize = 256,
+    /// Bytes of that day's that a core takes at once, to give them out without asking storage.
+    stored_block: usize = MIB,
+    /// Accounts whose blocks a core remembers.
+    stored_accounts: usize = 65_536,
     /// How long after a request has left something to clean up that is done.
     upkeep: Duration = Duration::from_secs(600),
     /// How long a message id stays known at least.
@@ -152,16 +162,27 @@ limits! {
     channel_devices: usize = 1000,
     /// Members that a commit adds.
     commit_adds: usize = 100,
+    /// Memberships that one account may give another in a day.
+    memberships_a_day: usize = 5,
+    /// Memberships that one account has given another and that are still open: the member has neither
+    /// sent nor committed anything there, and has not left.
+    memberships_open: usize = 20,
+    /// Open memberships of an account; with one more, the oldest of who has given most of them goes.
+    memberships: usize = 200,
     /// The longest GroupInfo, in bytes.
     group_info: usize = 3 * MIB,
     /// The longest sealed metadata of a group, in bytes.
     group_metadata: usize = 16 * KIB,
+    /// How often whom a commit took off the list may put itself back, in a channel.
+    returns: Rate = Rate::per_secs(1, DAY),
     /// How long slot 0 must have been free before the peer is told that the channel is new.
     slot_zero: Duration = Duration::from_secs(30),
-    /// How long a channel must have had no valid commit before a reset.
-    reset_after: Duration = Duration::from_secs(60),
     /// How often a member may reset a channel.
     reset: Rate = Rate::per_secs(1, 3600),
+    /// Resets of a DM that somebody has left since the last one: they are free of that.
+    free_resets: Rate = Rate::per_secs(5, DAY),
+    /// How often a member may ask for fresh keys in a channel.
+    rotations: Rate = Rate::per_secs(6, 60),
 
     // Keys.
     /// Key packages a device may have stored, without the last-resort one.
@@ -176,8 +197,10 @@ limits! {
     account_requests: Rate = Rate::per_secs(50, 1),
     /// Enqueues of an account.
     enqueues: Rate = Rate::per_secs(100, 60),
-    /// Recipients that an account reaches.
-    enqueue_recipients: Rate = Rate::per_secs(5000, 60),
+    /// Recipients that an account reaches, with messages and with commits.
+    enqueue_recipients: Rate = Rate::per_secs(60_000, 60),
+    /// Commits of a member to a channel.
+    commits: Rate = Rate::per_secs(20, 60),
     /// Sealed enqueues to a recipient.
     sealed_recipient: Rate = Rate::per_secs(60, 60),
     /// Sealed enqueues to a channel.

@@ -13,8 +13,12 @@ mod delivery;
 mod key_packages;
 #[path = "services/large.rs"]
 mod large;
+#[path = "services/lists.rs"]
+mod lists;
 #[path = "services/model.rs"]
 mod model;
+#[path = "services/quotas.rs"]
+mod quotas;
 #[path = "services/random.rs"]
 mod random;
 #[path = "services/requests.rs"]

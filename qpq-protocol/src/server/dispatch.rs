@@ -99,6 +99,7 @@ fn route(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> 
         Method::ListGroupMembers => {
             call::<rpc::ListGroupMembers>(ctx, caller, payload, group::list_group_members)
         }
+        Method::RotateKeys => call::<rpc::RotateKeys>(ctx, caller, payload, group::rotate_keys),
         Method::AddMember => call::<rpc::AddMember>(ctx, caller, payload, group::add_member),
         Method::GetGroupInfo => {
             call::<rpc::GetGroupInfo>(ctx, caller, payload, group::get_group_info)

@@ -15,6 +15,7 @@
 //! One core serves the connections of one thread. Cores share nothing but the store and the wakes
 //! they send each other.
 
+mod allowance;
 mod answers;
 mod ask;
 mod connection;
@@ -38,6 +39,7 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 
+use allowance::Allowances;
 use connection::Connection;
 use outputs::Outputs;
 use push::Subscriptions;
@@ -132,6 +134,7 @@ pub struct Server {
     upkeep: Upkeep,
     rows: Rows,
     rates: Rates,
+    allowances: Allowances,
     outputs: Outputs,
     /// Bytes set aside for requests, of all connections.
     reserved: usize,
@@ -160,6 +163,7 @@ impl Server {
             upkeep: Upkeep::default(),
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),
             rates: Rates::new(limits.rate_subjects),
+            allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
             reserved: 0,
             unsent: 0,

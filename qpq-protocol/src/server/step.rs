@@ -28,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::Config;
+use super::allowance::Allowances;
 use super::rate::{Rates, Subject};
 use super::rows::Rows;
 use super::services::auth::LoginSlot;
@@ -248,6 +249,15 @@ impl Fault {
         fault
     }
 
+    /// Names whom it is about: at most so many that the answer stays a short one.
+    pub(super) fn about<'a>(mut self, members: impl IntoIterator<Item = &'a IdentityKey>) -> Self {
+        const NAMED: usize = 16;
+        let members = members.into_iter().take(NAMED);
+        let members = members.map(|member| Bytes::copy_from_slice(member.as_bytes()));
+        self.detail.member_keys = members.collect();
+        self
+    }
+
     /// Adds how long not to ask again, in milliseconds.
     pub(super) fn retry_after(mut self, retry_after_ms: u32) -> Self {
         self.detail.retry_after_ms = retry_after_ms;
@@ -326,6 +336,7 @@ pub(super) struct Ctx<'a> {
     pub(super) rng: &'a mut Rng,
     pub(super) rows: &'a mut Rows,
     pub(super) rates: &'a mut Rates,
+    pub(super) allowances: &'a mut Allowances,
     pub(super) notes: &'a mut Notes,
 }
 
@@ -340,6 +351,12 @@ pub(super) struct Notes {
     pub(super) watches: Vec<QueueId>,
     /// Rows that it has forgotten in order to read them again.
     pub(super) doubted: BTreeSet<Bytes>,
+    /// What it was counted for after it had read.
+    pub(super) counted: BTreeSet<Subject>,
+    /// Bytes that it has paid for and not yet used ([`super::allowance`]).
+    pub(super) paid: u64,
+    /// Of what a core does by itself: how many pages of a family of rows it goes over.
+    pub(super) pages: u32,
     /// Whether it leaves something to clean up later.
     pub(super) untidy: bool,
     /// What it found of its caller's session in this step.
@@ -369,6 +386,24 @@ impl Ctx<'_> {
         self.rates
             .count(self.now, subject, rate, count)
             .map_err(Fault::rate_limited)
+    }
+
+    /// [`Self::limit`] for what a request comes to only after it has read: it may have run before,
+    /// without coming so far.
+    pub(super) fn limit_once(
+        &mut self,
+        subject: Subject,
+        rate: Rate,
+        count: u32,
+    ) -> Result<(), Fault> {
+        if self.notes.counted.contains(&subject) {
+            return Ok(());
+        }
+        self.rates
+            .count(self.now, subject, rate, count)
+            .map_err(Fault::rate_limited)?;
+        self.notes.counted.insert(subject);
+        Ok(())
     }
 
     /// Whether these rows were all read since the request began. What was remembered may be what

@@ -241,6 +241,7 @@ impl Server {
             rng: &mut self.rng,
             rows: &mut self.rows,
             rates: &mut self.rates,
+            allowances: &mut self.allowances,
             notes,
         })
     }

@@ -14,10 +14,16 @@ use crate::io::Output;
 use crate::storage::{Command, Reply};
 
 /// What is to be done, in this order. Each is a handler without a request.
-const CHORES: [fn(&mut Ctx<'_>) -> Next; 4] = [
+const CHORES: [fn(&mut Ctx<'_>) -> Next; 10] = [
     delivery::expire_queues,
     delivery::drop_payloads,
     delivery::drop_answers,
+    delivery::drop_slots,
+    delivery::drop_formers,
+    delivery::drop_given,
+    delivery::drop_allowances,
+    delivery::drop_channels,
+    delivery::drop_queues,
     keys::forget_packages,
 ];
 
@@ -26,6 +32,10 @@ const CHORES: [fn(&mut Ctx<'_>) -> Next; 4] = [
 pub(super) struct Upkeep {
     /// Whether its timer runs.
     armed: bool,
+    /// How often something was left to do since it last began.
+    left: u64,
+    /// How many pages of a family of rows it goes over this time.
+    pages: u32,
     at_work: Option<AtWork>,
 }
 
@@ -42,6 +52,7 @@ struct AtWork {
 impl Server {
     /// There will be something to do.
     pub(super) fn arm_upkeep(&mut self) {
+        self.upkeep.left = self.upkeep.left.saturating_add(1);
         if !self.upkeep.armed && !self.shutdown.is_asked() {
             self.upkeep.armed = true;
             let due = self.clock.now() + self.config.limits.upkeep;
@@ -53,6 +64,7 @@ impl Server {
     pub(super) fn upkeep_due(&mut self) {
         self.upkeep.armed = false;
         if self.upkeep.at_work.is_none() && !self.shutdown.is_asked() {
+            self.upkeep.pages = delivery::pages(core::mem::take(&mut self.upkeep.left));
             self.begin_chore(0, 0, Notes::default());
         }
     }
@@ -77,6 +89,7 @@ impl Server {
 
     fn begin_chore(&mut self, chore: usize, attempt: u32, mut notes: Notes) {
         if let Some(begin) = CHORES.get(chore) {
+            notes.pages = self.upkeep.pages;
             let next = self.with_ctx(None, attempt, &mut notes, begin);
             self.go_on(chore, attempt, notes, next);
         }

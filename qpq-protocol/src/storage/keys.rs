@@ -57,6 +57,8 @@ pub enum Family {
     PayloadClaim = b'P',
     /// A shared payload that lost a claim, see [`payload_check`].
     PayloadCheck = b'g',
+    /// How much an account may still have stored for others, see [`allowance`].
+    Allowance = b'w',
     /// The answer to a request that must not run twice, see [`dedupe`].
     Dedupe = b'i',
     /// When a queue has something to expire, see [`expiry`].
@@ -71,6 +73,10 @@ pub enum Family {
     Member = b'M',
     /// The channels of an account, see [`membership`].
     Membership = b'A',
+    /// The memberships that others gave an account, see [`given`].
+    Given = b'y',
+    /// A former member of a channel, see [`former`].
+    Former = b'F',
     /// A taken slot of a channel, see [`slot`].
     Slot = b's',
     /// The key packages of a device, listed in one row, see [`package_pool`].

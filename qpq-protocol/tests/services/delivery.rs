@@ -111,8 +111,8 @@ fn an_ack_removes_and_the_numbers_go_on() {
     );
     assert_eq!(
         world.memory.len(),
-        rows + 1 + 3,
-        "the head and three message ids stay"
+        rows + 1 + 3 + 1,
+        "the head, three message ids and what is left to store stay"
     );
     let sent = world.call::<rpc::Enqueue>(alice, &message(&bob, 4, b"y"));
     assert_eq!(sent.expect("sent").seq, 4);
@@ -323,8 +323,8 @@ fn a_message_reaches_every_device_but_the_sending_one_and_is_stored_once() {
         .call::<rpc::Enqueue>(alice, &message(&bob, 1, b"x"))
         .expect("sent");
     assert_eq!(sent.seq, 1);
-    // Two heads, two entries, two claims, two expiry rows, one piece, one message id.
-    assert_eq!(world.memory.len(), rows + 10);
+    // Two heads, two entries, two claims, two expiry rows, one piece, one message id, one allowance.
+    assert_eq!(world.memory.len(), rows + 11);
     for conn in [first, second] {
         let page = fetch_all(&mut world, conn, &bob, &DEFAULT);
         assert_eq!(payloads(&page), [(1, b"x".to_vec())]);

@@ -81,8 +81,9 @@ fn a_channel_of_a_thousand_devices_takes_commits_and_messages() {
     assert!(sent.seqs.iter().take(999).all(|seq| *seq == 3));
     assert_eq!(sent.seqs.last(), Some(&0), "the sending device is left out");
 
+    let (eve, _) = world.user("eve");
     let one_more = proto::SubmitCommitRequest {
-        add_members: vec![alice.key(), crate::support::account::User::new("eve").key()],
+        add_members: vec![alice.key(), eve.key()],
         ..commit(&channel, 2, b"too many")
     };
     assert!(world.call::<rpc::SubmitCommit>(alices, &one_more).is_err());

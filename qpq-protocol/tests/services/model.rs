@@ -63,6 +63,8 @@ pub enum Act {
         add: Option<usize>,
         remove: Option<usize>,
     },
+    /// Leaves the group, or puts itself back on its list.
+    Place { core: usize, who: usize, back: bool },
     /// Two commits for the same slot at once, one on each core.
     Race { one: usize, other: usize, id: u8 },
     /// The power fails, or the answer to what was asked last is lost and it is asked again.
@@ -115,12 +117,25 @@ enum Said {
     NextSlot(u64),
 }
 
+/// How a membership ended.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum End {
+    Left,
+    /// By another's commit, in this slot.
+    Removed(u64),
+}
+
 /// What the server is to have done.
 pub struct Model {
     queues: BTreeMap<(usize, bool), Queue>,
     members: BTreeSet<usize>,
     slot: u64,
-    winners: Vec<Vec<u8>>,
+    /// Who committed, and what.
+    winners: Vec<(usize, Vec<u8>)>,
+    /// How the membership of who is none ended.
+    ended: BTreeMap<usize, End>,
+    /// Who has put itself back; no day passes here.
+    returned: BTreeSet<usize>,
     /// By caller, method and message id: what was asked, what was said.
     known: BTreeMap<(usize, u16, u8), (Vec<u8>, Said)>,
 }
@@ -133,6 +148,8 @@ impl Model {
             members: (0..NAMES.len()).collect(),
             slot: 0,
             winners: Vec::new(),
+            ended: BTreeMap::new(),
+            returned: BTreeSet::new(),
             known: BTreeMap::new(),
         }
     }
@@ -225,7 +242,7 @@ impl Model {
         add: Option<usize>,
         remove: Option<usize>,
     ) -> Result<(Said, bool), Status> {
-        if add.is_some() && add == remove || remove == Some(from) {
+        if add.is_some() && add == remove {
             return Err(Status::BadRequest);
         }
         let key = (from, 206, id);
@@ -234,32 +251,75 @@ impl Model {
             return answer;
         }
         let winner = self.winners.get(slot as usize);
-        if winner.is_some_and(|winner| winner == commit) {
+        if let Some((by, winner)) = winner
+            && winner == commit
+            && (self.members.contains(&from)
+                || *by == from
+                || self.ended.get(&from) == Some(&End::Removed(slot)))
+        {
             return Ok((Said::NextSlot(slot + 1), true));
         }
         if !self.members.contains(&from) {
             return Err(Status::Forbidden);
         }
+        if remove == Some(from) {
+            return Err(Status::BadRequest);
+        }
         if slot != self.slot {
             return Err(Status::Conflict);
         }
-        for member in self.members.iter().filter(|member| **member != from) {
-            let queue = self.queues.entry((*member, true)).or_default();
+        let add = add.filter(|add| !self.members.contains(add));
+        if add.is_some_and(|add| self.ended.get(&add) == Some(&End::Left)) {
+            return Err(Status::Forbidden);
+        }
+        // Who is put on the list without a welcome gets the commit too.
+        let reached = self.members.iter().copied().chain(add);
+        for member in reached.filter(|member| *member != from) {
+            let queue = self.queues.entry((member, true)).or_default();
             if queue.has_room() {
                 queue.put(None, commit);
             } else {
                 queue.overrun = true;
             }
         }
-        self.members.extend(add);
-        if let Some(remove) = remove {
-            self.members.remove(&remove);
+        if let Some(add) = add {
+            self.members.insert(add);
+            self.ended.remove(&add);
+        }
+        if let Some(remove) = remove
+            && self.members.remove(&remove)
+        {
+            self.ended.insert(remove, End::Removed(slot));
         }
         self.slot += 1;
-        self.winners.push(commit.to_vec());
+        self.winners.push((from, commit.to_vec()));
         let said = Said::NextSlot(self.slot);
         self.known.insert(key, (content, said.clone()));
         Ok((said, false))
+    }
+
+    /// Somebody leaves.
+    fn leave(&mut self, who: usize) -> Result<(), Status> {
+        if self.members.remove(&who) {
+            self.ended.insert(who, End::Left);
+        }
+        Ok(())
+    }
+
+    /// Somebody puts itself back on the list.
+    fn come_back(&mut self, who: usize) -> Result<(), Status> {
+        if self.members.contains(&who) {
+            return Ok(());
+        }
+        if !matches!(self.ended.get(&who), Some(End::Removed(_))) {
+            return Err(Status::Forbidden);
+        }
+        if !self.returned.insert(who) {
+            return Err(Status::RateLimited);
+        }
+        self.ended.remove(&who);
+        self.members.insert(who);
+        Ok(())
     }
 
     fn ack(&mut self, who: usize, group: bool, up_to: u64) -> Result<(), Status> {
@@ -490,7 +550,10 @@ pub fn run(pair: &mut Pair, model: &mut Model, act: Act) {
         } => {
             let slot = moved(model.slot, off);
             let commit = [b'c', from as u8, id];
-            let winner = model.winners.get(slot as usize).cloned();
+            let winner = model
+                .winners
+                .get(slot as usize)
+                .map(|(_, winner)| winner.clone());
             let expected = model.commit(from, id, slot, &commit, add, remove);
             let request = proto::SubmitCommitRequest {
                 add_members: add.map(|who| pair.users[who].key()).into_iter().collect(),
@@ -516,6 +579,26 @@ pub fn run(pair: &mut Pair, model: &mut Model, act: Act) {
                 (Said::NextSlot(answer.next_slot), answer.duplicate)
             });
             assert_eq!(answer, expected);
+        }
+        Act::Place { core, who, back } => {
+            let (conn, key) = (pair.conns[core][who], pair.users[who].key());
+            let channel_id = pair.group.clone();
+            let (expected, answer) = if back {
+                let request = proto::AddMemberRequest {
+                    channel_id,
+                    member_key: key,
+                };
+                let answer = pair.core(core).call::<rpc::AddMember>(conn, &request);
+                (model.come_back(who), answer.map(|_| ()))
+            } else {
+                let request = proto::RemoveMemberRequest {
+                    channel_id,
+                    member_key: key,
+                };
+                let answer = pair.core(core).call::<rpc::RemoveMember>(conn, &request);
+                (model.leave(who), answer.map(|_| ()))
+            };
+            assert_eq!(answer.map_err(|refused| refused.status), expected);
         }
         Act::Race { one, other, id } => race(pair, model, [one, other], id),
         Act::Crash { core } => pair.crash(core),

@@ -21,6 +21,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(core, who, group, behind)| Act::Ack { core, who, group, behind }),
         4 => (core.clone(), who.clone(), 0..12u8, off, some.clone(), some)
             .prop_map(|(core, from, id, off, add, remove)| Act::Commit { core, from, id, off, add, remove }),
+        2 => (core.clone(), who.clone(), any::<bool>())
+            .prop_map(|(core, who, back)| Act::Place { core, who, back }),
         1 => (who.clone(), who, 100..120u8).prop_map(|(one, other, id)| Act::Race { one, other, id }),
         1 => core.prop_map(|core| Act::Crash { core }),
     ]

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use qpq_protocol::io::Core as _;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::storage::{Command, Commit, Engine as _, keys};
+use qpq_protocol::storage::{Command, Commit, Engine as _, keys, records};
 
 use crate::requests::*;
 use crate::support::{BEGIN, World};
@@ -194,4 +195,150 @@ fn a_stray_expiry_row_does_not_stop_the_others() {
     world.advance(Duration::from_secs(700));
     assert_eq!(rows(&world, keys::Family::Expiry), 0);
     assert_eq!(rows(&world, keys::Family::Entry), 0);
+}
+
+/// Once a commit lies in no queue any more nobody asks who had its slot.
+#[test]
+fn slots_go_when_their_commits_have_expired() {
+    let mut world = World::default();
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    for slot in 0..3 {
+        let done = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, slot, b"c"));
+        done.expect("a slot");
+    }
+    later(&mut world, 89 * DAY);
+    assert_eq!(rows(&world, keys::Family::Slot), 3);
+    later(&mut world, 2 * DAY);
+    assert_eq!(rows(&world, keys::Family::Slot), 0);
+    assert_eq!(rows(&world, keys::Family::Channel), 1, "its members stay");
+}
+
+/// So much is written between two looks that looking at as many rows as always would not be enough.
+#[test]
+fn the_sweep_of_answers_keeps_up_with_what_comes_in() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let row = |keep_until_ms: u64| {
+        let answer = records::Dedupe {
+            keep_until_ms,
+            ..records::Dedupe::default()
+        };
+        Bytes::from(answer.encode_to_vec())
+    };
+    let key = |number: u32| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let id = qpq_protocol::ids::MessageId(id);
+        keys::dedupe(&id, &bob.secret.public(), 200)
+    };
+    let old = (0..16_000).map(|number| match number {
+        0..15_000 => (key(number), row(u64::MAX)),
+        _ => (key(number), row(1)),
+    });
+    let old: Vec<(Bytes, Bytes)> = old.collect();
+    for puts in old.chunks(8000) {
+        world.memory.run(vec![Command::Commit(Commit {
+            puts: puts.to_vec(),
+            ..Commit::default()
+        })]);
+    }
+    for number in 1..=4000 {
+        let sent = world.call::<rpc::Enqueue>(alice, &message(&bob, number, b"x"));
+        sent.expect("sent");
+        if number % 500 == 0 {
+            ack(&mut world, bobs, &bob, &Bytes::new(), number).expect("acked");
+        }
+    }
+    world.advance(Duration::from_secs(700));
+    assert_eq!(rows(&world, keys::Family::Dedupe), 15_000 + 4000);
+}
+
+/// What stays of delivery and channels when everybody has left and time has passed: nothing. The list is
+/// of all families, so that who adds one says here how it ends.
+#[test]
+fn every_family_of_rows_has_an_end() {
+    use keys::Family;
+    let mut world = World::default();
+    let (alice, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let (carol, carols) = world.user("carol");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    let long = proto::BatchEnqueueRequest {
+        recipient_keys: vec![bob.key(), carol.key()],
+        payload: vec![7; 100_000].into(),
+        message_id: message_id(1),
+        ..proto::BatchEnqueueRequest::default()
+    };
+    world
+        .call::<rpc::BatchEnqueue>(alices, &long)
+        .expect("sent");
+    let hello = in_channel(&channel, 0, message(&alice, 2, b"hello"));
+    world.call::<rpc::Enqueue>(bobs, &hello).expect("sent");
+    let swap = proto::SubmitCommitRequest {
+        add_members: vec![carol.key()],
+        remove_members: vec![bob.key()],
+        ..commit(&channel, 0, b"c")
+    };
+    world
+        .call::<rpc::SubmitCommit>(alices, &swap)
+        .expect("slot 0");
+    let with_an_end = [
+        Family::Queue,
+        Family::Entry,
+        Family::Payload,
+        Family::PayloadClaim,
+        Family::Dedupe,
+        Family::Expiry,
+        Family::Channel,
+        Family::Metadata,
+        Family::GroupInfo,
+        Family::Member,
+        Family::Membership,
+        Family::Given,
+        Family::Former,
+        Family::Slot,
+        Family::Allowance,
+    ];
+    for family in with_an_end {
+        assert!(rows(&world, family) > 0, "{family:?}");
+    }
+    for (conn, user) in [(alices, &alice), (carols, &carol)] {
+        let leave = proto::RemoveMemberRequest {
+            channel_id: channel.clone(),
+            member_key: user.key(),
+        };
+        world.call::<rpc::RemoveMember>(conn, &leave).expect("left");
+    }
+    // The queues of the default channel stay as long as their devices, so that their numbers go on.
+    let heads = |world: &World| rows(world, Family::Queue);
+    for _ in 0..3 {
+        later(&mut world, 95 * DAY);
+    }
+    // What Dave leaves each time, to whom nobody sends and who reads nothing.
+    let of_dave = [Family::Dedupe, Family::Allowance];
+    for family in with_an_end {
+        let left = match family {
+            Family::Queue => 2,
+            family if of_dave.contains(&family) => rows(&world, family).min(1),
+            _ => 0,
+        };
+        assert_eq!(rows(&world, family), left, "{family:?}");
+    }
+    assert_eq!(heads(&world), 2);
+    let of_accounts = [
+        Family::Meta,
+        Family::Account,
+        Family::Name,
+        Family::DeviceSet,
+        Family::Device,
+        Family::Session,
+        Family::DeviceSession,
+    ];
+    for (key, _) in world.memory.rows() {
+        let known = of_accounts.iter().chain(&with_an_end);
+        assert!(known.into_iter().any(|family| key[0] == *family as u8));
+    }
 }

@@ -221,7 +221,7 @@ impl Embedder {
                     message: "no".to_owned(),
                     retry_after_ms: u32::try_from(seed >> 32).unwrap_or(0),
                     slot: seed % 9,
-                    commit_hash: Bytes::new(),
+                    ..proto::ErrorDetail::default()
                 };
                 encode_response(status, id, &detail).expect("a frame")
             }

@@ -90,6 +90,8 @@ pub fn roomy() -> Config {
         &mut limits.account_requests,
         &mut limits.enqueues,
         &mut limits.enqueue_recipients,
+        &mut limits.commits,
+        &mut limits.rotations,
         &mut limits.logins_address,
         &mut limits.logins_name,
         &mut limits.registrations,
@@ -100,6 +102,8 @@ pub fn roomy() -> Config {
         rate.count = u32::MAX;
     }
     limits.queue_sender_share = 1;
+    limits.memberships_a_day = usize::MAX;
+    limits.memberships_open = usize::MAX;
     config
 }
 

@@ -6,14 +6,17 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 use super::delivery::parse_identity;
-use super::group::{list_member, membership_push};
+use super::given;
+use super::group::membership_push;
+use super::standing::{By, Standing, load_standings};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::proto::{self, MembershipChange};
+use crate::server::allowance;
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row,
-    load_all, read, unchanged,
+    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
+    unchanged,
 };
 use crate::storage::keys;
 use crate::storage::records::{Channel, Metadata};
@@ -28,17 +31,31 @@ pub(in crate::server) fn create_channel(
 ) -> Next {
     let session = caller.session()?;
     let opening = Opening::new(ctx, &session, request)?;
-    let wanted = [
-        keys::channel(&opening.channel),
-        keys::member(&opening.channel, &session.identity_key),
-    ];
-    read(wanted, move |ctx, [row, member]| {
-        match decode_row::<Channel>(&row)? {
-            None => opening.create(ctx, session),
-            Some(state) if member.is_some() => Ok(opening.opened(&state, &session, ctx.unix)),
-            Some(state) if state.dm => opening.return_to(ctx, state, row, session),
-            Some(_) => Err(Fault::conflict("the channel id is taken: choose another")),
-        }
+    let key = keys::channel(&opening.channel);
+    load(ctx, [key], move |ctx, [row]| {
+        let members = opening.members.iter().copied();
+        // Of a group only the caller's place matters, once there is one.
+        let members = members.filter(|member| opening.dm || *member == session.identity_key);
+        let members: Vec<IdentityKey> = members.collect();
+        let state = decode_row::<Channel>(&row)?;
+        load_standings(ctx, opening.channel, members, move |ctx, places| {
+            let Some(state) = state else {
+                return opening.create(ctx, session);
+            };
+            if opening.dm && places.iter().any(|place| place.member().is_none()) {
+                return opening.reopen(ctx, state, row, session, places);
+            }
+            let keys = places.iter().flat_map(Standing::own_keys);
+            let mut keys: Vec<Bytes> = keys.collect();
+            keys.push(keys::channel(&opening.channel));
+            if !ctx.is_sure_of(&keys) {
+                return Ok(Step::Rerun);
+            }
+            match places.iter().all(|place| place.member().is_some()) {
+                true => Ok(opening.opened(&state, &session, ctx.unix)),
+                false => Err(Fault::conflict("the channel id is taken: choose another")),
+            }
+        })
     })
 }
 
@@ -102,7 +119,7 @@ impl Opening {
     /// The channel does not exist yet.
     fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next {
         let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
-        ctx.limit(subject, ctx.config.limits.new_channels, 1)?;
+        ctx.limit_once(subject, ctx.config.limits.new_channels, 1)?;
         let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
         load_all(ctx, sets, move |ctx, sets| {
             if sets.iter().any(|(_, set)| set.is_none()) {
@@ -130,13 +147,9 @@ impl Opening {
             change
                 .puts
                 .push((keys::channel(&self.channel), encode_row(&state)));
-            let mut effects = Effects::default();
+            let mut places = Vec::with_capacity(self.members.len());
             for member in &self.members {
-                list_member(&mut change, &self.channel, member, ctx.unix);
-                if *member != session.identity_key {
-                    let push = membership_push(&self.channel, member, MembershipChange::Added);
-                    effects.live.push((*member, push));
-                }
+                places.push(Standing::new(self.channel, *member, [None, None])?);
             }
             if !self.metadata.is_empty() {
                 let metadata = Metadata {
@@ -147,39 +160,107 @@ impl Opening {
                     .puts
                     .push((keys::metadata(&self.channel), encode_row(&metadata)));
             }
-            let response = self.response(true, 0);
-            commit(change, move |_| Ok(Step::ok_with(&response, effects)))
+            let answer = self.response(true, 0);
+            let cost = allowance::cost(&[&self.metadata], self.members.len(), &ctx.config.limits);
+            allowance::pay(ctx, session.identity_key, cost, move |ctx| {
+                self.list(ctx, &session, places, change, answer)
+            })
         })
     }
 
-    /// Whoever left a DM and opens it again is a member again; the tree is the peer's affair.
-    fn return_to(self, ctx: &mut Ctx<'_>, mut state: Channel, row: Row, session: Session) -> Next {
-        let key = keys::channel(&self.channel);
-        let mut change = Commit {
-            checks: vec![
-                unchanged(&key, &row),
-                (
-                    keys::member(&self.channel, &session.identity_key),
-                    Expect::Absent,
-                ),
-            ],
-            ..Commit::default()
-        };
-        list_member(&mut change, &self.channel, &session.identity_key, ctx.unix);
-        state.member_count = state.member_count.saturating_add(1);
-        state.members_version = state.members_version.saturating_add(1);
-        change.puts.push((key, encode_row(&state)));
-        let step = self.opened(&state, &session, ctx.unix);
-        commit(change, move |_| Ok(step))
+    /// Opens a DM again that somebody has left: both are members then, and its next slot is as slot 0 was.
+    fn reopen(
+        self,
+        ctx: &mut Ctx<'_>,
+        mut state: Channel,
+        row: Row,
+        session: Session,
+        places: Vec<Standing>,
+    ) -> Next {
+        let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
+        ctx.limit_once(subject, ctx.config.limits.new_channels, 1)?;
+        let sets = self.members.iter().map(keys::device_set).collect();
+        load_all(ctx, sets, move |ctx, sets| {
+            if sets.iter().any(|(_, set)| set.is_none()) {
+                let keys = sets.iter().map(|(key, _)| key);
+                return doubt(ctx, keys, Fault::not_found("a member has no account"));
+            }
+            let key = keys::channel(&self.channel);
+            let mut change = Commit {
+                checks: vec![unchanged(&key, &row)],
+                ..Commit::default()
+            };
+            change
+                .checks
+                .extend(sets.iter().map(|(key, set)| unchanged(key, set)));
+            state.creator_key = Bytes::copy_from_slice(session.identity_key.as_bytes());
+            state.creator_device = Bytes::copy_from_slice(session.device_id.as_bytes());
+            state.created_at_ms = ctx.unix.as_millis();
+            state.opened_at_slot = state.slot;
+            state.empty_since_ms = 0;
+            state.member_count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+            state.members_version = state.members_version.saturating_add(1);
+            change.puts.push((key, encode_row(&state)));
+            for place in &places {
+                place.check(&mut change);
+            }
+            let answer = self.response(true, state.slot);
+            let missing = places.into_iter();
+            let missing = missing.filter(|place| place.member().is_none()).collect();
+            self.list(ctx, &session, missing, change, answer)
+        })
     }
 
-    /// The answer for a channel that exists. Whether the caller is to commit for slot 0: the device
-    /// that opened it as long as the slot is free, others once it was free for a while.
+    /// Puts these on the list of a channel that is opened: others than the caller are given a membership.
+    fn list(
+        self,
+        ctx: &mut Ctx<'_>,
+        session: &Session,
+        places: Vec<Standing>,
+        mut change: Commit,
+        answer: proto::CreateChannelResponse,
+    ) -> Next {
+        let me = session.identity_key;
+        let returns = places.len() < self.members.len();
+        let mut given = Vec::new();
+        let mut pushes = Vec::new();
+        for place in &places {
+            let member = *place.identity();
+            let push = membership_push(&self.channel, &member, MembershipChange::Added);
+            if member != me {
+                place.list(&mut change, ctx.unix, By::Other);
+                given.push(member);
+                pushes.push((member, push));
+                continue;
+            }
+            place.list(&mut change, ctx.unix, By::Opener);
+            let others = self.members.iter().filter(|other| returns && **other != me);
+            pushes.extend(others.map(|other| (*other, push.clone())));
+        }
+        given::give(
+            ctx,
+            me,
+            self.channel,
+            given,
+            move |ctx, gifts, mut effects| {
+                effects.live.extend(pushes);
+                given::merge(&mut change, gifts);
+                if !change.is_well_formed() {
+                    return Err(Fault::quota("this is too much at once: add fewer members"));
+                }
+                ctx.leave_untidy();
+                commit(change, move |_| Ok(Step::ok_with(&answer, effects)))
+            },
+        )
+    }
+
+    /// The answer for a channel that exists. Whether the caller is to commit for the slot at which it was
+    /// opened: the device that opened it as long as that slot is free, others once it was free for a while.
     fn opened(&self, state: &Channel, session: &Session, now: UnixTime) -> Step {
         let creator = state.creator_key == session.identity_key.as_bytes().as_slice()
             && state.creator_device == session.device_id.as_bytes();
         let free_until = UnixTime::from_millis(state.created_at_ms) + self.patience;
-        let was_new = state.slot == 0 && (creator || now >= free_until);
+        let was_new = state.slot == state.opened_at_slot && (creator || now >= free_until);
         Step::ok(&self.response(was_new, state.slot))
     }
 

@@ -1,19 +1,23 @@
-//! Member lists and what goes with them: RemoveMember, AddMember, ListGroupMembers, GetGroupInfo
-//! (protocol.md §5.10).
+//! Member lists and what goes with them: RemoveMember, AddMember, ListGroupMembers, RotateKeys,
+//! GetGroupInfo (protocol.md §5.8 and 5.10).
 
 use bytes::Bytes;
 
 use super::delivery::{joined, parse_identity, piece_count};
+use super::given;
+use super::standing::{By, End, Standing, one_less, one_more};
 use crate::frame::MAX_PAYLOAD;
 use crate::ids::{ChannelId, IdentityKey};
+use crate::limits::Rate;
 use crate::proto::{self, MembershipChange, MembershipPush, push_event};
+use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
     read, read_all, scan, unchanged,
 };
 use crate::storage::keys;
-use crate::storage::records::{Channel, Member, Metadata};
+use crate::storage::records::{Channel, Metadata};
 use crate::storage::{Commit, Direction, Scan};
 use crate::time::UnixTime;
 
@@ -27,7 +31,7 @@ pub(in crate::server) fn remove_member(
     edit.run(ctx, |edit, _, rows| {
         let leaves = edit.member == edit.session.identity_key;
         // Asked again after it was done.
-        if leaves && rows.member.is_none() {
+        if leaves && rows.member.member().is_none() {
             return Ok(None);
         }
         let state = rows.admit()?;
@@ -39,20 +43,11 @@ pub(in crate::server) fn remove_member(
                 "remove others by a commit: the group has begun",
             ));
         }
-        if rows.member.is_none() {
+        if rows.member.member().is_none() {
             return Ok(None);
         }
-        let mut change = Commit::default();
-        unlist_member(&mut change, &edit.channel, &edit.member);
-        let member_count = state.member_count.saturating_sub(1);
-        Ok(Some((
-            change,
-            Channel {
-                member_count,
-                ..state
-            },
-            MembershipChange::Removed,
-        )))
+        let end = if leaves { End::Left } else { End::Unbegun };
+        Ok(Some((state, Edited::Unlist(end))))
     })
 }
 
@@ -64,14 +59,23 @@ pub(in crate::server) fn add_member(
 ) -> Next {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
     edit.run(ctx, |edit, ctx, rows| {
-        let state = rows.admit()?;
-        if rows.member.is_some() {
+        let returns = edit.member == edit.session.identity_key;
+        let state = match returns {
+            true => rows.channel()?,
+            false => rows.admit()?,
+        };
+        if rows.member.member().is_some() {
             return Ok(None);
         }
-        if state.dm {
+        if returns {
+            let rate = ctx.config.limits.returns;
+            let at = rows.member.may_return_at(rate).ok_or_else(|| {
+                Fault::forbidden("only whom another's commit took off the list may come back")
+            })?;
+            until(at, ctx.unix, rate)?;
+        } else if state.dm {
             return Err(Fault::forbidden("a DM has two members"));
-        }
-        if state.slot > 0 {
+        } else if state.slot > 0 {
             return Err(Fault::forbidden(
                 "add members by a commit: the group has begun",
             ));
@@ -79,27 +83,24 @@ pub(in crate::server) fn add_member(
         if rows.devices.is_none() {
             return Err(Fault::not_found("there is no such account"));
         }
-        let member_count = state.member_count.saturating_add(1);
         let limit = ctx.config.limits.members;
-        if usize::try_from(member_count).is_ok_and(|count| count > limit) {
+        if usize::try_from(state.member_count).is_ok_and(|count| count >= limit) {
             return Err(Fault::quota(
                 "the channel has as many members as it may have",
             ));
         }
-        let mut change = Commit {
-            checks: vec![unchanged(&keys::device_set(&edit.member), &rows.devices)],
-            ..Commit::default()
-        };
-        list_member(&mut change, &edit.channel, &edit.member, ctx.unix);
-        Ok(Some((
-            change,
-            Channel {
-                member_count,
-                ..state
-            },
-            MembershipChange::Added,
-        )))
+        let by = if returns { By::Itself } else { By::Other };
+        Ok(Some((state, Edited::List(by))))
     })
+}
+
+/// RateLimited until `at`. A date further away than the rate allows was written by a clock that was wrong.
+pub(super) fn until(at: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
+    let left = at.as_millis().saturating_sub(now.as_millis());
+    if left == 0 || at > now + rate.window {
+        return Ok(());
+    }
+    Err(Fault::rate_limited(u32::try_from(left).unwrap_or(u32::MAX)))
 }
 
 /// A request to change the member list by one.
@@ -113,15 +114,23 @@ struct Edit {
 struct EditRows {
     channel: Row,
     caller: Row,
-    member: Row,
+    member: Standing,
     devices: Row,
 }
 
-/// What it does: puts and deletes of the member, the channel's new state, the news. `None`: nothing
-/// is left to do.
-type Edited = Option<(Commit, Channel, MembershipChange)>;
+/// What it does to the member.
+#[derive(Clone, Copy)]
+enum Edited {
+    List(By),
+    Unlist(End),
+}
 
 impl EditRows {
+    fn channel(&self) -> Result<Channel, Fault> {
+        decode_row::<Channel>(&self.channel)?
+            .ok_or_else(|| Fault::not_found("there is no such channel"))
+    }
+
     /// The channel, if the caller is a member.
     fn admit(&self) -> Result<Channel, Fault> {
         member_of(&self.channel, &self.caller)
@@ -137,32 +146,35 @@ impl Edit {
         })
     }
 
-    fn keys(&self) -> [Bytes; 4] {
+    fn keys(&self) -> [Bytes; 5] {
+        let [member, former] = Standing::keys(&self.channel, &self.member);
         [
             keys::channel(&self.channel),
             keys::member(&self.channel, &self.session.identity_key),
-            keys::member(&self.channel, &self.member),
+            member,
+            former,
             keys::device_set(&self.member),
         ]
     }
 
+    /// `edit` says what becomes of the channel; `None`: nothing is left to do.
     fn run(
         self,
         ctx: &mut Ctx<'_>,
-        edit: fn(&Self, &Ctx<'_>, &EditRows) -> Result<Edited, Fault>,
+        edit: fn(&Self, &Ctx<'_>, &EditRows) -> Result<Option<(Channel, Edited)>, Fault>,
     ) -> Next {
         load(
             ctx,
             self.keys(),
-            move |ctx, [channel, caller, member, devices]| {
+            move |ctx, [channel, caller, member, former, devices]| {
                 let rows = EditRows {
                     channel,
                     caller,
-                    member,
+                    member: Standing::new(self.channel, self.member, [member, former])?,
                     devices,
                 };
                 match edit(&self, ctx, &rows) {
-                    Ok(Some(edited)) => self.store(ctx, edited, &rows),
+                    Ok(Some((state, edited))) => self.change(ctx, state, edited, rows),
                     Ok(None) if ctx.is_sure_of(&self.keys()) => self.answer(Effects::default()),
                     Ok(None) => Ok(Step::Rerun),
                     Err(fault) => doubt(ctx, &self.keys(), fault),
@@ -171,23 +183,66 @@ impl Edit {
         )
     }
 
-    /// Tells the members, then changes the list.
+    /// Makes the change, but for what the member was given.
+    fn change(self, ctx: &mut Ctx<'_>, mut state: Channel, edited: Edited, rows: EditRows) -> Next {
+        let [channel, caller, _, _, devices] = self.keys();
+        let mut change = Commit {
+            checks: vec![
+                unchanged(&channel, &rows.channel),
+                unchanged(&caller, &rows.caller),
+            ],
+            ..Commit::default()
+        };
+        rows.member.check(&mut change);
+        match edited {
+            Edited::List(by) => {
+                change.checks.push(unchanged(&devices, &rows.devices));
+                rows.member.list(&mut change, ctx.unix, by);
+                one_more(&mut state);
+            }
+            Edited::Unlist(end) => {
+                rows.member.unlist(&mut change, ctx.unix, end);
+                one_less(&mut state, ctx.unix, end);
+            }
+        }
+        change.puts.push((channel, encode_row(&state)));
+        let (member, channel) = (self.member, self.channel);
+        match edited {
+            Edited::List(By::Other) => {
+                let giver = self.session.identity_key;
+                given::give(
+                    ctx,
+                    giver,
+                    channel,
+                    vec![member],
+                    move |ctx, gifts, effects| {
+                        given::merge(&mut change, gifts);
+                        self.store(ctx, change, MembershipChange::Added, effects)
+                    },
+                )
+            }
+            Edited::List(_) => self.store(ctx, change, MembershipChange::Added, Effects::default()),
+            Edited::Unlist(_) => {
+                let open = rows.member.is_open().then_some(member);
+                let open = open.into_iter().collect();
+                given::take_back(ctx, channel, open, change, move |ctx, change| {
+                    self.store(ctx, change, MembershipChange::Removed, Effects::default())
+                })
+            }
+        }
+    }
+
+    /// Reads whom to tell, then makes the change.
     fn store(
         self,
         ctx: &mut Ctx<'_>,
-        (mut change, mut state, news): (Commit, Channel, MembershipChange),
-        rows: &EditRows,
+        change: Commit,
+        news: MembershipChange,
+        mut effects: Effects,
     ) -> Next {
-        let key = keys::channel(&self.channel);
-        state.members_version = state.members_version.saturating_add(1);
-        let [_, caller, member, _] = self.keys();
-        change.checks.push(unchanged(&key, &rows.channel));
-        change.checks.push(unchanged(&caller, &rows.caller));
-        change.checks.push(unchanged(&member, &rows.member));
-        change.puts.push((key, encode_row(&state)));
+        ctx.leave_untidy();
         let longest = ctx.config.limits.members;
         scan(members(&self.channel, longest), move |_, listed, _| {
-            let mut effects = Effects::default();
             let push = membership_push(&self.channel, &self.member, news);
             effects.live.push((self.member, push.clone()));
             for (key, _) in listed {
@@ -246,6 +301,35 @@ pub(in crate::server) fn list_group_members(
     })
 }
 
+/// Method 413: members that are connected now are told; whoever can commits fresh keys.
+pub(in crate::server) fn rotate_keys(
+    _: &mut Ctx<'_>,
+    caller: &Caller,
+    request: proto::RotateKeysRequest,
+) -> Next {
+    let me = caller.session()?.identity_key;
+    let channel = parse_channel(&request.channel_id)?;
+    let wanted = [keys::channel(&channel), keys::member(&channel, &me)];
+    read(wanted, move |ctx, [row, member]| {
+        let state = member_of(&row, &member)?;
+        let limits = &ctx.config.limits;
+        let subject = Subject::of("rotations", &[channel.as_bytes(), me.as_bytes()]);
+        ctx.limit_once(subject, limits.rotations, 1)?;
+        let told = state.member_count.saturating_sub(1);
+        ctx.limit_once(Subject::Recipients(me), limits.enqueue_recipients, told)?;
+        scan(members(&channel, limits.members), move |_, listed, _| {
+            let push = membership_push(&channel, &me, MembershipChange::RotateRequested);
+            let listed = listed.iter().filter_map(|(key, _)| keys::parse_member(key));
+            let others = listed.filter(|(_, member)| *member != me);
+            let effects = Effects {
+                live: others.map(|(_, member)| (member, push.clone())).collect(),
+                ..Effects::default()
+            };
+            Ok(Step::ok_with(&proto::RotateKeysResponse {}, effects))
+        })
+    })
+}
+
 /// Method 416.
 pub(in crate::server) fn get_group_info(
     _: &mut Ctx<'_>,
@@ -277,31 +361,6 @@ pub(in crate::server) fn get_group_info(
             }))
         })
     })
-}
-
-/// Puts a member on the list; the caller changes the channel's row.
-pub(super) fn list_member(
-    change: &mut Commit,
-    channel: &ChannelId,
-    member: &IdentityKey,
-    now: UnixTime,
-) {
-    let row = Member {
-        joined_at_ms: now.as_millis(),
-        reset_at_ms: 0,
-    };
-    change
-        .puts
-        .push((keys::member(channel, member), encode_row(&row)));
-    change
-        .puts
-        .push((keys::membership(member, channel), Bytes::new()));
-}
-
-/// Takes a member off the list; the caller changes the channel's row.
-pub(super) fn unlist_member(change: &mut Commit, channel: &ChannelId, member: &IdentityKey) {
-    change.deletes.push(keys::member(channel, member));
-    change.deletes.push(keys::membership(member, channel));
 }
 
 /// The push Membership.

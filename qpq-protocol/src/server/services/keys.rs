@@ -304,10 +304,15 @@ pub(in crate::server) fn count_key_packages(
 
 /// Forgets packages whose lifetime is over: they would not be taken again.
 pub(in crate::server) fn forget_packages(ctx: &mut Ctx<'_>) -> Next {
-    sweep(ctx, "swept packages", keys::packages_seen(), |row, now| {
-        let seen: PackageSeen = decode_row(&Some(row))?.unwrap_or_default();
-        Ok(seen.keep_until_ms <= now.as_millis())
-    })
+    sweep(
+        ctx,
+        "swept packages",
+        keys::packages_seen(),
+        |row, now, _| {
+            let seen: PackageSeen = decode_row(&Some(row))?.unwrap_or_default();
+            Ok(seen.keep_until_ms <= now.as_millis())
+        },
+    )
 }
 
 /// Takes the packages out of the pool whose lifetime is over.

@@ -13,6 +13,20 @@ pub fn channel(channel: &ChannelId) -> Bytes {
     Key::new(Family::Channel).fixed(channel.as_bytes()).done()
 }
 
+/// All channels, in order of their ids.
+#[must_use]
+pub fn channels() -> Range {
+    Range::of(Key::new(Family::Channel).done())
+}
+
+/// The channel of a key made by [`channel`].
+#[must_use]
+pub fn parse_channel(key: &[u8]) -> Option<ChannelId> {
+    let mut fields = Fields::of(key, Family::Channel)?;
+    let channel = ChannelId(fields.array()?);
+    fields.end(channel)
+}
+
 /// The sealed metadata of a channel.
 ///
 /// Channel `cc…cc`: `C` `cc…cc`, 17 bytes.
@@ -82,6 +96,35 @@ pub fn parse_membership(key: &[u8]) -> Option<(IdentityKey, ChannelId)> {
     fields.end((identity, channel))
 }
 
+/// The memberships that others gave an account.
+///
+/// Identity `aa…aa`: `y` `aa…aa`, 33 bytes.
+#[must_use]
+pub fn given(identity: &IdentityKey) -> Bytes {
+    Key::new(Family::Given).fixed(identity.as_bytes()).done()
+}
+
+/// What all accounts were given.
+#[must_use]
+pub fn all_given() -> Range {
+    Range::of(Key::new(Family::Given).done())
+}
+
+/// An account that was a member of a channel.
+///
+/// Channel `cc…cc`, identity `aa…aa`: `F` `cc…cc` `aa…aa`, 49 bytes.
+#[must_use]
+pub fn former(channel: &ChannelId, identity: &IdentityKey) -> Bytes {
+    let key = Key::new(Family::Former).fixed(channel.as_bytes());
+    key.fixed(identity.as_bytes()).done()
+}
+
+/// All former members of all channels.
+#[must_use]
+pub fn formers() -> Range {
+    Range::of(Key::new(Family::Former).done())
+}
+
 /// Which commit took a slot of a channel.
 ///
 /// Channel `cc…cc`, slot 2: `s` `cc…cc` `0000000000000002`, 25 bytes.
@@ -89,4 +132,10 @@ pub fn parse_membership(key: &[u8]) -> Option<(IdentityKey, ChannelId)> {
 pub fn slot(channel: &ChannelId, slot: u64) -> Bytes {
     let key = Key::new(Family::Slot).fixed(channel.as_bytes());
     key.number(slot).done()
+}
+
+/// All slots taken, of all channels.
+#[must_use]
+pub fn slots() -> Range {
+    Range::of(Key::new(Family::Slot).done())
 }

@@ -20,6 +20,12 @@ pub fn queues(recipient: &IdentityKey, device: &DeviceId) -> Range {
     Range::of(key.device(device).done())
 }
 
+/// The heads of all queues.
+#[must_use]
+pub fn all_queues() -> Range {
+    Range::of(Key::new(Family::Queue).done())
+}
+
 /// The queue of a key made by [`queue`].
 #[must_use]
 pub fn parse_queue(key: &[u8]) -> Option<QueueId> {
@@ -114,6 +120,22 @@ pub fn parse_payload_check(key: &[u8]) -> Option<PayloadId> {
     let mut fields = Fields::of(key, Family::PayloadCheck)?;
     let payload = PayloadId(fields.array()?);
     fields.end(payload)
+}
+
+/// How much an account may still have stored for others (protocol.md §5.27).
+///
+/// Identity `aa…aa`: `w` `aa…aa`, 33 bytes.
+#[must_use]
+pub fn allowance(identity: &IdentityKey) -> Bytes {
+    Key::new(Family::Allowance)
+        .fixed(identity.as_bytes())
+        .done()
+}
+
+/// The allowances of all accounts that have used some.
+#[must_use]
+pub fn allowances() -> Range {
+    Range::of(Key::new(Family::Allowance).done())
 }
 
 /// The answer to the request with this message id (protocol.md §5.3). The id comes first: it starts

@@ -77,6 +77,9 @@ fn golden_keys() {
         (group_info(&C, 0), bytes(&[tag(b"G"), cc, (&[0, 0], 1)])),
         (member(&C, &A), bytes(&[tag(b"M"), cc, aa])),
         (membership(&A, &C), bytes(&[tag(b"A"), aa, cc])),
+        (given(&A), bytes(&[tag(b"y"), aa])),
+        (former(&C, &A), bytes(&[tag(b"F"), cc, aa])),
+        (allowance(&A), bytes(&[tag(b"w"), aa])),
         (slot(&C, 1), bytes(&[tag(b"s"), cc, seq])),
         (
             package_pool(&A, &DeviceId::DEFAULT),

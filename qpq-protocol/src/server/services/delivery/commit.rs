@@ -5,6 +5,7 @@
 //! GroupInfo and channel key hash are the new ones. It checks the channel's row, which everyone
 //! changes who changes its slot, its members or their devices: two commits never have one slot.
 
+mod reset;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,19 +14,26 @@ use bytes::Bytes;
 use qpq_crypto::proof::CommitSlot;
 use sha2::{Digest, Sha256};
 
+use reset::Reset;
+
 use super::recipient::{Mailbox, mailboxes, parse_identity};
 use crate::defect::seeded;
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
+use crate::limits::Limits;
 use crate::method::Method;
 use crate::proto;
+use crate::server::allowance;
+use crate::server::rate::Subject;
 use crate::server::rows::Row;
+use crate::server::services::given;
+use crate::server::services::standing::{Standing, load_standings};
 use crate::server::step::{
     Caller, Ctx, Effects, Fault, Next, Session, Step, decode_row, doubt, load, load_all,
     scan_ordered, unchanged,
 };
 use crate::storage::keys;
-use crate::storage::records::{Channel, Dedupe, Member, Slot};
-use crate::storage::{Direction, Expect, Scan};
+use crate::storage::records::{Channel, Dedupe, Slot};
+use crate::storage::{Commit, Direction, Scan};
 
 /// Method 206.
 pub(in crate::server) fn submit_commit(
@@ -35,26 +43,49 @@ pub(in crate::server) fn submit_commit(
 ) -> Next {
     let submission = Submission::new(ctx, caller.session()?, request)?;
     let keys = submission.first_keys();
-    load(ctx, keys, move |ctx, [dedupe, taken, channel, member]| {
-        if let Some(done) = decode_row::<Dedupe>(&dedupe)? {
-            if *done.content_hash != submission.content_hash {
-                return Err(Fault::bad_request(
-                    "the message id was used for something else",
-                ));
+    load(
+        ctx,
+        keys,
+        move |ctx, [dedupe, taken, channel, member, former]| {
+            let taken = decode_row::<Slot>(&taken)?;
+            let same = taken
+                .as_ref()
+                .filter(|taken| *taken.commit_hash == submission.commit_hash);
+            if let Some(done) = decode_row::<Dedupe>(&dedupe)? {
+                if *done.content_hash != submission.content_hash {
+                    return Err(Fault::bad_request(
+                        "the message id was used for something else",
+                    ));
+                }
+                let proof = same.map(|taken| taken.commit_proof.clone());
+                return submission.known(ctx, proof);
             }
-            return submission.answer(ctx, true, Effects::default());
-        }
-        let taken = decode_row::<Slot>(&taken)?;
-        if let Some(taken) = &taken
-            && *taken.commit_hash == submission.commit_hash
-        {
-            return submission.answer(ctx, true, Effects::default());
-        }
-        match submission.admit(ctx, taken, &channel, &member) {
-            Ok(state) => submission.list_members(ctx, state, channel, member),
-            Err(fault) => doubt(ctx, &submission.first_keys(), fault),
-        }
-    })
+            let (identity, rows) = (submission.session.identity_key, [member, former]);
+            let standing = Standing::new(submission.channel, identity, rows)?;
+            if let Some(taken) = same
+                && submission.may_know(taken, &standing)
+            {
+                if !ctx.is_sure_of(&submission.first_keys()) {
+                    return Ok(Step::Rerun);
+                }
+                return submission.known(ctx, Some(taken.commit_proof.clone()));
+            }
+            let state = match submission.admit(ctx, taken, &channel, &standing) {
+                Ok(state) => state,
+                Err(fault) => return doubt(ctx, &submission.first_keys(), fault),
+            };
+            if standing.is_open() {
+                let channel = submission.channel;
+                return given::take_up(ctx, identity, channel, |_| Ok(Step::Rerun));
+            }
+            let found = Found {
+                state,
+                channel,
+                standing,
+            };
+            submission.list_members(ctx, found)
+        },
+    )
 }
 
 /// A request, read.
@@ -89,9 +120,6 @@ impl Submission {
         let remove = identities(&request.remove_members)?;
         if !add.is_disjoint(&remove) {
             return Err(Fault::bad_request("a member is both added and removed"));
-        }
-        if remove.contains(&session.identity_key) {
-            return Err(Fault::bad_request("nobody commits their own removal"));
         }
         let mut welcomes = BTreeMap::new();
         let mut welcome_payloads: Vec<Bytes> = Vec::new();
@@ -141,14 +169,24 @@ impl Submission {
         })
     }
 
-    fn first_keys(&self) -> [Bytes; 4] {
+    fn first_keys(&self) -> [Bytes; 5] {
         let sender = &self.session.identity_key;
+        let [member, former] = Standing::keys(&self.channel, sender);
         [
             keys::dedupe(&self.message_id, sender, Method::SubmitCommit.id()),
             keys::slot(&self.channel, self.slot),
             keys::channel(&self.channel),
-            keys::member(&self.channel, sender),
+            member,
+            former,
         ]
+    }
+
+    /// Whether the caller may hear what became of a commit that has its slot: members, who made it, and
+    /// whom it removed, since it lies in the queues of all of them.
+    fn may_know(&self, taken: &Slot, standing: &Standing) -> bool {
+        standing.member().is_some()
+            || taken.sender_key == self.session.identity_key.as_bytes().as_slice()
+            || standing.was_removed_in(self.slot)
     }
 
     /// Whether the caller may have this slot now.
@@ -157,12 +195,16 @@ impl Submission {
         ctx: &Ctx<'_>,
         taken: Option<Slot>,
         channel: &Row,
-        member: &Row,
+        standing: &Standing,
     ) -> Result<Channel, Fault> {
         let state = decode_row::<Channel>(channel)?
             .ok_or_else(|| Fault::not_found("there is no such channel"))?;
-        let member = decode_row::<Member>(member)?
+        let member = standing
+            .member()
             .ok_or_else(|| Fault::forbidden("only members may commit to this channel"))?;
+        if self.remove.contains(standing.identity()) {
+            return Err(Fault::bad_request("nobody commits their own removal"));
+        }
         if self.slot != state.slot && !seeded!(ctx.config, SlotCheckOff) {
             let winner = taken.map(|taken| taken.commit_hash).unwrap_or_default();
             return Err(Fault::slot_taken(state.slot, winner));
@@ -170,19 +212,17 @@ impl Submission {
         if state.dm && !self.remove.is_empty() {
             return Err(Fault::forbidden("in a DM one can only remove oneself"));
         }
-        if self.reset && member.reset_at_ms != 0 {
-            let window = ctx.config.limits.reset.window;
-            let next = crate::time::UnixTime::from_millis(member.reset_at_ms) + window;
-            let left = next.as_millis().saturating_sub(ctx.unix.as_millis());
-            if left > 0 {
-                return Err(Fault::rate_limited(u32::try_from(left).unwrap_or(u32::MAX)));
-            }
+        if self.reset {
+            Reset::of(&state, member, ctx.unix, &ctx.config.limits)?;
         }
         Ok(state)
     }
 
     /// Reads the member list.
-    fn list_members(self, ctx: &mut Ctx<'_>, state: Channel, channel: Row, member: Row) -> Next {
+    fn list_members(self, ctx: &mut Ctx<'_>, found: Found) -> Next {
+        let sender = self.session.identity_key;
+        let subject = Subject::of("commits", &[self.channel.as_bytes(), sender.as_bytes()]);
+        ctx.limit_once(subject, ctx.config.limits.commits, 1)?;
         let range = keys::members(&self.channel);
         let range = Scan {
             start: range.start,
@@ -197,7 +237,7 @@ impl Submission {
                 None => Err(Fault::internal("a stored row cannot be read")),
             });
             let members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
-            self.list_devices(ctx, state, channel, member, members)
+            self.list_devices(ctx, found, members)
         })
     }
 
@@ -205,12 +245,10 @@ impl Submission {
     fn list_devices(
         mut self,
         ctx: &mut Ctx<'_>,
-        state: Channel,
-        channel: Row,
-        member: Row,
+        found: Found,
         before: BTreeSet<IdentityKey>,
     ) -> Next {
-        if state.dm
+        if found.state.dm
             && !self
                 .add
                 .iter()
@@ -220,81 +258,152 @@ impl Submission {
         }
         self.add.retain(|key| !before.contains(key));
         self.remove.retain(|key| before.contains(key));
-        let after: BTreeSet<IdentityKey> = before
-            .union(&self.add)
-            .filter(|key| !self.remove.contains(*key))
-            .copied()
-            .collect();
-        if after.len() > ctx.config.limits.members {
+        let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
+        let reached = u32::try_from(everyone.len()).unwrap_or(u32::MAX);
+        let subject = Subject::Recipients(self.session.identity_key);
+        ctx.limit_once(subject, ctx.config.limits.enqueue_recipients, reached)?;
+        let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
+        load_all(ctx, sets, move |ctx, sets| {
+            // Who has no account any more is passed over: that may have happened a moment ago.
+            let unknown: BTreeSet<IdentityKey> = everyone
+                .iter()
+                .zip(&sets)
+                .filter(|(identity, (_, set))| set.is_none() && self.add.contains(*identity))
+                .map(|(identity, _)| *identity)
+                .collect();
+            let doubtful: Vec<Bytes> = unknown.iter().map(keys::device_set).collect();
+            if !ctx.is_sure_of(&doubtful) {
+                return Ok(Step::Rerun);
+            }
+            self.add.retain(|key| !unknown.contains(key));
+            self.welcomes.retain(|(key, _), _| !unknown.contains(key));
+            let list = List {
+                found,
+                before,
+                everyone,
+                sets,
+            };
+            self.list_changes(ctx, list)
+        })
+    }
+
+    /// Reads what the channel knows of those who come and go.
+    fn list_changes(self, ctx: &mut Ctx<'_>, list: List) -> Next {
+        let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
+        let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
+        if count > ctx.config.limits.members {
             return Err(Fault::quota(
                 "the channel has as many members as it may have",
             ));
         }
-        if !self
-            .welcomes
-            .keys()
-            .all(|(joiner, _)| after.contains(joiner))
-        {
+        let joiners = self.welcomes.keys().map(|(joiner, _)| joiner);
+        let mut joiners = joiners.filter(|joiner| !self.add.contains(*joiner));
+        if !joiners.all(is_member) {
             return Err(Fault::bad_request("somebody who is no member is welcomed"));
         }
-        let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
-        let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
-        load_all(ctx, sets, move |ctx, sets| {
-            let [_, _, channel_key, member_key] = self.first_keys();
-            let mut checks = vec![
-                unchanged(&channel_key, &channel),
-                unchanged(&member_key, &member),
-            ];
-            checks.extend(sets.iter().map(|(key, set)| unchanged(key, set)));
-            let deliveries = match self.deliveries(ctx, &everyone, &sets, &before) {
-                Ok(deliveries) => deliveries,
-                Err(fault) => return doubt(ctx, sets.iter().map(|(key, _)| key), fault),
-            };
-            let heads = deliveries
-                .iter()
-                .map(|(mailbox, _)| keys::queue(&mailbox.stored));
-            let heads = heads.collect();
-            let list = After {
-                state,
-                member,
-                count: after.len(),
-                checks,
-            };
-            load_all(ctx, heads, move |ctx, heads| {
-                self.store(ctx, list, deliveries, heads)
+        let changed = self.add.union(&self.remove).copied().collect();
+        load_standings(ctx, self.channel, changed, move |ctx, changed| {
+            self.give(ctx, list, count, changed)
+        })
+    }
+
+    /// Notes what those who come are given, and that those who go have lost what they were given.
+    fn give(self, ctx: &mut Ctx<'_>, list: List, count: usize, changed: Vec<Standing>) -> Next {
+        let comes = |standing: &&Standing| self.add.contains(standing.identity());
+        let left = changed
+            .iter()
+            .filter(comes)
+            .filter(|standing| standing.has_left() && !self.is_welcomed(standing.identity()));
+        let left: Vec<IdentityKey> = left.map(|standing| *standing.identity()).collect();
+        if !left.is_empty() {
+            let keys = left.iter().map(|key| keys::former(&self.channel, key));
+            let keys: Vec<Bytes> = keys.collect();
+            let fault = Fault::forbidden("who has left is added with a welcome");
+            return doubt(ctx, &keys, fault.about(&left));
+        }
+        let given = changed.iter().filter(comes);
+        let given = given.filter(|standing| !standing.is_put_back());
+        let given = given.map(|standing| *standing.identity()).collect();
+        let lost = changed.iter().filter(|standing| standing.is_open());
+        let lost = lost.map(|standing| *standing.identity()).collect();
+        let (giver, channel) = (self.session.identity_key, self.channel);
+        given::give(ctx, giver, channel, given, move |ctx, change, effects| {
+            given::take_back(ctx, channel, lost, change, move |ctx, change| {
+                self.load_heads(ctx, list, changed, count, change, effects)
+            })
+        })
+    }
+
+    /// Reads the heads of the queues that it reaches.
+    fn load_heads(
+        self,
+        ctx: &mut Ctx<'_>,
+        list: List,
+        changed: Vec<Standing>,
+        count: usize,
+        mut change: Commit,
+        effects: Effects,
+    ) -> Next {
+        let channel_key = keys::channel(&self.channel);
+        let channel = unchanged(&channel_key, &list.found.channel);
+        change.checks.push(channel);
+        list.found.standing.check(&mut change);
+        let sets = list.sets.iter();
+        change
+            .checks
+            .extend(sets.map(|(key, set)| unchanged(key, set)));
+        for standing in &changed {
+            standing.check(&mut change);
+        }
+        let deliveries = match self.deliveries(ctx, &list) {
+            Ok(deliveries) => deliveries,
+            Err(fault) => return doubt(ctx, list.sets.iter().map(|(key, _)| key), fault),
+        };
+        let heads = deliveries
+            .iter()
+            .map(|(mailbox, _)| keys::queue(&mailbox.stored));
+        let heads = heads.collect();
+        let after = After {
+            found: list.found,
+            changed,
+            count,
+            effects,
+        };
+        load_all(ctx, heads, move |ctx, heads| {
+            let sender = self.session.identity_key;
+            let cost = self.cost(heads.len(), &ctx.config.limits);
+            allowance::pay(ctx, sender, cost, move |ctx| {
+                self.store(ctx, after, change, deliveries, heads)
             })
         })
     }
 
     /// What goes where: a welcome (its number) to the devices that join, the commit to all other
-    /// devices of who was a member before, but not to the one that sends it.
+    /// devices of who was a member before, but not to the one that sends it. Who is put on the list
+    /// without any welcome gets the commit too: it was in the group all the time.
     fn deliveries(
         &self,
         ctx: &Ctx<'_>,
-        everyone: &[IdentityKey],
-        sets: &[(Bytes, Row)],
-        before: &BTreeSet<IdentityKey>,
+        list: &List,
     ) -> Result<Vec<(Mailbox, Option<usize>)>, Fault> {
         let mut welcomed = 0;
         let mut devices = 0;
         let mut deliveries = Vec::new();
-        for (identity, (_, set)) in everyone.iter().zip(sets) {
+        for (identity, (_, set)) in list.everyone.iter().zip(&list.sets) {
             let mailboxes = mailboxes(*identity, set, Some(self.channel), None)?;
             let Some(mailboxes) = mailboxes else {
-                if self.add.contains(identity) {
-                    return Err(Fault::not_found("an added member has no account"));
-                }
                 continue;
             };
             if !self.remove.contains(identity) {
                 devices += mailboxes.len();
             }
+            let follows = list.before.contains(identity) || !self.is_welcomed(identity);
             for mailbox in mailboxes {
                 let device = (*identity, mailbox.named.device);
                 if let Some(payload) = self.welcomes.get(&device) {
                     welcomed += 1;
                     deliveries.push((mailbox, Some(*payload)));
-                } else if before.contains(identity) && !self.sends(&device) {
+                } else if follows && !self.sends(&device) {
                     deliveries.push((mailbox, None));
                 }
             }
@@ -310,6 +419,20 @@ impl Submission {
             ));
         }
         Ok(deliveries)
+    }
+
+    /// What it has stored: its own bytes, the welcomes', those of the GroupInfo, for so many queues.
+    fn cost(&self, queues: usize, limits: &Limits) -> usize {
+        let payloads = self.welcome_payloads.iter();
+        let payloads: Vec<&Bytes> = payloads.chain([&self.commit]).collect();
+        let delivered = allowance::cost(&payloads, queues, limits);
+        delivered.saturating_add(self.group_info.len())
+    }
+
+    /// Whether any device of this account is welcomed.
+    fn is_welcomed(&self, identity: &IdentityKey) -> bool {
+        let mut joiners = self.welcomes.keys();
+        joiners.any(|(joiner, _)| joiner == identity)
     }
 
     fn sends(&self, (identity, device): &(IdentityKey, DeviceId)) -> bool {
@@ -328,24 +451,47 @@ impl Submission {
         Bytes::copy_from_slice(&proof)
     }
 
-    fn answer(&self, ctx: &Ctx<'_>, duplicate: bool, effects: Effects) -> Next {
+    /// The answer to what was answered before.
+    fn known(&self, ctx: &Ctx<'_>, proof: Option<Bytes>) -> Next {
+        let proof = proof.unwrap_or_else(|| self.proof(ctx));
+        self.answer(proof, true, Effects::default())
+    }
+
+    fn answer(&self, commit_proof: Bytes, duplicate: bool, effects: Effects) -> Next {
         let response = proto::SubmitCommitResponse {
             next_slot: self.slot.saturating_add(1),
             duplicate,
-            commit_proof: self.proof(ctx),
+            commit_proof,
         };
         Ok(Step::ok_with(&response, effects))
     }
 }
 
-/// The channel as the submission found it, and what must still hold.
-struct After {
+/// The channel and the caller in it, as the submission found them.
+struct Found {
     state: Channel,
-    /// The row of the member that commits.
-    member: Row,
+    channel: Row,
+    standing: Standing,
+}
+
+/// Whom the submission concerns.
+struct List {
+    found: Found,
+    before: BTreeSet<IdentityKey>,
+    /// Members before and those who join, with the rows of their devices in the same order.
+    everyone: Vec<IdentityKey>,
+    sets: Vec<(Bytes, Row)>,
+}
+
+/// What the submission makes of the channel.
+struct After {
+    found: Found,
+    /// Those who come and go.
+    changed: Vec<Standing>,
     /// Members after the commit.
     count: usize,
-    checks: Vec<(Bytes, Expect)>,
+    /// What else is to be told.
+    effects: Effects,
 }
 
 fn identities(keys: &[Bytes]) -> Result<BTreeSet<IdentityKey>, Fault> {

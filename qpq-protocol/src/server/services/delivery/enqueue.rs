@@ -16,15 +16,17 @@ use crate::defect::seeded;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::method::Method;
 use crate::proto;
+use crate::server::allowance;
 use crate::server::rate::Subject;
 use crate::server::rows::Row;
+use crate::server::services::given;
 use crate::server::step::{
     Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
     load_all, unchanged,
 };
 use crate::status::Status;
 use crate::storage::keys::{self, QueueId};
-use crate::storage::records::{Channel, Dedupe, Entry};
+use crate::storage::records::{Channel, Dedupe, Entry, Member};
 use crate::storage::{Commit, MAX_COMMIT_OPS};
 
 /// Method 200.
@@ -225,6 +227,12 @@ impl Send {
             if let Err(fault) = self.admit(&channel.1, &member.1) {
                 return doubt(ctx, known.iter().map(|(key, _)| key), fault);
             }
+            if let Some(channel) = self.channel
+                && decode_row::<Member>(&member.1)?.is_some_and(|member| member.open)
+            {
+                let sender = self.session.identity_key;
+                return given::take_up(ctx, sender, channel, move |ctx| self.part(ctx));
+            }
             checks.push(unchanged(&channel.0, &channel.1));
             checks.push(unchanged(&member.0, &member.1));
         }
@@ -261,7 +269,11 @@ impl Send {
         let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
         let heads = heads.flatten().map(|mailbox| keys::queue(&mailbox.stored));
         load_all(ctx, heads.collect(), move |ctx, heads| {
-            self.store(ctx, checks, routes, heads, known)
+            let cost = allowance::cost(&[&self.payload], heads.len(), &ctx.config.limits);
+            let sender = self.session.identity_key;
+            allowance::pay(ctx, sender, cost, move |ctx| {
+                self.store(ctx, checks, routes, heads, known, cost)
+            })
         })
     }
 
@@ -292,6 +304,7 @@ impl Send {
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
         heads: Vec<(Bytes, Row)>,
         known: Vec<(Bytes, Row)>,
+        cost: usize,
     ) -> Next {
         let mut part = Part {
             change: Commit {
@@ -360,6 +373,7 @@ impl Send {
         self.done_row = (part.done.statuses.len() < self.recipients.len()).then(|| row.clone());
         part.change.puts.push((key, row));
         commit(part.change, move |ctx| {
+            allowance::used(ctx, cost);
             self.done = part.done;
             self.effects.notify = part.notify;
             self.go_on(ctx)

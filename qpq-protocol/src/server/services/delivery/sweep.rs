@@ -1,24 +1,27 @@
 //! What time takes: messages that expire, payloads that nobody claims, answers that nobody will ask
-//! for again. All in pages, so that requests come in between.
+//! for again, and the rest of what every request leaves. All in pages, so that requests come in between.
 
 use bytes::Bytes;
 
 use super::payload::release;
 use super::queue::Queue;
+use crate::limits::Limits;
+use crate::server::allowance::is_full;
+use crate::server::services::given::is_forgotten;
 use crate::server::step::{
     Ctx, Fault, Next, Outcome, Step, commit, decode_row, load, scan_ordered, unchanged,
 };
 use crate::storage::keys::{self, PayloadId, QueueId, Range};
-use crate::storage::records::{Dedupe, Entry};
+use crate::storage::records::{Dedupe, Entry, Former, Slot};
 use crate::storage::{Commit, Direction, Expect, Scan};
 use crate::time::UnixTime;
 
 /// Rows of a page.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// Bytes of a page.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-/// Pages of a family that are read although there is little to remove, before the rest is left for
-/// the next time.
+/// Pages of a family that are gone over though little was written there, before the rest is left for the
+/// next time.
 const PATIENCE: u32 = 20;
 
 /// Turns expired messages into tombstones, and removes those at the front of their queue.
@@ -170,14 +173,50 @@ fn drop_payload(id: &PayloadId, mut change: Commit, rest: Range) -> Next {
 
 /// Removes answers to requests that need not be known any more.
 pub(in crate::server) fn drop_answers(ctx: &mut Ctx<'_>) -> Next {
-    sweep(ctx, "swept answers", keys::dedupes(), |row, now| {
+    sweep(ctx, "swept answers", keys::dedupes(), |row, now, _| {
         let answer: Dedupe = decode_row(&Some(row))?.unwrap_or_default();
         Ok(answer.keep_until_ms <= now.as_millis())
     })
 }
 
+/// Removes slots whose commits lie in no queue any more.
+pub(in crate::server) fn drop_slots(ctx: &mut Ctx<'_>) -> Next {
+    sweep(ctx, "swept slots", keys::slots(), |row, now, limits| {
+        let slot: Slot = decode_row(&Some(row))?.unwrap_or_default();
+        Ok(UnixTime::from_millis(slot.accepted_at_ms) + limits.ttl_max <= now)
+    })
+}
+
+/// Removes what is known of former members, when nothing rests on it any more.
+pub(in crate::server) fn drop_formers(ctx: &mut Ctx<'_>) -> Next {
+    sweep(ctx, "swept formers", keys::formers(), |row, now, limits| {
+        let former: Former = decode_row(&Some(row))?.unwrap_or_default();
+        Ok(UnixTime::from_millis(former.written_at_ms) + limits.ttl_max <= now)
+    })
+}
+
+/// Removes what is known of memberships that were given, when all of them are old and none is open.
+pub(in crate::server) fn drop_given(ctx: &mut Ctx<'_>) -> Next {
+    sweep(ctx, "swept given", keys::all_given(), |row, now, _| {
+        Ok(is_forgotten(
+            decode_row(&Some(row))?.unwrap_or_default(),
+            now,
+        ))
+    })
+}
+
+/// Removes allowances that are whole again.
+pub(in crate::server) fn drop_allowances(ctx: &mut Ctx<'_>) -> Next {
+    sweep(
+        ctx,
+        "swept allowances",
+        keys::allowances(),
+        |row, now, _| Ok(is_full(&decode_row(&Some(row))?.unwrap_or_default(), now)),
+    )
+}
+
 /// Says of a row whether it may go.
-type IsOver = fn(Bytes, UnixTime) -> Result<bool, Fault>;
+type IsOver = fn(Bytes, UnixTime, &Limits) -> Result<bool, Fault>;
 
 /// Goes through a family of rows that each carry their date, and removes those that are over. How
 /// far it is lies in the row `meta(name)`, so that all cores together go round and round.
@@ -187,15 +226,18 @@ pub(in crate::server) fn sweep(
     family: Range,
     is_over: IsOver,
 ) -> Next {
-    sweep_page(ctx, name, family, is_over, 0)
+    let pages = ctx.notes.pages;
+    sweep_page(ctx, name, family, is_over, pages)
 }
 
+/// One page, then the next one, as long as there are `pages` left: those of which more than half goes
+/// are not counted.
 fn sweep_page(
     ctx: &mut Ctx<'_>,
     name: &'static str,
     family: Range,
     is_over: IsOver,
-    idle_pages: u32,
+    pages: u32,
 ) -> Next {
     let place = keys::meta(name);
     load(ctx, [place.clone()], move |_, [at]| {
@@ -211,16 +253,12 @@ fn sweep_page(
             let last = rows.last().map(|(key, _)| key.clone());
             let read = rows.len();
             for (key, row) in rows {
-                if is_over(row.clone(), ctx.unix)? {
+                if is_over(row.clone(), ctx.unix, &ctx.config.limits)? {
                     change.checks.push((key.clone(), Expect::Equals(row)));
                     change.deletes.push(key);
                 }
             }
-            let idle_pages = if change.deletes.len() * 2 < read {
-                idle_pages + 1
-            } else {
-                idle_pages
-            };
+            let counted = u32::from(change.deletes.len() * 2 < read);
             match last {
                 Some(last) if more => change.puts.push((place, last)),
                 // Once round.
@@ -228,18 +266,26 @@ fn sweep_page(
                 _ if change.deletes.is_empty() => return done(),
                 _ => {}
             }
-            commit(change, move |ctx| {
-                if more && idle_pages < PATIENCE {
-                    sweep_page(ctx, name, family, is_over, idle_pages)
-                } else {
-                    done()
-                }
+            commit(change, move |ctx| match pages.checked_sub(counted) {
+                Some(pages) if more => sweep_page(ctx, name, family, is_over, pages),
+                _ => done(),
             })
         })
     })
 }
 
-fn page(range: Range, items: usize) -> Scan {
+/// How many pages of a family are gone over, when so many requests have left something there since the
+/// last time. Twice as many rows as were written: so however much comes in, and however long it stays,
+/// what is over is never more than what is not.
+pub(in crate::server) fn pages(requests: u64) -> u32 {
+    let page = u64::try_from(PAGE).unwrap_or(u64::MAX);
+    let pages = requests.saturating_mul(2).div_ceil(page);
+    u32::try_from(pages)
+        .unwrap_or(u32::MAX)
+        .saturating_add(PATIENCE)
+}
+
+pub(super) fn page(range: Range, items: usize) -> Scan {
     Scan {
         start: range.start,
         end: range.end,
@@ -249,10 +295,24 @@ fn page(range: Range, items: usize) -> Scan {
     }
 }
 
-fn done() -> Next {
+pub(super) fn done() -> Next {
     Ok(Step::Done(Outcome::none()))
 }
 
-fn unreadable() -> Fault {
+pub(super) fn unreadable() -> Fault {
     Fault::internal("a stored row cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_rows_are_gone_over_than_were_written() {
+        for requests in [0, 1, 499, 500, 1_000_000] {
+            let page = u64::try_from(PAGE).unwrap_or(u64::MAX);
+            assert!(u64::from(pages(requests)) * page > 2 * requests);
+        }
+        assert_eq!(pages(0), PATIENCE);
+    }
 }

@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 
-use super::{After, Submission};
+use super::reset::Reset;
+use super::{After, Found, Submission};
 use crate::defect::seeded;
 use crate::proto::{self, MembershipChange};
 use crate::server::rows::Row;
 use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
 use crate::server::services::delivery::queue::Queue;
 use crate::server::services::delivery::recipient::{Mailbox, news};
-use crate::server::services::group::{list_member, membership_push, unlist_member};
-use crate::server::step::{Ctx, Effects, Fault, Next, commit, decode_row, encode_row};
+use crate::server::services::group::membership_push;
+use crate::server::services::standing::{By, End, Standing};
+use crate::server::step::{Ctx, Effects, Fault, Next, commit, encode_row};
 use crate::storage::keys;
-use crate::storage::records::{Channel, CommitMark, Dedupe, Entry, Member, Slot};
+use crate::storage::records::{CommitMark, Dedupe, Entry, Slot};
 use crate::storage::{Commit, Expect, MAX_COMMIT_BYTES, MAX_COMMIT_OPS};
 
 impl Submission {
@@ -20,19 +22,17 @@ impl Submission {
     pub(super) fn store(
         self,
         ctx: &mut Ctx<'_>,
-        list: After,
+        mut after: After,
+        mut change: Commit,
         deliveries: Vec<(Mailbox, Option<usize>)>,
         heads: Vec<(Bytes, Row)>,
     ) -> Next {
-        let mut effects = Effects::default();
-        let mut change = Commit {
-            checks: list.checks,
-            ..Commit::default()
-        };
+        let proof = self.proof(ctx);
+        let mut effects = core::mem::take(&mut after.effects);
         let mark = CommitMark {
             slot: self.slot,
             sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
-            commit_proof: self.proof(ctx),
+            commit_proof: proof.clone(),
         };
         let count = |welcome: Option<usize>| {
             deliveries
@@ -77,8 +77,8 @@ impl Submission {
         for payload in welcomes.iter().chain([&commit_payload]) {
             payload.store(&mut change);
         }
-        self.change_members(ctx, &mut change, &mut effects);
-        self.change_channel(ctx, &mut change, list.state, &list.member, list.count);
+        self.change_members(ctx, &mut change, &mut effects, &after.changed);
+        self.change_channel(ctx, &mut change, after, proof.clone())?;
         let fits = change.operations() <= MAX_COMMIT_OPS;
         if !fits || change.bytes() > MAX_COMMIT_BYTES {
             return Err(Fault::quota(
@@ -86,18 +86,30 @@ impl Submission {
             ));
         }
         ctx.leave_untidy();
-        commit(change, move |ctx| self.answer(ctx, false, effects))
+        commit(change, move |_| self.answer(proof, false, effects))
     }
 
-    fn change_members(&self, ctx: &Ctx<'_>, change: &mut Commit, effects: &mut Effects) {
-        for member in &self.add {
-            list_member(change, &self.channel, member, ctx.unix);
-            let push = membership_push(&self.channel, member, MembershipChange::Added);
-            effects.live.push((*member, push));
-        }
-        for member in &self.remove {
-            unlist_member(change, &self.channel, member);
-            let push = membership_push(&self.channel, member, MembershipChange::Removed);
+    fn change_members(
+        &self,
+        ctx: &Ctx<'_>,
+        change: &mut Commit,
+        effects: &mut Effects,
+        changed: &[Standing],
+    ) {
+        for standing in changed {
+            let member = standing.identity();
+            let news = if self.add.contains(member) {
+                let by = match standing.is_put_back() {
+                    true => By::PutBack,
+                    false => By::Other,
+                };
+                standing.list(change, ctx.unix, by);
+                MembershipChange::Added
+            } else {
+                standing.unlist(change, ctx.unix, End::Removed { slot: self.slot });
+                MembershipChange::Removed
+            };
+            let push = membership_push(&self.channel, member, news);
             effects.live.push((*member, push));
         }
     }
@@ -106,15 +118,19 @@ impl Submission {
         &self,
         ctx: &Ctx<'_>,
         change: &mut Commit,
-        mut state: Channel,
-        member: &Row,
-        member_count: usize,
-    ) {
-        let [dedupe, slot, channel, sender] = self.first_keys();
+        after: After,
+        proof: Bytes,
+    ) -> Result<(), Fault> {
+        let [dedupe, slot, channel, sender, _] = self.first_keys();
+        let Found {
+            mut state,
+            standing,
+            ..
+        } = after.found;
         state.slot = state.slot.saturating_add(1);
-        if !self.add.is_empty() || !self.remove.is_empty() {
+        if !after.changed.is_empty() {
             state.members_version = state.members_version.saturating_add(1);
-            state.member_count = u32::try_from(member_count).unwrap_or(u32::MAX);
+            state.member_count = u32::try_from(after.count).unwrap_or(u32::MAX);
         }
         if !self.channel_key_hash.is_empty() {
             state.channel_key_hash = self.channel_key_hash.clone();
@@ -131,21 +147,18 @@ impl Submission {
             );
             state.group_info_length = u32::try_from(self.group_info.len()).unwrap_or(u32::MAX);
         }
-        change.puts.push((channel, encode_row(&state)));
         if self.reset {
-            let row = decode_row::<Member>(member)
-                .ok()
-                .flatten()
-                .unwrap_or_default();
-            let reset_at_ms = ctx.unix.as_millis();
-            change
-                .puts
-                .push((sender, encode_row(&Member { reset_at_ms, ..row })));
+            let limits = &ctx.config.limits;
+            let mut member = standing.member().cloned().unwrap_or_default();
+            let allowed = Reset::of(&state, &member, ctx.unix, limits)?;
+            allowed.note(&mut state, &mut member, ctx.unix, limits);
+            change.puts.push((sender, encode_row(&member)));
         }
+        change.puts.push((channel, encode_row(&state)));
         let accepted_at_ms = ctx.unix.as_millis();
         let taken = Slot {
             commit_hash: Bytes::copy_from_slice(&self.commit_hash),
-            commit_proof: self.proof(ctx),
+            commit_proof: proof,
             sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
             accepted_at_ms,
         };
@@ -161,6 +174,7 @@ impl Submission {
         };
         change.checks.push((dedupe.clone(), Expect::Absent));
         change.puts.push((dedupe, encode_row(&done)));
+        Ok(())
     }
 }
 

@@ -1,0 +1,170 @@
+//! What one account may do to the queues of others: protocol.md §5.27.
+
+use std::time::Duration;
+
+use qpq_protocol::limits::Rate;
+use qpq_protocol::method::rpc;
+use qpq_protocol::proto;
+use qpq_protocol::server::Config;
+use qpq_protocol::status::Status;
+
+use crate::requests::*;
+use crate::support::{World, roomy};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn with(change: impl FnOnce(&mut Config)) -> World {
+    let mut config = roomy();
+    change(&mut config);
+    World::new(config)
+}
+
+#[test]
+fn a_member_commits_twenty_times_a_minute_to_a_channel() {
+    let mut world = with(|config| config.limits.commits = Rate::per_secs(20, 60));
+    let (_, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    let other = create_group(&mut world, alices, 2, &[]);
+    for slot in 0..20 {
+        let done = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, slot, b"void"));
+        done.expect("a slot");
+    }
+    let next = commit(&channel, 20, b"void");
+    let refused = world.call::<rpc::SubmitCommit>(alices, &next);
+    let refused = refused.expect_err("too many");
+    assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.retry_after_ms > 0);
+    let again = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, 19, b"void"));
+    assert!(again.expect("answered before it is counted").duplicate);
+    world
+        .call::<rpc::SubmitCommit>(bobs, &commit(&channel, 20, b"void"))
+        .expect("somebody else");
+    let elsewhere = proto::SubmitCommitRequest {
+        message_id: message_id(1),
+        ..commit(&other, 0, b"void")
+    };
+    world
+        .call::<rpc::SubmitCommit>(alices, &elsewhere)
+        .expect("another channel");
+    world.advance(2 * MINUTE);
+    world
+        .call::<rpc::SubmitCommit>(alices, &commit(&channel, 21, b"void"))
+        .expect("later");
+}
+
+/// Commits are no way round the limit of messages.
+#[test]
+fn each_recipient_of_a_commit_counts_as_one_of_a_message() {
+    let mut world = with(|config| config.limits.enqueue_recipients = Rate::per_secs(10, 60));
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let (carol, _) = world.user("carol");
+    let channel = create_group(&mut world, alices, 1, &[&bob, &carol]);
+    for slot in 0..3 {
+        let done = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, slot, b"void"));
+        done.expect("a slot");
+    }
+    let refused = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, 3, b"void"));
+    assert_eq!(status(refused), Status::RateLimited);
+    let one = world.call::<rpc::Enqueue>(alices, &message(&bob, 1, b"x"));
+    one.expect("the tenth");
+    let refused = world.call::<rpc::Enqueue>(alices, &message(&bob, 2, b"x"));
+    assert_eq!(status(refused), Status::RateLimited);
+}
+
+/// What is acked does not come back: only time gives.
+#[test]
+fn an_account_stores_so_much_for_others_in_a_day() {
+    let mut world = with(|config| {
+        (config.limits.stored_a_day, config.limits.stored_block) = (86_400, 2_000);
+    });
+    let (_, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let (_, carols) = world.user("carol");
+    let long = |number| proto::EnqueueRequest {
+        payload: vec![7; 20_000].into(),
+        ..message(&bob, number, b"")
+    };
+    for number in 1..=4 {
+        let sent = world.call::<rpc::Enqueue>(alices, &long(number));
+        sent.expect("sent");
+        ack(&mut world, bobs, &bob, &bytes::Bytes::new(), number).expect("acked");
+    }
+    let refused = world.call::<rpc::Enqueue>(alices, &long(5));
+    let refused = refused.expect_err("over it");
+    assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.retry_after_ms > 10_000_000);
+    let known = world.call::<rpc::Enqueue>(alices, &long(4));
+    assert!(known.expect("costs nothing").duplicate);
+    let sent = world.call::<rpc::Enqueue>(alices, &message(&bob, 6, b"short"));
+    sent.expect("there is room for it");
+    let sent = world.call::<rpc::Enqueue>(carols, &long(7));
+    sent.expect("somebody else");
+    world.advance(Duration::from_secs(20_000));
+    let sent = world.call::<rpc::Enqueue>(alices, &long(5));
+    sent.expect("with time");
+}
+
+/// Commit, welcomes and GroupInfo once each, and something for each queue.
+#[test]
+fn a_commit_over_the_allowance_is_refused_before_it_has_a_slot() {
+    let mut world = with(|config| {
+        (config.limits.stored_a_day, config.limits.stored_block) = (86_400, 2_000);
+    });
+    let (_, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    let large = |slot| proto::SubmitCommitRequest {
+        group_info: vec![5; 50_000].into(),
+        ..commit(&channel, slot, b"commit")
+    };
+    world
+        .call::<rpc::SubmitCommit>(alices, &large(0))
+        .expect("slot 0");
+    let refused = world.call::<rpc::SubmitCommit>(alices, &large(1));
+    assert_eq!(status(refused), Status::RateLimited);
+    let won = world.call::<rpc::SubmitCommit>(bobs, &large(1));
+    assert_eq!(won.expect("slot 1").next_slot, 2);
+}
+
+/// A core takes a block and gives it out: most requests ask for nothing but their own commit.
+#[test]
+fn an_allowance_is_asked_for_once_a_block() {
+    let mut world = World::default();
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let mut commands = Vec::new();
+    for number in 1..=3 {
+        let before = world.commands;
+        let sent = world.call::<rpc::Enqueue>(alices, &message(&bob, number, b"x"));
+        sent.expect("sent");
+        commands.push(world.commands - before);
+    }
+    assert_eq!(commands[2], 1);
+    assert!(commands[0] > commands[2]);
+}
+
+/// Two cores draw on the same row.
+#[test]
+fn cores_share_an_allowance() {
+    let limited = || {
+        let mut config = roomy();
+        (config.limits.stored_a_day, config.limits.stored_block) = (86_400, 2_000);
+        config
+    };
+    let mut world = World::new(limited());
+    let (alice, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let long = |number| proto::EnqueueRequest {
+        payload: vec![7; 50_000].into(),
+        ..message(&bob, number, b"")
+    };
+    world.call::<rpc::Enqueue>(alices, &long(1)).expect("sent");
+    let memory = std::mem::take(&mut world.memory);
+    let mut other = World::on(limited(), memory, [2; 32]);
+    let conn = other.connect();
+    alice.log_in(&mut other, conn).expect("logged in");
+    let refused = other.call::<rpc::Enqueue>(conn, &long(2));
+    assert_eq!(status(refused), Status::RateLimited);
+}
