@@ -198,6 +198,18 @@ pub fn encode_request(
     })
 }
 
+/// The whole frame of a request whose message is encoded already, [`FrameError::TooLarge`] if it does
+/// not fit.
+pub fn wrap_request(method_id: u16, request_id: u32, payload: &[u8]) -> Result<Bytes, FrameError> {
+    let mut frame = begin(payload.len(), |payload_len| RequestHeader {
+        method_id,
+        request_id,
+        payload_len,
+    })?;
+    frame.put_slice(payload);
+    Ok(frame.freeze())
+}
+
 /// The whole frame of a response, [`FrameError::TooLarge`] if the message does not fit.
 pub fn encode_response(
     status: Status,
@@ -224,7 +236,13 @@ fn encode<H: Header>(
     message: &impl Message,
     header: impl FnOnce(u32) -> H,
 ) -> Result<Bytes, FrameError> {
-    let len = message.encoded_len();
+    let mut out = begin(message.encoded_len(), header)?;
+    message.encode_raw(&mut out);
+    Ok(out.freeze())
+}
+
+/// The header of a payload so long, with room for that.
+fn begin<H: Header>(len: usize, header: impl FnOnce(u32) -> H) -> Result<BytesMut, FrameError> {
     let payload_len = u32::try_from(len)
         .ok()
         .filter(|_| len <= MAX_PAYLOAD)
@@ -233,8 +251,7 @@ fn encode<H: Header>(
         })?;
     let mut out = BytesMut::with_capacity(H::LEN + len);
     header(payload_len).write(&mut out);
-    message.encode_raw(&mut out);
-    Ok(out.freeze())
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 //!
 //! Two bytes on the wire (`0a 00`) can become a hundred in memory, so a frame full of them would
 //! take a hundred times its size. A walk over the top-level fields bounds their number before
-//! anything is allocated; nested messages of requests and responses hold no lists.
+//! anything is allocated, and that of numbers packed into one; nested messages of requests and
+//! responses hold no lists.
 
 use bytes::Bytes;
 use prost::Message;
 
-use crate::method::Rpc;
+use crate::method::{Method, Rpc};
 use crate::proto::{AppMessage, DeliveryPayload, ErrorDetail, PushEvent, app_message};
 use crate::validate::{FieldError, SPARE_FIELDS, Validate};
 
@@ -43,7 +44,29 @@ pub fn decode_request<M: Rpc>(payload: Bytes) -> Result<M::Request, DecodeError>
 
 /// Decodes the response to a request that ended well.
 pub fn decode_response<M: Rpc>(payload: Bytes) -> Result<M::Response, DecodeError> {
-    decode(payload, MAX_RESPONSE_FIELDS)
+    let max = MAX_RESPONSE_FIELDS;
+    let mut packed = 0;
+    for field in fields(&payload) {
+        let field = field?;
+        if packed_fields(M::METHOD).contains(&field.number) {
+            // Of each number the last byte has no mark that another follows.
+            packed += field.content.iter().filter(|byte| **byte < 0x80).count();
+        }
+    }
+    if packed > max {
+        return Err(DecodeError::TooManyFields { max });
+    }
+    decode(payload, max)
+}
+
+/// The fields of a response that hold a list of numbers in one, whose bytes become eight times as
+/// many in memory.
+fn packed_fields(method: Method) -> &'static [u32] {
+    match method {
+        Method::BatchEnqueue => &[1, 4],
+        Method::FetchHybridKeys | Method::GetServerInfo => &[3],
+        _ => &[],
+    }
 }
 
 /// Decodes the payload of a response whose status is not `Ok`. One that is broken reads as empty,

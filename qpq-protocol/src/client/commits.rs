@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use prost::Message as _;
 use qpq_crypto::mls::{CommitOut, GroupError, Member, inspect_key_package};
 use sha2::{Digest as _, Sha256};
 
@@ -284,10 +283,8 @@ impl Client {
         if self.link.is_asked(&then) || self.timers.is_set(Timer::Conversation(id)) {
             return;
         }
-        match proto::SubmitCommitRequest::decode(draft.request.clone()) {
-            Ok(request) => self.call::<rpc::SubmitCommit>(&request, then),
-            Err(_) => self.break_off(id),
-        }
+        let request = draft.request.clone();
+        self.call_kept::<rpc::SubmitCommit>(&request, then);
     }
 
     pub(super) fn on_submitted(&mut self, id: ConversationId, answer: Answer<rpc::SubmitCommit>) {

@@ -123,9 +123,20 @@ impl Connection {
     }
 
     pub(super) fn frame<M: Rpc>(&mut self, request: &M::Request) -> Result<Bytes, FrameError> {
+        let id = self.request_id();
+        frame::encode_request(M::METHOD.id(), id, request)
+    }
+
+    /// The frame of a request that is encoded already.
+    pub(super) fn frame_kept<M: Rpc>(&mut self, request: &[u8]) -> Result<Bytes, FrameError> {
+        let id = self.request_id();
+        frame::wrap_request(M::METHOD.id(), id, request)
+    }
+
+    fn request_id(&mut self) -> u32 {
         let id = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
-        frame::encode_request(M::METHOD.id(), id, request)
+        id
     }
 
     pub(super) fn footprint(&self) -> usize {

@@ -11,13 +11,14 @@ use super::event::{self, ConversationId, IntentId, Outcome};
 use super::intent::{Progress, Task};
 use super::load::join_pieces;
 use super::record::HistoryRecord;
-use super::{Client, keys};
+use super::{Client, keys, record};
 use crate::ids::{IdentityKey, MessageId, Ticket};
 use crate::io::{Lane, Output};
 use crate::proto;
 use crate::proto::app_message::Body;
 use crate::storage::{Command, Direction, Failure, Reply, Scan};
 use crate::time::UnixTime;
+use crate::wire;
 
 /// Messages that one intent may read.
 const MAX_READ: u64 = 10_000;
@@ -69,7 +70,7 @@ impl Client {
         app: Bytes,
     ) -> event::Message {
         // What does not decode is kept and shown as something unknown.
-        let app = proto::AppMessage::decode(app).unwrap_or_default();
+        let app = wire::decode_app(app).unwrap_or_default();
         event::Message {
             conversation,
             index,
@@ -198,7 +199,7 @@ impl Client {
     fn messages_of(&self, reading: &Reading) -> Vec<event::Message> {
         let decode = |key: &Vec<u8>, pieces| {
             let (_, index) = keys::parse_history(key)?;
-            let record = HistoryRecord::decode(join_pieces(pieces)?.as_slice()).ok()?;
+            let record: HistoryRecord = record::read(&join_pieces(pieces)?)?;
             let sender = IdentityKey::try_from(record.sender.as_slice()).ok()?;
             Some(self.message(reading.conversation, index, sender, record.app))
         };

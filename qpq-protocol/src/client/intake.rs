@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use prost::Message as _;
 use qpq_crypto::mls::{Author, Group, Policy, ProcessErrorKind, Processed};
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +22,7 @@ use crate::ids::IdentityKey;
 use crate::proto;
 use crate::proto::app_message::Body;
 use crate::proto::delivery_payload::Payload;
+use crate::wire;
 
 /// Messages of a future epoch that are kept for a conversation.
 const MAX_PARKED: usize = 64;
@@ -148,7 +148,7 @@ impl Client {
         seq: u64,
         data: Bytes,
     ) -> Result<(), UnreadableReason> {
-        let payload = proto::DeliveryPayload::decode(data);
+        let payload = wire::decode_delivery(data);
         match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
             Some(Payload::Welcome(welcome)) => self.take_welcome(id, &welcome.welcome),
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
@@ -205,7 +205,7 @@ impl Client {
     }
 
     fn take_app(&mut self, id: ConversationId, sender: &Author, app: Bytes) {
-        let decoded = proto::AppMessage::decode(app.clone()).unwrap_or_default();
+        let decoded = wire::decode_app(app.clone()).unwrap_or_default();
         if let Some(Body::GroupName(name)) = decoded.body {
             let known = self.state.conversations.get(&id);
             let fits = (1..=MAX_GROUP_NAME).contains(&name.name.len()) && !is_dm(id);

@@ -15,8 +15,7 @@ use super::event::Event;
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
 use super::proofs::Proofs;
 use super::record::{
-    AccountRecord, ContactRecord, ConversationRecord, DraftRecord, OutgoingRecord, PackageRecord,
-    ParkedRecord, ProofsRecord, QueueRecord, SchemaRecord, ServerRecord, WriterRecord,
+    self, ContactRecord, ConversationRecord, ParkedRecord, QueueRecord, SchemaRecord, WriterRecord,
 };
 use super::state::{Me, State};
 use super::timers::Timer;
@@ -323,7 +322,7 @@ impl Client {
     fn open_record<R: Message + Default>(&mut self, key: &[u8], sealed: &[u8]) -> Option<R> {
         let row = keys::piece(key, 0);
         let value = self.writer.sealer().open(&row, sealed)?;
-        R::decode(value.as_slice()).ok()
+        record::read(&value)
     }
 }
 
@@ -331,38 +330,37 @@ impl State {
     /// Takes in a row; `None` if its value is not what its key says.
     fn take(&mut self, name: Name, value: &[u8]) -> Option<()> {
         match name {
-            Name::Account => self.me = Some(Me::load(AccountRecord::decode(value).ok()?)?),
-            Name::Server => self.server = Some(ServerRecord::decode(value).ok()?),
+            Name::Account => self.me = Some(Me::load(record::read(value)?)?),
+            Name::Server => self.server = Some(record::read(value)?),
             Name::Conversation(id) => {
-                let record = ConversationRecord::decode(value).ok()?;
+                let record: ConversationRecord = record::read(value)?;
                 self.conversations.insert(id, Channel::load(record)?);
             }
             Name::Draft(id) => {
-                self.drafts.insert(id, DraftRecord::decode(value).ok()?);
+                self.drafts.insert(id, record::read(value)?);
             }
             Name::Proofs(id) => {
-                let record = ProofsRecord::decode(value).ok()?;
+                let record = record::read(value)?;
                 self.proofs.insert(id, Proofs::load(&record)?);
             }
             Name::Package(reference) => {
-                self.packages
-                    .insert(reference, PackageRecord::decode(value).ok()?);
+                self.packages.insert(reference, record::read(value)?);
             }
             // Taken in by the device.
             Name::Mls(_) => {}
             Name::Outgoing(id, order) => {
-                self.outgoing
-                    .insert((id, order), OutgoingRecord::decode(value).ok()?);
+                self.outgoing.insert((id, order), record::read(value)?);
             }
             Name::Parked(id, seq) => {
-                let record = ParkedRecord::decode(value).ok()?;
+                let record: ParkedRecord = record::read(value)?;
                 self.parked.insert((id, seq), record.message);
             }
             Name::Queue(queue) => {
-                self.take_cursor(queue, QueueRecord::decode(value).ok()?.cursor);
+                let record: QueueRecord = record::read(value)?;
+                self.take_cursor(queue, record.cursor);
             }
             Name::Contact(key) => {
-                let record = ContactRecord::decode(value).ok()?;
+                let record: ContactRecord = record::read(value)?;
                 if record.name.is_empty() {
                     self.nameless.push(key);
                     return Some(());

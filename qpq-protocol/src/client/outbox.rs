@@ -5,7 +5,6 @@
 //! nothing, is a message encrypted again.
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::Client;
 use super::channel::{Phase, is_dm};
@@ -26,6 +25,7 @@ use crate::proto::app_message::Body;
 use crate::proto::delivery_payload::Payload;
 use crate::status::Status;
 use crate::storage::Failure;
+use crate::wire;
 
 /// What was promised of steps that did not become durable.
 #[derive(Default)]
@@ -146,10 +146,7 @@ impl Client {
     }
 
     fn send_bytes(&mut self, id: ConversationId, order: u64, request: Bytes) {
-        match proto::BatchEnqueueRequest::decode(request) {
-            Ok(request) => self.call::<rpc::BatchEnqueue>(&request, Then::Send(id, order)),
-            Err(_) => self.message_failed(id, order, IntentError::State),
-        }
+        self.call_kept::<rpc::BatchEnqueue>(&request, Then::Send(id, order));
     }
 
     fn encrypt(&mut self, id: ConversationId, order: u64, mut record: OutgoingRecord) {
@@ -216,7 +213,7 @@ impl Client {
         };
         match answer {
             Ok(answer) => {
-                let request = proto::BatchEnqueueRequest::decode(record.request.clone());
+                let request = wire::decode_request::<rpc::BatchEnqueue>(record.request.clone());
                 let keys = request
                     .map(|request| request.recipient_keys)
                     .unwrap_or_default();
@@ -233,7 +230,7 @@ impl Client {
             }
             Err(fault) if fault.status == Status::Conflict => {
                 let mut record = record.clone();
-                let request = proto::BatchEnqueueRequest::decode(record.request.clone());
+                let request = wire::decode_request::<rpc::BatchEnqueue>(record.request.clone());
                 let own = request.ok().and_then(|request| request.channel_slot);
                 self.wait_for_server(id, own.unwrap_or_default(), fault.slot);
                 record.request.clear();

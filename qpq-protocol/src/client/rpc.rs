@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use core::time::Duration;
-use prost::Message;
 
 use super::Client;
 use super::error::DisconnectReason;
@@ -15,6 +14,7 @@ use crate::ids::{ChannelId, IdentityKey};
 use crate::method::{Rpc, rpc};
 use crate::proto;
 use crate::status::Status;
+use crate::wire;
 
 /// What an answer is for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,6 +99,14 @@ impl Client {
     /// Sends a request of the method `M`; its answer goes where `then` says.
     pub(super) fn call<M: Rpc>(&mut self, request: &M::Request, then: Then) {
         match self.link.frame::<M>(request) {
+            Ok(frame) => self.request(frame, then),
+            Err(_) => self.answered(then, Err(Fault::too_large())),
+        }
+    }
+
+    /// Sends a request of the method `M` that is kept in its encoded form.
+    pub(super) fn call_kept<M: Rpc>(&mut self, request: &[u8], then: Then) {
+        match self.link.frame_kept::<M>(request) {
             Ok(frame) => self.request(frame, then),
             Err(_) => self.answered(then, Err(Fault::too_large())),
         }
@@ -192,7 +200,7 @@ fn is_login(then: &Then) -> bool {
 
 fn typed<M: Rpc>(answer: Result<Bytes, Fault>) -> Option<Answer<M>> {
     match answer {
-        Ok(payload) => M::Response::decode(payload).ok().map(Ok),
+        Ok(payload) => wire::decode_response::<M>(payload).ok().map(Ok),
         Err(fault) => Some(Err(fault)),
     }
 }

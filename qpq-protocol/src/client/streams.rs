@@ -1,7 +1,6 @@
 //! The streams of a connection: requests and their responses, pushes.
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::Client;
 use super::connection::{Link, Request};
@@ -11,8 +10,8 @@ use super::timers::Timer;
 use crate::frame::{Decoded, Decoder, FrameError};
 use crate::ids::{ConnId, Dir, OwnStream, StreamId};
 use crate::io::{Output, StreamInput};
-use crate::proto;
 use crate::status::{AppCode, Status};
+use crate::wire;
 
 /// Requests that run at once; more wait their turn.
 const MAX_RUNNING: usize = 32;
@@ -144,7 +143,7 @@ impl Client {
                 Ok(None) => return,
                 Ok(Some(Decoded::Payload(payload))) => {
                     // One that does not decode is a hint lost; the next fetch finds what it was for.
-                    if let Ok(event) = proto::PushEvent::decode(payload) {
+                    if let Ok(event) = wire::decode_push(payload) {
                         self.pushed(event);
                     }
                     // Each frame is a step of its own, however the bytes were split.
@@ -204,10 +203,7 @@ impl Request {
         let payload = self.payload.take()?;
         Some(match self.status {
             Status::Ok => Ok(payload),
-            status => {
-                let detail = proto::ErrorDetail::decode(payload).ok()?;
-                Err(Fault::new(status, detail))
-            }
+            status => Err(Fault::new(status, wire::decode_error(payload))),
         })
     }
 }

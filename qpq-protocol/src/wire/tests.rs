@@ -193,3 +193,68 @@ proptest! {
         prop_assert_eq!(rest, &more[..]);
     }
 }
+
+#[test]
+fn packed_numbers_are_counted_too() {
+    let info = |n: usize| {
+        let length = u32::try_from(n).unwrap();
+        let mut payload = vec![0x1a];
+        prost::encoding::encode_varint(length.into(), &mut payload);
+        payload.resize(payload.len() + n, 1);
+        Bytes::from(payload)
+    };
+    assert!(decode_response::<rpc::GetServerInfo>(info(MAX_RESPONSE_FIELDS)).is_ok());
+    let twice = [info(MAX_RESPONSE_FIELDS), info(1)].concat();
+    for flood in [info(MAX_RESPONSE_FIELDS + 1), twice.into()] {
+        assert_eq!(
+            decode_response::<rpc::GetServerInfo>(flood),
+            Err(DecodeError::TooManyFields {
+                max: MAX_RESPONSE_FIELDS
+            })
+        );
+    }
+}
+
+/// The schema is read, so that a new list of numbers is not forgotten.
+#[test]
+fn every_list_of_numbers_in_a_response_is_known() {
+    let files = [
+        include_str!("../../../proto/qpq/v1/auth.proto"),
+        include_str!("../../../proto/qpq/v1/blob.proto"),
+        include_str!("../../../proto/qpq/v1/channel.proto"),
+        include_str!("../../../proto/qpq/v1/delivery.proto"),
+        include_str!("../../../proto/qpq/v1/device.proto"),
+        include_str!("../../../proto/qpq/v1/group.proto"),
+        include_str!("../../../proto/qpq/v1/keys.proto"),
+        include_str!("../../../proto/qpq/v1/moderation.proto"),
+        include_str!("../../../proto/qpq/v1/p2p.proto"),
+        include_str!("../../../proto/qpq/v1/recovery.proto"),
+        include_str!("../../../proto/qpq/v1/user.proto"),
+    ];
+    let mut message = "";
+    let mut found = vec![];
+    for line in files.iter().flat_map(|file| file.lines()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["message", name, ..] => message = name,
+            ["repeated", "uint64" | "uint32" | "bool", _, "=", number, ..] => {
+                let number: u32 = number.trim_end_matches(';').parse().unwrap();
+                if let Some(method) = message.strip_suffix("Response") {
+                    found.push((method, number));
+                }
+            }
+            _ => {}
+        }
+    }
+    found.sort_unstable();
+    let mut known: Vec<_> = Method::ALL
+        .iter()
+        .flat_map(|method| {
+            packed_fields(*method)
+                .iter()
+                .map(|number| (method.name(), *number))
+        })
+        .collect();
+    known.sort_unstable();
+    assert_eq!(found, known);
+}
