@@ -15,9 +15,10 @@ use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use qpq_protocol::client::{self, Client, Event, IntentId, Outcome};
+use qpq_protocol::client::{self, Client, Event, IntentId, Outcome, StorageKey};
 use qpq_protocol::io::{Alpn, Core};
 use qpq_protocol::quic::{Config, Effect, Endpoint, Received, Trust};
+use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::{Guarded, memory::Memory};
 use qpq_protocol::time::{Time, UnixTime};
@@ -123,11 +124,12 @@ impl Node<Client> {
         let config = client::Config {
             server: server.to_string(),
             holder: name.to_owned(),
+            device_name: name.to_owned(),
             ..client::Config::default()
         };
-        let storage_key = seed()?; // seals everything on this client's disk
+        let storage_key = StorageKey::new(seed()?); // seals everything on this client's disk
         let mut node = Self::open(&trust, |seed, now, date| {
-            Client::new(config, storage_key, seed, now, date)
+            Client::new(config, storage_key, Seed::new(seed), now, date)
         })?;
         node.ask(|core, now| core.register(now, name, Zeroizing::new(b"correct horse".to_vec())))?;
         println!("{name} is registered and logged in");

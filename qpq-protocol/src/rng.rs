@@ -2,8 +2,26 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use zeroize::Zeroizing;
 
 use crate::time::UnixTime;
+
+/// What all randomness of a core comes from: 32 bytes, fresh from the operating system at every
+/// start. Nothing shows them, and they are wiped when they are dropped.
+pub struct Seed(Zeroizing<[u8; 32]>);
+
+impl Seed {
+    /// The seed with these bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The generator that this seed names.
+    pub(crate) fn rng(&self) -> Rng {
+        Rng::new(*self.0)
+    }
+}
 
 /// A ChaCha20 generator. Each operation takes a child of its own ([`Rng::child`]), so that one more
 /// draw inside an operation shifts nothing that comes after it.

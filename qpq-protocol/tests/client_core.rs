@@ -754,50 +754,26 @@ fn key_packages_are_replaced_as_they_are_used() {
 }
 
 #[test]
-fn what_a_server_signs_with_another_key_is_told_and_stops_nothing() {
+fn a_commit_that_the_server_does_not_sign_for_is_told_and_stops_nothing() {
+    use prost::Message as _;
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let unproven = |net: &Net, client| {
-        events(
-            net,
-            client,
-            |event| matches!(event, Event::Unproven { conversation, .. } if *conversation == id),
-        )
-    };
-    assert_eq!(unproven(&net, 0) + unproven(&net, 1), 0);
-
-    // The first field of this row is the seed of the signing key.
-    net.stop_server();
-    let key = qpq_protocol::storage::keys::meta("secrets");
-    let read = Command::Get(vec![key.clone()]);
-    let Reply::Values(values) = net.server_disk.run(vec![read]).remove(0) else {
-        panic!("the disk");
-    };
-    let mut secrets = values[0].as_ref().expect("the server's secrets").to_vec();
-    assert_eq!(secrets[..2], [0x0a, 32]);
-    secrets[2] ^= 1;
-    let puts = vec![(key, secrets.into())];
-    let write = Command::Commit(Commit {
-        puts,
-        ..Commit::default()
+    let unproven = |event: &Event| matches!(event, Event::Unproven { conversation, .. } if *conversation == id);
+    assert_eq!(events(&net, 0, unproven), 0);
+    net.lie = Some(|method, said| match (method, said) {
+        (206, Ok(payload)) => {
+            let answer = qpq_protocol::proto::SubmitCommitResponse::decode(payload);
+            let mut answer = answer.expect("an answer");
+            answer.commit_proof = answer.commit_proof.iter().map(|byte| byte ^ 1).collect();
+            Ok(answer.encode_to_vec().into())
+        }
+        (_, said) => said,
     });
-    assert_eq!(net.server_disk.run(vec![write]), [Reply::Committed]);
-    net.start_server();
-    settle(&mut net);
-
     let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    assert_eq!(events(&net, 0, unproven), 1);
     assert_agree(&mut net, &[0, 1, 2], id);
-    for client in [0, 1] {
-        assert_eq!(unproven(&net, client), 1);
-        let changed = |event: &Event| matches!(event, Event::ServerKeyChanged { known, claimed } if known != claimed);
-        assert_eq!(events(&net, client, changed), 1);
-        // Kept through a restart, and told again.
-        net.restart(client);
-        settle(&mut net);
-        assert_eq!(events(&net, client, changed), 2);
-    }
 }
 
 #[test]
@@ -943,4 +919,149 @@ fn the_post_quantum_suite_carries_a_group() {
     let ended = net.ask(1, |core, now| core.invite(now, id, "carol"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
     assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn an_account_is_for_the_server_that_the_user_means() {
+    let mut net = Net::new();
+    net.client_config.server = "example.org:5001".to_owned();
+    let client = net.add_client();
+    let other = |expected: &str| {
+        Err(IntentError::OtherDomain {
+            expected: expected.to_owned(),
+            claimed: "localhost".to_owned(),
+        })
+    };
+    let register =
+        |net: &mut Net, name| net.ask(client, |core, now| core.register(now, name, password("x")));
+    let login =
+        |net: &mut Net, name| net.ask(client, |core, now| core.login(now, name, password("x")));
+    assert_eq!(register(&mut net, "alice"), other("example.org"));
+    assert_eq!(login(&mut net, "alice"), other("example.org"));
+    assert_eq!(
+        register(&mut net, "alice@elsewhere.org"),
+        other("elsewhere.org")
+    );
+    assert!(
+        net.asked.iter().all(|method| !(100..=104).contains(method)),
+        "nothing was shown: {:?}",
+        net.asked
+    );
+    let ended = register(&mut net, "alice@localhost");
+    let Ok(Outcome::LoggedIn(account)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(account.domain, "localhost");
+    // The account knows its server by itself now.
+    assert!(matches!(login(&mut net, "alice"), Ok(Outcome::LoggedIn(_))));
+    let ended = login(&mut net, "alice@example.org");
+    assert!(
+        matches!(ended, Err(IntentError::OtherAccount { .. })),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn an_address_does_not_say_which_server_is_meant() {
+    let mut net = Net::new();
+    net.client_config.server = "192.0.2.7:5001".to_owned();
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| {
+        core.register(now, "alice", password("x"))
+    });
+    let name = "alice".to_owned();
+    assert_eq!(ended, Err(IntentError::NoDomain { name }));
+}
+
+#[test]
+fn a_server_with_another_key_is_shown_nothing() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    settle(&mut net);
+    net.stop_server();
+    let right = core::mem::take(&mut net.server_disk);
+    net.start_server();
+    net.asked.clear();
+    let ended = net.ask(0, |core, now| core.dm(now, "carol"));
+    assert_eq!(ended, Err(IntentError::OtherServer));
+    let ended = net.ask(0, |core, now| core.login(now, "alice", password("secret")));
+    assert_eq!(ended, Err(IntentError::OtherServer));
+    settle(&mut net);
+    // Each asks who the server is, and nothing else.
+    assert!(
+        net.asked.iter().all(|method| *method == 803),
+        "{:?}",
+        net.asked
+    );
+    let told = |event: &Event| matches!(event, Event::ServerKeyChanged { .. });
+    assert!(events(&net, 0, told) > 0);
+    assert_eq!(
+        events(&net, 0, |event| matches!(event, Event::LoggedOut)),
+        0
+    );
+    // Back at the right one the session is still there.
+    net.stop_server();
+    net.server_disk = right;
+    net.start_server();
+    send(&mut net, 0, id, "still here");
+}
+
+#[test]
+fn a_device_has_a_name_of_its_own_and_a_long_one_is_refused() {
+    let mut net = Net::new();
+    net.client_config.device_name = "x".repeat(65);
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| {
+        core.register(now, "alice", password("x"))
+    });
+    assert_eq!(ended, Err(IntentError::DeviceNameTooLong { limit: 64 }));
+    // What a process calls itself is nobody's business: it may be long, and is not told.
+    net.client_config.device_name = "laptop".to_owned();
+    net.holder = "x".repeat(200);
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| {
+        core.register(now, "alice", password("x"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+}
+
+#[test]
+fn a_page_of_queues_that_comes_again_ends_the_listing() {
+    use prost::Message as _;
+    for ids in [vec![7; 16], vec![7; 17]] {
+        let mut net = world(&["alice", "bob"]);
+        let id = dm(&mut net, 0, "bob");
+        settle(&mut net);
+        net.lie = match ids.len() {
+            16 => Some(|method, said| repeat_page(method, said, &[7; 16])),
+            _ => Some(|method, said| repeat_page(method, said, &[7; 17])),
+        };
+        net.asked.clear();
+        net.cut_client(0);
+        net.pass(Duration::from_secs(60));
+        let pages = net.asked.iter().filter(|method| **method == 207).count();
+        assert!(pages <= 4, "{pages} pages were asked for");
+        send(&mut net, 0, id, "still here");
+    }
+
+    fn repeat_page(
+        method: u16,
+        said: Result<bytes::Bytes, u8>,
+        id: &[u8],
+    ) -> Result<bytes::Bytes, u8> {
+        let Ok(payload) = said else {
+            return said;
+        };
+        if method != 207 {
+            return Ok(payload);
+        }
+        let mut page = qpq_protocol::proto::ListQueuesResponse::decode(payload).expect("an answer");
+        page.queues.push(qpq_protocol::proto::Queue {
+            channel_id: bytes::Bytes::copy_from_slice(id),
+            first_seq: 1,
+            next_seq: 1,
+            ..Default::default()
+        });
+        Ok(page.encode_to_vec().into())
+    }
 }

@@ -21,21 +21,17 @@ impl Visitor for Decode {
     }
 }
 
-/// As many items as fit: empty ones, small ones, and numbers packed into one field.
-fn floods(field: u8) -> [Bytes; 3] {
+/// As many items as fit: empty ones, and numbers packed into one field.
+fn floods(field: u8) -> [Bytes; 2] {
     let key = field << 3 | 2;
     let mut packed = vec![key, 0xfa, 0xff, 0xff, 0x01];
     packed.resize(MAX_PAYLOAD, 1);
-    [
-        [key, 0].repeat(MAX_PAYLOAD / 2).into(),
-        [key, 2, 0x08, 0x01].repeat(MAX_PAYLOAD / 4).into(),
-        packed.into(),
-    ]
+    [[key, 0].repeat(MAX_PAYLOAD / 2).into(), packed.into()]
 }
 
 #[test]
 fn an_answer_takes_no_multiple_of_its_length() {
-    for field in 1..=10 {
+    for field in 1..=8 {
         for flood in floods(field) {
             for method in Method::ALL {
                 let most = method.visit(Decode(flood.clone()));
@@ -48,7 +44,7 @@ fn an_answer_takes_no_multiple_of_its_length() {
 
 #[test]
 fn errors_pushes_and_contents_do_not_either() {
-    for field in 1..=10 {
+    for field in 1..=8 {
         for flood in floods(field) {
             let decode = |of: &dyn Fn(Bytes)| measure(|| of(flood.clone())).bytes_max;
             let most = [

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use qpq_adapter_tokio::{Node, Stopped};
 use qpq_protocol::client::{
     Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Outcome,
+    StorageKey,
 };
 use qpq_protocol::io::ConnectError;
 use qpq_protocol::quic::{self, Trust};
+use qpq_protocol::rng::Seed;
 use qpq_protocol::storage::Failure;
 use qpq_protocol::time::Time;
 
@@ -132,7 +134,7 @@ impl Session {
         let is_new = !database.exists();
         // First, since its lock keeps other processes away from the other files too.
         let engine = Sqlite::open(&database, &engine_options)?;
-        let storage_key = storage_key(dir, is_new)?;
+        let storage_key = StorageKey::new(storage_key(dir, is_new)?);
         let (trust, known) = match &options.ca_cert {
             Some(path) => {
                 let missing = || at(path)(ErrorKind::NotFound.into());
@@ -152,7 +154,13 @@ impl Session {
             holder: format!("process {}", std::process::id()),
             ..Config::default()
         };
-        let client = Client::new(config, storage_key, random()?, Time::ZERO, unix_now());
+        let client = Client::new(
+            config,
+            storage_key,
+            Seed::new(random()?),
+            Time::ZERO,
+            unix_now(),
+        );
         let watch = Watch::default();
         let core = Watched::new(client, watch.clone());
         let mut session = Self {

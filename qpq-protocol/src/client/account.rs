@@ -3,7 +3,6 @@
 //! A session on a device that is not registered may do almost nothing, so a device of our own is
 //! registered before anything else is asked for (protocol.md §5.18).
 
-use super::Client;
 use super::connection::Session;
 use super::error::{DisconnectReason, IntentError};
 use super::event::{Event, IntentId, Outcome};
@@ -12,6 +11,7 @@ use super::record::ServerRecord;
 use super::rpc::{Answer, Then};
 use super::state::Me;
 use super::timers::Timer;
+use super::{Client, MAX_DEVICE_NAME};
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
@@ -23,10 +23,12 @@ impl Client {
         self.call::<rpc::GetServerInfo>(&request, Then::ServerInfo);
     }
 
-    /// Asks for the session back, unless there is one or a login is under way.
+    /// Asks for the session back, unless there is one or a login is under way. A token is shown only
+    /// to a server that has said that it is the one that gave it.
     pub(super) fn resume_if_wanted(&mut self) {
         if !self.link.is_up()
             || self.link.session() != Session::Anonymous
+            || self.server_domain().is_none()
             || !matches!(self.login, Login::Idle | Login::Settling(_))
             || self.link.is_asked(&Then::Resume)
         {
@@ -65,9 +67,17 @@ impl Client {
             domain: info.domain.clone(),
             signing_key: info.signing_key.to_vec(),
         };
-        self.know_server(record);
+        if !self.know_server(record) {
+            return self.refuse_server();
+        }
         self.keep_server_info(info);
         self.continue_login();
+    }
+
+    /// This is not the server that the account was made at: nothing is shown to it.
+    fn refuse_server(&mut self) {
+        self.disconnect(DisconnectReason::OtherServer);
+        self.fail_at_server(&IntentError::OtherServer);
     }
 
     pub(super) fn on_resumed(&mut self, answer: Answer<rpc::ResumeSession>) {
@@ -125,7 +135,7 @@ impl Client {
             device: Some(proto::Device {
                 device_id: me.device_id.as_bytes().to_vec().into(),
                 device_key: me.device.public().as_bytes().to_vec().into(),
-                name: self.config.holder.clone(),
+                name: self.device_name(),
                 certificate: credential
                     .certificate
                     .map_or_else(Vec::new, |c| c.to_vec())
@@ -135,6 +145,16 @@ impl Client {
             }),
         };
         self.call::<rpc::RegisterDevice>(&request, Then::RegisterDevice);
+    }
+
+    /// What the device is called. A login refuses a name that is too long; one that is given at a
+    /// later start is not worth a session.
+    fn device_name(&self) -> String {
+        let name = &self.config.device_name;
+        match name.len() {
+            0..=MAX_DEVICE_NAME => name.clone(),
+            _ => String::new(),
+        }
     }
 
     pub(super) fn on_device_registered(&mut self, answer: Answer<rpc::RegisterDevice>) {

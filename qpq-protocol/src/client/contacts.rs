@@ -245,6 +245,11 @@ impl Client {
         }
     }
 
+    /// What the server of this connection calls itself, `None` until it has said so.
+    pub(super) fn server_domain(&self) -> Option<&str> {
+        self.contacts.info.as_ref().map(|info| info.domain.as_str())
+    }
+
     pub(super) fn forget_asked_names(&mut self) {
         self.contacts.info = None;
         self.timers.cancel(Timer::Names);

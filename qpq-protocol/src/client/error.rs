@@ -19,6 +19,31 @@ pub enum IntentError {
     /// The name has a character or length that names may not have.
     #[error("a name has 1 to 32 of the characters a-z, 0-9, dot, underscore and hyphen")]
     BadName,
+    /// The server is named by an address, so the name alone does not say which one is meant.
+    #[error("say which server you mean: {name}@ and its domain")]
+    NoDomain {
+        /// The name.
+        name: String,
+    },
+    /// The server calls itself otherwise than the one that is meant. It was shown nothing.
+    #[error(
+        "this server is {claimed}, not {expected}: check its address, or name it as in name@{claimed}"
+    )]
+    OtherDomain {
+        /// The domain that is meant.
+        expected: String,
+        /// What the server calls itself.
+        claimed: String,
+    },
+    /// The server has another key than the one where the account was made. It was shown nothing.
+    #[error("this is another server than the one of this account: check its address")]
+    OtherServer,
+    /// [`Config::device_name`](super::Config::device_name) is too long.
+    #[error("the name of a device has at most {limit} bytes: choose a shorter one")]
+    DeviceNameTooLong {
+        /// The most bytes.
+        limit: usize,
+    },
     /// Someone has the name.
     #[error("the name is taken: choose another, or log in if it is yours")]
     NameTaken,
@@ -154,6 +179,10 @@ pub enum DisconnectReason {
     /// The server sent what the protocol does not allow, so this client closed it.
     #[error("the server broke the protocol: check that it is the right server and up to date")]
     Protocol,
+    /// It is not the server that the account was made at, so this client closed it and showed it
+    /// nothing.
+    #[error("this is another server than the one of this account: check its address")]
+    OtherServer,
     /// Storage failed, so this client closed it.
     #[error("the storage failed")]
     Storage,

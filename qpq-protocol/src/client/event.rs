@@ -101,8 +101,8 @@ pub enum Event {
         /// The key that the server names now.
         claimed: IdentityKey,
     },
-    /// The server names another signing key than when this account was made here. The core keeps the
-    /// old one: what the server signs with the new is [`Event::Unproven`].
+    /// The server names another signing key than when this account was made here: it is another
+    /// server. The core shows it nothing and closes the connection.
     ServerKeyChanged {
         /// The 32-byte Ed25519 key known so far.
         known: [u8; 32],

@@ -45,6 +45,8 @@ pub(super) struct Inbox {
     /// The queues of this session are still being listed or fetched.
     is_syncing: bool,
     is_listed: bool,
+    /// After this one was asked for last.
+    listed: Bytes,
 }
 
 /// How sure it is that this account is out of a channel. The commit that says so may be in the queue;
@@ -70,6 +72,7 @@ impl Client {
     /// Asks for the queues after this one.
     pub(super) fn list_queues(&mut self, after: Bytes) {
         if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
+            self.inbox.listed.clone_from(&after);
             let request = proto::ListQueuesRequest { after, limit: 0 };
             self.call::<rpc::ListQueues>(&request, Then::ListQueues);
         }
@@ -80,15 +83,12 @@ impl Client {
             self.disconnect(DisconnectReason::Lost);
             return;
         };
-        let last = page.queues.last().map(|queue| queue.channel_id.clone());
+        let next = next_page(&self.inbox.listed, &page.queues);
         for queue in page.queues {
             self.take_listed(&queue);
         }
-        match last {
-            // The default channel comes first and has an empty id: after it is the beginning.
-            Some(after) if !after.is_empty() && self.inbox.ends.len() < MAX_QUEUES => {
-                self.list_queues(after);
-            }
+        match next {
+            Some(after) if self.inbox.ends.len() < MAX_QUEUES => self.list_queues(after),
             _ => {
                 if !core::mem::replace(&mut self.inbox.is_listed, true) {
                     // What waited for this: see `is_behind`.
@@ -394,6 +394,19 @@ impl Client {
         self.timers
             .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look));
     }
+}
+
+/// Where the page after this one begins, `None` if there is none. A listing only goes up: a server
+/// that says a page again, or names what is no queue, has come to its end.
+fn next_page(after: &Bytes, page: &[proto::Queue]) -> Option<Bytes> {
+    let mut last = after;
+    for queue in page {
+        // The default channel comes first and has an empty id: after it is the beginning.
+        let rises = queue.channel_id > *last || (last.is_empty() && queue.channel_id.is_empty());
+        queue_of(&queue.channel_id).filter(|_| rises)?;
+        last = &queue.channel_id;
+    }
+    Some(last.clone()).filter(|last| last > after)
 }
 
 /// The queue of a channel id on the wire.

@@ -96,13 +96,15 @@ pub(super) struct Intents {
 
 impl Client {
     /// Registers `name` and logs in: makes the account's identity and this device. `name` has 1 to
-    /// 32 of the characters a-z, 0-9, dot, underscore, hyphen. Ends in [`Outcome::LoggedIn`].
+    /// 32 of the characters a-z, 0-9, dot, underscore, hyphen; the server's domain may follow, as in
+    /// `alice@example.org`. Without it the host name of [`Config::server`](super::Config::server) is
+    /// meant: a server that calls itself otherwise is shown nothing. Ends in [`Outcome::LoggedIn`].
     pub fn register(&mut self, now: Time, name: &str, password: Zeroizing<Vec<u8>>) -> IntentId {
         self.authenticate(now, name, password, true)
     }
 
-    /// Logs in to an account, as a new device or as the one in the stored state. Ends in
-    /// [`Outcome::LoggedIn`].
+    /// Logs in to an account, as a new device or as the one in the stored state. `name` is as in
+    /// [`register`](Self::register). Ends in [`Outcome::LoggedIn`].
     pub fn login(&mut self, now: Time, name: &str, password: Zeroizing<Vec<u8>>) -> IntentId {
         self.authenticate(now, name, password, false)
     }
@@ -114,7 +116,7 @@ impl Client {
         password: Zeroizing<Vec<u8>>,
         register: bool,
     ) -> IntentId {
-        let attempt = Attempt::new(name.to_owned(), password, register);
+        let attempt = Attempt::new(name, password, register);
         self.intent(now, Task::Authenticate(attempt))
     }
 
@@ -371,6 +373,15 @@ impl Client {
     pub(super) fn fail_open_intents(&mut self, error: &IntentError) {
         self.login = super::login::Login::Idle;
         for intent in mem::take(&mut self.intents.open).into_keys() {
+            self.fail(intent, error.clone());
+        }
+    }
+
+    /// What needs the server can't be done there; messages to send wait on.
+    pub(super) fn fail_at_server(&mut self, error: &IntentError) {
+        let open = self.intents.open.iter();
+        let waiting = open.filter(|(_, task)| task.needs_server());
+        for intent in waiting.map(|(intent, _)| *intent).collect::<Vec<_>>() {
             self.fail(intent, error.clone());
         }
     }

@@ -13,12 +13,13 @@ use qpq_crypto::proof;
 use zeroize::Zeroizing;
 
 use super::contacts::is_name;
+use super::domain;
 use super::error::IntentError;
 use super::event::IntentId;
 use super::intent::{Progress, Task};
 use super::rpc::{Answer, Fault, Then};
 use super::state::Me;
-use super::{Client, OpaqueSuite};
+use super::{Client, MAX_DEVICE_NAME, OpaqueSuite};
 use crate::ids::{DeviceId, IdentityKey, Ticket};
 use crate::io::{Job, JobResult, Output};
 use crate::method::rpc;
@@ -29,6 +30,10 @@ use crate::status::Status;
 pub(super) struct Attempt {
     intent: IntentId,
     name: String,
+    /// What the user said after an `@`.
+    given: Option<String>,
+    /// The server that is meant; from the connection on as the server spells it.
+    domain: String,
     password: Zeroizing<Vec<u8>>,
     register: bool,
     /// The server may have taken the registration: a login finds out.
@@ -51,10 +56,14 @@ pub(super) enum Login {
 }
 
 impl Attempt {
-    pub(super) fn new(name: String, password: Zeroizing<Vec<u8>>, register: bool) -> Self {
+    /// `address` is a name, which `@` and a domain may follow.
+    pub(super) fn new(address: &str, password: Zeroizing<Vec<u8>>, register: bool) -> Self {
+        let (name, given) = domain::split(address);
         Self {
             intent: IntentId(0),
-            name,
+            name: name.to_owned(),
+            given: given.map(str::to_owned),
+            domain: String::new(),
             password,
             register,
             submitted: false,
@@ -111,15 +120,31 @@ impl Client {
         if !is_name(&attempt.name) {
             return Progress::Failed(IntentError::BadName);
         }
+        if self.config.device_name.len() > MAX_DEVICE_NAME {
+            let limit = MAX_DEVICE_NAME;
+            return Progress::Failed(IntentError::DeviceNameTooLong { limit });
+        }
         if !self.login.is_idle() {
             return Progress::Failed(IntentError::Busy);
         }
-        match &self.state.me {
-            Some(me) if attempt.register || me.name != attempt.name => {
-                let name = me.name.clone();
-                return Progress::Failed(IntentError::OtherAccount { name });
+        let given = attempt.given.as_deref();
+        let meant = match &self.state.me {
+            Some(me) => {
+                let is_other = given.is_some_and(|given| !domain::is_same(given, &me.domain));
+                if attempt.register || me.name != attempt.name || is_other {
+                    let name = me.name.clone();
+                    return Progress::Failed(IntentError::OtherAccount { name });
+                }
+                Some(me.domain.as_str())
             }
-            _ => {}
+            None => given.or_else(|| domain::of_server(&self.config.server)),
+        };
+        match meant {
+            Some(meant) if !meant.is_empty() => attempt.domain = meant.to_owned(),
+            _ => {
+                let name = attempt.name;
+                return Progress::Failed(IntentError::NoDomain { name });
+            }
         }
         attempt.intent = intent;
         self.login = Login::Waiting(attempt);
@@ -130,17 +155,18 @@ impl Client {
         }
     }
 
-    pub(super) fn domain(&self) -> Option<String> {
-        self.state
-            .server
-            .as_ref()
-            .map(|server| server.domain.clone())
-    }
-
-    /// Starts the login that waits, if the connection and the server's domain are there.
+    /// Starts the login that waits, if the server has said who it is and is the one that is meant.
     pub(super) fn continue_login(&mut self) {
-        if !self.link.is_up() || self.link.is_asked(&Then::ServerInfo) || self.domain().is_none() {
+        let Some(claimed) = self.server_domain().map(str::to_owned) else {
             return;
+        };
+        if let Login::Waiting(attempt) = &mut self.login {
+            if !domain::is_same(&attempt.domain, &claimed) {
+                let (intent, expected) = (attempt.intent, attempt.domain.clone());
+                let error = IntentError::OtherDomain { expected, claimed };
+                return self.fail(intent, error);
+            }
+            attempt.domain = claimed;
         }
         match core::mem::replace(&mut self.login, Login::Idle) {
             Login::Waiting(attempt) if attempt.register && !attempt.submitted => {
@@ -174,13 +200,13 @@ impl Client {
                 return;
             }
         };
-        let (answer, domain) = match (answer, self.domain()) {
-            (Ok(answer), Some(domain)) => (answer, domain),
-            (Err(fault), _) => return self.login_refused(attempt, &fault),
-            (Ok(_), None) => return self.fail(attempt.intent, IntentError::BadServer),
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => return self.login_refused(attempt, &fault),
         };
         let (seed, suite) = (self.rng.seed(), self.config.opaque_suite);
         let (name, password) = (attempt.name.clone(), attempt.password.clone());
+        let domain = attempt.domain.clone();
         let job = Job::new(move || {
             state.finish(&seed, suite, &domain, &name, &password, &answer.response)
         });
@@ -193,15 +219,12 @@ impl Client {
             Ok(registration) => registration,
             Err(error) => return self.fail(attempt.intent, opaque_error(error)),
         };
-        let Some(domain) = self.domain() else {
-            return self.fail(attempt.intent, IntentError::BadServer);
-        };
         // The server keeps it sealed: logging in is what brings it here.
         let identity = IdentitySecret::from_seed(self.rng.seed());
         let sealed = opaque::seal_identity(&export_key, identity.seed(), &self.rng.seed());
         let time_ms = self.unix_ms();
-        let signature =
-            proof::register(&identity, &domain, &attempt.name, &upload, &sealed, time_ms);
+        let (domain, name) = (&attempt.domain, &attempt.name);
+        let signature = proof::register(&identity, domain, name, &upload, &sealed, time_ms);
         let request = proto::OpaqueRegisterFinishRequest {
             username: attempt.name.clone(),
             upload: upload.into(),
@@ -262,10 +285,9 @@ impl Client {
                 return;
             }
         };
-        let (answer, domain) = match (answer, self.domain()) {
-            (Ok(answer), Some(domain)) => (answer, domain),
-            (Err(fault), _) => return self.login_refused(attempt, &fault),
-            (Ok(_), None) => return self.fail(attempt.intent, IntentError::BadServer),
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(fault) => return self.login_refused(attempt, &fault),
         };
         let suite = match self.config.opaque_suite.is_weak() {
             true => OpaqueSuite::parse_allowing_weak(answer.suite.as_bytes()),
@@ -276,6 +298,7 @@ impl Client {
         };
         let seed = self.rng.seed();
         let (name, password) = (attempt.name.clone(), attempt.password.clone());
+        let domain = attempt.domain.clone();
         let job = Job::new(move || {
             state.finish(&seed, suite, &domain, &name, &password, &answer.response)
         });
@@ -363,7 +386,7 @@ impl Client {
                 }
                 let me = Me {
                     name: attempt.name,
-                    domain: self.domain().unwrap_or_default(),
+                    domain: attempt.domain,
                     identity,
                     device_id,
                     device: DeviceSecret::from_seed(self.rng.seed()),

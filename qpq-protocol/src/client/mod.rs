@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | `intent`, `progress` | what an app can ask for, and when that is done |
 //! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
-//! | `login`, `account`, `packages` | registration and login; session and device; key packages |
+//! | `login`, `domain`, `account`, `packages` | registration and login; the server that is meant; session and device; key packages |
 //! | `contacts` | names and keys of people |
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
 //! | `proofs` | what the server signed, held against it |
@@ -26,6 +26,7 @@ mod commits;
 mod connection;
 mod contacts;
 mod conversation;
+mod domain;
 mod error;
 mod event;
 mod history;
@@ -52,10 +53,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+#[cfg(qpq_defects)]
 use crate::defect::seeded;
 use crate::ids::{ConnId, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
-use crate::rng::Rng;
+use crate::rng::{Rng, Seed};
 use crate::storage::Reply;
 use crate::time::{Clock, Time, UnixTime};
 
@@ -67,6 +69,7 @@ use intent::Intents;
 use load::Phase;
 use login::Login;
 use seal::Sealer;
+pub use seal::StorageKey;
 use state::State;
 use timers::{Timer, Timers};
 use write::Writer;
@@ -82,6 +85,9 @@ pub use qpq_crypto::opaque::Suite as OpaqueSuite;
 /// Members that a group may have in this version: trees travel inside Welcomes up to there.
 pub const MAX_MEMBERS: usize = qpq_crypto::mls::TREE_INSIDE_UP_TO;
 
+/// Longest name of a device, in bytes.
+pub const MAX_DEVICE_NAME: usize = 64;
+
 /// How a client behaves. The default is for people; tests shorten the times.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -89,6 +95,9 @@ pub struct Config {
     pub server: String,
     /// What this process calls itself, for the error that a second one on the same data causes.
     pub holder: String,
+    /// What the account's devices call this one, at most [`MAX_DEVICE_NAME`] bytes. Told when the
+    /// device is registered.
+    pub device_name: String,
     /// The OPAQUE suite of new registrations; that of the server. A weak one is accepted at login
     /// only if this one is weak.
     pub opaque_suite: OpaqueSuite,
@@ -123,6 +132,7 @@ impl Default for Config {
         Self {
             server: "127.0.0.1:5001".to_owned(),
             holder: String::new(),
+            device_name: String::new(),
             opaque_suite: OpaqueSuite::DEFAULT,
             mls_suite: MlsSuite::default(),
             package_floor: 5,
@@ -185,22 +195,29 @@ enum Closing {
 impl Client {
     /// A client on the data that its storage holds; on none, a new one.
     ///
-    /// `storage_key` (32 bytes) seals all that is stored. `seed` comes fresh from the operating
-    /// system at every start. The first outputs are the storage commands that load the state.
+    /// `storage_key` seals all that is stored. `seed` comes fresh from the operating system at every
+    /// start. The first outputs are the storage commands that load the state.
     #[must_use]
     pub fn new(
         config: Config,
-        storage_key: [u8; 32],
-        seed: [u8; 32],
+        storage_key: StorageKey,
+        seed: Seed,
         now: Time,
         unix: UnixTime,
     ) -> Self {
-        let mut rng = Rng::new(seed);
-        let nonces = match seeded!(config, NonceReused) {
-            true => Rng::new(storage_key),
-            false => rng.child(),
-        };
-        let sealer = Sealer::new(storage_key, nonces);
+        let mut rng = seed.rng();
+        #[cfg_attr(not(qpq_defects), expect(unused_mut))]
+        let mut nonces = rng.child();
+        #[cfg(qpq_defects)]
+        if seeded!(config, NonceReused) {
+            nonces = storage_key.rng();
+        }
+        #[cfg_attr(not(qpq_defects), expect(unused_mut))]
+        let mut sealer = Sealer::new(storage_key, nonces);
+        #[cfg(qpq_defects)]
+        {
+            sealer.is_unhedged = seeded!(config, NonceReused);
+        }
         let mut client = Self {
             config,
             clock: Clock::new(now, unix),
@@ -404,17 +421,16 @@ pub(crate) fn writer_row() -> Vec<u8> {
 #[cfg(feature = "sim")]
 pub(crate) fn stored_cursor(
     memory: &crate::storage::Memory,
-    storage_key: [u8; 32],
+    storage_key: StorageKey,
     queue: Option<crate::ids::ChannelId>,
 ) -> u64 {
-    use prost::Message as _;
     let row = keys::piece(&keys::Name::Queue(queue).key(), 0);
     // Nothing is sealed with it.
     let sealer = Sealer::new(storage_key, Rng::new([0; 32]));
     let value = memory
         .get(&row)
         .and_then(|sealed| sealer.open(&row, sealed));
-    let record = value.and_then(|value| record::QueueRecord::decode(value.as_slice()).ok());
+    let record = value.and_then(|value| record::read::<record::QueueRecord>(&value));
     record.map_or(0, |record| record.cursor)
 }
 

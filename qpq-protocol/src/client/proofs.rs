@@ -84,10 +84,10 @@ impl Proofs {
 impl Client {
     /// Keeps what the server says of itself. With an account its signing key stays the one that was
     /// seen first: it lies in the same storage at the server as the account, so another is no
-    /// renewal.
-    pub(super) fn know_server(&mut self, claimed: ServerRecord) {
+    /// renewal but another server, and this is `false`.
+    pub(super) fn know_server(&mut self, claimed: ServerRecord) -> bool {
         match &self.state.server {
-            Some(known) if *known == claimed => {}
+            Some(known) if *known == claimed => true,
             Some(known) if self.state.me.is_some() && known.signing_key != claimed.signing_key => {
                 let key = |record: &ServerRecord| {
                     let key: Result<[u8; 32], _> = record.signing_key.as_slice().try_into();
@@ -97,10 +97,12 @@ impl Client {
                     known: key(known),
                     claimed: key(&claimed),
                 });
+                false
             }
             _ => {
                 self.writer.put(&Name::Server, &claimed);
                 self.state.server = Some(claimed);
+                true
             }
         }
     }

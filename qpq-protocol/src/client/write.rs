@@ -323,11 +323,12 @@ fn effect_bytes(effect: &Effect) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seal::StorageKey;
     use super::*;
     use crate::rng::Rng;
 
     fn writer() -> Writer {
-        let mut writer = Writer::new(Sealer::new([1; 32], Rng::new([2; 32])));
+        let mut writer = Writer::new(Sealer::new(StorageKey::new([1; 32]), Rng::new([2; 32])));
         writer.set_fence(Bytes::from_static(b"fence"));
         writer
     }

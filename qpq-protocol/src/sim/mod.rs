@@ -70,6 +70,7 @@ mod world;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::client::StorageKey;
 use crate::time::{Time, UnixTime};
 
 pub use invariants::{Invariant, Violation};
@@ -191,8 +192,8 @@ fn generator(seed: u64, purpose: &[u8]) -> crate::rng::Rng {
 }
 
 /// The key under which a client seals what it stores.
-fn storage_key(client: usize) -> [u8; 32] {
-    [u8::try_from(client).unwrap_or(u8::MAX); 32]
+fn storage_key(client: usize) -> StorageKey {
+    StorageKey::new([u8::try_from(client).unwrap_or(u8::MAX); 32])
 }
 
 /// A place in something of this length.

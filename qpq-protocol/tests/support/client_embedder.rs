@@ -480,7 +480,7 @@ fn right_answer(method: u16, id: u32, request: &Bytes, seed: u64) -> Bytes {
         }),
         803 => frame!(proto::GetServerInfoResponse {
             domain: "localhost".to_owned(),
-            signing_key: Bytes::copy_from_slice(&[3; 32]),
+            signing_key: Bytes::copy_from_slice(&story.server_key),
             ..Default::default()
         }),
         _ => encode_response(Status::Ok, id, &proto::AckResponse {}).expect("a frame"),

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use qpq_protocol::client::{self, Client, ConversationId, IntentError, IntentId, Outcome};
+use bytes::Bytes;
+use qpq_protocol::client::{
+    self, Client, ConversationId, IntentError, IntentId, Outcome, StorageKey,
+};
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, ConnectError, Core, Job, Output, PeerInfo, StreamInput};
+use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Command, Engine as _, Reply};
@@ -18,6 +22,10 @@ use qpq_protocol::time::{Time, UnixTime};
 
 /// The date at the clock's origin: 2026-01-01.
 pub const BEGIN_MS: u64 = 1_767_225_600_000;
+
+/// What a server says instead of its answer to a method: given the method's id and the payload of an
+/// answer that went well, or of one that did not.
+pub type Lie = fn(u16, Result<Bytes, u8>) -> Result<Bytes, u8>;
 
 /// When a machine loses power: at its storage command number `at`, just before or just after that
 /// became durable; no reply is seen.
@@ -94,7 +102,8 @@ pub struct Birth {
 
 impl Birth {
     pub fn client(&self) -> Client {
-        Client::new(self.config.clone(), [7; 32], self.seed, self.now, self.unix)
+        let (key, seed) = (StorageKey::new([7; 32]), Seed::new(self.seed));
+        Client::new(self.config.clone(), key, seed, self.now, self.unix)
     }
 }
 
@@ -215,6 +224,10 @@ struct Link {
     /// Streams that either side opened, by what the other calls them.
     bi: Vec<OwnStream>,
     uni: Vec<OwnStream>,
+    /// The methods of the requests, in the order of `bi`.
+    methods: Vec<u16>,
+    /// Answers that are not whole yet, while the server lies.
+    held: BTreeMap<OwnStream, Vec<u8>>,
 }
 
 /// The whole world.
@@ -228,6 +241,12 @@ pub struct Net {
     pub deaf: bool,
     /// Bytes delivered, over all.
     pub bytes: usize,
+    /// Follows what each process calls itself.
+    pub holder: String,
+    /// The server's answers become these.
+    pub lie: Option<Lie>,
+    /// Ids of the methods that clients asked for, in their order.
+    pub asked: Vec<u16>,
     /// Machines that lost power, and were started again.
     pub crashes: usize,
     pub server_config: server::Config,
@@ -288,6 +307,9 @@ impl Net {
             piece: usize::MAX,
             deaf: false,
             bytes: 0,
+            holder: String::new(),
+            lie: None,
+            asked: Vec::new(),
             server_config,
             client_config,
             server_disk: Memory::new(),
@@ -373,7 +395,7 @@ impl Net {
     fn new_client(&mut self) -> Client {
         let seed = self.seed();
         let config = client::Config {
-            holder: format!("start {}", self.starts),
+            holder: format!("start {}{}", self.starts, self.holder),
             ..self.client_config.clone()
         };
         let birth = Birth {
@@ -525,6 +547,8 @@ impl Net {
                 client,
                 bi: Vec::new(),
                 uni: Vec::new(),
+                methods: Vec::new(),
+                held: BTreeMap::new(),
             },
         );
         server.tell(self.now, Input::Connected(conn, peer(port), None));
@@ -549,6 +573,10 @@ impl Net {
                 data,
                 fin,
             } => {
+                self.note_method(conn, from, &data);
+                let Some(data) = self.lied(conn, from, stream, data, fin) else {
+                    return;
+                };
                 if !data.is_empty() {
                     self.queue(conn, from, stream, StreamInput::Data(data));
                 }
@@ -562,6 +590,55 @@ impl Net {
             Output::Close { conn, .. } => self.cut(conn),
             _ => {}
         }
+    }
+
+    /// A client sends each request in one piece.
+    fn note_method(&mut self, conn: ConnId, from: Side, frame: &Bytes) {
+        if let (Side::Client, Some(link), Some(id)) =
+            (from, self.links.get_mut(&conn), frame.first_chunk::<2>())
+        {
+            link.methods.push(u16::from_be_bytes(*id));
+            self.asked.push(u16::from_be_bytes(*id));
+        }
+    }
+
+    /// What the server says in place of this, `None` while it is not known yet.
+    fn lied(
+        &mut self,
+        conn: ConnId,
+        from: Side,
+        stream: StreamId,
+        data: Bytes,
+        fin: bool,
+    ) -> Option<Bytes> {
+        let (Some(lie), Side::Server, StreamId::Peer(Dir::Bi, place)) = (self.lie, from, stream)
+        else {
+            return Some(data);
+        };
+        let link = self.links.get_mut(&conn)?;
+        let place = usize::try_from(place).ok()?;
+        let held = link.held.entry(*link.bi.get(place)?).or_default();
+        held.extend_from_slice(&data);
+        if !fin {
+            return None;
+        }
+        // Status, request id, length, payload.
+        let (header, payload) = held.split_at_checked(9)?;
+        let payload = Bytes::copy_from_slice(payload);
+        let said = match header[0] {
+            0 => Ok(payload),
+            status => Err(status),
+        };
+        let (status, payload) = match lie(*link.methods.get(place)?, said) {
+            Ok(payload) => (0, payload),
+            Err(status) => (status, Bytes::new()),
+        };
+        let length = u32::try_from(payload.len()).ok()?.to_be_bytes();
+        Some(
+            [&[status], &header[1..5], &length, &payload[..]]
+                .concat()
+                .into(),
+        )
     }
 
     fn queue(&mut self, conn: ConnId, from: Side, stream: StreamId, input: StreamInput) {

@@ -25,6 +25,8 @@ pub struct Story {
     pub disk: Memory,
     pub reborn: Birth,
     pub identity_key: IdentityKey,
+    /// The key of its server.
+    pub server_key: [u8; 32],
     pub dm: ChannelId,
     pub group: ChannelId,
     /// What came to it after that while it ran on: messages, a commit.
@@ -57,6 +59,9 @@ fn tell_story() -> Story {
         say(&mut net, 0, &Say::Send(id, "from bob".to_owned()));
     }
     say(&mut net, alice, &Say::History(dm.id));
+    let Outcome::Server(server) = say(&mut net, alice, &Say::ServerInfo) else {
+        panic!("no server");
+    };
     net.pass(Duration::from_secs(5));
     let trace = net.clients[alice].trace.take().expect("a trace");
 
@@ -84,6 +89,7 @@ fn tell_story() -> Story {
         disk,
         reborn,
         identity_key: account.identity_key,
+        server_key: server.signing_key,
         dm: dm.id,
         group: group.id,
         envelopes: pushed(&later),

@@ -9,6 +9,7 @@ use crate::client::{self, Client, MlsSuite, OpaqueSuite};
 use crate::ids::Ticket;
 use crate::io::Job;
 use crate::limits::Limits;
+use crate::rng::Seed;
 use crate::server::{self, Server};
 use crate::sim::disk::Lanes;
 use crate::sim::host::Who;
@@ -59,7 +60,7 @@ impl<N: Network> World<N> {
                     ..config
                 };
                 let key = storage_key(client);
-                let core = Tap::new(Client::new(config, key, seed, now, unix));
+                let core = Tap::new(Client::new(config, key, Seed::new(seed), now, unix));
                 let host = self.net.host(who, core, now, unix);
                 self.hosts.clients[client] = Some(host);
             }
@@ -138,8 +139,12 @@ pub(super) fn limits() -> Limits {
     limits
 }
 
+/// The domain of the servers, and their host name.
+const DOMAIN: &str = "servers.sim";
+
 fn server_config(limits: Limits) -> server::Config {
     server::Config {
+        domain: DOMAIN.to_owned(),
         opaque_suite: OpaqueSuite::TEST,
         limits,
         ..server::Config::default()
@@ -148,7 +153,7 @@ fn server_config(limits: Limits) -> server::Config {
 
 fn client_config(who: Who, start: u32) -> client::Config {
     client::Config {
-        server: "servers.sim:5001".to_owned(),
+        server: format!("{DOMAIN}:5001"),
         holder: format!("{who} {start}"),
         opaque_suite: OpaqueSuite::TEST,
         // The classical suite: a quarter of the bytes, a tenth of the time.

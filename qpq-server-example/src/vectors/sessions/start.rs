@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use qpq_protocol::client::{self, Client, MlsSuite, OpaqueSuite};
+use qpq_protocol::client::{self, Client, MlsSuite, OpaqueSuite, StorageKey};
+use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::time::{Time, UnixTime};
 use serde_json::{Value, json};
@@ -62,7 +63,8 @@ impl Start<server::Config> {
 impl Start<ClientConfig> {
     pub fn core(&self) -> Client {
         let ClientConfig { storage_key, rest } = self.config.clone();
-        Client::new(rest, storage_key, self.seed, self.now, self.unix)
+        let (key, seed) = (StorageKey::new(storage_key), Seed::new(self.seed));
+        Client::new(rest, key, seed, self.now, self.unix)
     }
 
     pub fn values(&self) -> Values {
@@ -76,6 +78,7 @@ impl Start<ClientConfig> {
             "storage_key": digits(self.config.storage_key),
             "server": config.server,
             "holder": config.holder,
+            "device_name": config.device_name,
             "opaque_suite": String::from_utf8_lossy(config.opaque_suite.as_bytes()),
             "mls_suite": config.mls_suite.id(),
             "package_floor": config.package_floor,
@@ -97,6 +100,7 @@ impl Start<ClientConfig> {
         let rest = client::Config {
             server: config.text("server")?.to_owned(),
             holder: config.text("holder")?.to_owned(),
+            device_name: config.text("device_name")?.to_owned(),
             opaque_suite: opaque_suite(config)?,
             mls_suite: mls_suite.ok_or_else(|| wrong("mls_suite", "a known suite"))?,
             package_floor: config.number("package_floor")?,

@@ -26,6 +26,8 @@ type Result<T> = core::result::Result<T, VectorError>;
 
 /// The date at the clock's origin: 2026-01-01.
 const BEGIN_MS: u64 = 1_767_225_600_000;
+/// The domain of the server, and its host name.
+const DOMAIN: &str = "example.org";
 /// How long a round takes.
 const ROUND: Duration = Duration::from_millis(1);
 /// A story waits no longer than this for what must come.
@@ -50,7 +52,7 @@ impl World {
     /// A server that has just started, and no clients.
     pub fn new() -> Result<Self> {
         let config = server::Config {
-            domain: "example.org".to_owned(),
+            domain: DOMAIN.to_owned(),
             version: "vectors".to_owned(),
             opaque_suite: client::OpaqueSuite::TEST,
             ..server::Config::default()
@@ -378,7 +380,9 @@ impl World {
         self.starts = self.starts.saturating_add(1);
         let key = u8::try_from(client).unwrap_or(0).saturating_add(0xc0);
         let rest = client::Config {
+            server: format!("{DOMAIN}:5001"),
             holder: format!("start {}", self.starts),
+            device_name: format!("device {client}"),
             opaque_suite: client::OpaqueSuite::TEST,
             // The classical suite: a quarter of the bytes.
             mls_suite: client::MlsSuite::X25519,
