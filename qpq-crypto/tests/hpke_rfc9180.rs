@@ -95,10 +95,9 @@ fn check<A: Aead>(case: &Value) -> (usize, usize) {
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn x25519_subset() {
-    let Some(cases) = json("hpke-rfc9180", "subset-x25519-hkdfsha256.json") else {
-        return;
-    };
+    let cases = json("hpke-rfc9180", "subset-x25519-hkdfsha256.json");
     let cases = cases.as_array().unwrap();
     let (mut messages, mut exports) = (0, 0);
     for case in cases {

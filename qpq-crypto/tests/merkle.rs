@@ -54,8 +54,8 @@ fn proof(case: &Value) -> Option<Vec<Hash>> {
 }
 
 /// Runs `accept` on every case and compares with the verdict; answers how many there were.
-fn run(kind: &str, accept: impl Fn(&Value) -> Option<bool>) -> Option<usize> {
-    let files = files(&folder("merkle-rfc6962")?.join(kind));
+fn run(kind: &str, accept: impl Fn(&Value) -> Option<bool>) -> usize {
+    let files = files(&folder("merkle-rfc6962").join(kind));
     for file in &files {
         let case = parse(file);
         let accepted = accept(&case).unwrap_or(false);
@@ -63,34 +63,35 @@ fn run(kind: &str, accept: impl Fn(&Value) -> Option<bool>) -> Option<usize> {
         assert_eq!(accepted, expected, "{}", file.display());
     }
     println!("merkle {kind}: {} cases", files.len());
-    Some(files.len())
+    files.len()
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn inclusion() {
     let count = run("inclusion", |case| {
         let (index, size) = (number(case, "leafIdx"), number(case, "treeSize"));
         let (leaf, root) = (hash(case, "leafHash")?, hash(case, "root")?);
         Some(verify_inclusion(&leaf, index, size, &proof(case)?, &root).is_ok())
     });
-    assert!(count.is_none() || count == Some(98));
+    assert_eq!(count, 98);
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn consistency() {
     let count = run("consistency", |case| {
         let (from, to) = (number(case, "size1"), number(case, "size2"));
         let (from_root, to_root) = (root(case, "root1"), root(case, "root2"));
         Some(verify_consistency(from, &from_root, to, &to_root, &proof(case)?).is_ok())
     });
-    assert!(count.is_none() || count == Some(98));
+    assert_eq!(count, 98);
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn certificate_transparency_reference() {
-    let Some(tree) = json("merkle-ct-reference", "ct-reference-tree.json") else {
-        return;
-    };
+    let tree = json("merkle-ct-reference", "ct-reference-tree.json");
     assert_eq!(empty_root(), hex_array(&tree, "empty_root"));
     for case in array(&tree, "leaf_hashes") {
         assert_eq!(leaf_hash(&hex(case, "leaf")), hex_array(case, "hash"));

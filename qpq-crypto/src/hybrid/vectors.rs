@@ -59,10 +59,9 @@ fn round_trip(
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn xwing_draft() {
-    let Some(cases) = json("xwing", "test-vectors.json") else {
-        return;
-    };
+    let cases = json("xwing", "test-vectors.json");
     let cases = cases.as_array().unwrap();
     for case in cases {
         let secret = secret(&hex(case, "sk"));
@@ -78,10 +77,9 @@ fn xwing_draft() {
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn hpke_pq() {
-    let Some(cases) = json("hpke-pq", "hpke-pq-2026-03.json") else {
-        return;
-    };
+    let cases = json("hpke-pq", "hpke-pq-2026-03.json");
     let (mut keys, mut schedules, mut messages, mut exports) = (0, 0, 0, 0);
     for case in cases.as_array().unwrap() {
         if number(case, "kem_id") != 0x647a {

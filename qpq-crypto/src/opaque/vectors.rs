@@ -164,10 +164,9 @@ fn fake(case: &Value) {
 }
 
 #[test]
+#[ignore = "needs public vectors, in $QPQ_VECTORS"]
 fn rfc9807() {
-    let Some(cases) = json("opaque", "vectors.json") else {
-        return;
-    };
+    let cases = json("opaque", "vectors.json");
     let (mut reals, mut fakes) = (0, 0);
     for case in cases.as_array().unwrap() {
         let config = &case["config"];

@@ -1,7 +1,8 @@
 //! Reads the public vectors: from `$QPQ_VECTORS`, else from `shared/vectors` beside the workspace.
 //!
 //! They are other people's and not in this repository; each set's SOURCE.txt says where it comes from.
-//! Where there are none a test says so and passes, except in CI (`CI=true`).
+//! So the tests that read them are ignored unless they are asked for (`cargo test -- --ignored`, as `.ci/run`
+//! does where there are vectors), and fail where there are none.
 
 // Each test binary uses its part of this; tests may read files and the environment.
 #![allow(dead_code, clippy::disallowed_methods)]
@@ -10,28 +11,20 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// The folder `name` of the vectors, or none where there are no vectors on this machine.
-pub fn folder(name: &str) -> Option<PathBuf> {
+/// The folder `name` of the vectors.
+pub fn folder(name: &str) -> PathBuf {
     let root = match std::env::var_os("QPQ_VECTORS") {
         Some(path) => PathBuf::from(path),
         None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"),
     };
     let folder = root.join(name);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "no public vectors at {}",
-        folder.display()
-    );
-    println!("skipped: no public vectors ({name})");
-    None
+    assert!(folder.is_dir(), "no public vectors at {}", folder.display());
+    folder
 }
 
-/// One JSON file of the vectors, or none where there are no vectors on this machine.
-pub fn json(set: &str, file: &str) -> Option<Value> {
-    Some(parse(&folder(set)?.join(file)))
+/// One JSON file of the vectors.
+pub fn json(set: &str, file: &str) -> Value {
+    parse(&folder(set).join(file))
 }
 
 /// Reads a JSON file that must be there.
