@@ -6,6 +6,7 @@ use qpq_protocol::ids::{ChannelId, Dir, OwnStream, StreamId};
 use qpq_protocol::io::{Core as _, MAX_SLEEP};
 use qpq_protocol::proto;
 
+use super::MOST_ACTS;
 use super::peers::{reply, stream_input};
 use crate::choices::Choices;
 use crate::client_embedder::{Act, Embedder, Start};
@@ -46,7 +47,10 @@ pub fn hostile_server(input: &[u8]) {
     assert_eq!(embedder.asked, embedder.ended.len() as u64);
 }
 
-const MOST_ACTS: usize = 200;
+/// What an execution begins with, where that is most.
+pub fn begin() {
+    drop(Embedder::new(Start::Ready));
+}
 
 fn step(embedder: &mut Embedder, act: Act) {
     embedder.act(act);

@@ -18,6 +18,7 @@ use qpq_protocol::status::Status;
 use qpq_protocol::storage::Engine as _;
 use qpq_protocol::storage::memory::Memory;
 
+use super::MOST_ACTS;
 use crate::choices::Choices;
 use crate::echo::{Echo, Event};
 use crate::support::{BEGIN, roomy};
@@ -49,7 +50,10 @@ pub fn under(limits: ServerLimits, input: &[u8]) {
     assert_eq!(net.asked, net.answered, "the honest client was left alone");
 }
 
-const MOST_ACTS: usize = 100;
+/// What an execution begins with.
+pub fn begin() {
+    drop(Net::new(tight()));
+}
 
 /// What all peers together may make a server hold: its core and its endpoint.
 pub type ServerLimits = (limits::Limits, Limits);

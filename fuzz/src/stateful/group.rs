@@ -23,8 +23,7 @@ const SEED: [u8; 32] = [0x77; 32];
 pub fn group_messages(input: &[u8]) {
     let mut choices = Choices::new(input);
     let scene = &*SCENE;
-    let mut bob = Member::on(2, scene.bob.clone());
-    let mut group = bob.group();
+    let (mut bob, mut group) = world();
     for _ in 0..MOST_STEPS {
         if choices.is_empty() {
             break;
@@ -56,6 +55,17 @@ pub fn group_messages(input: &[u8]) {
             .expect("a genuine message");
         assert!(matches!(read, Processed::Application { plaintext, .. } if plaintext == b"last"));
     }
+}
+
+fn world() -> (Member, Group) {
+    let bob = Member::on(2, SCENE.bob.clone());
+    let group = bob.group();
+    (bob, group)
+}
+
+/// What an execution begins with.
+pub fn begin() {
+    drop(world());
 }
 
 const MOST_STEPS: usize = 16;

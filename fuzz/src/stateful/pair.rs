@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
+use super::MOST_ACTS;
 use crate::choices::Choices;
-use crate::weather::{Act, NAMES, START, storm};
+use crate::weather::{Act, NAMES, START, storm, world};
 
 /// Four clients and a server who talk, change a group, lose connections and power and wait for slow
 /// disks, over streams that are cut into pieces. Input: acts, each a byte for its kind and its choices.
@@ -19,7 +20,10 @@ pub fn core_pair(input: &[u8]) {
     storm(acts);
 }
 
-const MOST_ACTS: usize = 60;
+/// What an execution begins with.
+pub fn begin() {
+    drop(world());
+}
 
 /// Bytes that an input may need. Nobody here floods, so no limit of a core is near: this is what four
 /// clients and a server with their disks need, so that what grows with time or restarts is noticed.

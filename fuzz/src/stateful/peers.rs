@@ -4,21 +4,17 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
-use qpq_protocol::frame::{Header as _, RequestHeader, encode_request};
+use qpq_protocol::frame::{Header as _, RequestHeader};
 use qpq_protocol::ids::{Dir, OwnStream, StreamId};
 use qpq_protocol::io::{Core as _, MAX_SLEEP, StreamInput, Topic, Wake};
-use qpq_protocol::method::{Method, Rpc, rpc};
-use qpq_protocol::proto;
+use qpq_protocol::method::Method;
 use qpq_protocol::server::Config;
-use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Failure, Reply};
 
+use super::MOST_ACTS;
+use super::town::TOWN;
 use crate::choices::Choices;
-use crate::requests::{commit, create_group, in_channel, message, message_id};
 use crate::server_embedder::{Act, Embedder, nothing_is_stranded, tight};
-use crate::support::World;
-use crate::support::account::User;
 
 /// Peers, strangers and users, who send requests, parts of them, floods and nonsense, and an embedder
 /// who answers wrong, late and in any order. Input: acts, each a byte for its kind and its choices.
@@ -33,7 +29,7 @@ pub fn server_peers(input: &[u8]) {
 pub fn under(config: Config, input: &[u8]) {
     let most = config.limits.footprint();
     let mut choices = Choices::new(input);
-    let mut embedder = Embedder::on(config, TOWN.store.clone());
+    let mut embedder = world(config);
     for _ in 0..MOST_ACTS {
         if choices.is_empty() {
             break;
@@ -44,6 +40,7 @@ pub fn under(config: Config, input: &[u8]) {
         }
         // The trace is for those who compare two runs.
         embedder.trace.clear();
+        embedder.answers.clear();
         let timeout = embedder.server.poll_timeout();
         assert!(timeout.is_none_or(|(at, _)| at <= embedder.now + MAX_SLEEP));
     }
@@ -53,7 +50,14 @@ pub fn under(config: Config, input: &[u8]) {
     nothing_is_stranded(&mut embedder);
 }
 
-const MOST_ACTS: usize = 400;
+fn world(config: Config) -> Embedder {
+    Embedder::on(config, TOWN.store.clone())
+}
+
+/// What an execution begins with.
+pub fn begin() {
+    drop(world(tight()));
+}
 
 /// Bytes that an input may need: what the limits add up to, and what the embedder holds itself.
 #[must_use]
@@ -147,9 +151,9 @@ fn act(kind: u8, choices: &mut Choices<'_>) -> Act {
         }
         TEMPLATE..31 => {
             let (conn, stream) = (choices.byte() % 4, choices.byte() % 6);
-            let (method, payload) = &TOWN.requests[choices.below(TOWN.requests.len())];
-            let payload = choices.edited(payload);
-            let request = frame(*method, payload.len(), &payload);
+            let genuine = &TOWN.requests[choices.below(TOWN.requests.len())];
+            let payload = choices.edited(&genuine.payload);
+            let request = frame(genuine.method.id(), payload.len(), &payload);
             Act::Request(conn, stream, request.into())
         }
         _ => {
@@ -159,105 +163,6 @@ fn act(kind: u8, choices: &mut Choices<'_>) -> Act {
             Act::Request(conn, stream, request.into())
         }
     }
-}
-
-/// A server with users, so that not all is refused for want of a session.
-struct Town {
-    store: Memory,
-    /// Requests that resume a session of each user.
-    resume: Vec<Bytes>,
-    /// Good requests of the first user: method and payload.
-    requests: Vec<(u16, Vec<u8>)>,
-}
-
-static TOWN: LazyLock<Town> = LazyLock::new(|| {
-    let mut world = World::default();
-    let (alice, conn) = world.user("alice");
-    let (bob, _) = world.user("bob");
-    let channel = create_group(&mut world, conn, 1, &[&bob]);
-    let resume = [&alice, &bob].map(|user| {
-        let session = user.log_in(&mut world, conn).expect("a session");
-        let auth = proto::Auth {
-            access_token: session.token,
-            device_id: Bytes::new(),
-        };
-        let request = proto::ResumeSessionRequest {
-            auth: Some(auth),
-            ..proto::ResumeSessionRequest::default()
-        };
-        encode_request(Method::ResumeSession.id(), 1, &request).expect("a frame")
-    });
-    for number in 0..3 {
-        let sent = message(&alice, 100 + number, b"for alice");
-        world.call::<rpc::Enqueue>(conn, &sent).expect("sent");
-    }
-    Town {
-        store: world.memory,
-        resume: resume.to_vec(),
-        requests: requests(&alice, &bob, &channel),
-    }
-});
-
-fn requests(alice: &User, bob: &User, channel: &Bytes) -> Vec<(u16, Vec<u8>)> {
-    fn of<M: Rpc>(request: &M::Request) -> (u16, Vec<u8>) {
-        (M::METHOD.id(), request.encode_to_vec())
-    }
-    let fetch = proto::FetchRequest {
-        recipient_key: alice.key(),
-        ..Default::default()
-    };
-    let in_group = proto::FetchRequest {
-        channel_id: channel.clone(),
-        ..fetch.clone()
-    };
-    vec![
-        of::<rpc::Enqueue>(&message(bob, 1, b"hello")),
-        of::<rpc::Enqueue>(&in_channel(channel, 0, message(bob, 2, b"hello"))),
-        of::<rpc::BatchEnqueue>(&proto::BatchEnqueueRequest {
-            recipient_keys: vec![alice.key(), bob.key()],
-            payload: Bytes::from_static(b"hello"),
-            message_id: message_id(3),
-            want_proof: true,
-            ..Default::default()
-        }),
-        of::<rpc::Fetch>(&fetch),
-        of::<rpc::Fetch>(&in_group),
-        of::<rpc::FetchWait>(&proto::FetchWaitRequest {
-            recipient_key: alice.key(),
-            timeout_ms: 5000,
-            ..Default::default()
-        }),
-        of::<rpc::Ack>(&proto::AckRequest {
-            recipient_key: alice.key(),
-            seq_up_to: 2,
-            ..Default::default()
-        }),
-        of::<rpc::ListQueues>(&proto::ListQueuesRequest::default()),
-        of::<rpc::SubmitCommit>(&commit(channel, 0, b"commit")),
-        of::<rpc::CreateChannel>(&proto::CreateChannelRequest {
-            peer_key: bob.key(),
-            ..Default::default()
-        }),
-        of::<rpc::FetchKeyPackages>(&proto::FetchKeyPackagesRequest {
-            identity_key: bob.key(),
-        }),
-        of::<rpc::CountKeyPackages>(&proto::CountKeyPackagesRequest {
-            identity_key: alice.key(),
-            device_id: Bytes::new(),
-        }),
-        of::<rpc::ListGroupMembers>(&proto::ListGroupMembersRequest {
-            channel_id: channel.clone(),
-        }),
-        of::<rpc::GetGroupInfo>(&proto::GetGroupInfoRequest {
-            channel_id: channel.clone(),
-        }),
-        of::<rpc::ResolveUser>(&proto::ResolveUserRequest {
-            username: "bob".to_owned(),
-        }),
-        of::<rpc::ListDevices>(&proto::ListDevicesRequest {
-            identity_key: bob.key(),
-        }),
-    ]
 }
 
 /// A method of the table, as a rule.
@@ -337,28 +242,67 @@ fn wake(choices: &mut Choices<'_>) -> Wake {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use qpq_protocol::frame::ResponseHeader;
+    use qpq_protocol::proto::ErrorDetail;
+    use qpq_protocol::status::Status;
+    use qpq_protocol::wire::decode_error;
+
+    use super::super::town::Genuine;
     use super::*;
     use crate::support::roomy;
 
-    /// What the changes start from is served, so that they reach further than a refusal.
-    #[test]
-    fn the_requests_are_good() {
-        for (method, payload) in &TOWN.requests {
-            let mut embedder = Embedder::on(roomy(), TOWN.store.clone());
+    /// The first answer to a request on a stream, by one who has resumed that user's session.
+    fn answer(of: Option<usize>, requests: &[(Method, &[u8])]) -> (Status, ErrorDetail) {
+        let mut embedder = Embedder::on(roomy(), TOWN.store.clone());
+        settle(&mut embedder);
+        embedder.act(Act::Connect(0));
+        if let Some(user) = of {
+            embedder.act(Act::Request(0, 0, TOWN.resume[user].clone()));
             settle(&mut embedder);
-            embedder.act(Act::Connect(0));
-            embedder.act(Act::Request(0, 0, TOWN.resume[0].clone()));
-            settle(&mut embedder);
-            embedder.trace.clear();
-            let request = frame(*method, payload.len(), payload);
-            embedder.act(Act::Request(0, 1, request.into()));
+        }
+        for (stream, (method, payload)) in (1..).zip(requests) {
+            embedder.answers.clear();
+            let request = frame(method.id(), payload.len(), payload);
+            embedder.act(Act::Request(0, stream, request.into()));
             settle(&mut embedder);
             embedder.act(Act::Sleep(6_000_000));
             embedder.act(Act::Timeout);
             settle(&mut embedder);
-            let answer = embedder.trace.iter().find(|output| output.contains("Send"));
-            let ok = answer.is_some_and(|answer| answer.contains(r#"data: b"\0\0\0\0\x01"#));
-            assert!(ok, "{method}: {:?}", embedder.trace);
         }
+        let answer = embedder.answers.concat();
+        let header = ResponseHeader::read(&answer).expect("an answer");
+        let detail = decode_error(Bytes::copy_from_slice(&answer[ResponseHeader::LEN..]));
+        (header.status, detail)
+    }
+
+    /// What the changes start from is served, so that they reach further than a refusal.
+    #[test]
+    fn the_requests_are_good() {
+        let start = |genuine: &&Genuine| genuine.method == Method::OpaqueLoginStart;
+        let start = TOWN.requests.iter().find(start).expect("a login");
+        for genuine in &TOWN.requests {
+            let mut requests = vec![(genuine.method, &genuine.payload[..])];
+            if genuine.method == Method::OpaqueLoginFinish {
+                requests.insert(0, (start.method, &start.payload));
+            }
+            let (status, detail) = answer(genuine.of, &requests);
+            assert_eq!(status, Status::Ok, "{}: {detail:?}", genuine.method.name());
+        }
+    }
+
+    /// A method that gets a handler gets a genuine request here too.
+    #[test]
+    fn there_is_a_genuine_request_of_every_method_that_is_answered() {
+        let genuine: BTreeSet<_> = TOWN.requests.iter().map(|one| one.method).collect();
+        let mut missing = Vec::new();
+        for method in Method::ALL {
+            let (_, detail) = answer(Some(0), &[(*method, b"")]);
+            if !detail.message.contains("not in this version") && !genuine.contains(method) {
+                missing.push(method.name());
+            }
+        }
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }

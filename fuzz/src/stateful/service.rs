@@ -1,7 +1,10 @@
 //! The server's services against the naive model of protocol.md §5.
 
+use std::sync::LazyLock;
+
+use super::MOST_ACTS;
 use crate::choices::Choices;
-use crate::model::{Act, Model, NAMES, Pair, config, run};
+use crate::model::{Act, Model, NAMES, Pair, TOWN, config, run};
 
 /// Two cores on one store, and users who send, fetch, acknowledge, commit and crash them. Input: acts,
 /// each a byte for its kind and its choices.
@@ -9,7 +12,7 @@ use crate::model::{Act, Model, NAMES, Pair, config, run};
 /// Every answer is the model's.
 pub fn service(input: &[u8]) {
     let mut choices = Choices::new(input);
-    let (mut pair, mut model) = (Pair::new(), Model::new());
+    let (mut pair, mut model) = world();
     for _ in 0..MOST_ACTS {
         if choices.is_empty() {
             break;
@@ -18,13 +21,20 @@ pub fn service(input: &[u8]) {
     }
 }
 
-/// More acts than this only repeat.
-const MOST_ACTS: usize = 200;
+fn world() -> (Pair, Model) {
+    (Pair::new(), Model::new())
+}
+
+/// What an execution begins with.
+pub fn begin() {
+    drop(world());
+}
 
 /// Bytes that an input may need: what the limits allow both cores to hold, and what is durable of
 /// `MOST_ACTS` acts, with what the peers were told.
 #[must_use]
 pub fn budget() -> usize {
+    LazyLock::force(&TOWN);
     2 * config().limits.footprint() + 128 * 1024 + MOST_ACTS * 1024
 }
 

@@ -2,6 +2,7 @@
 //! on one store that are held against it. The acts are chosen by `random.rs` and by the fuzz target.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use qpq_protocol::ids::ConnId;
@@ -9,6 +10,7 @@ use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 use qpq_protocol::server::Config;
 use qpq_protocol::status::Status;
+use qpq_protocol::storage::memory::Memory;
 use sha2::{Digest, Sha256};
 
 use crate::requests::*;
@@ -352,6 +354,30 @@ pub fn config() -> Config {
     config
 }
 
+/// A group of everyone, and a session of each: what every [`Pair`] begins with. Made once, since
+/// registering takes longer than all that follows.
+pub struct Town {
+    store: Memory,
+    group: Bytes,
+    tokens: Vec<Bytes>,
+}
+
+pub static TOWN: LazyLock<Town> = LazyLock::new(|| {
+    let mut world = World::new(config());
+    let (users, conns): (Vec<User>, Vec<ConnId>) =
+        NAMES.iter().map(|name| world.user(name)).unzip();
+    let group = create_group(&mut world, conns[0], 1, &[&users[1], &users[2]]);
+    let sessions = users.iter().zip(conns);
+    let tokens = sessions
+        .map(|(user, conn)| user.log_in(&mut world, conn).expect("logged in").token)
+        .collect();
+    Town {
+        store: world.memory,
+        group,
+        tokens,
+    }
+});
+
 /// Two cores on one store. The engine lies in the core that is at work.
 pub struct Pair {
     cores: Vec<World>,
@@ -364,22 +390,19 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
-        let config = config();
-        let mut first = World::new(config.clone());
-        let (users, conns): (Vec<User>, Vec<ConnId>) =
-            NAMES.iter().map(|name| first.user(name)).unzip();
-        let group = create_group(&mut first, conns[0], 1, &[&users[1], &users[2]]);
+        let mut first = World::on(config(), TOWN.store.clone(), [2; 32]);
         let memory = std::mem::take(&mut first.memory);
-        let second = World::on(config, memory, [2; 32]);
+        let second = World::on(config(), memory, [3; 32]);
         let mut pair = Self {
             cores: vec![first, second],
             at_work: 1,
-            users,
-            conns: vec![conns, Vec::new()],
-            group,
+            users: NAMES.map(User::new).into(),
+            conns: vec![Vec::new(), Vec::new()],
+            group: TOWN.group.clone(),
             seed: 3,
         };
-        pair.log_in(1);
+        pair.resume(1);
+        pair.resume(0);
         pair
     }
 
@@ -393,13 +416,21 @@ impl Pair {
         &mut self.cores[core]
     }
 
-    fn log_in(&mut self, core: usize) {
+    /// Connects everyone to a core that has just started.
+    fn resume(&mut self, core: usize) {
         self.conns[core].clear();
-        for number in 0..NAMES.len() {
-            self.core(core);
-            let world = &mut self.cores[core];
+        for token in &TOWN.tokens {
+            let world = self.core(core);
             let conn = world.connect();
-            self.users[number].log_in(world, conn).expect("logged in");
+            let request = proto::ResumeSessionRequest {
+                auth: Some(proto::Auth {
+                    access_token: token.clone(),
+                    device_id: Bytes::new(),
+                }),
+                ..proto::ResumeSessionRequest::default()
+            };
+            let resumed = world.call::<rpc::ResumeSession>(conn, &request);
+            resumed.expect("a session");
             self.conns[core].push(conn);
         }
     }
@@ -410,7 +441,7 @@ impl Pair {
         let world = self.cores.remove(core);
         self.seed += 1;
         self.cores.insert(core, world.restart([self.seed; 32]));
-        self.log_in(core);
+        self.resume(core);
     }
 
     fn channel(&self, group: bool) -> Bytes {

@@ -49,6 +49,8 @@ pub struct Embedder {
     pub stored: VecDeque<(Ticket, Command)>,
     tickets: BTreeSet<Ticket>,
     pub trace: Vec<String>,
+    /// What was sent on peers' streams, for who looks into it.
+    pub answers: Vec<Bytes>,
 }
 
 impl Embedder {
@@ -67,6 +69,7 @@ impl Embedder {
             stored: VecDeque::new(),
             tickets: BTreeSet::new(),
             trace: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -86,6 +89,11 @@ impl Embedder {
                     assert!(self.tickets.insert(ticket), "a ticket was used twice");
                     self.stored.push_back((ticket, command));
                 }
+                Output::Send {
+                    stream: StreamId::Peer(..),
+                    data,
+                    ..
+                } => self.answers.push(data),
                 Output::Close { conn, .. } => self.server.handle_disconnected(self.now, conn),
                 _ => {}
             }

@@ -186,11 +186,15 @@ fn agree(net: &mut Net, id: ChannelId, sent: &BTreeMap<(usize, ChannelId), Vec<S
     }
 }
 
+/// What every storm begins with: all have just been started.
+pub fn world() -> Net {
+    Net::resume(&START.snapshot)
+}
+
 /// Runs the acts; then the weather is fair, everyone starts once more, and everyone agrees.
 pub fn storm(acts: Vec<Act>) {
     let start = &*START;
-    let mut net = Net::resume(&start.snapshot);
-    net.pass(Duration::from_secs(5));
+    let mut net = world();
     let sent = run(&mut net, acts);
     for node in &mut net.clients {
         node.hold = false;
