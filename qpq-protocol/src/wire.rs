@@ -2,14 +2,14 @@
 //!
 //! Two bytes on the wire (`0a 00`) can become a hundred in memory, so a frame full of them would
 //! take a hundred times its size. A walk over the top-level fields bounds their number before
-//! anything is allocated, and that of numbers packed into one; nested messages of requests and
-//! responses hold no lists.
+//! anything is allocated, and that of numbers packed into one; the few messages inside others that
+//! hold lists are counted where they lie.
 
 use bytes::Bytes;
 use prost::Message;
 
 use crate::method::{Method, Rpc};
-use crate::proto::{AppMessage, DeliveryPayload, ErrorDetail, PushEvent, app_message};
+use crate::proto::{AppMessage, Chain, DeliveryPayload, ErrorDetail, PushEvent, app_message};
 use crate::validate::{FieldError, SPARE_FIELDS, Validate};
 
 /// Most fields of a response, each item of a list counted; a server splits longer answers.
@@ -37,9 +37,21 @@ pub enum DecodeError {
 
 /// Decodes a request and checks its fields.
 pub fn decode_request<M: Rpc>(payload: Bytes) -> Result<M::Request, DecodeError> {
+    if let Some(chain) = chain(M::METHOD) {
+        count_inside(&payload, chain, Chain::MAX_FIELDS)?;
+    }
     let request: M::Request = decode(payload, M::Request::MAX_FIELDS)?;
     request.validate()?;
     Ok(request)
+}
+
+/// The number of the field that holds a chain of openings: a list inside a request, whoever asks.
+const fn chain(method: Method) -> Option<u32> {
+    match method {
+        Method::OpaqueLoginFinish => Some(5),
+        Method::ResumeSession => Some(2),
+        _ => None,
+    }
 }
 
 /// Decodes the response to a request that ended well.
@@ -89,12 +101,7 @@ pub fn decode_delivery(data: Bytes) -> Result<DeliveryPayload, DecodeError> {
 /// Decodes what another device encrypted. `body` is `None` for one that this version does not know.
 pub fn decode_app(plaintext: Bytes) -> Result<AppMessage, DecodeError> {
     const READ_RECEIPT: u32 = 4;
-    for field in fields(&plaintext) {
-        let field = field?;
-        if field.number == READ_RECEIPT {
-            count(field.content, MAX_READ + SPARE_FIELDS)?;
-        }
-    }
+    count_inside(&plaintext, READ_RECEIPT, MAX_READ + SPARE_FIELDS)?;
     let message: AppMessage = decode(plaintext, SPARE_FIELDS)?;
     if let Some(app_message::Body::ReadReceipt(receipt)) = &message.body
         && receipt.message_ids.len() > MAX_READ
@@ -115,6 +122,17 @@ fn count(payload: &[u8], max: usize) -> Result<(), DecodeError> {
         field?;
         if index >= max {
             return Err(DecodeError::TooManyFields { max });
+        }
+    }
+    Ok(())
+}
+
+/// Fails if the message in the field `number` has more than `max` fields.
+fn count_inside(payload: &[u8], number: u32, max: usize) -> Result<(), DecodeError> {
+    for field in fields(payload) {
+        let field = field?;
+        if field.number == number {
+            count(field.content, max)?;
         }
     }
     Ok(())

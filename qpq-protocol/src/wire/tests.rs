@@ -42,6 +42,23 @@ fn a_flood_of_empty_items_is_refused_before_it_is_decoded() {
     );
 }
 
+/// Anybody may send these two.
+#[test]
+fn a_flood_of_openings_is_refused_before_it_is_decoded() {
+    // 65,534 bytes: as a varint fe ff 03.
+    let openings = [&[0xfe, 0xff, 0x03][..], &flood(0x0a, 32_767)].concat();
+    let login = Bytes::from([&[0x2a][..], &openings].concat());
+    let resume = Bytes::from([&[0x12][..], &openings].concat());
+    let refused = DecodeError::TooManyFields {
+        max: Chain::MAX_FIELDS,
+    };
+    assert_eq!(
+        decode_request::<rpc::OpaqueLoginFinish>(login),
+        Err(refused)
+    );
+    assert_eq!(decode_request::<rpc::ResumeSession>(resume), Err(refused));
+}
+
 #[test]
 fn as_many_as_allowed_pass() {
     let response = FetchResponse {
