@@ -49,12 +49,15 @@ pub(super) static TOWN: LazyLock<Town> = LazyLock::new(|| {
         create_group(&mut world, conn, 1, &[&bob]),
         create_group(&mut world, conn, 2, &[&bob]),
     ];
-    world
-        .call::<rpc::SubmitCommit>(conn, &commit(&channels[1], 0, b"commit"))
-        .expect("committed");
+    let first = proto::SubmitCommitRequest {
+        message_id: message_id(4),
+        ..commit(&channels[1], 0, b"commit")
+    };
+    let committed = world.call::<rpc::SubmitCommit>(conn, &first);
+    committed.expect("committed");
     for number in 0..3 {
         let sent = message(&alice, 100 + number, b"for alice");
-        world.call::<rpc::Enqueue>(conn, &sent).expect("sent");
+        world.call::<rpc::Enqueue>(bobs, &sent).expect("sent");
     }
     for last_resort in [false, true] {
         let upload = key_package(&bob, last_resort);
@@ -66,10 +69,11 @@ pub(super) static TOWN: LazyLock<Town> = LazyLock::new(|| {
         .expect("uploaded");
     let registered = register(&mut world, &carol, carols);
     let [alices, bobs] = [&alice, &bob].map(|user| user.log_in(&mut world, conn));
-    let resume = [alices, bobs, Ok(registered)].map(|session| {
+    let sessions = [(alices, &[][..]), (bobs, &[]), (Ok(registered), &[3; 16])];
+    let resume = sessions.map(|(session, device)| {
         let auth = proto::Auth {
             access_token: session.expect("a session").token,
-            device_id: Bytes::new(),
+            device_id: Bytes::copy_from_slice(device),
         };
         proto::ResumeSessionRequest {
             auth: Some(auth),
@@ -144,6 +148,7 @@ fn login(world: &World, user: &User) -> [Genuine; 2] {
     let start = proto::OpaqueLoginStartRequest {
         username: user.name.clone(),
         request: request.into(),
+        ..Default::default()
     };
     let answer = twin
         .call::<rpc::OpaqueLoginStart>(conn, &start)
