@@ -141,20 +141,24 @@ def add_acts():
         return bytes([31, 0, 1, method, len(payload)]) + payload
 
     flip_last = bytes([1, 0, 40, 0])
-    for which in range(16):
-        peer = settle + connect + resume(0) + template(which)
+    login_start, login_finish, revoke_device = 2, 3, 34
+    for which in range(35):
+        user = 2 if which == revoke_device else 0
+        peer = settle + connect + (template(login_start) if which == login_finish else resume(user)) + template(which)
         add("server_peers", f"request {which}", peer)
         add("server_peers", f"request {which} changed", peer + template(which, flip_last))
     floods = b"".join(bytes([0, conn]) + b"".join(bytes([12, conn, stream, 0, 0xF0, 0]) for stream in range(4))
                       for conn in range(3))
     add("server_peers", "flood", settle + floods)
-    add("server_peers", "strangers", settle + connect + b"".join(request(n, b"") + settle for n in range(70)))
-    add("server_peers", "before it has started", connect + resume(0) + template(3) + bytes([9]) + template(6))
+    for first in range(0, 70, 30):
+        asked = b"".join(request(n, b"") + settle for n in range(first, first + 30))
+        add("server_peers", f"strangers from {first}", settle + connect + asked)
+    add("server_peers", "before it has started", connect + resume(0) + template(10) + bytes([9]) + template(14))
     add("server_peers", "wrong replies", settle + connect + resume(0)
-        + b"".join(template(which)[:-1] + bytes([6, 14, 20 + n, 2, n]) for n, which in enumerate(range(8))))
+        + b"".join(template(which)[:-1] + bytes([6, 14, 20 + n, 2, n]) for n, which in enumerate(range(7, 15))))
     add("server_peers", "two users", settle + connect + resume(0) + bytes([0, 1, 23, 1, 0, 1]) + settle
-        + template(0) + template(5) + bytes([24, 1, 2, 3, 0]) + settle + bytes([9, 9, 9]))
-    add("server_peers", "shutdown", settle + connect + resume(0) + template(5)[:-1] + bytes([20, 0]) + settle)
+        + template(7) + template(12) + bytes([24, 1, 2, 10, 0]) + settle + bytes([9, 9, 9]))
+    add("server_peers", "shutdown", settle + connect + resume(0) + template(12)[:-1] + bytes([20, 0]) + settle)
 
     def path(*edits):
         return bytes([len(edits)]) + b"".join(edits)
