@@ -87,7 +87,7 @@ fn pay_boxed(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> 
             return pay_boxed(ctx, account, cost, then);
         }
         let bucket = decode_row::<Allowance>(&row)?.unwrap_or_default();
-        let taken = match take(&bucket, ctx.unix, missing, &ctx.config.limits) {
+        let taken = match take(&bucket, ctx.date, missing, &ctx.config.limits) {
             Ok(taken) => taken,
             // The row may be what it was before another core, or time, changed it.
             Err(_) if !ctx.is_sure_of([&key]) => return Ok(Step::Rerun),

@@ -18,6 +18,7 @@
 mod allowance;
 mod answers;
 mod ask;
+mod calendar;
 mod connection;
 mod dispatch;
 mod generations;
@@ -40,6 +41,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 
 use allowance::Allowances;
+use calendar::Calendar;
 use connection::Connection;
 use outputs::Outputs;
 use push::Subscriptions;
@@ -75,6 +77,9 @@ pub struct Config {
     pub opaque_suite: qpq_crypto::opaque::Suite,
     /// Who may call the methods for administrators.
     pub admins: Vec<IdentityKey>,
+    /// Whether the clock is right, though it says more than a day beyond the last date that was stored.
+    /// Else nothing expires by it before the core has run for a day.
+    pub accept_clock: bool,
     /// Every number that bounds the core.
     pub limits: Limits,
     /// What it does wrong, for tests of tests.
@@ -90,6 +95,7 @@ impl Default for Config {
             ciphersuites: vec![0x004f, 0x004e, 0x0001],
             opaque_suite: qpq_crypto::opaque::Suite::DEFAULT,
             admins: Vec::new(),
+            accept_clock: false,
             limits: Limits::default(),
             #[cfg(qpq_defects)]
             defect: None,
@@ -108,6 +114,14 @@ pub enum Event {
     },
     /// It cannot serve this data and answers everything with Unavailable: stop it.
     Refused(StartError),
+    /// The clock says more than a day beyond what was believed: until the core has run for a day nothing
+    /// expires by it. If it is right, start with [`Config::accept_clock`].
+    ClockDoubted {
+        /// What the clock says.
+        says: UnixTime,
+        /// The date that the core goes on from.
+        believed: UnixTime,
+    },
     /// Storage did not carry out a command.
     StorageFailed(Failure),
     /// A peer sent what no client sends.
@@ -123,6 +137,7 @@ pub enum Event {
 pub struct Server {
     config: Config,
     clock: Clock,
+    calendar: Calendar,
     started: Time,
     rng: Rng,
     phase: Phase,
@@ -152,6 +167,7 @@ impl Server {
         let limits = &config.limits;
         let mut server = Self {
             clock: Clock::new(now, unix),
+            calendar: Calendar::new(None, now, unix, config.accept_clock),
             started: now,
             rng: Rng::new(seed),
             phase: Phase::Starting(None),
@@ -173,6 +189,18 @@ impl Server {
         };
         server.start_up();
         server
+    }
+
+    /// The date by which things end.
+    fn date(&mut self) -> UnixTime {
+        let (now, says) = (self.clock.now(), self.clock.unix());
+        let doubted = self.calendar.doubts();
+        let believed = self.calendar.date(now, says);
+        if self.calendar.doubts() && !doubted {
+            let event = Event::ClockDoubted { says, believed };
+            self.outputs.push(Output::Event(event));
+        }
+        believed
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -275,6 +303,7 @@ impl Core for Server {
     fn handle_clock(&mut self, now: Time, unix: UnixTime) {
         self.clock.advance(now);
         self.clock.set_unix(unix);
+        self.date();
     }
 
     fn handle_timeout(&mut self, now: Time) {

@@ -8,6 +8,7 @@ use qpq_crypto::opaque::ServerSetup;
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::calendar::{self, Calendar};
 use super::timers::Timer;
 use super::{Event, Server};
 use crate::ids::{IdentityKey, Ticket};
@@ -104,6 +105,7 @@ impl Server {
                 keys::meta("schema"),
                 keys::meta("secrets"),
                 keys::meta("epoch"),
+                keys::meta("date"),
             ]),
         });
     }
@@ -116,9 +118,13 @@ impl Server {
         self.phase = Phase::Starting(None);
         match reply {
             Reply::Values(values) => match values.as_slice() {
-                [None, None, None] => self.first_start(),
-                [Some(schema), Some(secrets), epoch] => {
+                [None, None, None, _] => self.first_start(),
+                [Some(schema), Some(secrets), epoch, date] => {
+                    let date = date.as_deref().and_then(calendar::decode);
+                    let (now, unix) = (self.clock.now(), self.clock.unix());
+                    self.calendar = Calendar::new(date, now, unix, self.config.accept_clock);
                     self.next_start(schema, secrets.clone(), epoch.as_deref());
+                    self.date();
                 }
                 _ => self.refuse(StartError::Damaged),
             },

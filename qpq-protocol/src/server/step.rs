@@ -319,8 +319,10 @@ impl Step {
 pub(super) struct Ctx<'a> {
     /// Now, for deadlines.
     pub(super) now: Time,
-    /// Now, for dates.
+    /// Now, by the clock.
     pub(super) unix: UnixTime,
+    /// Now, for whatever begins or ends by a date ([`super::calendar`]).
+    pub(super) date: UnixTime,
     /// When the core was made.
     pub(super) started: Time,
     /// The configuration, limits included.

@@ -217,6 +217,7 @@ impl Server {
         notes: &mut Notes,
         part: impl FnOnce(&mut Ctx<'_>) -> Next,
     ) -> Next {
+        let date = self.date();
         let keys = match &self.phase {
             Phase::Running(keys) => keys,
             Phase::Refused(error) => return Err(Fault::unavailable(error.to_string())),
@@ -232,6 +233,7 @@ impl Server {
         part(&mut Ctx {
             now: self.clock.now(),
             unix: self.clock.unix(),
+            date,
             started: self.started,
             config: &self.config,
             keys,

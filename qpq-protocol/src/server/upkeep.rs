@@ -5,13 +5,15 @@
 //! timer on an idle core, and what several cores do at once only conflicts.
 
 use super::Server;
+use super::calendar;
 use super::rows::Issued;
-use super::services::{delivery, keys};
+use super::services::{delivery, keys as packages};
 use super::step::{Ctx, Next, Notes, Step, Then};
 use super::timers::Timer;
 use crate::ids::Ticket;
-use crate::io::Output;
-use crate::storage::{Command, Reply};
+use crate::io::{Lane, Output};
+use crate::storage::keys;
+use crate::storage::{Command, Commit, Reply};
 
 /// What is to be done, in this order. Each is a handler without a request.
 const CHORES: [fn(&mut Ctx<'_>) -> Next; 10] = [
@@ -24,7 +26,7 @@ const CHORES: [fn(&mut Ctx<'_>) -> Next; 10] = [
     delivery::drop_allowances,
     delivery::drop_channels,
     delivery::drop_queues,
-    keys::forget_packages,
+    packages::forget_packages,
 ];
 
 /// How far it is.
@@ -64,9 +66,29 @@ impl Server {
     pub(super) fn upkeep_due(&mut self) {
         self.upkeep.armed = false;
         if self.upkeep.at_work.is_none() && !self.shutdown.is_asked() {
+            self.store_date();
             self.upkeep.pages = delivery::pages(core::mem::take(&mut self.upkeep.left));
             self.begin_chore(0, 0, Notes::default());
         }
+    }
+
+    /// Stores the date, if that was last done long enough ago. Whatever becomes of it: another core may have
+    /// stored a later one, and the next time comes.
+    fn store_date(&mut self) {
+        let date = self.date();
+        if !self.calendar.is_due(date) {
+            return;
+        }
+        self.calendar.store(date);
+        let ticket = self.next_ticket();
+        self.outputs.push(Output::Store {
+            ticket,
+            lane: Lane::Ordered,
+            command: Command::Commit(Commit {
+                puts: vec![(keys::meta("date"), calendar::encode(date))],
+                ..Commit::default()
+            }),
+        });
     }
 
     /// The reply to a command of a chore; whether this was one.

@@ -461,3 +461,73 @@ fn a_commit_that_was_not_durable_at_a_crash_is_submitted_again() {
         assert_eq!(payloads(&page), [(1, b"welcome".to_vec())]);
     }
 }
+
+/// The server was set back, and what its members have merged is submitted to it again.
+#[test]
+fn a_commit_of_anothers_is_taken_again_as_it_was() {
+    let mut world = World::default();
+    let (alice, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let (carol, _) = world.user("carol");
+    let (eve, _) = world.user("eve");
+    let channel = create_group(&mut world, alices, 1, &[&bob, &carol]);
+    let before = world.memory.clone();
+    let first = commit(&channel, 0, b"merged");
+    let proof = world.call::<rpc::SubmitCommit>(alices, &first);
+    let proof = proof.expect("slot 0").commit_proof;
+    let own = commit(&channel, 1, b"of bob");
+    let of_bob = world.call::<rpc::SubmitCommit>(bobs, &own);
+    let of_bob = of_bob.expect("slot 1").commit_proof;
+
+    let mut world = World::on(roomy(), before, [9; 32]);
+    let conns = [&alice, &bob, &carol, &eve].map(|user| {
+        let conn = world.connect();
+        user.log_in(&mut world, conn).expect("logged in");
+        conn
+    });
+    let [alices, bobs, carols, eves] = conns;
+    let original = |sender: &User, proof: &Bytes| proto::SubmitCommitRequest {
+        original: Some(proto::OriginalCommit {
+            sender_key: sender.key(),
+            commit_proof: proof.clone(),
+        }),
+        ..first.clone()
+    };
+    for (wrong, expected) in [
+        (original(&bob, &proof), Status::BadRequest),
+        (original(&alice, &of_bob), Status::BadRequest),
+        (
+            proto::SubmitCommitRequest {
+                commit: Bytes::from_static(b"another"),
+                ..original(&alice, &proof)
+            },
+            Status::BadRequest,
+        ),
+        (
+            proto::SubmitCommitRequest {
+                slot: 1,
+                ..original(&alice, &proof)
+            },
+            Status::Conflict,
+        ),
+    ] {
+        let refused = world.call::<rpc::SubmitCommit>(bobs, &wrong);
+        assert_eq!(status(refused), expected);
+    }
+    let refused = world.call::<rpc::SubmitCommit>(eves, &original(&alice, &proof));
+    assert_eq!(status(refused), Status::Forbidden);
+
+    let done = world.call::<rpc::SubmitCommit>(bobs, &original(&alice, &proof));
+    let done = done.expect("slot 0");
+    assert_eq!((done.next_slot, &done.commit_proof), (1, &proof));
+    for (conn, user) in [(alices, &alice), (carols, &carol)] {
+        let page = fetch_all(&mut world, conn, user, &channel);
+        assert_eq!(payloads(&page), [(1, b"merged".to_vec())]);
+        assert_eq!(page.payloads[0].sender_key, alice.key());
+        assert_eq!(page.payloads[0].commit_proof, proof);
+    }
+    let mine = world.call::<rpc::SubmitCommit>(alices, &first);
+    assert!(mine.expect("known").duplicate);
+    let late = world.call::<rpc::SubmitCommit>(carols, &original(&alice, &proof));
+    assert!(late.expect("known").duplicate);
+}

@@ -7,7 +7,10 @@ use prost::Message as _;
 use qpq_protocol::io::Core as _;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
+use qpq_protocol::server::Event;
 use qpq_protocol::storage::{Command, Commit, Engine as _, keys, records};
+
+use qpq_protocol::time::UnixTime;
 
 use crate::requests::*;
 use crate::support::{BEGIN, World};
@@ -341,4 +344,84 @@ fn every_family_of_rows_has_an_end() {
         let known = of_accounts.iter().chain(&with_an_end);
         assert!(known.into_iter().any(|family| key[0] == *family as u8));
     }
+}
+
+/// Its clock says a year ahead, or did when it started: a message of a month is there all the same.
+#[test]
+fn a_clock_that_jumps_ahead_expires_nothing_for_a_day() {
+    for starts in [false, true] {
+        let mut world = World::default();
+        let (_, alice) = world.user("alice");
+        let (bob, bobs) = world.user("bob");
+        let month = lasting(30 * 24 * 3600, message(&bob, 1, b"x"));
+        world.call::<rpc::Enqueue>(alice, &month).expect("sent");
+        world.advance(Duration::from_secs(700));
+        let mut conn = bobs;
+        if starts {
+            world = world.restart([2; 32]);
+        }
+        let year = world.unix() + 365 * DAY;
+        let now = world.now;
+        world.server.handle_clock(now, year);
+        world.pump();
+        if starts {
+            conn = world.connect();
+            bob.log_in(&mut world, conn).expect("logged in");
+        }
+        let doubted = |world: &World| {
+            let events = world.events.iter();
+            events
+                .filter(|event| matches!(event, Event::ClockDoubted { .. }))
+                .count()
+        };
+        assert_eq!(doubted(&world), 1);
+        let page = fetch_all(&mut world, conn, &bob, &Bytes::new());
+        assert_eq!(payloads(&page), [(1, b"x".to_vec())]);
+        world.advance(DAY - Duration::from_secs(3600));
+        let page = fetch_all(&mut world, conn, &bob, &Bytes::new());
+        assert_eq!(payloads(&page), [(1, b"x".to_vec())]);
+        world.advance(Duration::from_secs(3700));
+        let conn = world.connect();
+        bob.log_in(&mut world, conn)
+            .expect("the session is over too");
+        let page = fetch_all(&mut world, conn, &bob, &Bytes::new());
+        assert!(
+            page.payloads.is_empty(),
+            "then the clock is right after all"
+        );
+        assert_eq!(doubted(&world), 1);
+    }
+}
+
+/// A clock that went back and comes forward again takes nothing of what came in meanwhile.
+#[test]
+fn a_clock_that_goes_back_shortens_no_life() {
+    let mut world = World::default();
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let (now, right) = (world.now, world.unix());
+    let behind = UnixTime::from_millis(right.as_millis() - 366 * 24 * 3_600_000);
+    world.server.handle_clock(now, behind);
+    let month = lasting(30 * 24 * 3600, message(&bob, 1, b"x"));
+    world.call::<rpc::Enqueue>(alice, &month).expect("sent");
+    world.advance(Duration::from_secs(700));
+    let (now, right) = (world.now, world.unix());
+    world.server.handle_clock(now, right);
+    let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
+    assert_eq!(payloads(&page), [(1, b"x".to_vec())]);
+}
+
+#[test]
+fn an_operator_may_say_that_the_clock_is_right() {
+    let mut config = crate::support::roomy();
+    config.accept_clock = true;
+    let mut world = World::new(config);
+    let (_, alice) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let month = lasting(30 * 24 * 3600, message(&bob, 1, b"x"));
+    world.call::<rpc::Enqueue>(alice, &month).expect("sent");
+    let (now, year) = (world.now, world.unix() + 365 * DAY);
+    world.server.handle_clock(now, year);
+    let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
+    assert!(page.payloads.is_empty());
 }

@@ -52,7 +52,7 @@ pub(in crate::server) fn create_channel(
                 return Ok(Step::Rerun);
             }
             match places.iter().all(|place| place.member().is_some()) {
-                true => Ok(opening.opened(&state, &session, ctx.unix)),
+                true => Ok(opening.opened(&state, &session, ctx.date)),
                 false => Err(Fault::conflict("the channel id is taken: choose another")),
             }
         })
@@ -138,7 +138,7 @@ impl Opening {
                 dm: self.dm,
                 creator_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),
                 creator_device: Bytes::copy_from_slice(session.device_id.as_bytes()),
-                created_at_ms: ctx.unix.as_millis(),
+                created_at_ms: ctx.date.as_millis(),
                 slot: 0,
                 members_version: 1,
                 member_count: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
@@ -195,7 +195,7 @@ impl Opening {
                 .extend(sets.iter().map(|(key, set)| unchanged(key, set)));
             state.creator_key = Bytes::copy_from_slice(session.identity_key.as_bytes());
             state.creator_device = Bytes::copy_from_slice(session.device_id.as_bytes());
-            state.created_at_ms = ctx.unix.as_millis();
+            state.created_at_ms = ctx.date.as_millis();
             state.opened_at_slot = state.slot;
             state.empty_since_ms = 0;
             state.member_count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
@@ -228,12 +228,12 @@ impl Opening {
             let member = *place.identity();
             let push = membership_push(&self.channel, &member, MembershipChange::Added);
             if member != me {
-                place.list(&mut change, ctx.unix, By::Other);
+                place.list(&mut change, ctx.date, By::Other);
                 given.push(member);
                 pushes.push((member, push));
                 continue;
             }
-            place.list(&mut change, ctx.unix, By::Opener);
+            place.list(&mut change, ctx.date, By::Opener);
             let others = self.members.iter().filter(|other| returns && **other != me);
             pushes.extend(others.map(|other| (*other, push.clone())));
         }

@@ -70,8 +70,8 @@ impl Giving {
             let mut full = Vec::new();
             let mut pushed_out = None;
             for (member, (key, row)) in self.members.iter().zip(&rows) {
-                let mut given = read_given(row, ctx.unix)?;
-                if is_full(&given, &self.giver, ctx.unix, limits) {
+                let mut given = read_given(row, ctx.date)?;
+                if is_full(&given, &self.giver, ctx.date, limits) {
                     full.push(*member);
                 }
                 if pushed_out.is_none() {
@@ -80,7 +80,7 @@ impl Giving {
                 given.gifts.push(Gift {
                     channel_id: Bytes::copy_from_slice(self.channel.as_bytes()),
                     giver_key: Bytes::copy_from_slice(self.giver.as_bytes()),
-                    given_at_ms: ctx.unix.as_millis(),
+                    given_at_ms: ctx.date.as_millis(),
                     open: true,
                 });
                 change.checks.push(unchanged(key, row));
@@ -116,14 +116,14 @@ impl Giving {
             let standing = Standing::new(channel, member, [listed, former])?;
             let mut change = Commit::default();
             standing.check(&mut change);
-            close(&mut change, &member, &channel, &gifts, ctx.unix)?;
+            close(&mut change, &member, &channel, &gifts, ctx.date)?;
             let key = keys::channel(&channel);
             change.checks.push(unchanged(&key, &row));
             if let Some(mut state) = decode_row::<Channel>(&row)?
                 && standing.member().is_some()
             {
-                standing.unlist(&mut change, ctx.unix, End::PushedOut);
-                one_less(&mut state, ctx.unix, End::PushedOut);
+                standing.unlist(&mut change, ctx.date, End::PushedOut);
+                one_less(&mut state, ctx.date, End::PushedOut);
                 change.puts.push((key, encode_row(&state)));
                 let push = membership_push(&channel, &member, MembershipChange::Removed);
                 self.effects.live.push((member, push));
@@ -151,7 +151,7 @@ pub(in crate::server) fn take_up(
             listed.open = false;
             change.puts.push((key, encode_row(&listed)));
         }
-        close(&mut change, &member, &channel, &gifts, ctx.unix)?;
+        close(&mut change, &member, &channel, &gifts, ctx.date)?;
         commit(change, then)
     })
 }
@@ -167,7 +167,7 @@ pub(in crate::server) fn take_back(
     let keys = members.iter().map(keys::given).collect();
     load_all(ctx, keys, move |ctx, rows| {
         for (member, (_, row)) in members.iter().zip(&rows) {
-            close(&mut change, member, &channel, row, ctx.unix)?;
+            close(&mut change, member, &channel, row, ctx.date)?;
         }
         then(ctx, change)
     })

@@ -72,7 +72,7 @@ pub(in crate::server) fn add_member(
             let at = rows.member.may_return_at(rate).ok_or_else(|| {
                 Fault::forbidden("only whom another's commit took off the list may come back")
             })?;
-            until(at, ctx.unix, rate)?;
+            until(at, ctx.date, rate)?;
         } else if state.dm {
             return Err(Fault::forbidden("a DM has two members"));
         } else if state.slot > 0 {
@@ -197,12 +197,12 @@ impl Edit {
         match edited {
             Edited::List(by) => {
                 change.checks.push(unchanged(&devices, &rows.devices));
-                rows.member.list(&mut change, ctx.unix, by);
+                rows.member.list(&mut change, ctx.date, by);
                 one_more(&mut state);
             }
             Edited::Unlist(end) => {
-                rows.member.unlist(&mut change, ctx.unix, end);
-                one_less(&mut state, ctx.unix, end);
+                rows.member.unlist(&mut change, ctx.date, end);
+                one_less(&mut state, ctx.date, end);
             }
         }
         change.puts.push((channel, encode_row(&state)));

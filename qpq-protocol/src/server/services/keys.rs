@@ -78,7 +78,7 @@ pub(in crate::server) fn upload_key_package(
                 }
                 pool.last_resort_used = false;
             } else {
-                for old in drop_expired(&mut pool, ctx.unix) {
+                for old in drop_expired(&mut pool, ctx.date) {
                     change.deletes.push(package_key(&identity, &device, &old)?);
                 }
                 if pool.packages.len() >= ctx.config.limits.key_packages {
@@ -230,10 +230,10 @@ fn take(
             for (device, (key, row)) in ids.into_iter().zip(pools) {
                 let mut pool: PackagePool = decode_row(&row)?.unwrap_or_default();
                 let before = pool.clone();
-                for old in drop_expired(&mut pool, ctx.unix) {
+                for old in drop_expired(&mut pool, ctx.date) {
                     change.deletes.push(package_key(&identity, &device, &old)?);
                 }
-                if let Some((package, last_resort)) = take_from(&mut pool, ctx.unix) {
+                if let Some((package, last_resort)) = take_from(&mut pool, ctx.date) {
                     taken.push(Taken {
                         device,
                         package,
@@ -294,7 +294,7 @@ pub(in crate::server) fn count_key_packages(
     let pool = keys::package_pool(&session.identity_key, &session.device_id);
     read([pool], move |ctx, [pool]| {
         let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
-        drop_expired(&mut pool, ctx.unix);
+        drop_expired(&mut pool, ctx.date);
         Ok(Step::ok(&proto::CountKeyPackagesResponse {
             count: u32::try_from(pool.packages.len()).unwrap_or(u32::MAX),
             last_resort_used: pool.last_resort_used,

@@ -57,18 +57,18 @@ impl Opening {
             decode_row(&self.account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
         let opened = Opened {
             token: ctx.seed(),
-            expires_at_ms: (ctx.unix + ctx.config.limits.session).as_millis(),
+            expires_at_ms: (ctx.date + ctx.config.limits.session).as_millis(),
             server_time_ms: ctx.unix.as_millis(),
             server_epoch: ctx.keys.epoch,
         };
         let token_hash: [u8; 32] = Sha256::digest(opened.token).into();
-        let ended = make_room(&mut account, ctx.unix, ctx.config.limits.sessions);
+        let ended = make_room(&mut account, ctx.date, ctx.config.limits.sessions);
         account.sessions.push(SessionEntry {
             token_hash: Bytes::copy_from_slice(&token_hash),
             device_id: Bytes::copy_from_slice(self.device_id.as_bytes()),
             expires_at_ms: opened.expires_at_ms,
         });
-        let login_at = ctx.unix;
+        let login_at = ctx.date;
         let stored = records::Session {
             identity_key: Bytes::copy_from_slice(self.identity.as_bytes()),
             device_id: Bytes::copy_from_slice(self.device_id.as_bytes()),
@@ -153,7 +153,7 @@ pub(in crate::server) fn check_again(
     ];
     read(keys, move |ctx, [row, devices]| {
         let stored: Option<records::Session> = decode_row(&row)?;
-        if stored.is_none_or(|stored| stored.expires_at_ms <= ctx.unix.as_millis()) {
+        if stored.is_none_or(|stored| stored.expires_at_ms <= ctx.date.as_millis()) {
             ctx.notes.session = SessionChange::End;
             return Err(over());
         }
@@ -179,7 +179,7 @@ pub(in crate::server) fn resume(
 ) -> Next {
     let auth = request.auth.unwrap_or_default();
     let token_hash: [u8; 32] = Sha256::digest(&auth.access_token).into();
-    let unix = ctx.unix;
+    let unix = ctx.date;
     read([keys::session(&token_hash)], move |ctx, [row]| {
         let stored: records::Session = decode_row(&row)?.ok_or_else(over)?;
         if stored.device_id != auth.device_id || stored.expires_at_ms <= unix.as_millis() {
@@ -208,11 +208,11 @@ pub(in crate::server) fn resume(
                 login_at,
                 checked_at: ctx.now,
             };
-            let end = ctx.unix + ctx.config.limits.session;
+            let end = ctx.date + ctx.config.limits.session;
             if UnixTime::from_millis(stored.expires_at_ms) + REFRESH > end {
                 return resumed(ctx, session, stored.expires_at_ms);
             }
-            let change = refresh(&session, end, ctx.unix, [row, account, device])?;
+            let change = refresh(&session, end, ctx.date, [row, account, device])?;
             commit(change, move |ctx| resumed(ctx, session, end.as_millis()))
         })
     })

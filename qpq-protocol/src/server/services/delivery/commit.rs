@@ -91,6 +91,10 @@ pub(in crate::server) fn submit_commit(
 /// A request, read.
 struct Submission {
     session: Session,
+    /// Whose commit it is.
+    sender: IdentityKey,
+    /// That it was another's, by the server's own word (protocol.md §5.32).
+    original: Option<Bytes>,
     channel: ChannelId,
     slot: u64,
     commit: Bytes,
@@ -151,8 +155,18 @@ impl Submission {
         let mut content = Sha256::new_with_prefix(channel.as_bytes());
         content.update(request.slot.to_be_bytes());
         content.update(commit_hash);
+        let (sender, original) = match request.original {
+            None => (session.identity_key, None),
+            Some(original) => {
+                content.update(&original.sender_key);
+                let sender = parse_identity(&original.sender_key)?;
+                (sender, Some(original.commit_proof))
+            }
+        };
         Ok(Self {
             session,
+            sender,
+            original,
             channel,
             slot: request.slot,
             commit: request.commit,
@@ -209,11 +223,17 @@ impl Submission {
             let winner = taken.map(|taken| taken.commit_hash).unwrap_or_default();
             return Err(Fault::slot_taken(state.slot, winner));
         }
+        if let Some(proof) = &self.original {
+            let server = ctx.keys.public.as_bytes();
+            qpq_crypto::proof::verify_commit(server, &self.taken(), proof).map_err(|_| {
+                Fault::bad_request("that is not this server's word on whose commit it is")
+            })?;
+        }
         if state.dm && !self.remove.is_empty() {
             return Err(Fault::forbidden("in a DM one can only remove oneself"));
         }
-        if self.reset {
-            Reset::of(&state, member, ctx.unix, &ctx.config.limits)?;
+        if self.reset && self.original.is_none() {
+            Reset::of(&state, member, ctx.date, &ctx.config.limits)?;
         }
         Ok(state)
     }
@@ -439,15 +459,20 @@ impl Submission {
         *identity == self.session.identity_key && *device == self.session.device_id
     }
 
-    /// The server's word that this commit has the slot (protocol.md §5.13).
-    fn proof(&self, ctx: &Ctx<'_>) -> Bytes {
-        let taken = CommitSlot {
+    /// What the server says of it.
+    const fn taken(&self) -> CommitSlot<'_> {
+        CommitSlot {
             channel_id: self.channel.as_bytes(),
             slot: self.slot,
             commit_hash: &self.commit_hash,
-            sender: &self.session.identity_key,
-        };
-        let proof = qpq_crypto::proof::commit(&ctx.keys.signing, ctx.keys.epoch, &taken);
+            sender: &self.sender,
+        }
+    }
+
+    /// The server's word that this commit has the slot (protocol.md §5.13).
+    fn proof(&self, ctx: &Ctx<'_>) -> Bytes {
+        let keys = ctx.keys;
+        let proof = qpq_crypto::proof::commit(&keys.signing, keys.epoch, &self.taken());
         Bytes::copy_from_slice(&proof)
     }
 

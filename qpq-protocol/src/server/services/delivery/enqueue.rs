@@ -134,8 +134,8 @@ impl Send {
         for recipient in &recipients {
             content.update(recipient.as_bytes());
         }
-        let expires_at_ms = (ctx.unix + ttl).as_millis();
-        let keep_until_ms = (ctx.unix + limits.message_id).as_millis();
+        let expires_at_ms = (ctx.date + ttl).as_millis();
+        let keep_until_ms = (ctx.date + limits.message_id).as_millis();
         let content_hash: [u8; 32] = content.finalize().into();
         Ok(Box::new(Self {
             session,
@@ -151,7 +151,7 @@ impl Send {
             want_proof: request.want_proof,
             done: Dedupe {
                 content_hash: Bytes::from_owner(content_hash),
-                accepted_at_ms: ctx.unix.as_millis(),
+                accepted_at_ms: ctx.date.as_millis(),
                 keep_until_ms: keep_until_ms.max(expires_at_ms),
                 ..Dedupe::default()
             },

@@ -161,7 +161,7 @@ impl Read {
                 bytes: MAX_PAYLOAD,
             };
             scan(range, move |ctx, rows, _| {
-                let (head, entries) = select(head, rows, ctx.unix)?;
+                let (head, entries) = select(head, rows, ctx.date)?;
                 let bodies = entries
                     .iter()
                     .map(|(_, entry)| entry.body.clone())
@@ -401,7 +401,7 @@ mod tests {
             slot: Some(u64::MAX),
             sender_key: Bytes::from_static(&[0; 32]),
             expired: true,
-            commit_proof: Bytes::from_static(&[0; 64]),
+            commit_proof: Bytes::from_static(&[0; 72]),
         };
         assert!(envelope.encoded_len() + 8 <= envelope.data.len() + ENVELOPE);
     }

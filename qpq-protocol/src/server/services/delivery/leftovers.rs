@@ -41,7 +41,7 @@ fn look_at_channels(ctx: &mut Ctx<'_>, pages: u32) -> Next {
             for (key, row) in rows {
                 let state: Channel = decode_row(&Some(row.clone()))?.unwrap_or_default();
                 let over = UnixTime::from_millis(state.empty_since_ms) + ctx.config.limits.ttl_max;
-                if state.empty_since_ms > 0 && over <= ctx.unix {
+                if state.empty_since_ms > 0 && over <= ctx.date {
                     drop_channel(&mut change, &key, row, &state)?;
                     found = true;
                 }

@@ -26,7 +26,7 @@ const PATIENCE: u32 = 20;
 
 /// Turns expired messages into tombstones, and removes those at the front of their queue.
 pub(in crate::server) fn expire_queues(ctx: &mut Ctx<'_>) -> Next {
-    let due = keys::expired(ctx.unix.as_millis());
+    let due = keys::expired(ctx.date.as_millis());
     scan_ordered(page(due, 1), |ctx, rows, _| {
         let Some((key, _)) = rows.into_iter().next() else {
             return done();
@@ -69,7 +69,7 @@ fn expire(ctx: &mut Ctx<'_>, mut state: Expiring) -> Next {
         let entries = keys::entries(&id, state.next_seq, head.next_seq);
         scan_ordered(page(entries, PAGE), move |ctx, rows, _| {
             let mut change = Commit::default();
-            let queue = expire_page(ctx.unix, queue, &mut state, &mut change, rows)?;
+            let queue = expire_page(ctx.date, queue, &mut state, &mut change, rows)?;
             let more = state.next_seq < queue.head().next_seq;
             queue.write(&mut change);
             commit(change, move |ctx| {
@@ -253,7 +253,7 @@ fn sweep_page(
             let last = rows.last().map(|(key, _)| key.clone());
             let read = rows.len();
             for (key, row) in rows {
-                if is_over(row.clone(), ctx.unix, &ctx.config.limits)? {
+                if is_over(row.clone(), ctx.date, &ctx.config.limits)? {
                     change.checks.push((key.clone(), Expect::Equals(row)));
                     change.deletes.push(key);
                 }

@@ -31,7 +31,7 @@ impl Submission {
         let mut effects = core::mem::take(&mut after.effects);
         let mark = CommitMark {
             slot: self.slot,
-            sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
+            sender_key: Bytes::copy_from_slice(self.sender.as_bytes()),
             commit_proof: proof.clone(),
         };
         let count = |welcome: Option<usize>| {
@@ -50,7 +50,7 @@ impl Submission {
             welcomes.push(Payload::new(ctx, payload.clone(), *copies));
         }
         let limits = &ctx.config.limits;
-        let expires_at_ms = (ctx.unix + limits.ttl_max).as_millis();
+        let expires_at_ms = (ctx.date + limits.ttl_max).as_millis();
         for ((mailbox, welcome), (key, head)) in deliveries.into_iter().zip(heads) {
             let mut queue = Queue::with_key(mailbox.stored, key, head)?;
             let (payload, mark) = match welcome.and_then(|number| welcomes.get_mut(number)) {
@@ -103,10 +103,10 @@ impl Submission {
                     true => By::PutBack,
                     false => By::Other,
                 };
-                standing.list(change, ctx.unix, by);
+                standing.list(change, ctx.date, by);
                 MembershipChange::Added
             } else {
-                standing.unlist(change, ctx.unix, End::Removed { slot: self.slot });
+                standing.unlist(change, ctx.date, End::Removed { slot: self.slot });
                 MembershipChange::Removed
             };
             let push = membership_push(&self.channel, member, news);
@@ -147,19 +147,19 @@ impl Submission {
             );
             state.group_info_length = u32::try_from(self.group_info.len()).unwrap_or(u32::MAX);
         }
-        if self.reset {
+        if self.reset && self.original.is_none() {
             let limits = &ctx.config.limits;
             let mut member = standing.member().cloned().unwrap_or_default();
-            let allowed = Reset::of(&state, &member, ctx.unix, limits)?;
-            allowed.note(&mut state, &mut member, ctx.unix, limits);
+            let allowed = Reset::of(&state, &member, ctx.date, limits)?;
+            allowed.note(&mut state, &mut member, ctx.date, limits);
             change.puts.push((sender, encode_row(&member)));
         }
         change.puts.push((channel, encode_row(&state)));
-        let accepted_at_ms = ctx.unix.as_millis();
+        let accepted_at_ms = ctx.date.as_millis();
         let taken = Slot {
             commit_hash: Bytes::copy_from_slice(&self.commit_hash),
             commit_proof: proof,
-            sender_key: Bytes::copy_from_slice(self.session.identity_key.as_bytes()),
+            sender_key: Bytes::copy_from_slice(self.sender.as_bytes()),
             accepted_at_ms,
         };
         if !seeded!(ctx.config, SlotCheckOff) {
@@ -169,7 +169,7 @@ impl Submission {
         let done = Dedupe {
             content_hash: Bytes::copy_from_slice(&self.content_hash),
             accepted_at_ms,
-            keep_until_ms: (ctx.unix + ctx.config.limits.ttl_max).as_millis(),
+            keep_until_ms: (ctx.date + ctx.config.limits.ttl_max).as_millis(),
             ..Dedupe::default()
         };
         change.checks.push((dedupe.clone(), Expect::Absent));
