@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use openmls::prelude::{self as mls, LeafNode, LeafNodeIndex, Proposal, Sender, StagedCommit};
 
 use super::{BadLeaf, Group, KeyPackageError, Member, Policy, key_package::check_lifetime, suite};
+use crate::identity::IdentityKey;
 
 /// Whom a commit lets in and out.
 pub(super) struct Change {
@@ -94,23 +95,27 @@ impl From<BadLeaf> for Unacceptable {
     }
 }
 
-/// Checks a commit of a member or of one who lets himself in again. Every test is on what all
-/// members see alike, so that they come to the same answer.
+/// Checks a commit of a member or of one who lets himself in again, and says whose it is. Every test
+/// is on what all members see alike, so that they come to the same answer.
 pub(super) fn check_commit(
     group: &Group,
     sender: &Sender,
     staged: &StagedCommit,
-) -> Result<(), Unacceptable> {
+) -> Result<Option<IdentityKey>, Unacceptable> {
     if group.policy == Policy::Qpq && !suite::has_profile(staged.group_context()) {
         return Err(Unacceptable::Profile);
     }
     for queued in staged.queued_proposals() {
         check_proposal(group, queued.sender(), queued.proposal())?;
     }
+    let owner = |leaf: &LeafNodeIndex| group.member(leaf.u32()).map(|member| member.identity_key);
     match (sender, staged.update_path_leaf_node()) {
-        (Sender::Member(leaf), Some(new)) => check_same(group, *leaf, new),
-        (Sender::Member(_), None) => Ok(()),
-        (Sender::NewMemberCommit, Some(new)) => check_rejoin(group, staged, new),
+        (Sender::Member(leaf), Some(new)) => {
+            check_same(group, *leaf, new)?;
+            Ok(owner(leaf))
+        }
+        (Sender::Member(leaf), None) => Ok(owner(leaf)),
+        (Sender::NewMemberCommit, Some(new)) => check_rejoin(group, staged, new).map(Some),
         _ => Err(Unacceptable::Kind),
     }
 }
@@ -148,9 +153,14 @@ fn check_proposal(group: &Group, sender: &Sender, proposal: &Proposal) -> Result
         (Proposal::Update(update), Sender::Member(leaf)) => {
             check_same(group, *leaf, update.leaf_node())
         }
-        (Proposal::ReInit(_) | Proposal::Custom(_), _) if group.policy == Policy::Qpq => {
-            Err(Unacceptable::Kind)
-        }
+        // Who holds a pre-shared key differs between members; the others change what a group is.
+        (
+            Proposal::PreSharedKey(_)
+            | Proposal::ReInit(_)
+            | Proposal::GroupContextExtensions(_)
+            | Proposal::Custom(_),
+            _,
+        ) if group.policy == Policy::Qpq => Err(Unacceptable::Kind),
         _ => Ok(()),
     }
 }
@@ -171,10 +181,14 @@ fn check_same(group: &Group, leaf: LeafNodeIndex, new: &LeafNode) -> Result<(), 
 
 /// An external commit is only for accounts in the tree: it adds a device of theirs, or puts one
 /// back in place of its old leaf (protocol.md §5.12).
-fn check_rejoin(group: &Group, staged: &StagedCommit, new: &LeafNode) -> Result<(), Unacceptable> {
+fn check_rejoin(
+    group: &Group,
+    staged: &StagedCommit,
+    new: &LeafNode,
+) -> Result<IdentityKey, Unacceptable> {
     let joining = check_leaf(group.policy, 0, new)?;
     if group.policy == Policy::Interop {
-        return Ok(());
+        return Ok(joining.identity_key);
     }
     let is_member = group
         .members()
@@ -188,7 +202,7 @@ fn check_rejoin(group: &Group, staged: &StagedCommit, new: &LeafNode) -> Result<
         .iter()
         .all(|old| (old.identity_key, old.device_id) == (joining.identity_key, joining.device_id));
     if own_leaves_only {
-        Ok(())
+        Ok(joining.identity_key)
     } else {
         Err(BadLeaf::Changed.into())
     }

@@ -73,6 +73,47 @@ impl Group {
         self.commit(device, seed, None, key_packages)
     }
 
+    /// Which of these key packages [`add`](Group::add) does not take, by their positions. An inspection
+    /// does not see all that adding looks at, so each is added by the same code and taken back; if
+    /// they do not go together, those are named that do not go with the ones before them.
+    ///
+    /// # Errors
+    /// [`GroupError::PendingCommit`], [`GroupError::Inactive`], [`GroupError::State`].
+    pub fn not_addable(
+        &mut self,
+        device: &mut Device,
+        seed: &[u8; 32],
+        key_packages: &[&[u8]],
+        now_ms: u64,
+    ) -> Result<Vec<usize>, GroupError> {
+        let mut fits = |packages: &[&[u8]]| match self.add(device, seed, packages, now_ms) {
+            Ok(_) => self.clear_pending(device).map(|()| true),
+            Err(GroupError::KeyPackage { .. } | GroupError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for (index, package) in key_packages.iter().enumerate() {
+            match fits(&[package])? {
+                true => good.push((index, *package)),
+                false => bad.push(index),
+            }
+        }
+        let all: Vec<&[u8]> = good.iter().map(|(_, package)| *package).collect();
+        if all.is_empty() || fits(&all)? {
+            return Ok(bad);
+        }
+        let mut together: Vec<&[u8]> = Vec::new();
+        for (index, package) in good {
+            together.push(package);
+            if !fits(&together)? {
+                together.pop();
+                bad.push(index);
+            }
+        }
+        bad.sort_unstable();
+        Ok(bad)
+    }
+
     /// Removes a device of this account, the one with the lowest leaf index, with queued proposals.
     /// Leaves a pending commit.
     ///
@@ -265,11 +306,21 @@ impl Group {
         removing: Option<u32>,
         adding: Vec<mls::KeyPackage>,
     ) -> Result<CommitOut, GroupError> {
+        self.commit_by(device, |device| device.seeded(seed), removing, adding)
+    }
+
+    pub(super) fn commit_by(
+        &mut self,
+        device: &Device,
+        provider: impl for<'d> FnOnce(&'d Device) -> QpqProvider<'d>,
+        removing: Option<u32>,
+        adding: Vec<mls::KeyPackage>,
+    ) -> Result<CommitOut, GroupError> {
         self.ready()?;
         let most = self.mls.members().count() + self.queued_additions() + adding.len();
         let tree_inside = most <= TREE_INSIDE_UP_TO;
         self.attempt(device, |group, device| {
-            let provider = device.seeded(seed);
+            let provider = provider(device);
             // openmls 0.9.2 puts proposals about leaves in the order of a hash map, so there may be
             // one. Never that of our own request to leave, which another member has to commit.
             let leaf = removing.or_else(|| group.next_leaf());

@@ -29,6 +29,9 @@ use crate::{ed25519::SigningKey, identity};
 /// The primitives of one operation.
 pub struct QpqCrypto {
     seed: Option<Zeroizing<[u8; 32]>>,
+    /// Seals to this key hold zeros.
+    #[cfg(any(test, feature = "hostile"))]
+    spoiled: Option<Vec<u8>>,
 }
 
 impl QpqCrypto {
@@ -36,12 +39,24 @@ impl QpqCrypto {
     pub fn seeded(seed: &[u8; 32]) -> Self {
         QpqCrypto {
             seed: Some(Zeroizing::new(*seed)),
+            ..Self::unseeded()
         }
+    }
+
+    /// The same, but what is sealed to `key` (an HPKE public key) is not what it should be.
+    #[cfg(any(test, feature = "hostile"))]
+    pub(super) fn spoiling(mut self, key: &[u8]) -> Self {
+        self.spoiled = Some(key.to_vec());
+        self
     }
 
     /// For an operation that only verifies and decrypts; one that draws fails.
     pub fn unseeded() -> Self {
-        QpqCrypto { seed: None }
+        QpqCrypto {
+            seed: None,
+            #[cfg(any(test, feature = "hostile"))]
+            spoiled: None,
+        }
     }
 
     /// HMAC-SHA256 under the seed over `label` and `parts`, each with its length; `None` without
@@ -169,6 +184,13 @@ impl OpenMlsCrypto for QpqCrypto {
         aad: &[u8],
         ptxt: &[u8],
     ) -> Result<HpkeCiphertext, CryptoError> {
+        #[cfg(any(test, feature = "hostile"))]
+        let zeros = vec![0; ptxt.len()];
+        #[cfg(any(test, feature = "hostile"))]
+        let ptxt = match self.spoiled.as_deref() == Some(pk_r) {
+            true => &zeros,
+            false => ptxt,
+        };
         let rng = self.hpke_rng(b"qpq mls hpke seal v1", &[pk_r, info, aad, ptxt])?;
         hpke::seal(config, rng, pk_r, info, aad, ptxt)
     }

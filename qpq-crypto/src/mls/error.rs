@@ -101,6 +101,10 @@ pub enum JoinError {
         /// The epoch of the group that this device holds.
         held: u64,
     },
+    /// This account has no device in the tree of the GroupInfo, so the members would refuse its commit:
+    /// ask to be added.
+    #[error("this account has no device in the group")]
+    Stranger,
     /// A pre-shared key named in the Welcome is not known: add it and try again.
     #[error("a pre-shared key is missing")]
     MissingPsk,

@@ -104,7 +104,34 @@ impl Group {
         policy: Policy,
     ) -> Result<Self, JoinError> {
         let mark = device.rows().mark();
-        let joined = stage(device, welcome, tree, policy).and_then(|staged| {
+        let joined = stage(device, welcome, tree, policy, Held::Stays).and_then(|staged| {
+            let mls = staged.into_group(&device.unseeded()).map_err(join_error)?;
+            Ok(Group::of(mls))
+        });
+        if joined.is_err() {
+            device.rows().back_to(mark);
+        }
+        joined
+    }
+
+    /// The same, in place of what this device holds of the group, if it holds any: that goes only when
+    /// the Welcome has been verified whole. To keep it all the same, after a look at the members,
+    /// [`Device::rollback`].
+    ///
+    /// # Errors
+    /// [`JoinError`] says what is wrong or missing; nothing changed then.
+    pub fn join_in_place(
+        device: &mut Device,
+        welcome: &[u8],
+        tree: Option<&[u8]>,
+        policy: Policy,
+    ) -> Result<Self, JoinError> {
+        let mark = device.rows().mark();
+        let joined = stage(device, welcome, tree, policy, Held::Goes).and_then(|staged| {
+            let id = staged.group_context().group_id();
+            if let Some(mut held) = MlsGroup::load(device.rows(), id)? {
+                delete_rows(&mut held, device.rows())?;
+            }
             let mls = staged.into_group(&device.unseeded()).map_err(join_error)?;
             Ok(Group::of(mls))
         });
@@ -297,11 +324,19 @@ pub(super) fn delete_rows(mls: &mut MlsGroup, rows: &Rows) -> Result<(), StoreEr
     rows.delete_node_keys(mls.group_id())
 }
 
+/// What becomes of a group of the same id that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Stays,
+    Goes,
+}
+
 fn stage(
     device: &Device,
     welcome: &[u8],
     tree: Option<&[u8]>,
     policy: Policy,
+    held: Held,
 ) -> Result<StagedWelcome, JoinError> {
     let welcome = read_welcome(welcome)?;
     let suite = Suite::from_ciphersuite(welcome.ciphersuite())
@@ -315,6 +350,9 @@ fn stage(
         .skip_lifetime_validation();
     if let Some(tree) = tree {
         builder = builder.with_ratchet_tree(read_tree(tree)?);
+    }
+    if held == Held::Goes {
+        builder = builder.replace_old_group();
     }
     let staged = builder.build().map_err(join_error)?;
 

@@ -24,6 +24,8 @@ mod device;
 mod encoder;
 mod error;
 mod group;
+#[cfg(any(test, feature = "hostile"))]
+mod hostile;
 mod hpke;
 mod kdf;
 mod key_package;
@@ -39,6 +41,7 @@ mod rust_crypto;
 mod storage;
 mod suite;
 mod value;
+mod verdict;
 
 #[cfg(feature = "aws-lc-rs")]
 use aws_lc as primitives;

@@ -1,11 +1,10 @@
 //! What others send: decrypted, verified, applied, or refused with what that means.
 
 use openmls::{
-    framing::errors::{MessageDecryptionError, SecretTreeError},
-    group::{ProcessMessageError, StageCommitError, ValidationError},
+    group::ProcessMessageError,
     prelude::{
-        ApplyUpdatePathError, LeafNodeIndex, MlsGroupStateError, MlsMessageIn, ProcessedMessage,
-        ProcessedMessageContent, ProtocolMessage, QueuedProposal, Sender, StagedCommit,
+        ContentType, LeafNodeIndex, MlsMessageIn, ProcessedMessage, ProcessedMessageContent,
+        ProtocolMessage, QueuedProposal, Sender, StagedCommit,
     },
 };
 
@@ -14,8 +13,9 @@ use super::{
     change::{Change, Unacceptable, check_commit, check_standalone},
     codec, member,
     storage::StoreError,
+    verdict,
 };
-use crate::padding;
+use crate::{identity::IdentityKey, padding};
 
 /// A message that was processed.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,6 +92,71 @@ impl Group {
         device: &mut Device,
         message: &[u8],
     ) -> Result<Processed, ProcessError> {
+        let (message, context) = self.read(message)?;
+        self.check_frame(&message).map_err(|e| context.error(e))?;
+        self.attempt(device, |group, device| {
+            group.apply(device, message, None, verdict::of_message)
+        })
+        .map_err(|failure| context.error(failure))
+    }
+
+    /// Processes the commit that has a slot, which `committer` got for it by the delivery service's
+    /// signed word, and merges it (dropping a pending one of ours with it).
+    ///
+    /// Of the kinds of error only two come from what somebody sent: [`ProcessErrorKind::Void`] is a test
+    /// that all members share, and the group goes on as if there had been nothing;
+    /// [`ProcessErrorKind::PathOrTag`] needs what only this member has, so that others may have merged
+    /// it: rejoin. In doubt it is the latter, which harms nobody else.
+    ///
+    /// A proposal counts only inside a commit, since others may not have been sent it: what is queued
+    /// is dropped.
+    ///
+    /// [`ProcessErrorKind::Void`]: super::ProcessErrorKind::Void
+    /// [`ProcessErrorKind::PathOrTag`]: super::ProcessErrorKind::PathOrTag
+    ///
+    /// # Errors
+    /// [`ProcessError`]; group and rows are as before.
+    pub fn process_commit(
+        &mut self,
+        device: &mut Device,
+        committer: &IdentityKey,
+        commit: &[u8],
+    ) -> Result<Processed, ProcessError> {
+        let (message, context) = self.read(commit)?;
+        self.check_commit_frame(&message)
+            .map_err(|e| context.error(e))?;
+        let is_own = device.credential().identity_key == *committer;
+        let of_commit = match self.policy {
+            Policy::Qpq => verdict::of_commit,
+            Policy::Interop => verdict::of_foreign_commit,
+        };
+        self.attempt(device, |group, device| {
+            group.forget_proposals(device)?;
+            group.apply(device, message, Some(committer), of_commit)
+        })
+        .map_err(|failure| match failure.kind {
+            // Another in the place of this device's state took the slot, or somebody claims so.
+            Kind::OwnMessage if is_own => Failure::new(Kind::PathOrTag, failure.reason),
+            Kind::OwnMessage => Failure::new(Kind::Void, failure.reason),
+            _ => failure,
+        })
+        .map_err(|failure| context.error(failure))
+    }
+
+    /// Drops queued proposals: whoever wants what they propose commits it by itself.
+    ///
+    /// # Errors
+    /// [`ProcessError`] of the kind State if rows cannot be written.
+    pub fn drop_proposals(&mut self, device: &mut Device) -> Result<(), ProcessError> {
+        self.forget_proposals(device)
+            .map_err(|failure| plain(failure.kind, &failure.reason))
+    }
+
+    fn forget_proposals(&mut self, device: &Device) -> Result<(), Failure> {
+        Ok(self.mls.clear_pending_proposals(device.rows())?)
+    }
+
+    fn read(&self, message: &[u8]) -> Result<(ProtocolMessage, Context), ProcessError> {
         let message = codec::decode::<MlsMessageIn>(message)
             .and_then(|message| message.try_into_protocol_message().ok())
             .ok_or_else(|| plain(Kind::Void, "not a group message"))?;
@@ -99,9 +164,7 @@ impl Group {
             sender: self.claimed_sender(&message),
             epoch: message.epoch().as_u64(),
         };
-        self.check_frame(&message).map_err(|e| context.error(e))?;
-        self.attempt(device, |group, device| group.apply(device, message))
-            .map_err(|failure| context.error(failure))
+        Ok((message, context))
     }
 
     /// The sender that a message names in the clear.
@@ -132,11 +195,36 @@ impl Group {
         Ok(())
     }
 
-    fn apply(&mut self, device: &Device, message: ProtocolMessage) -> Result<Processed, Failure> {
+    /// What all members know of a commit before they decrypt it.
+    fn check_commit_frame(&self, message: &ProtocolMessage) -> Result<(), Failure> {
+        if !self.is_active() {
+            return Err(Failure::new(Kind::State, "this device was removed"));
+        }
+        let void = |reason: &str| Err(Failure::new(Kind::Void, reason));
+        if message.group_id() != self.mls.group_id() {
+            return void("commit of another group");
+        }
+        if message.content_type() != ContentType::Commit {
+            return void("not a commit");
+        }
+        if message.epoch().as_u64() != self.epoch() {
+            return void("commit of another epoch");
+        }
+        Ok(())
+    }
+
+    /// `committer` is who a commit has to come from, if it has a slot.
+    fn apply(
+        &mut self,
+        device: &Device,
+        message: ProtocolMessage,
+        committer: Option<&IdentityKey>,
+        verdict: fn(ProcessMessageError<StoreError>) -> Failure,
+    ) -> Result<Processed, Failure> {
         let processed = self
             .mls
             .process_message(&device.unseeded(), message)
-            .map_err(classify)?;
+            .map_err(verdict)?;
         let sender = processed.sender().clone();
         let known = match &sender {
             Sender::Member(leaf) => Some(self.find(&processed, *leaf)),
@@ -163,7 +251,7 @@ impl Group {
                 self.queue(device, sender?, *proposal)
             }
             (ProcessedMessageContent::StagedCommitMessage(staged), known) => {
-                self.merge(device, known.transpose()?, &sender, *staged)
+                self.merge(device, known.transpose()?, &sender, *staged, committer)
             }
             (
                 ProcessedMessageContent::OwnPendingCommit
@@ -212,8 +300,12 @@ impl Group {
         known: Option<Member>,
         sender: &Sender,
         staged: StagedCommit,
+        committer: Option<&IdentityKey>,
     ) -> Result<Processed, Failure> {
-        check_commit(self, sender, &staged)?;
+        let author = check_commit(self, sender, &staged)?;
+        if committer.is_some_and(|committer| author != Some(*committer)) {
+            return Err(Failure::new(Kind::Void, "committed by somebody else"));
+        }
         let (change, joined_leaf) = match known {
             Some(_) => (Change::of(&staged), None),
             None => (
@@ -270,13 +362,13 @@ fn plain(kind: Kind, reason: &str) -> ProcessError {
 }
 
 /// Why a message was not processed, before it is said whose it was.
-struct Failure {
+pub(super) struct Failure {
     kind: Kind,
     reason: String,
 }
 
 impl Failure {
-    fn new(kind: Kind, reason: impl ToString) -> Self {
+    pub(super) fn new(kind: Kind, reason: impl ToString) -> Self {
         Failure {
             kind,
             reason: reason.to_string(),
@@ -293,54 +385,5 @@ impl From<StoreError> for Failure {
 impl From<Unacceptable> for Failure {
     fn from(error: Unacceptable) -> Self {
         Failure::new(Kind::Void, error)
-    }
-}
-
-/// What openmls's error means for this member (protocol.md §5.8). A test counts as shared unless
-/// it needs something that only this member has.
-fn classify(error: ProcessMessageError<StoreError>) -> Failure {
-    use ProcessMessageError as E;
-    let kind = match &error {
-        E::LibraryError(_) | E::StorageError(_) => Kind::State,
-        E::GroupStateError(MlsGroupStateError::UseAfterEviction) => Kind::State,
-        E::ValidationError(error) => classify_validation(error),
-        E::InvalidCommit(error) => classify_commit(error),
-        _ => Kind::Void,
-    };
-    Failure::new(kind, error)
-}
-
-fn classify_validation(error: &ValidationError) -> Kind {
-    use ValidationError as E;
-    match error {
-        E::LibraryError(_) => Kind::State,
-        E::NoPastEpochData | E::WrongEpoch => Kind::PastEpoch,
-        E::UnableToDecrypt(MessageDecryptionError::SecretTreeError(error)) => match error {
-            SecretTreeError::SecretReuseError => Kind::Duplicate,
-            SecretTreeError::TooDistantInThePast => Kind::PastEpoch,
-            _ => Kind::Void,
-        },
-        _ => Kind::Void,
-    }
-}
-
-fn classify_commit(error: &StageCommitError) -> Kind {
-    use StageCommitError as E;
-    match error {
-        E::LibraryError(_) => Kind::State,
-        E::EpochMismatch => Kind::PastEpoch,
-        E::OwnCommitMismatch => Kind::OwnMessage,
-        // A proposal, pre-shared key or private key that others have.
-        E::MissingProposal
-        | E::PskError(_)
-        | E::MissingDecryptionKey
-        | E::OwnKeyNotFound
-        | E::ConfirmationTagMismatch
-        | E::UpdatePathError(
-            ApplyUpdatePathError::UnableToDecrypt
-            | ApplyUpdatePathError::PathMismatch
-            | ApplyUpdatePathError::MissingCiphertext,
-        ) => Kind::PathOrTag,
-        _ => Kind::Void,
     }
 }

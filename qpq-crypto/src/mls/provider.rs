@@ -33,6 +33,13 @@ impl<'a> QpqProvider<'a> {
         }
     }
 
+    /// The same, but what is sealed to `key` is not what it should be.
+    #[cfg(any(test, feature = "hostile"))]
+    pub fn spoiling(mut self, key: &[u8]) -> Self {
+        self.crypto = self.crypto.spoiling(key);
+        self
+    }
+
     /// For an operation that only verifies, decrypts and stores; one that draws fails.
     pub fn unseeded(rows: &'a Rows) -> Self {
         QpqProvider {

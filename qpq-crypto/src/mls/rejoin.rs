@@ -2,7 +2,7 @@
 //! thread, or a further device of one.
 
 use openmls::{
-    group::MlsGroup,
+    group::{MlsGroup, ProposalStore, PublicGroup},
     messages::group_info::VerifiableGroupInfo,
     prelude::{
         ExternalCommitBuilder, LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn, tls_codec,
@@ -14,7 +14,7 @@ use super::{
     CommitOut, Device, Group, JoinError, Policy, Suite, codec,
     config::join_config,
     group::{delete_rows, read_tree},
-    suite,
+    member, suite,
 };
 
 impl Group {
@@ -22,8 +22,9 @@ impl Group {
     /// this device held of the group; if its leaf is still in the tree, the new one replaces it.
     ///
     /// The commit is applied here at once. If another one takes the slot, the group returned is
-    /// worthless: [`Device::rollback`], or begin again with the new GroupInfo. The other members
-    /// take it only from an account that is in the tree (protocol.md §5.12).
+    /// worthless: [`Device::rollback`], or begin again with the new GroupInfo. The same seed on the same
+    /// GroupInfo gives the same commit, so that it can be sent first and applied when it has the slot.
+    /// The other members take it only from an account that is in the tree (protocol.md §5.12).
     ///
     /// Who serves the GroupInfo may serve an old one, from which members who went since read on. One
     /// older than the group held here is refused, so rejoin in its place rather than delete it first;
@@ -54,6 +55,9 @@ fn rejoin(
     tree: Option<&[u8]>,
     policy: Policy,
 ) -> Result<(Group, CommitOut), JoinError> {
+    if policy == Policy::Qpq && !is_in_tree(device, group_info, tree)? {
+        return Err(JoinError::Stranger);
+    }
     let group_info = read_group_info(group_info)?;
     let suite = Suite::from_ciphersuite(group_info.ciphersuite())
         .filter(|suite| suite.is_offered() || policy == Policy::Interop)
@@ -115,6 +119,31 @@ fn rejoin(
         ratchet_tree: None,
     };
     Ok((Group::of(mls), out))
+}
+
+/// Whether this device's account has a leaf in the tree that a GroupInfo is of.
+fn is_in_tree(device: &Device, bytes: &[u8], tree: Option<&[u8]>) -> Result<bool, JoinError> {
+    let group_info = read_group_info(bytes)?;
+    let tree = match (tree, group_info.extensions().ratchet_tree()) {
+        (Some(tree), _) => read_tree(tree)?,
+        (None, Some(inside)) => inside.ratchet_tree().clone(),
+        (None, None) => return Err(JoinError::MissingTree),
+    };
+    let provider = device.unseeded();
+    let mark = device.rows().mark();
+    let public = PublicGroup::from_external(
+        provider.crypto(),
+        provider.storage(),
+        tree,
+        group_info,
+        ProposalStore::new(),
+    );
+    // It was only to be looked at.
+    device.rows().back_to(mark);
+    let (public, _) = public.map_err(invalid)?;
+    let mut members = public.members().filter_map(|leaf| member::known(&leaf));
+    let own = device.credential().identity_key;
+    Ok(members.any(|member| member.identity_key == own))
 }
 
 fn read_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, JoinError> {

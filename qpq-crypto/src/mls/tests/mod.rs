@@ -15,6 +15,7 @@ mod refusals;
 mod rejoin;
 mod rfc9180;
 mod round_trip;
+mod slots;
 mod vectors;
 mod wycheproof;
 

@@ -74,6 +74,24 @@ fn a_diverged_member_replaces_what_it_held() {
     crowd.agree(&[0, 1]);
 }
 
+/// A client sends the commit first and applies it when it has the slot, after a restart too.
+#[test]
+fn the_same_seed_gives_the_same_rejoin() {
+    let mut crowd = Crowd::new(Suite::X25519, 3);
+    let group_info = {
+        let phone = &crowd.phones[0];
+        phone.group().group_info(&phone.device).unwrap()
+    };
+    let mut rejoin = || {
+        let device = &mut crowd.phones[1].device;
+        let (_, out) = Group::rejoin(device, &[5; 32], &group_info, None, Policy::Qpq).unwrap();
+        device.rollback();
+        crowd.phones[1].restart();
+        out
+    };
+    assert_eq!(rejoin(), rejoin());
+}
+
 #[test]
 fn an_old_group_info_is_refused_by_who_knows_a_later_epoch() {
     let mut crowd = Crowd::new(Suite::X25519, 3);
@@ -108,14 +126,10 @@ fn strangers_do_not_let_themselves_in() {
     };
     crowd.phones.extend(names([9]));
     let seed = crowd.phones[2].seed();
-    let (_, out) = Group::rejoin(
-        &mut crowd.phones[2].device,
-        &seed,
-        &group_info,
-        None,
-        Policy::Qpq,
-    )
-    .unwrap();
+    let stranger = &mut crowd.phones[2].device;
+    let mut rejoin = |policy| Group::rejoin(stranger, &seed, &group_info, None, policy);
+    assert_eq!(rejoin(Policy::Qpq).err(), Some(JoinError::Stranger));
+    let (_, out) = rejoin(Policy::Interop).unwrap();
     let error = crowd.process(0, &out.commit).unwrap_err();
     assert_eq!(error.kind, ProcessErrorKind::Void);
     crowd.agree(&[0, 1]);
