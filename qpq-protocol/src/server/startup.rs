@@ -119,12 +119,11 @@ impl Server {
         match reply {
             Reply::Values(values) => match values.as_slice() {
                 [None, None, None, _] => self.first_start(),
-                [Some(schema), Some(secrets), epoch, date] => {
+                [Some(schema), secrets, epoch, date] => {
                     let date = date.as_deref().and_then(calendar::decode);
                     let (now, unix) = (self.clock.now(), self.clock.unix());
                     self.calendar = Calendar::new(date, now, unix, self.config.accept_clock);
                     self.next_start(schema, secrets.clone(), epoch.as_deref());
-                    self.date();
                 }
                 _ => self.refuse(StartError::Damaged),
             },
@@ -173,7 +172,7 @@ impl Server {
     }
 
     /// There is data: is it ours?
-    fn next_start(&mut self, schema: &[u8], secrets: Bytes, epoch: Option<&[u8]>) {
+    fn next_start(&mut self, schema: &[u8], secrets: Option<Bytes>, epoch: Option<&[u8]>) {
         match schema.try_into().map(u32::from_be_bytes) {
             Ok(SCHEMA) => {}
             Ok(found) if found > SCHEMA => {
@@ -184,6 +183,9 @@ impl Server {
             }
             _ => return self.refuse(StartError::Damaged),
         }
+        let Some(secrets) = secrets else {
+            return self.refuse(StartError::Damaged);
+        };
         // Whoever puts a backup back takes its epoch away.
         let Some(epoch) = epoch else {
             let epoch = new_epoch(&mut self.rng.child());
@@ -195,6 +197,7 @@ impl Server {
                 self.phase = Phase::Running(Box::new(keys));
                 self.outputs
                     .push(Output::Event(Event::Started { signing_key }));
+                self.date();
             }
             None => self.refuse(StartError::Damaged),
         }
