@@ -713,3 +713,33 @@ fn queues_are_listed_in_pages_by_channel() {
     ];
     assert_eq!(listed, expected);
 }
+
+/// One core remembers the devices from before another one registered the first: the default device's
+/// queues are that one's now.
+#[test]
+fn a_device_that_was_replaced_on_another_core_reads_nothing_more() {
+    let mut one = World::default();
+    let (_, alice) = one.user("alice");
+    let (bob, bobs) = one.user("bob");
+    one.call::<rpc::Enqueue>(alice, &message(&bob, 1, b"x"))
+        .expect("sent");
+    let page = fetch_all(&mut one, bobs, &bob, &DEFAULT);
+    assert_eq!(page.payloads.len(), 1);
+    let memory = std::mem::take(&mut one.memory);
+    let mut other = World::on(roomy(), memory, [2; 32]);
+    let conn = other.connect();
+    bob.log_in(&mut other, conn).expect("logged in");
+    let first = device(&mut other, &bob, conn, 1);
+    let page = fetch_all(&mut other, first, &bob, &DEFAULT);
+    assert_eq!(page.payloads.len(), 1);
+
+    one.memory = std::mem::take(&mut other.memory);
+    let request = proto::FetchRequest {
+        recipient_key: bob.key(),
+        ..proto::FetchRequest::default()
+    };
+    let refused = one.call::<rpc::Fetch>(bobs, &request);
+    assert_eq!(status(refused), Status::Forbidden);
+    let listed = one.call::<rpc::ListQueues>(bobs, &proto::ListQueuesRequest::default());
+    assert_eq!(status(listed), Status::Forbidden);
+}

@@ -10,6 +10,7 @@ use super::recipient::{Mailbox, own_mailbox, parse_channel, wire_channel};
 use crate::frame::MAX_PAYLOAD;
 use crate::ids::ChannelId;
 use crate::proto;
+use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Fault, Next, Session, Step, Woken, decode_row, doubt, load, read, read_all, scan,
     wait,
@@ -84,7 +85,7 @@ fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next {
         };
         ctx.watch(mailbox.named);
         let again = read.clone();
-        read.go(ctx, mailbox, move |ctx, response| {
+        read.go(mailbox, devices, move |ctx, response| {
             if !response.payloads.is_empty() || ctx.now >= until {
                 return Ok(Step::ok(&proto::FetchWaitResponse::from(response)));
             }
@@ -109,7 +110,7 @@ fn read_queue(
             Ok(mailbox) => mailbox,
             Err(fault) => return doubt(ctx, [&key], fault),
         };
-        read.go(ctx, mailbox, move |_, response| answer(response))
+        read.go(mailbox, devices, move |_, response| answer(response))
     })
 }
 
@@ -138,15 +139,21 @@ impl Read {
         })
     }
 
-    /// Reads head and entries, in this order: what is acked in between is just not there any more.
+    /// Reads head and entries, in this order: what is acked in between is just not there any more. The
+    /// devices, which say where the queue is, are read again with the head: they were only remembered.
     fn go(
         self,
-        _: &mut Ctx<'_>,
         mailbox: Mailbox,
+        devices: Row,
         answer: impl FnOnce(&mut Ctx<'_>, proto::FetchResponse) -> Next + Send + 'static,
     ) -> Next {
         let stored = mailbox.stored;
-        read([keys::queue(&stored)], move |ctx, [row]| {
+        let wanted = [keys::queue(&stored), keys::device_set(&stored.recipient)];
+        read(wanted, move |ctx, [row, now]| {
+            if now != devices {
+                ctx.rows.forget(&keys::device_set(&stored.recipient));
+                return Ok(Step::Rerun);
+            }
             let head = Queue::new(stored, row)?.into_head();
             let start = head.first_seq.max(self.after_seq.saturating_add(1));
             if start >= head.next_seq {
@@ -274,7 +281,13 @@ pub(in crate::server) fn list_queues(
             scan(forward(channels, limit), move |_, channels, _| {
                 let listed = merge(queues, &channels, limit)?;
                 let states = listed.iter().filter_map(|(channel, _)| channel.as_ref());
-                read_all(states.map(keys::channel).collect(), move |_, states| {
+                let mut wanted: Vec<Bytes> = states.map(keys::channel).collect();
+                wanted.push(key);
+                read_all(wanted, move |ctx, mut states| {
+                    if states.pop() != Some(devices) {
+                        ctx.rows.forget(&keys::device_set(&recipient));
+                        return Ok(Step::Rerun);
+                    }
                     describe(listed, states)
                 })
             })
