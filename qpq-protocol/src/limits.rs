@@ -120,8 +120,6 @@ limits! {
     // Delivery.
     /// The longest payload, commit or welcome, in bytes.
     payload: usize = 3 * MIB,
-    /// The longest payload that a sealed sender may enqueue, in bytes.
-    sealed_payload: usize = 60 * KIB,
     /// The longest welcome that goes through a queue, in bytes.
     welcome: usize = 256 * KIB,
     /// The longest envelope that a push carries, in bytes.

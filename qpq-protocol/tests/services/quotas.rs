@@ -9,6 +9,7 @@ use qpq_protocol::server::Config;
 use qpq_protocol::status::Status;
 
 use crate::requests::*;
+use crate::support::account::User;
 use crate::support::{World, roomy};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -167,4 +168,75 @@ fn cores_share_an_allowance() {
     alice.log_in(&mut other, conn).expect("logged in");
     let refused = other.call::<rpc::Enqueue>(conn, &long(2));
     assert_eq!(status(refused), Status::RateLimited);
+}
+
+/// Each number of the table refuses over its own request, whatever the schema allows.
+#[test]
+fn lengths_and_numbers_are_those_of_the_table() {
+    let mut world = with(|config| {
+        let limits = &mut config.limits;
+        (limits.payload, limits.recipients, limits.commit_adds) = (100, 1, 1);
+        (limits.group_info, limits.welcome, limits.group_metadata) = (100, 50, 20);
+    });
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let (carol, _) = world.user("carol");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    let long = bytes::Bytes::from_static(&[7; 101]);
+    let refused = world.call::<rpc::Enqueue>(
+        alices,
+        &proto::EnqueueRequest {
+            payload: long.clone(),
+            ..message(&bob, 1, b"")
+        },
+    );
+    assert_eq!(status(refused), Status::BadRequest);
+    let refused = world.call::<rpc::BatchEnqueue>(
+        alices,
+        &proto::BatchEnqueueRequest {
+            recipient_keys: vec![bob.key(), carol.key()],
+            payload: bytes::Bytes::from_static(b"x"),
+            message_id: message_id(2),
+            ..proto::BatchEnqueueRequest::default()
+        },
+    );
+    assert_eq!(status(refused), Status::BadRequest);
+    let refused = world.call::<rpc::CreateChannel>(
+        alices,
+        &proto::CreateChannelRequest {
+            channel_id: channel_id(2),
+            metadata: bytes::Bytes::from_static(&[7; 21]),
+            ..proto::CreateChannelRequest::default()
+        },
+    );
+    assert_eq!(status(refused), Status::BadRequest);
+    let plain = || commit(&channel, 0, b"c");
+    for wrong in [
+        proto::SubmitCommitRequest {
+            commit: long.clone(),
+            ..plain()
+        },
+        proto::SubmitCommitRequest {
+            group_info: long.clone(),
+            ..plain()
+        },
+        proto::SubmitCommitRequest {
+            add_members: vec![carol.key(), User::new("dave").key()],
+            ..plain()
+        },
+        proto::SubmitCommitRequest {
+            welcomes: vec![proto::CommitWelcome {
+                recipient_key: bob.key(),
+                payload: long.slice(..51),
+                ..proto::CommitWelcome::default()
+            }],
+            ..plain()
+        },
+    ] {
+        let refused = world.call::<rpc::SubmitCommit>(alices, &wrong);
+        assert_eq!(status(refused), Status::BadRequest);
+    }
+    world
+        .call::<rpc::SubmitCommit>(alices, &plain())
+        .expect("slot 0");
 }

@@ -89,6 +89,9 @@ impl Opening {
             if members.len() > ctx.config.limits.members {
                 return Err(Fault::quota("that is more members than a channel may have"));
             }
+            if request.metadata.len() > ctx.config.limits.group_metadata {
+                return Err(Fault::bad_request("the metadata is too long"));
+            }
             return Ok(Self {
                 channel,
                 dm: false,

@@ -123,6 +123,14 @@ impl Send {
         let message_id = MessageId::try_from(request.message_id.as_ref())
             .map_err(|_| Fault::bad_request("message_id has 16 bytes"))?;
         let limits = &ctx.config.limits;
+        if request.payload.len() > limits.payload {
+            return Err(Fault::bad_request("the payload is too long"));
+        }
+        if recipients.len() > limits.recipients {
+            return Err(Fault::bad_request(
+                "that is more recipients than a request may name",
+            ));
+        }
         let ttl = match request.ttl_secs {
             0 => limits.ttl_default,
             secs => core::time::Duration::from_secs(secs.into()).min(limits.ttl_max),
