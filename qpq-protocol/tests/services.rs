@@ -17,6 +17,8 @@ mod large;
 mod lists;
 #[path = "services/model.rs"]
 mod model;
+#[path = "services/places.rs"]
+mod places;
 #[path = "services/quotas.rs"]
 mod quotas;
 #[path = "services/random.rs"]

@@ -227,10 +227,11 @@ fn forget_old(given: &mut Given, now: UnixTime) {
     });
 }
 
-/// A date that is still to come was written by a clock that was wrong.
+/// A date that is more than a day ahead was written by a clock that was wrong; one that is less, by another
+/// core's.
 fn is_recent(gift: &Gift, now: UnixTime) -> bool {
     let at = UnixTime::from_millis(gift.given_at_ms);
-    at <= now && now < at + DAY
+    at <= now + DAY && now < at + DAY
 }
 
 fn is_full(given: &Given, giver: &IdentityKey, now: UnixTime, limits: &Limits) -> bool {

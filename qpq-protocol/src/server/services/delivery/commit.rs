@@ -142,14 +142,21 @@ impl Submission {
                 return Err(Fault::bad_request("a device is welcomed twice"));
             }
         }
-        let longest = ctx.config.limits.welcome;
-        if welcome_payloads
-            .iter()
-            .any(|payload| payload.len() > longest)
-        {
+        let limits = &ctx.config.limits;
+        let longest = welcome_payloads.iter().map(Bytes::len).max();
+        if longest.is_some_and(|longest| longest > limits.welcome) {
             return Err(Fault::bad_request(
                 "a welcome is too long: send its tree as a blob",
             ));
+        }
+        if request.commit.len() > limits.payload {
+            return Err(Fault::bad_request("the commit is too long"));
+        }
+        if request.group_info.len() > limits.group_info {
+            return Err(Fault::bad_request("the GroupInfo is too long"));
+        }
+        if add.len() > limits.commit_adds {
+            return Err(Fault::bad_request("a commit adds fewer members"));
         }
         let commit_hash: [u8; 32] = Sha256::digest(&request.commit).into();
         let mut content = Sha256::new_with_prefix(channel.as_bytes());
@@ -268,6 +275,13 @@ impl Submission {
         found: Found,
         before: BTreeSet<IdentityKey>,
     ) -> Next {
+        if !before.contains(&self.session.identity_key) {
+            // What is remembered of the caller is of before another core changed the list.
+            for key in self.first_keys() {
+                ctx.rows.forget(&key);
+            }
+            return Ok(Step::Rerun);
+        }
         if found.state.dm
             && !self
                 .add

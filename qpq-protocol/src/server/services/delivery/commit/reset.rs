@@ -67,11 +67,14 @@ fn free(state: &Channel, now: UnixTime, limits: &Limits) -> u32 {
     limits.free_resets.count.saturating_sub(used)
 }
 
-/// Whether the count of free resets is of the day that runs. One of a day to come was begun by a clock
-/// that was wrong.
+/// Whether the count of free resets is of the day that runs. One that is more than a day ahead was begun by a
+/// clock that was wrong.
 fn is_of_today(state: &Channel, now: UnixTime, limits: &Limits) -> bool {
-    let since = UnixTime::from_millis(state.free_since_ms);
-    since <= now && now < since + limits.free_resets.window
+    let (since, window) = (
+        UnixTime::from_millis(state.free_since_ms),
+        limits.free_resets.window,
+    );
+    since <= now + window && now < since + window
 }
 
 #[cfg(test)]
@@ -123,5 +126,8 @@ mod tests {
         member.reset_at_ms = at(24 * 365).as_millis();
         let now = Reset::of(&state, &member, at(0), &Limits::default());
         assert_eq!(now, Ok(Reset::Hourly));
+        member.reset_at_ms = at(0).as_millis() + 5;
+        let behind = Reset::of(&state, &member, at(0), &Limits::default());
+        assert!(behind.is_err(), "another core's clock is a little ahead");
     }
 }
