@@ -37,6 +37,9 @@ enum Action {
 impl<N: Network> World<N> {
     /// Something is done, and some time passes.
     pub(super) fn step(&mut self) {
+        if self.ill.below(2) == 0 {
+            self.do_harm();
+        }
         if let Some(action) = self.choose() {
             self.log.line(self.now, format_args!("* {action:?}"));
             self.perform(action);
@@ -48,10 +51,12 @@ impl<N: Network> World<N> {
             _ => self.rng.below(30_000),
         };
         self.pass(ms(pause));
+        self.look_who_waits();
     }
 
     fn choose(&mut self) -> Option<Action> {
-        let client = below(&mut self.rng, self.config.clients);
+        let people = self.people();
+        let client = below(&mut self.rng, people);
         let server = below(&mut self.rng, self.config.servers);
         let app = &self.apps[client];
         if !app.logged_in && self.rng.below(3) > 0 {
@@ -62,8 +67,11 @@ impl<N: Network> World<N> {
             0 => Who::Server(server),
             _ => Who::Client(client),
         };
+        let is_calm = self.plan.is_calm();
         let rng = &mut self.rng;
-        Some(match rng.below(100) {
+        // Where only villains are to do harm there is no weather.
+        let weather = if is_calm { 100 } else { rng.below(100) };
+        Some(match weather {
             0..=3 => Action::Crash(who),
             4..=5 => Action::Restart(who),
             6..=9 => Action::Cut(client),
@@ -86,12 +94,13 @@ impl<N: Network> World<N> {
     /// Something that the user of this client may want.
     fn wish(&mut self, client: usize) -> Option<Wish> {
         let usable = self.apps[client].usable();
+        let (people, means_ill) = (self.people(), self.means_ill(client));
         let rng = &mut self.rng;
         let other = |rng: &mut Rng, clients: usize| match clients {
             0 | 1 => None,
             _ => Some((client + 1 + below(rng, clients - 1)) % clients),
         };
-        let peer = other(rng, self.config.clients)?;
+        let peer = other(rng, people)?;
         let some = |rng: &mut Rng, of: &[ConversationId]| match of {
             [] => None,
             of => Some(pick(rng, of)),
@@ -100,10 +109,12 @@ impl<N: Network> World<N> {
         Some(match rng.below(80) {
             0..=5 => Wish::Dm(peer),
             6..=10 => {
-                let members = (0..self.config.clients).filter(|other| *other != client);
+                let members = (0..people).filter(|other| *other != client);
                 Wish::Group(members.filter(|_| rng.below(2) == 0).collect())
             }
             11..=16 => Wish::Invite(some(rng, &groups)?, peer),
+            // Who means ill takes people out in other ways.
+            17..=20 if means_ill => return None,
             17..=20 => Wish::Remove(some(rng, &groups)?, peer),
             21..=22 => Wish::Leave(some(rng, &groups)?),
             23..=24 => Wish::Logout,
@@ -194,6 +205,7 @@ impl<N: Network> World<N> {
                 self.act(client, intent, |core, now| core.invite(now, id, &peer));
             }
             Wish::Remove(id, peer) => {
+                self.checker.removals.insert((id, peer));
                 let peer = format!("user{peer}");
                 self.act(client, intent, |core, now| core.remove(now, id, &peer));
             }

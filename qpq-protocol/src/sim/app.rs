@@ -26,7 +26,7 @@ pub(super) enum Wish {
 }
 
 /// The app of one client. It outlives crashes of its core, as a user does.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct App {
     pub(super) name: String,
     /// The account, once the core has said that it has one.
@@ -45,6 +45,8 @@ pub(super) struct App {
     pub(super) told_ids: BTreeSet<(ConversationId, MessageId)>,
     /// Messages that the app was told the server has.
     pub(super) sent: BTreeSet<(ConversationId, MessageId)>,
+    /// The same, whatever its disk has forgotten since.
+    pub(super) called_sent: BTreeSet<MessageId>,
     /// Up to where the app was promised that it is marked as read.
     pub(super) read: BTreeMap<ConversationId, u64>,
     /// Texts that this user has sent.
@@ -60,6 +62,17 @@ impl App {
     pub(super) fn core_is_gone(&mut self) {
         self.open.clear();
         self.listed = None;
+    }
+
+    /// Its data is put back to a copy: it knows what it knew then, and the user what was done since.
+    pub(super) fn set_back(&mut self, copy: Self) {
+        let was = core::mem::replace(self, copy);
+        self.open.clear();
+        self.listed = None;
+        self.registered |= was.registered;
+        self.texts = was.texts;
+        self.called_sent = was.called_sent;
+        self.left.extend(was.left);
     }
 
     /// An intent ended well.
@@ -92,6 +105,7 @@ impl App {
                 ..
             } => {
                 self.sent.insert((conversation, message_id));
+                self.called_sent.insert(message_id);
             }
             Outcome::Read => {
                 if let Wish::MarkRead(id, up_to) = wish {
@@ -143,6 +157,11 @@ impl App {
     pub(super) fn holds(&self, id: &ConversationId, message: &MessageId) -> bool {
         let history = self.histories.get(id);
         history.is_some_and(|all| all.iter().any(|one| one.message_id == *message))
+    }
+
+    /// Whether it was told that the server has this message of its own.
+    pub(super) fn has_sent(&self, message: &MessageId) -> bool {
+        self.called_sent.contains(message)
     }
 
     /// Whether a registration, login or logout runs.

@@ -2,10 +2,11 @@
 
 use super::network::Network;
 use super::tap::{Seen, Tap};
-use crate::client::{self, Client};
+use super::villains::{Liar, Mask};
+use crate::client;
 use crate::ids::Ticket;
 use crate::io::{Core, Job, JobResult, Lane, Wake};
-use crate::server::{self, Server};
+use crate::server;
 use crate::storage::{Command, Reply};
 use crate::time::{Time, UnixTime};
 
@@ -83,19 +84,19 @@ pub(super) trait Host<C: Core> {
 
 /// All processes that run.
 pub(super) struct Hosts<N: Network> {
-    pub(super) clients: Vec<Option<N::Host<Client>>>,
-    pub(super) servers: Vec<Option<N::Host<Server>>>,
+    pub(super) clients: Vec<Option<N::Host<Mask>>>,
+    pub(super) servers: Vec<Option<N::Host<Liar>>>,
     /// Those that were told something and not polled since.
     pub(super) stirred: std::collections::BTreeSet<Who>,
 }
 
 impl<N: Network> Hosts<N> {
-    pub(super) fn client(&mut self, client: usize) -> Option<&mut N::Host<Client>> {
+    pub(super) fn client(&mut self, client: usize) -> Option<&mut N::Host<Mask>> {
         self.stirred.insert(Who::Client(client));
         self.clients.get_mut(client)?.as_mut()
     }
 
-    pub(super) fn server(&mut self, server: usize) -> Option<&mut N::Host<Server>> {
+    pub(super) fn server(&mut self, server: usize) -> Option<&mut N::Host<Liar>> {
         self.stirred.insert(Who::Server(server));
         self.servers.get_mut(server)?.as_mut()
     }
@@ -173,11 +174,11 @@ impl<N: Network> Hosts<N> {
         }
     }
 
-    fn running_client(&self, client: usize) -> Option<&N::Host<Client>> {
+    fn running_client(&self, client: usize) -> Option<&N::Host<Mask>> {
         self.clients.get(client)?.as_ref()
     }
 
-    fn running_server(&self, server: usize) -> Option<&N::Host<Server>> {
+    fn running_server(&self, server: usize) -> Option<&N::Host<Liar>> {
         self.servers.get(server)?.as_ref()
     }
 }

@@ -65,6 +65,7 @@ mod network;
 mod settle;
 mod streams;
 mod tap;
+mod villains;
 mod world;
 
 use core::time::Duration;
@@ -74,6 +75,7 @@ use crate::client::StorageKey;
 use crate::time::{Time, UnixTime};
 
 pub use invariants::{Invariant, Violation};
+pub use villains::{Cost, Villain};
 
 /// Virtual time within which everything settles once the faults have stopped.
 pub const SETTLE: Duration = Duration::from_secs(600);
@@ -92,6 +94,8 @@ pub struct Config {
     pub steps: usize,
     /// What carries the bytes between clients and servers.
     pub carrier: Carrier,
+    /// Which villains a seed chooses from; none: everyone means well.
+    pub villains: Vec<Villain>,
     /// Whether the report holds the log; its hash is there in any case.
     pub log: bool,
     /// What the cores do wrong.
@@ -106,6 +110,7 @@ impl Default for Config {
             servers: 2,
             steps: 60,
             carrier: Carrier::Streams,
+            villains: Vec::new(),
             log: false,
             #[cfg(qpq_defects)]
             defect: None,
@@ -152,23 +157,35 @@ pub struct Report {
     pub took: Duration,
     /// Messages that apps sent, and that servers confirmed.
     pub messages: usize,
+    /// What villains cost the others.
+    pub cost: Cost,
 }
 
 /// Runs the world that `seed` names. A panic of a core is a [`Violation`] too.
 #[must_use]
 pub fn run(config: &Config, seed: u64) -> Report {
+    let plan = villains::Plan::of(config, seed);
+    let people = config.clients + plan.accounts();
     match config.carrier {
-        Carrier::Streams => run_over(streams::Streams::new(config, seed), config, seed),
+        Carrier::Streams => {
+            let network = streams::Streams::new(config, people, seed);
+            run_over(network, config, plan, seed)
+        }
         #[cfg(feature = "quic")]
         Carrier::Datagrams { epoch } => {
-            let network = datagrams::Datagrams::new(config, seed, epoch);
-            run_over(network, config, seed)
+            let network = datagrams::Datagrams::new(config, people, seed, epoch);
+            run_over(network, config, plan, seed)
         }
     }
 }
 
-fn run_over<N: network::Network>(network: N, config: &Config, seed: u64) -> Report {
-    let mut world = world::World::new(config, seed, network);
+fn run_over<N: network::Network>(
+    network: N,
+    config: &Config,
+    plan: villains::Plan,
+    seed: u64,
+) -> Report {
+    let mut world = world::World::new(config, seed, plan, network);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(panic) = ran {
         let what = panic.downcast_ref::<String>().map(String::as_str);

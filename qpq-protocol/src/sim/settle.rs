@@ -24,8 +24,13 @@ impl<N: Network> World<N> {
         self.log.line(self.now, format_args!("* the faults stop"));
         self.net.calm();
         self.wake_loss = 0;
+        self.end_harm();
         let now = self.now;
-        for who in self.processes.keys().copied().collect::<Vec<_>>() {
+        let everyone: Vec<Who> = self.processes.keys().copied().collect();
+        for who in everyone {
+            if matches!(who, Who::Client(client) if self.means_ill(client)) {
+                continue;
+            }
             let disk = self.disk(who);
             disk.bad_until = now;
             disk.slow_until = now;
@@ -54,14 +59,14 @@ impl<N: Network> World<N> {
         for client in 0..self.config.clients {
             self.end(Who::Client(client));
         }
-        self.keep_clients_away();
+        self.keep_clients_away(0);
         self.pass(FORGET + self.net.silence());
         for server in 0..self.config.servers {
             let now = self.now;
             let Some(host) = self.hosts.server(server) else {
                 continue;
             };
-            let held = host.act(now, |core, _| core.held_for_peers());
+            let held = host.act(now, |liar, _| liar.server().held_for_peers());
             let connections = host.connections();
             if held > 0 || connections > 0 {
                 let what = format!(
@@ -125,15 +130,24 @@ impl<N: Network> World<N> {
         known
     }
 
+    /// The clients that mean well, and their apps.
+    fn honest(&self) -> impl Iterator<Item = (usize, &App)> {
+        self.apps.iter().take(self.config.clients).enumerate()
+    }
+
     /// Members of a group see the same group, and are those who see it.
     fn do_members_agree(&self) -> Result<(), Lack> {
         type View = (u64, BTreeSet<IdentityKey>);
         let mut views: BTreeMap<ConversationId, BTreeMap<usize, View>> = BTreeMap::new();
-        for (client, app) in self.apps.iter().enumerate() {
+        let ill = self.apps.iter().skip(self.config.clients);
+        let ill: BTreeSet<IdentityKey> = ill.filter_map(|app| app.account).collect();
+        for (client, app) in self.honest() {
             for one in app.listed.iter().flatten() {
                 match one.standing {
                     Standing::Active => {
+                        // Whoever means ill is gone, and may be listed or not.
                         let members = one.members.iter().map(|person| person.identity_key);
+                        let members = members.filter(|member| !ill.contains(member));
                         let view = (one.epoch, members.collect());
                         views.entry(one.id).or_default().insert(client, view);
                     }
@@ -160,7 +174,7 @@ impl<N: Network> World<N> {
 
     /// Every message is where it belongs, once.
     fn is_all_there(&self) -> Result<(), Lack> {
-        for (client, app) in self.apps.iter().enumerate() {
+        for (client, app) in self.honest() {
             let who = Who::Client(client);
             for (id, history) in &app.histories {
                 self.is_sound(who, app, *id, history)?;
@@ -224,16 +238,25 @@ impl<N: Network> World<N> {
         // What users wrote: a group's name travels the same way and is in nobody's history.
         let histories = self.apps.iter().flat_map(|app| app.histories.values());
         let own = histories.flatten().filter(|message| message.own);
-        let own: BTreeSet<MessageId> = own.map(|message| message.message_id).collect();
-        for (message, accepted) in &self.checker.accepted {
+        let mut own: BTreeSet<MessageId> = own.map(|message| message.message_id).collect();
+        // And what a client called sent, though its disk was set back since.
+        own.extend(self.honest().flat_map(|(_, app)| &app.called_sent).copied());
+        for (message, accepted) in &self.checker.promised {
             let id = &accepted.channel;
-            for (client, app) in self.apps.iter().enumerate() {
+            let mut sender = self.honest().filter(|(_, app)| app.has_sent(message));
+            let sender = sender.next().map(|(client, _)| client);
+            for (client, app) in self.honest() {
                 let is_for = app
                     .account
                     .is_some_and(|key| accepted.recipients.contains(&key));
                 let stays = own.contains(message) && !app.left.contains(id);
-                if is_for && stays && !app.holds(id, message) {
+                let of = |client| self.checker.said.of(client, *id);
+                let said = of(client) || sender.is_some_and(of);
+                if is_for && stays && !said && !app.holds(id, message) {
                     let what = format!("c{client} lacks {message} of {id}");
+                    if self.plan.is_any() {
+                        return Err((Invariant::SaidOrThere, what));
+                    }
                     return Err((Invariant::AcknowledgedIsDurable, what));
                 }
             }

@@ -17,11 +17,25 @@ use crate::status::Status;
 use crate::storage::Reply;
 use crate::time::{Time, UnixTime};
 
-/// Something whole that left a core.
+/// A request of a client: its connection and its stream.
+pub(super) type Call = (ConnId, OwnStream);
+
+/// Something whole that left a core, or came to it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Seen {
     /// A client asked.
-    Asked { method: Method, request: Bytes },
+    Asked {
+        call: Call,
+        method: Method,
+        request: Bytes,
+    },
+    /// It was answered with this status, or its stream was reset.
+    Heard { call: Call, status: Option<Status> },
+    /// It does not wait any more for what it asked there, on one stream or on all.
+    GaveUp {
+        conn: ConnId,
+        stream: Option<OwnStream>,
+    },
     /// A server answered.
     Answered {
         method: Method,
@@ -45,7 +59,9 @@ pub(super) struct Tap<C> {
     requests: BTreeMap<(ConnId, u64), Vec<u8>>,
     answers: BTreeMap<(ConnId, u64), Vec<u8>>,
     /// Requests as they go out.
-    asking: BTreeMap<(ConnId, OwnStream), Vec<u8>>,
+    asking: BTreeMap<Call, Vec<u8>>,
+    /// Answers as they begin: their status.
+    hearing: BTreeMap<Call, Option<Status>>,
     pushing: BTreeMap<(ConnId, OwnStream), Decoder<PushHeader>>,
     seen: RefCell<Vec<Seen>>,
 }
@@ -58,6 +74,7 @@ impl<C: Core> Tap<C> {
             requests: BTreeMap::new(),
             answers: BTreeMap::new(),
             asking: BTreeMap::new(),
+            hearing: BTreeMap::new(),
             pushing: BTreeMap::new(),
             seen: RefCell::default(),
         }
@@ -91,7 +108,8 @@ impl<C: Core> Tap<C> {
                     request.extend_from_slice(data);
                     if fin {
                         let request = self.asking.remove(&(conn, own)).unwrap_or_default();
-                        self.see(asked(request.into()));
+                        self.hearing.insert((conn, own), None);
+                        self.see(asked((conn, own), request.into()));
                     }
                 } else if let Some(decoder) = self.pushing.get_mut(&(conn, own)) {
                     let mut data = data.clone();
@@ -118,10 +136,34 @@ impl<C: Core> Tap<C> {
         }
     }
 
+    fn hears(&mut self, call: Call, input: &StreamInput) {
+        let Some(status) = self.hearing.get_mut(&call) else {
+            return;
+        };
+        match input {
+            StreamInput::Data(data) => {
+                let first = data.first().copied();
+                *status = status.or(first.map(Status::from_wire));
+            }
+            StreamInput::Fin | StreamInput::Reset(_) => {
+                let status = match input {
+                    StreamInput::Fin => *status,
+                    _ => None,
+                };
+                self.hearing.remove(&call);
+                self.seen.borrow_mut().push(Seen::Heard { call, status });
+            }
+            StreamInput::Stopped(_) | StreamInput::Sent(_) => {}
+        }
+    }
+
     fn forget(&mut self, conn: ConnId) {
+        let stream = None;
+        self.seen.borrow_mut().push(Seen::GaveUp { conn, stream });
         self.requests.retain(|(of, _), _| *of != conn);
         self.answers.retain(|(of, _), _| *of != conn);
         self.asking.retain(|(of, _), _| *of != conn);
+        self.hearing.retain(|(of, _), _| *of != conn);
         self.pushing.retain(|(of, _), _| *of != conn);
     }
 }
@@ -137,10 +179,14 @@ fn frame<H: crate::frame::Header>(mut bytes: Bytes) -> Option<(H, Bytes)> {
     }
 }
 
-fn asked(request: Bytes) -> Option<Seen> {
+fn asked(call: Call, request: Bytes) -> Option<Seen> {
     let (header, request) = frame::<RequestHeader>(request)?;
     let method = Method::try_from(header.method_id).ok()?;
-    Some(Seen::Asked { method, request })
+    Some(Seen::Asked {
+        call,
+        method,
+        request,
+    })
 }
 
 fn answered(request: Bytes, answer: Bytes) -> Option<Seen> {
@@ -192,6 +238,7 @@ impl<C: Core> Core for Tap<C> {
             (StreamId::Peer(Dir::Bi, number), StreamInput::Reset(_)) => {
                 self.requests.remove(&(conn, number));
             }
+            (StreamId::Own(own), input) => self.hears((conn, own), input),
             _ => {}
         }
         self.core.handle_stream(now, conn, stream, input);
@@ -280,6 +327,10 @@ impl<C: Core> Core for Tap<C> {
             } => {
                 self.asking.remove(&(*conn, *own));
                 self.pushing.remove(&(*conn, *own));
+                if self.hearing.remove(&(*conn, *own)).is_some() {
+                    let (conn, stream) = (*conn, Some(*own));
+                    self.seen.borrow_mut().push(Seen::GaveUp { conn, stream });
+                }
             }
             _ => {}
         }

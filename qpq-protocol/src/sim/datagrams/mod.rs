@@ -81,7 +81,7 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new(config: &Config, seed: u64, epoch: Instant) -> Self {
+    pub(super) fn new(config: &Config, people: usize, seed: u64, epoch: Instant) -> Self {
         let mut rng = generator(seed, b"datagrams");
         let way = |client| Way {
             address: SocketAddr::from((net(10, client), 10_000)),
@@ -99,7 +99,7 @@ impl Datagrams {
                 segments: pick(&mut rng, &[1, 10]),
                 trouble: pick(&mut rng, &[0, 50]),
             },
-            ways: (0..config.clients).map(way).collect(),
+            ways: (0..people).map(way).collect(),
             servers: (0..config.servers).map(server).collect(),
             due: BTreeMap::new(),
             last_due: 0,

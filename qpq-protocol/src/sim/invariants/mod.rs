@@ -1,6 +1,7 @@
 //! What must hold after every step, checked where it can be seen: at the disks, on the wire, and in
 //! what apps are told.
 
+mod harm;
 mod secrets;
 mod stored;
 mod told;
@@ -10,8 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+pub(super) use self::harm::Known;
+use self::harm::Said;
 use self::secrets::Single;
 use super::host::Who;
+use super::villains::Plan;
 use crate::client::ConversationId;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::storage::keys::QueueId;
@@ -52,6 +56,15 @@ pub enum Invariant {
     /// When the faults stop, everyone is logged in, all that was asked for has ended, members
     /// agree, and every message is where it belongs.
     Settles,
+    /// No honest member is ended by what another puts into a slot, onto a list, or into a queue.
+    NobodyEnds,
+    /// Another account's Health, Fetch and Enqueue are answered within a second, whatever one account and one address
+    /// do.
+    Served,
+    /// Nothing is lost in silence: what a client called sent is delivered, or its sender or its reader was told.
+    SaidOrThere,
+    /// Nothing that can't be undone follows from one wrong clock.
+    OneClock,
 }
 
 impl Invariant {
@@ -74,6 +87,10 @@ impl Invariant {
             Self::NothingBreaks => "nothing breaks",
             Self::Progress => "progress",
             Self::Settles => "settles",
+            Self::NobodyEnds => "nobody ends another",
+            Self::Served => "others are served",
+            Self::SaidOrThere => "said or there",
+            Self::OneClock => "one clock",
         }
     }
 }
@@ -119,13 +136,31 @@ pub(super) struct Checker {
     /// What other keys were used for.
     singles: BTreeMap<(Single, Vec<u8>), [u8; 32]>,
     pub(super) accepted: BTreeMap<MessageId, Accepted>,
+    /// The same, whatever the servers' disk has forgotten since.
+    pub(super) promised: BTreeMap<MessageId, Accepted>,
     /// Where the queues have each message, by the row that remembers it.
     places: BTreeMap<Bytes, Vec<u64>>,
     /// Single-use key packages that were given out.
     packages: BTreeSet<[u8; 32]>,
+    /// Who means ill, and how many clients before those don't.
+    pub(super) plan: Plan,
+    honest: usize,
+    /// Whom a user asked to take out of what.
+    pub(super) removals: BTreeSet<(ConversationId, usize)>,
+    /// What was said of losses.
+    pub(super) said: Said,
 }
 
 impl Checker {
+    /// One that knows who means ill.
+    pub(super) fn new(plan: Plan, honest: usize) -> Self {
+        Self {
+            plan,
+            honest,
+            ..Self::default()
+        }
+    }
+
     /// Something does not hold. Only the first counts: others often follow from it.
     pub(super) fn fail(&mut self, at: Time, invariant: Invariant, detail: String) {
         self.violation.get_or_insert(Violation {

@@ -157,6 +157,7 @@ mod tests {
     use super::*;
     use crate::sim::Config;
     use crate::sim::streams::Streams;
+    use crate::sim::villains::Plan;
     use crate::sim::world::World;
 
     #[test]
@@ -171,8 +172,8 @@ mod tests {
     #[test]
     fn a_world_shows_keys_of_each_kind() {
         let config = Config::default();
-        let streams = Streams::new(&config, 0);
-        let mut world = World::new(&config, 0, streams);
+        let streams = Streams::new(&config, config.clients, 0);
+        let mut world = World::new(&config, 0, Plan::default(), streams);
         world.run();
         assert_eq!(world.checker.violation, None);
         for single in [

@@ -14,6 +14,8 @@ impl Checker {
     /// A server told its embedder something.
     pub(in crate::sim) fn server_told(&mut self, now: Time, server: usize, event: &server::Event) {
         match event {
+            // Villains break the protocol; that they are told apart from others is not checked here.
+            server::Event::PeerFault { .. } if self.plan.is_any() => {}
             server::Event::PeerFault { .. } | server::Event::Refused(_) => {
                 self.fail(
                     now,
@@ -35,6 +37,12 @@ impl Checker {
         memory: &Memory,
     ) {
         use client::Event;
+        if self.plan.is_any() {
+            self.told_in_harm(now, client, app, event);
+        }
+        if self.is_villains_work(event) {
+            return;
+        }
         match event {
             Event::Message(message) => {
                 let (id, index) = (message.conversation, message.index);

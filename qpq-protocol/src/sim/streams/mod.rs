@@ -66,7 +66,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(config: &Config, seed: u64) -> Self {
+    pub(super) fn new(config: &Config, people: usize, seed: u64) -> Self {
         let mut rng = generator(seed, b"network");
         let delay = pick(&mut rng, &[200, 20_000, 100_000]);
         let loss = pick(&mut rng, &[0, 100, 10]);
@@ -79,9 +79,9 @@ impl Streams {
             last_due: 0,
             last_conn: 0,
             servers: config.servers,
-            ended: vec![0; config.clients],
-            parted: vec![Time::ZERO; config.clients],
-            ports: vec![10_000; config.clients],
+            ended: vec![0; people],
+            parted: vec![Time::ZERO; people],
+            ports: vec![10_000; people],
             delay,
             loss,
         }

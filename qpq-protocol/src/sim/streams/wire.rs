@@ -20,6 +20,8 @@ pub(super) struct Wire {
     ready: VecDeque<StreamInput>,
     /// When the last that was sent arrives.
     pub(super) last: Time,
+    /// The end was handed over: QUIC tells of no reset after it.
+    ended: bool,
 }
 
 impl Streams {
@@ -83,8 +85,13 @@ impl Streams {
         let reads = from == Side::Client || matches!(stream, StreamId::Peer(..));
         if writes {
             // A reset overtakes data, or it does not.
-            if self.rng.below(2) == 0 {
-                self.wires.remove(&(conn, from.other(), name));
+            if self.rng.below(2) == 0
+                && let Some(wire) = self.wires.get_mut(&(conn, from.other(), name))
+            {
+                *wire = Wire {
+                    ended: wire.ended,
+                    ..Wire::default()
+                };
             }
             self.send(now, conn, from, stream, StreamInput::Reset(code));
         }
@@ -139,6 +146,10 @@ impl Streams {
                     return;
                 }
             }
+            if wire.ended && matches!(piece, StreamInput::Reset(_)) {
+                continue;
+            }
+            wire.ended |= matches!(piece, StreamInput::Fin);
             let taken = match &piece {
                 StreamInput::Data(data) => data.len(),
                 _ => 0,

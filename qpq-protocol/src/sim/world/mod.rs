@@ -17,10 +17,12 @@ use super::host::{Host as _, Hosts, Who};
 use super::invariants::Checker;
 use super::log::Log;
 use super::network::Network;
+use super::villains::{self, Copies, Cost, Plan, Waiting};
 use super::{BEGIN, Config, Report, START, generator, ms};
 use crate::client::{Client, IntentId};
 use crate::limits::Limits;
 use crate::rng::Rng;
+use crate::storage::Memory;
 use crate::time::{Time, UnixTime};
 
 /// See the page of this module.
@@ -46,11 +48,17 @@ pub(super) struct World<N: Network> {
     limits: Limits,
     seeds: Rng,
     pub(super) messages: usize,
+    /// Who means ill, what they draw their acts from, and what they have in hand.
+    pub(super) plan: Plan,
+    pub(super) ill: Rng,
+    pub(super) copies: Copies,
+    pub(super) waiting: Waiting,
+    pub(super) cost: Cost,
 }
 
 impl<N: Network> World<N> {
-    pub(super) fn new(config: &Config, seed: u64, net: N) -> Self {
-        let clients = config.clients;
+    pub(super) fn new(config: &Config, seed: u64, plan: Plan, net: N) -> Self {
+        let clients = config.clients + plan.accounts();
         let app = |client| App {
             name: format!("user{client}"),
             ..App::default()
@@ -70,15 +78,23 @@ impl<N: Network> World<N> {
             apps: (0..clients).map(app).collect(),
             store: Disk::default(),
             disks: (0..clients).map(|_| Disk::default()).collect(),
-            checker: Checker::default(),
+            checker: Checker::new(plan.clone(), config.clients),
             log: Log::new(config.log),
             due: BTreeMap::new(),
             last_due: 0,
             still: 0,
             wake_loss: 10,
-            limits: limits(),
+            limits: match plan.is_any() {
+                true => villains::limits(),
+                false => limits(),
+            },
             seeds: generator(seed, b"cores"),
             messages: 0,
+            plan,
+            ill: generator(seed, b"villains"),
+            copies: Copies::default(),
+            waiting: Waiting::default(),
+            cost: Cost::default(),
             config: config.clone(),
         }
     }
@@ -87,6 +103,10 @@ impl<N: Network> World<N> {
     pub(super) fn run(&mut self) {
         for who in self.processes.keys().copied().collect::<Vec<_>>() {
             self.start(who);
+        }
+        if self.plan.is_calm() {
+            self.net.calm();
+            self.wake_loss = 0;
         }
         self.pass(ms(100));
         for _ in 0..self.config.steps {
@@ -118,6 +138,7 @@ impl<N: Network> World<N> {
             hash,
             took: self.now - START,
             messages: self.messages,
+            cost: self.cost(),
         }
     }
 
@@ -127,8 +148,17 @@ impl<N: Network> World<N> {
 
     pub(super) fn unix(&self, who: Who) -> UnixTime {
         let skew = self.processes.get(&who).map_or(0, |process| process.skew);
-        let at = BEGIN.as_millis() + self.now.as_micros() / 1000;
-        UnixTime::from_millis(at.saturating_add_signed(skew))
+        UnixTime::from_millis(self.date().as_millis().saturating_add_signed(skew))
+    }
+
+    /// What a right clock says.
+    pub(super) fn date(&self) -> UnixTime {
+        UnixTime::from_millis(BEGIN.as_millis() + self.now.as_micros() / 1000)
+    }
+
+    /// What the servers' disk holds.
+    pub(super) fn stored(&self) -> &Memory {
+        &self.store.memory
     }
 
     pub(super) fn disk(&mut self, who: Who) -> &mut Disk {
@@ -147,7 +177,7 @@ impl<N: Network> World<N> {
     ) {
         let now = self.now;
         if let Some(host) = self.hosts.client(client) {
-            let intent = host.act(now, act);
+            let intent = host.act(now, |mask, now| act(mask.client(), now));
             self.apps[client].open.insert(intent, wish);
         }
     }

@@ -25,9 +25,9 @@ impl<N: Network> World<N> {
             for seen in self.hosts.take_seen(who) {
                 self.see(who, seen);
             }
-            let most = self.limits.footprint();
-            self.checker
-                .holds(self.now, who, self.hosts.footprint(who), most);
+            let (most, held) = (self.limits.footprint(), self.hosts.footprint(who));
+            self.checker.holds(self.now, who, held, most);
+            self.is_held(who, held);
             self.net.feed(self.now, who, &mut self.hosts);
             let stopping = self
                 .processes

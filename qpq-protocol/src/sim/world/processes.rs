@@ -15,6 +15,7 @@ use crate::sim::disk::Lanes;
 use crate::sim::host::Who;
 use crate::sim::network::Network;
 use crate::sim::tap::Tap;
+use crate::sim::villains::{Liar, Mask};
 use crate::sim::{ms, storage_key};
 
 /// When a process dies while its disk works.
@@ -60,7 +61,8 @@ impl<N: Network> World<N> {
                     ..config
                 };
                 let key = storage_key(client);
-                let core = Tap::new(Client::new(config, key, Seed::new(seed), now, unix));
+                let made = Client::new(config, key, Seed::new(seed), now, unix);
+                let core = Tap::new(Mask::new(made));
                 let host = self.net.host(who, core, now, unix);
                 self.hosts.clients[client] = Some(host);
             }
@@ -71,7 +73,7 @@ impl<N: Network> World<N> {
                     defect: self.config.defect,
                     ..config
                 };
-                let core = Tap::new(Server::new(config, seed, now, unix));
+                let core = Tap::new(Liar::new(Server::new(config, seed, now, unix)));
                 let host = self.net.host(who, core, now, unix);
                 self.hosts.servers[server] = Some(host);
             }

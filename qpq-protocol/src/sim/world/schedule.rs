@@ -35,10 +35,10 @@ impl<N: Network> World<N> {
         self.due.insert((self.now + delay, self.last_due), due);
     }
 
-    /// Clients that are gone stay away.
-    pub(in crate::sim) fn keep_clients_away(&mut self) {
-        self.due
-            .retain(|_, due| !matches!(due, Due::Start(Who::Client(_))));
+    /// Clients that are gone stay away, from this one on.
+    pub(in crate::sim) fn keep_clients_away(&mut self, first: usize) {
+        let comes_back = |due: &Due| matches!(due, Due::Start(Who::Client(one)) if *one >= first);
+        self.due.retain(|_, due| !comes_back(due));
     }
 
     /// Lets time pass.

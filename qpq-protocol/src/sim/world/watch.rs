@@ -9,20 +9,36 @@ use crate::sim::invariants::Invariant;
 use crate::sim::log::mark;
 use crate::sim::network::Network;
 use crate::sim::tap::Seen;
+use crate::sim::villains::Villain;
 use crate::status::Status;
 
 impl<N: Network> World<N> {
     pub(super) fn see(&mut self, who: Who, seen: Seen) {
         let now = self.now;
         match seen {
-            Seen::Asked { method, request } => {
+            Seen::Asked {
+                call,
+                method,
+                request,
+            } => {
                 let (name, length, mark) = (method.name(), request.len(), mark(&request));
                 self.log
                     .line(now, format_args!("{who} asks {name} {length} {mark:08x}"));
                 if let Who::Client(client) = who {
+                    self.waits(client, call, method);
                     let memory = &self.disks[client].memory;
                     let what = (method, &request);
                     self.checker.asked(now, client, what, memory);
+                }
+            }
+            Seen::Heard { call, status } => {
+                if let Who::Client(client) = who {
+                    self.hears(client, call, status);
+                }
+            }
+            Seen::GaveUp { conn, stream } => {
+                if let Who::Client(client) = who {
+                    self.gives_up(client, Some(conn), stream);
                 }
             }
             Seen::Answered {
@@ -36,7 +52,8 @@ impl<N: Network> World<N> {
                     now,
                     format_args!("{who} answers {name} {} {length} {mark:08x}", status.name()),
                 );
-                if status == Status::Ok {
+                // What a liar says is held against nothing.
+                if status == Status::Ok && !self.plan.has(Villain::Liar) {
                     let accounts: Vec<IdentityKey> =
                         self.apps.iter().filter_map(|app| app.account).collect();
                     let what = (method, &request, &response);
@@ -52,6 +69,8 @@ impl<N: Network> World<N> {
                 let detail = format!("{who}: {what}");
                 self.checker.fail(now, Invariant::Carrier, detail);
             }
+            // Whoever means ill sends what it likes, and is answered before it is read to its end.
+            Seen::Nonsense if self.plan.is_any() => {}
             Seen::Nonsense => {
                 let detail = format!("{who} sent what is no frame");
                 self.checker.fail(now, Invariant::NothingBreaks, detail);
@@ -63,9 +82,15 @@ impl<N: Network> World<N> {
         let now = self.now;
         self.log
             .line(now, format_args!("c{client} is told {}", brief(&event)));
+        if self.plan.is_any() && !self.means_ill(client) {
+            self.is_told(&event);
+        }
+        let means_ill = self.means_ill(client);
         let app = &mut self.apps[client];
         let memory = &self.disks[client].memory;
-        self.checker.app_told(now, client, app, &event, memory);
+        if !means_ill {
+            self.checker.app_told(now, client, app, &event, memory);
+        }
         match event {
             client::Event::Done { intent, outcome } => {
                 if matches!(outcome, Outcome::Sent { .. }) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 #[cfg(qpq_defects)]
 use qpq_protocol::defect::Defect;
-use qpq_protocol::sim::{Carrier, Config, Report, run};
+use qpq_protocol::sim::{Carrier, Config, Cost, Report, Villain, run};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -37,6 +37,15 @@ pub struct Seeds {
     /// Carry the bytes in simulated datagrams, between real QUIC endpoints
     #[arg(long)]
     datagrams: bool,
+    /// Put a villain into each world, of any kind
+    #[arg(long)]
+    villains: bool,
+    /// Put a villain of this kind into each world
+    #[arg(long, value_name = "NAME", value_parser = a_villain)]
+    villain: Vec<Villain>,
+    /// Leave out this kind of villains
+    #[arg(long, value_name = "NAME", value_parser = a_villain)]
+    without: Vec<Villain>,
     /// Print the log of each world
     #[arg(long)]
     log: bool,
@@ -47,6 +56,25 @@ pub struct Seeds {
     #[cfg(qpq_defects)]
     #[arg(long, value_name = "NAME", value_parser = named)]
     defect: Option<Defect>,
+}
+
+fn a_villain(name: &str) -> Result<Villain, String> {
+    let found = Villain::ALL.iter().find(|villain| villain.name() == name);
+    found.copied().ok_or_else(|| {
+        let names: Vec<_> = Villain::ALL.iter().map(|villain| villain.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+impl Seeds {
+    /// The villains that a seed chooses from.
+    fn kinds(&self) -> Vec<Villain> {
+        let all = Villain::ALL.iter().copied();
+        let named = |villain: &Villain| self.villains || self.villain.contains(villain);
+        all.filter(named)
+            .filter(|villain| !self.without.contains(villain))
+            .collect()
+    }
 }
 
 #[cfg(qpq_defects)]
@@ -69,6 +97,7 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
             true => Carrier::Datagrams { epoch: began },
             false => Carrier::Streams,
         },
+        villains: seeds.kinds(),
         log: seeds.log,
         #[cfg(qpq_defects)]
         defect: seeds.defect,
@@ -95,6 +124,9 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
         hash.update(report.hash);
         messages += report.messages;
     }
+    for line in costs(reports.values()) {
+        say(output, &line)?;
+    }
     let secs = began.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(reports.len()).unwrap_or(u32::MAX)) / secs;
     say(
@@ -108,6 +140,47 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
 
 fn say(output: &Output, line: &str) -> Result<(), Failed> {
     output.line(line, &json!({ "type": "sim", "line": line }))
+}
+
+/// What each kind of villains cost the others, over all worlds in which it was alone.
+fn costs<'a>(reports: impl Iterator<Item = &'a Report>) -> Vec<String> {
+    let mut kinds: BTreeMap<&str, (usize, Cost)> = BTreeMap::new();
+    for report in reports {
+        let [villain] = report.cost.villains[..] else {
+            continue;
+        };
+        let (worlds, sum) = kinds.entry(villain.name()).or_default();
+        *worlds += 1;
+        sum.add(&report.cost);
+    }
+    let line = |(name, (worlds, cost)): (&str, (usize, Cost))| {
+        let told: Vec<String> = cost
+            .told
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"))
+            .collect();
+        let answers: Vec<String> = cost
+            .answers
+            .iter()
+            .map(|(status, count)| format!("{} {count}", status.name()))
+            .collect();
+        format!(
+            "{name}: {worlds} worlds, slowest answer {:.3} s, most memory {} KiB, the villain was answered {}; the \
+             others were told {}",
+            cost.slowest.as_secs_f64(),
+            cost.memory / 1024,
+            or_nothing(&answers),
+            or_nothing(&told),
+        )
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+fn or_nothing(list: &[String]) -> String {
+    match list {
+        [] => "nothing".to_owned(),
+        list => list.join(", "),
+    }
 }
 
 /// The reports in order of their seeds, up to the first that fails.
@@ -149,6 +222,10 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
     let mut command = format!("qpq sim --start {seed} --seeds 1 --log");
     if seeds.datagrams {
         command.push_str(" --datagrams");
+    }
+    // The same kinds to choose from: a seed's villain depends on them.
+    for villain in seeds.kinds() {
+        command.push_str(&format!(" --villain {}", villain.name()));
     }
     let usual = Config::default();
     for (flag, value, usual) in [

@@ -1,0 +1,118 @@
+//! Disks that are set back to an earlier state, and clocks that jump and come back: what a copy of last week and a
+//! dead battery do.
+
+use crate::sim::app::App;
+use crate::sim::host::Who;
+use crate::sim::invariants::Known;
+use crate::sim::network::Network;
+use crate::sim::world::World;
+use crate::sim::{ms, pick};
+use crate::storage::{Command, Commit, Engine as _, Memory, keys};
+
+/// A year, in milliseconds.
+const YEAR: u64 = 365 * 24 * 3_600_000;
+
+/// Disks as they were.
+#[derive(Default)]
+pub(in crate::sim) struct Copies {
+    /// A client's disk, with what its app knew: both lie in one directory.
+    client: Option<(usize, Memory, App)>,
+    /// The servers' disk, with what everyone has a right to rely on then.
+    servers: Option<(Memory, Known)>,
+}
+
+impl<N: Network> World<N> {
+    /// A client's directory is copied, or put back.
+    pub(super) fn set_client_back(&mut self) {
+        let Some((client, memory, app)) = self.copies.client.take() else {
+            return self.copy_client();
+        };
+        // Now and then it is kept for later.
+        if self.ill.below(3) == 0 {
+            self.copies.client = Some((client, memory, app));
+            return;
+        }
+        let who = Who::Client(client);
+        self.log
+            .line(self.now, format_args!("* {who} is put back to its copy"));
+        self.crash(who, ms(100));
+        self.disk(who).memory = memory;
+        self.apps[client].set_back(app);
+    }
+
+    fn copy_client(&mut self) {
+        let Some(client) = self.some_victim().filter(|client| {
+            let app = &self.apps[*client];
+            app.logged_in && !app.is_authenticating()
+        }) else {
+            return;
+        };
+        let who = Who::Client(client);
+        self.log.line(self.now, format_args!("* {who} is copied"));
+        let mut memory = self.disk(who).memory.clone();
+        memory.crash();
+        self.copies.client = Some((client, memory, self.apps[client].clone()));
+    }
+
+    /// The servers' database is copied, or put back: as an operator does it, or in silence.
+    pub(super) fn set_servers_back(&mut self) {
+        let Some((memory, known)) = self.copies.servers.take() else {
+            return self.copy_servers();
+        };
+        if self.ill.below(3) == 0 {
+            self.copies.servers = Some((memory, known));
+            return;
+        }
+        let is_said = self.ill.below(2) == 0;
+        self.log.line(
+            self.now,
+            format_args!("* the servers are put back to their copy, said: {is_said}"),
+        );
+        for server in 0..self.config.servers {
+            self.crash(Who::Server(server), ms(100));
+        }
+        let store = self.disk(Who::Server(0));
+        store.memory = memory;
+        if is_said {
+            // As `restore` does it: the next start draws another epoch.
+            let forget = Commit {
+                deletes: vec![keys::meta("epoch")],
+                ..Commit::default()
+            };
+            store.memory.run(vec![Command::Commit(forget)]);
+        }
+        self.checker.servers_are_set_back(known);
+    }
+
+    fn copy_servers(&mut self) {
+        // Who is not in it can't be known to it.
+        if !self.apps.iter().all(|app| app.registered) {
+            return;
+        }
+        self.log
+            .line(self.now, format_args!("* the servers are copied"));
+        let mut memory = self.stored().clone();
+        memory.crash();
+        self.copies.servers = Some((memory, self.checker.known()));
+    }
+
+    /// A clock jumps, or all come back.
+    pub(super) fn jump(&mut self) {
+        let whos: Vec<Who> = self.processes.keys().copied().collect();
+        if self.ill.below(3) == 0 {
+            for who in whos {
+                self.set_clock(who, 0);
+            }
+            return;
+        }
+        let who = pick(&mut self.ill, &whos);
+        let reach = pick(&mut self.ill, &[3_600_000, 30 * YEAR / 365, YEAR]);
+        let skew = i64::try_from(self.ill.below(reach)).unwrap_or_default();
+        let skew = if self.ill.below(2) == 0 { skew } else { -skew };
+        self.log.line(
+            self.now,
+            format_args!("* the clock of {who} jumps by {skew}"),
+        );
+        self.set_clock(who, skew);
+    }
+}

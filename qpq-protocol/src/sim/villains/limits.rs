@@ -1,0 +1,26 @@
+//! The limits of worlds with villains: small, so that what is full is met early, and with rates, which are what
+//! stands between one account and the others.
+
+use crate::limits::Limits;
+
+const KIB: usize = 1024;
+
+/// Queues of 20, tables of 16, little memory; the rates are those of every server.
+pub(in crate::sim) fn limits() -> Limits {
+    Limits {
+        connections: 256,
+        total_buffer: 16 * 64 * KIB,
+        total_unsent: 16 * 64 * KIB,
+        connection_buffer: 64 * KIB,
+        connection_unsent: 64 * KIB,
+        cached_rows: 200,
+        cached_bytes: 64 * KIB,
+        rate_subjects: 16,
+        queue_messages: 20,
+        stored_accounts: 16,
+        memberships: 16,
+        memberships_open: 6,
+        key_packages: 16,
+        ..Limits::default()
+    }
+}
