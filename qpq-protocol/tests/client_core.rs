@@ -11,7 +11,7 @@ use qpq_protocol::client::{
     Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
 };
 use qpq_protocol::storage::memory::Fault;
-use qpq_protocol::storage::{Command, Commit, Engine as _, Failure, Reply};
+use qpq_protocol::storage::{Command, Failure};
 
 /// A world in which these users are registered, numbered in order.
 fn world(names: &[&str]) -> Net {

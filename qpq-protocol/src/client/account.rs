@@ -3,6 +3,7 @@
 //! A session on a device that is not registered may do almost nothing, so a device of our own is
 //! registered before anything else is asked for (protocol.md §5.18).
 
+use super::chain::Heard;
 use super::connection::Session;
 use super::error::{DisconnectReason, IntentError};
 use super::event::{Event, IntentId, Outcome};
@@ -34,22 +35,29 @@ impl Client {
         {
             return;
         }
-        let Some((me, token)) = self
-            .state
-            .me
-            .as_ref()
-            .and_then(|me| Some((me, me.token.as_ref()?)))
-        else {
+        let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
+        if !has_token {
             return;
-        };
-        let request = proto::ResumeSessionRequest {
+        }
+        let chain = self.show_opening();
+        if let Some(request) = self.resume_request(chain) {
+            self.call::<rpc::ResumeSession>(&request, Then::Resume);
+        }
+    }
+
+    /// Asks for the session with these openings.
+    pub(super) fn resume_request(
+        &self,
+        chain: proto::Chain,
+    ) -> Option<proto::ResumeSessionRequest> {
+        let me = self.state.me.as_ref()?;
+        Some(proto::ResumeSessionRequest {
             auth: Some(proto::Auth {
-                access_token: token.to_vec().into(),
+                access_token: me.token.as_ref()?.to_vec().into(),
                 device_id: me.device_id.as_bytes().to_vec().into(),
             }),
-            ..proto::ResumeSessionRequest::default()
-        };
-        self.call::<rpc::ResumeSession>(&request, Then::Resume);
+            chain: Some(chain),
+        })
     }
 
     pub(super) fn on_server_info(&mut self, answer: Answer<rpc::GetServerInfo>) {
@@ -85,6 +93,11 @@ impl Client {
             Ok(answer) => {
                 let own = self.state.identity_key();
                 if own.is_some_and(|own| own.as_bytes() == answer.identity_key.as_ref()) {
+                    self.opening_confirmed(&Heard {
+                        last: &answer.last,
+                        server_time_ms: answer.server_time_ms,
+                        server_epoch: answer.server_epoch,
+                    });
                     self.session_known();
                 } else {
                     self.disconnect(DisconnectReason::Protocol);
@@ -229,6 +242,7 @@ impl Client {
         self.forget_asked_names();
         self.forget_inbox();
         self.forget_work();
+        self.forget_chain();
         self.timers.cancel(Timer::Packages);
     }
 }

@@ -284,6 +284,9 @@ impl Client {
             return;
         }
         let request = draft.request.clone();
+        if !self.may_commit(id) {
+            return;
+        }
         self.call_kept::<rpc::SubmitCommit>(&request, then);
     }
 
@@ -415,6 +418,9 @@ impl Client {
         let added: Vec<_> = came.difference(&went).copied().collect();
         let removed: Vec<_> = went.difference(&came).copied().collect();
         self.need_names(id, &added);
+        if !added.is_empty() {
+            self.note_addition(id);
+        }
         self.writer.emit(Event::Membership {
             conversation: id,
             by: self.state.person(by),

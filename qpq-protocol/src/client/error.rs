@@ -210,6 +210,10 @@ pub enum UnreadableReason {
     /// It was encrypted for a state that this client never saw, and too many of these wait.
     #[error("it was encrypted for a newer state of the conversation")]
     TooNew,
+    /// Its writer has said something else under the same id before: their data were set back, or two
+    /// devices run on a copy of them.
+    #[error("its writer has said something else under the same id")]
+    SaidOtherwise,
     /// A commit that every member rejects; its slot is used up and nothing else changed.
     #[error("a change of members was invalid and had no effect")]
     Void,

@@ -46,6 +46,13 @@ pub enum Event {
     Synced,
     /// A message, stored. Events of one conversation come in the order of [`Message::index`].
     Message(Message),
+    /// Strangers began more conversations than this client looks into at once
+    /// ([`Config::strange_queues`](super::Config::strange_queues)). They wait at the server; one's own are
+    /// not held up.
+    NotFollowed {
+        /// So many are looked into.
+        followed: usize,
+    },
     /// This client is a member of a conversation that it was not in before.
     Joined {
         /// The conversation.
@@ -127,6 +134,16 @@ pub enum Event {
         slot: u64,
         /// The one that was seen first, and the other.
         proofs: [CommitProof; 2],
+    },
+    /// This device's data are of an earlier day than what the server saw of it: they were put back from a
+    /// copy, or a copy is in use elsewhere. What came in between is not here. The core replaces its key
+    /// packages and comes back into each group before it sends anything there. Use one of the two alone.
+    SetBack,
+    /// The server's data are of an earlier day. The core sends again what it still can of what this account
+    /// had sent since; the messages in `unsent` it does not: somebody came in since, or there are too many.
+    ServerSetBack {
+        /// Own messages that the server may have lost for good.
+        unsent: Vec<Unsent>,
     },
     /// Storage failed; the core loads its state again and goes on from there.
     StorageTrouble(Failure),
@@ -248,6 +265,15 @@ pub struct Message {
     pub sent_at: UnixTime,
     /// What it says.
     pub body: Body,
+}
+
+/// An own message that is not sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Its position in the history.
+    pub index: u64,
 }
 
 /// What a message says.

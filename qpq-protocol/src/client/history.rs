@@ -213,6 +213,7 @@ impl Client {
     /// Storage failed: what is being read has failed with its intents.
     pub(super) fn forget_readings(&mut self) {
         self.readings.clear();
+        self.resending.clear();
     }
 }
 

@@ -24,9 +24,6 @@ use crate::proto::push_event::Event as Push;
 
 /// Envelopes asked for at once.
 const FETCH: u32 = 64;
-/// Queues that are followed: a server that names more is not believed.
-const MAX_QUEUES: usize = 10_000;
-
 pub(super) type Queue = Option<ChannelId>;
 
 /// What is known of the queues beyond what is stored.
@@ -47,6 +44,10 @@ pub(super) struct Inbox {
     is_listed: bool,
     /// After this one was asked for last.
     listed: Bytes,
+    /// Channels that this client is in no conversation of, and whose queues it follows.
+    strange: BTreeSet<ConversationId>,
+    /// There are more of them.
+    is_crowded: bool,
 }
 
 /// How sure it is that this account is out of a channel. The commit that says so may be in the queue;
@@ -87,9 +88,13 @@ impl Client {
         for queue in page.queues {
             self.take_listed(&queue);
         }
-        match next {
-            Some(after) if self.inbox.ends.len() < MAX_QUEUES => self.list_queues(after),
+        match next.clone() {
+            // One's own need no listing, so strangers cannot push them out of it.
+            Some(after) if !self.inbox.is_crowded => self.list_queues(after),
             _ => {
+                if let (true, Some(last)) = (self.inbox.is_crowded, next) {
+                    self.fetch_unlisted(&last);
+                }
                 if !core::mem::replace(&mut self.inbox.is_listed, true) {
                     // What waited for this: see `is_behind`.
                     let all: Vec<_> = self.state.conversations.keys().copied().collect();
@@ -126,9 +131,38 @@ impl Client {
         }
     }
 
-    /// Whether there is room for this queue among those that are followed.
-    fn follows(&self, queue: Queue) -> bool {
-        self.inbox.ends.contains_key(&queue) || self.inbox.ends.len() < MAX_QUEUES
+    /// Whether this queue is followed. One's own conversations always are; of those that others began,
+    /// and that this client has not joined yet, so many as there is room for. The first that there is no
+    /// room for is told.
+    fn follows(&mut self, queue: Queue) -> bool {
+        let Some(id) = queue.filter(|id| !self.state.conversations.contains_key(id)) else {
+            return true;
+        };
+        if self.inbox.strange.contains(&id) {
+            return true;
+        }
+        if self.inbox.strange.len() >= self.config.strange_queues && !self.inbox.is_crowded {
+            let conversations = &self.state.conversations;
+            let is_strange = |id: &ConversationId| !conversations.contains_key(id);
+            self.inbox.strange.retain(is_strange);
+        }
+        if self.inbox.strange.len() < self.config.strange_queues {
+            return self.inbox.strange.insert(id);
+        }
+        if !core::mem::replace(&mut self.inbox.is_crowded, true) {
+            let followed = self.inbox.strange.len();
+            self.writer.emit(Event::NotFollowed { followed });
+        }
+        false
+    }
+
+    /// Fetches what may lie in one's own queues behind the last one that was listed.
+    fn fetch_unlisted(&mut self, last: &Bytes) {
+        let own = self.state.conversations.keys().copied();
+        let unlisted = own.filter(|id| id.as_bytes().as_slice() > last.as_ref());
+        for id in unlisted.collect::<Vec<_>>() {
+            self.fetch(Some(id));
+        }
     }
 
     pub(super) fn cursor(&self, queue: Queue) -> u64 {
@@ -374,6 +408,11 @@ impl Client {
         }
     }
 
+    /// Whether everything that waited when the session began was taken in.
+    pub(super) fn is_synced(&self) -> bool {
+        self.inbox.is_listed && !self.inbox.is_syncing
+    }
+
     pub(super) fn check_synced(&mut self) {
         // A conversation that was just joined is called by the name that is being asked for.
         let is_asking = self
@@ -386,6 +425,7 @@ impl Client {
         if ends.all(|(queue, end)| self.cursor(*queue).saturating_add(1) >= *end) {
             self.inbox.is_syncing = false;
             self.writer.emit(Event::Synced);
+            self.prune_packages();
         }
     }
 

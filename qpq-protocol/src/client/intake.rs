@@ -15,6 +15,7 @@ use super::error::UnreadableReason;
 use super::event::{ConversationId, Event};
 use super::inbox::Queue;
 use super::keys::Name;
+use super::known::Seen;
 use super::progress::MAX_GROUP_NAME;
 use super::record::ParkedRecord;
 use super::state::group_id;
@@ -181,8 +182,7 @@ impl Client {
         };
         match group.process(device, message) {
             Ok(Processed::Application { sender, plaintext }) => {
-                self.take_app(id, &sender, plaintext.into());
-                Ok(())
+                self.take_app(id, &sender, plaintext.into())
             }
             Ok(Processed::Proposal { sender }) => {
                 self.want_removal(id, sender.identity_key);
@@ -204,20 +204,31 @@ impl Client {
         }
     }
 
-    fn take_app(&mut self, id: ConversationId, sender: &Author, app: Bytes) {
+    fn take_app(
+        &mut self,
+        id: ConversationId,
+        sender: &Author,
+        app: Bytes,
+    ) -> Result<(), UnreadableReason> {
         let decoded = wire::decode_app(app.clone()).unwrap_or_default();
+        match self.know_message(id, sender.identity_key, &decoded.message_id, &app) {
+            Seen::New => {}
+            Seen::Before => return Ok(()),
+            Seen::Otherwise => return Err(UnreadableReason::SaidOtherwise),
+        }
         if let Some(Body::GroupName(name)) = decoded.body {
             let known = self.state.conversations.get(&id);
             let fits = (1..=MAX_GROUP_NAME).contains(&name.name.len()) && !is_dm(id);
             if fits && known.is_some_and(|channel| channel.name != name.name) {
                 self.rename(id, name.name);
             }
-            return;
+            return Ok(());
         }
         if let Some(index) = self.keep_message(id, sender.identity_key, app.clone()) {
             let message = self.message(id, index, sender.identity_key, app);
             self.writer.emit(Event::Message(message));
         }
+        Ok(())
     }
 
     fn park(

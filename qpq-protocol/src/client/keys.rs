@@ -6,15 +6,20 @@
 //! | `meta/writer` | which opening of the data may write |
 //! | `s/account` | `AccountRecord` |
 //! | `s/server` | `ServerRecord` |
+//! | `s/openings` | `OpeningsRecord` |
+//! | `s/clocks` | `ClocksRecord` |
+//! | `s/a/` channel (16) | `AdditionRecord`: when somebody last came in |
 //! | `s/c/` channel (16) | `ConversationRecord` |
 //! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
 //! | `s/e/` channel (16) | `ProofsRecord` |
 //! | `s/k/` reference | `PackageRecord` |
 //! | `s/m/` key | a row of the device's MLS state |
+//! | `s/n/` channel (16) number (8) | `KnownRecord`: messages that were taken in before |
 //! | `s/o/` channel (16) order (8) | `OutgoingRecord` |
 //! | `s/p/` channel (16) seq (8) | a message of a future epoch |
 //! | `s/q/` channel (0 or 16) | `QueueRecord` |
 //! | `s/u/` identity key (32) | `ContactRecord` |
+//! | `s/w/` channel (16) index (8) | `SentRecord`: an own message that the server has |
 //! | `h/` channel (16) index (8) | `HistoryRecord` |
 //!
 //! Everything below `s/` is loaded at opening; `h/` is read in pages. Each key is followed by the
@@ -37,15 +42,23 @@ pub const ACCOUNT: &[u8] = b"s/account";
 /// Key of what is known of the server.
 pub const SERVER: &[u8] = b"s/server";
 
+/// Key of the openings of this data.
+pub const OPENINGS: &[u8] = b"s/openings";
+/// Key of what the clocks have shown.
+pub const CLOCKS: &[u8] = b"s/clocks";
+
+const ADDITION: &[u8] = b"s/a/";
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
 const PROOFS: &[u8] = b"s/e/";
 const PACKAGE: &[u8] = b"s/k/";
 const MLS: &[u8] = b"s/m/";
+const KNOWN: &[u8] = b"s/n/";
 const OUTGOING: &[u8] = b"s/o/";
 const PARKED: &[u8] = b"s/p/";
 const QUEUE: &[u8] = b"s/q/";
 const CONTACT: &[u8] = b"s/u/";
+const SENT: &[u8] = b"s/w/";
 const HISTORY: &[u8] = b"h/";
 
 /// Bytes of the piece number at the end of each stored key.
@@ -58,6 +71,12 @@ pub enum Name {
     Account,
     /// What is known of the server.
     Server,
+    /// The openings of this data.
+    Openings,
+    /// What the clocks have shown.
+    Clocks,
+    /// When somebody last came into a conversation.
+    Addition(ChannelId),
     /// A conversation.
     Conversation(ChannelId),
     /// A commit that waits for the server's answer.
@@ -68,6 +87,8 @@ pub enum Name {
     Package(Vec<u8>),
     /// A row of the device's MLS state, by its own key.
     Mls(Vec<u8>),
+    /// Messages that were taken in before, by the number of the row.
+    Known(ChannelId, u64),
     /// A message to send, by its order.
     Outgoing(ChannelId, u64),
     /// A message of a future epoch, by its place in the queue.
@@ -76,6 +97,8 @@ pub enum Name {
     Queue(Option<ChannelId>),
     /// A person.
     Contact(IdentityKey),
+    /// An own message that the server has, by its index in the history.
+    Sent(ChannelId, u64),
 }
 
 impl Name {
@@ -85,42 +108,53 @@ impl Name {
         match self {
             Self::Account => ACCOUNT.to_vec(),
             Self::Server => SERVER.to_vec(),
+            Self::Openings => OPENINGS.to_vec(),
+            Self::Clocks => CLOCKS.to_vec(),
+            Self::Addition(channel) => join(ADDITION, &[channel.as_bytes()]),
             Self::Conversation(channel) => join(CONVERSATION, &[channel.as_bytes()]),
             Self::Draft(channel) => join(DRAFT, &[channel.as_bytes()]),
             Self::Proofs(channel) => join(PROOFS, &[channel.as_bytes()]),
             Self::Package(reference) => join(PACKAGE, &[reference]),
             Self::Mls(key) => join(MLS, &[key]),
+            Self::Known(channel, number) => {
+                join(KNOWN, &[channel.as_bytes(), &number.to_be_bytes()])
+            }
             Self::Outgoing(channel, order) => {
                 join(OUTGOING, &[channel.as_bytes(), &order.to_be_bytes()])
             }
             Self::Parked(channel, seq) => join(PARKED, &[channel.as_bytes(), &seq.to_be_bytes()]),
             Self::Queue(channel) => join(QUEUE, &[channel.as_ref().map_or(&[], |c| &c.0[..])]),
             Self::Contact(key) => join(CONTACT, &[key.as_bytes()]),
+            Self::Sent(channel, index) => join(SENT, &[channel.as_bytes(), &index.to_be_bytes()]),
         }
     }
 
     /// What this key names, `None` if it is none of ours.
     #[must_use]
     pub fn parse(key: &[u8]) -> Option<Self> {
-        if key == ACCOUNT {
-            return Some(Self::Account);
-        }
-        if key == SERVER {
-            return Some(Self::Server);
+        match key {
+            ACCOUNT => return Some(Self::Account),
+            SERVER => return Some(Self::Server),
+            OPENINGS => return Some(Self::Openings),
+            CLOCKS => return Some(Self::Clocks),
+            _ => {}
         }
         let (prefix, rest) = key.split_first_chunk::<4>()?;
         let channel = || ChannelId::try_from(rest).ok();
         Some(match &prefix[..] {
+            ADDITION => Self::Addition(channel()?),
             CONVERSATION => Self::Conversation(channel()?),
             DRAFT => Self::Draft(channel()?),
             PROOFS => Self::Proofs(channel()?),
             PACKAGE => Self::Package(rest.to_vec()),
             MLS => Self::Mls(rest.to_vec()),
+            KNOWN => numbered(rest).map(|(channel, number)| Self::Known(channel, number))?,
             OUTGOING => numbered(rest).map(|(channel, order)| Self::Outgoing(channel, order))?,
             PARKED => numbered(rest).map(|(channel, seq)| Self::Parked(channel, seq))?,
             QUEUE if rest.is_empty() => Self::Queue(None),
             QUEUE => Self::Queue(Some(channel()?)),
             CONTACT => Self::Contact(IdentityKey::try_from(rest).ok()?),
+            SENT => numbered(rest).map(|(channel, index)| Self::Sent(channel, index))?,
             _ => return None,
         })
     }
@@ -176,6 +210,11 @@ mod tests {
         for name in [
             Name::Account,
             Name::Server,
+            Name::Openings,
+            Name::Clocks,
+            Name::Addition(channel),
+            Name::Sent(channel, 7),
+            Name::Known(channel, 1),
             Name::Conversation(channel),
             Name::Draft(channel),
             Name::Proofs(channel),

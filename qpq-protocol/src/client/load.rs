@@ -9,13 +9,17 @@ use qpq_crypto::mls::{Device, StateError};
 use zeroize::Zeroizing;
 
 use super::Client;
+use super::chain::Chain;
 use super::channel::Channel;
+use super::clocks::Clocks;
 use super::error::{DisconnectReason, Fatal, IntentError};
 use super::event::Event;
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
+use super::openings::Openings;
 use super::proofs::Proofs;
 use super::record::{
-    self, ContactRecord, ConversationRecord, ParkedRecord, QueueRecord, SchemaRecord, WriterRecord,
+    self, AdditionRecord, ContactRecord, ConversationRecord, ParkedRecord, QueueRecord,
+    SchemaRecord, WriterRecord,
 };
 use super::state::{Me, State};
 use super::timers::Timer;
@@ -84,7 +88,9 @@ impl Client {
             Phase::Replaced(own) if own == ticket => self.replacer_read(reply),
             phase => {
                 self.phase = phase;
-                self.history_read(ticket, reply);
+                if !self.resend(ticket, &reply) {
+                    self.history_read(ticket, reply);
+                }
             }
         }
     }
@@ -245,6 +251,7 @@ impl Client {
         self.phase = Phase::Running;
         self.remember_nameless();
         self.settle_sent_messages();
+        self.read_what_was_lost();
         self.writer.emit(Event::Opened { account });
     }
 
@@ -253,6 +260,7 @@ impl Client {
         let held = self.writer.abandon();
         self.disconnect(DisconnectReason::Storage);
         self.state = State::default();
+        self.chain = Chain::default();
         self.keep_promises(held, failure);
         self.fail_open_intents(&IntentError::Storage(failure));
         self.forget_readings();
@@ -332,6 +340,19 @@ impl State {
         match name {
             Name::Account => self.me = Some(Me::load(record::read(value)?)?),
             Name::Server => self.server = Some(record::read(value)?),
+            Name::Openings => self.openings = Openings::load(&record::read(value)?)?,
+            Name::Clocks => self.clocks = Clocks::load(&record::read(value)?),
+            Name::Addition(id) => {
+                let record: AdditionRecord = record::read(value)?;
+                self.additions.insert(id, record.messages);
+            }
+            Name::Known(id, number) => {
+                let known = self.known.entry(id).or_default();
+                known.load(number, &record::read(value)?)?;
+            }
+            Name::Sent(id, index) => {
+                self.sent.insert((id, index), record::read(value)?);
+            }
             Name::Conversation(id) => {
                 let record: ConversationRecord = record::read(value)?;
                 self.conversations.insert(id, Channel::load(record)?);

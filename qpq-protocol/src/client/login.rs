@@ -4,6 +4,7 @@
 //! [`Login`]; a lost connection takes it back to its beginning. Registering is registering and then
 //! logging in; a new login is always a device of its own with its own key (protocol.md §5.18).
 
+use bytes::Bytes;
 use qpq_crypto::identity::{DeviceSecret, IdentitySecret};
 use qpq_crypto::mls::Device;
 use qpq_crypto::opaque::{
@@ -12,6 +13,7 @@ use qpq_crypto::opaque::{
 use qpq_crypto::proof;
 use zeroize::Zeroizing;
 
+use super::chain::Heard;
 use super::contacts::is_name;
 use super::domain;
 use super::error::IntentError;
@@ -267,13 +269,19 @@ impl Client {
                 let request = proto::OpaqueLoginStartRequest {
                     username: attempt.name.clone(),
                     request: request.into(),
-                    ..proto::OpaqueLoginStartRequest::default()
+                    ticket: self.ticket(),
                 };
                 self.login = Login::Started(attempt, Box::new(state));
                 self.call::<rpc::OpaqueLoginStart>(&request, Then::LoginStart);
             }
             Err(error) => self.fail(attempt.intent, opaque_error(error)),
         }
+    }
+
+    /// What this device's last login got: guessers have none, so it is not held up by what they do.
+    fn ticket(&self) -> Bytes {
+        let me = self.state.me.as_ref();
+        me.map_or_else(Bytes::new, |me| Bytes::copy_from_slice(&me.ticket))
     }
 
     pub(super) fn on_login_started(&mut self, answer: Answer<rpc::OpaqueLoginStart>) {
@@ -324,8 +332,9 @@ impl Client {
         let request = proto::OpaqueLoginFinishRequest {
             username: attempt.name.clone(),
             finalization: done.finalization.into(),
+            identity_key: Bytes::new(),
             device_id: device_id.as_bytes().to_vec().into(),
-            ..proto::OpaqueLoginFinishRequest::default()
+            chain: Some(self.show_opening()),
         };
         self.login = Login::Finishing(attempt, done.export_key, device_id);
         self.call::<rpc::OpaqueLoginFinish>(&request, Then::LoginFinish);
@@ -351,6 +360,11 @@ impl Client {
         if let Err(error) = self.adopt(attempt, &answer, &export_key, device_id) {
             return self.fail(intent, error);
         }
+        self.opening_confirmed(&Heard {
+            last: &answer.last,
+            server_time_ms: answer.server_time_ms,
+            server_epoch: answer.server_epoch,
+        });
         self.login = Login::Settling(intent);
         self.session_known();
     }
@@ -367,9 +381,11 @@ impl Client {
             .map_err(|_| IntentError::BadServer)?;
         let identity_key = IdentityKey::try_from(answer.identity_key.as_ref())
             .map_err(|_| IntentError::BadServer)?;
+        let ticket = Zeroizing::new(answer.ticket.to_vec());
         match &mut self.state.me {
             Some(me) if me.identity_key() == identity_key => {
                 me.token = Some(Zeroizing::new(token));
+                me.ticket = ticket;
             }
             Some(me) => {
                 let name = me.name.clone();
@@ -392,6 +408,7 @@ impl Client {
                     device: DeviceSecret::from_seed(self.rng.seed()),
                     device_created_at_ms: self.unix_ms(),
                     token: Some(Zeroizing::new(token)),
+                    ticket,
                     registered: false,
                 };
                 let device = Device::new(me.device.clone(), me.credential(), [])

@@ -14,14 +14,17 @@
 //! | `intent`, `progress` | what an app can ask for, and when that is done |
 //! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
 //! | `login`, `domain`, `account`, `packages` | registration and login; the server that is meant; session and device; key packages |
+//! | `openings`, `chain`, `set_back`, `clocks` | which copy of this data and of the server's is the newest, and what time it is |
 //! | `contacts` | names and keys of people |
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
 //! | `proofs` | what the server signed, held against it |
-//! | `outbox`, `inbox`, `intake`, `history` | messages out, in, and kept |
+//! | `outbox`, `inbox`, `intake`, `known`, `history` | messages out, in, and kept |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
+mod chain;
 mod channel;
+mod clocks;
 mod commits;
 mod connection;
 mod contacts;
@@ -34,8 +37,10 @@ mod inbox;
 mod intake;
 mod intent;
 pub mod keys;
+mod known;
 mod load;
 mod login;
+mod openings;
 mod outbox;
 mod packages;
 mod progress;
@@ -43,6 +48,7 @@ mod proofs;
 mod record;
 mod rpc;
 mod seal;
+mod set_back;
 mod state;
 mod streams;
 mod timers;
@@ -61,6 +67,7 @@ use crate::rng::{Rng, Seed};
 use crate::storage::Reply;
 use crate::time::{Clock, Time, UnixTime};
 
+use chain::Chain;
 use channel::Work;
 use connection::Connection;
 use contacts::Contacts;
@@ -77,7 +84,7 @@ use write::Writer;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
     Account, Body, CommitProof, Conversation, ConversationId, Event, IntentId, Kind, Message,
-    Outcome, Person, ServerInfo, Standing,
+    Outcome, Person, ServerInfo, Standing, Unsent,
 };
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
@@ -120,6 +127,9 @@ pub struct Config {
     /// How often the queues are listed on a connection that stands: between servers the word of
     /// something new may be lost, and this bounds how long that goes unnoticed.
     pub look_interval: Duration,
+    /// Channels of conversations that others began, and that this client has not joined yet, whose
+    /// queues are looked into on one connection. One's own conversations are not counted.
+    pub strange_queues: usize,
     /// How long requests that run at a shutdown are waited for.
     pub shutdown_grace: Duration,
     /// What it does wrong, for tests of tests.
@@ -143,6 +153,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(35),
             intent_timeout: Duration::from_secs(60),
             look_interval: Duration::from_secs(300),
+            strange_queues: 1000,
             shutdown_grace: Duration::from_secs(2),
             #[cfg(qpq_defects)]
             defect: None,
@@ -174,6 +185,8 @@ pub struct Client {
     intents: Intents,
     work: BTreeMap<ConversationId, Work>,
     packages: packages::Packages,
+    chain: Chain,
+    resending: set_back::Resending,
     promises: outbox::Promises,
     readings: history::Readings,
     /// Conversations that the app has not heard of yet.
@@ -233,6 +246,8 @@ impl Client {
             intents: Intents::default(),
             work: BTreeMap::new(),
             packages: packages::Packages::default(),
+            chain: Chain::default(),
+            resending: set_back::Resending::new(),
             promises: outbox::Promises::default(),
             readings: history::Readings::new(),
             announcing: BTreeSet::new(),
@@ -288,6 +303,7 @@ impl Client {
             Timer::Queue(queue) => self.fetch(queue),
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),
+            Timer::Chain => self.move_chain(),
             Timer::Names => self.ask_names(),
             Timer::Look => self.list_queues(Bytes::new()),
             Timer::Intent(intent) => {

@@ -69,6 +69,7 @@ impl Client {
             app,
             request: Bytes::new(),
             index,
+            again: false,
         };
         let order = self.queue_message(id, record);
         self.intents
@@ -94,8 +95,7 @@ impl Client {
         let record = OutgoingRecord {
             message_id: message_id.0.to_vec(),
             app: encoded(&app),
-            request: Bytes::new(),
-            index: None,
+            ..OutgoingRecord::default()
         };
         self.queue_message(id, record);
     }
@@ -134,14 +134,13 @@ impl Client {
         {
             return;
         }
-        if !record.request.is_empty() {
-            let request = record.request.clone();
-            return self.send_bytes(id, order, request);
-        }
-        if self.is_behind(id) {
+        let record = record.clone();
+        if record.request.is_empty() && self.is_behind(id) || !self.may_send(id) {
             return;
         }
-        let record = record.clone();
+        if !record.request.is_empty() {
+            return self.send_bytes(id, order, record.request);
+        }
         self.encrypt(id, order, record);
     }
 
@@ -243,14 +242,21 @@ impl Client {
                 let at = self.clock.now() + self.pause(&fault);
                 self.timers.set(Timer::Conversation(id), at);
             }
+            // It took this message when it was encrypted otherwise: the same id may not say two things.
+            Err(fault) if fault.status == Status::BadRequest && record.again => {
+                self.message_sent(id, order, Vec::new());
+            }
             Err(fault) => self.message_failed(id, order, Self::refusal(fault)),
         }
     }
 
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
-        let record = self.drop_message(id, order);
+        let record = self.drop_message(id, order).unwrap_or_default();
+        if let Some(index) = record.index {
+            self.note_sent(id, index, &record.message_id);
+        }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
-            let index = record.and_then(|record| record.index).unwrap_or_default();
+            let index = record.index.unwrap_or_default();
             let outcome = Outcome::Sent {
                 conversation: id,
                 message_id,

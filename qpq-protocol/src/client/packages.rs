@@ -86,7 +86,8 @@ impl Client {
     }
 
     fn make_package(&mut self, last_resort: bool) {
-        let (seed, suite, now_ms) = (self.rng.seed(), self.config.mls_suite, self.unix_ms());
+        let (seed, suite) = (self.rng.seed(), self.config.mls_suite);
+        let now_ms = self.state.clocks.date(self.unix_ms());
         let Some(device) = &mut self.state.device else {
             return;
         };
@@ -97,6 +98,7 @@ impl Client {
             unpublished: package.bytes.into(),
             last_resort,
             created_at_ms: now_ms,
+            replaces: false,
         };
         self.writer
             .put(&Name::Package(package.reference.clone()), &record);
@@ -118,7 +120,12 @@ impl Client {
         if unpublished.is_empty() && self.packages.is_counted {
             self.settle_login();
         }
+        // What comes in place of all others comes first and alone: it would take away what came before.
+        let alone = unpublished.iter().any(|(_, record)| record.replaces);
         for (reference, record) in unpublished {
+            if alone && !record.replaces {
+                continue;
+            }
             let then = Then::UploadPackage(reference);
             if !self.link.is_asked(&then) {
                 let request = proto::UploadKeyPackageRequest {
@@ -126,6 +133,7 @@ impl Client {
                     package: record.unpublished,
                     device_id: device_id.as_bytes().to_vec().into(),
                     last_resort: record.last_resort,
+                    replace: record.replaces,
                 };
                 self.call::<rpc::UploadKeyPackage>(&request, then);
             }
@@ -144,8 +152,12 @@ impl Client {
             Ok(_) => {
                 if let Some(record) = self.state.packages.get_mut(reference) {
                     record.unpublished.clear();
+                    let was_alone = core::mem::take(&mut record.replaces);
                     let name = Name::Package(reference.to_vec());
                     self.writer.put(&name, record);
+                    if was_alone {
+                        return self.publish_packages();
+                    }
                 }
             }
         }
@@ -159,8 +171,31 @@ impl Client {
         }
     }
 
-    /// Forgets packages that were used up by a join, and private keys that nobody can need.
-    fn prune_packages(&mut self) {
+    /// The data was set back: what the server has of this device may be used up, or its keys gone. New
+    /// packages take the place of all; the private keys of the old ones stay, for Welcomes on their way.
+    pub(super) fn replace_packages(&mut self) {
+        let unpublished = |(_, record): &(_, &PackageRecord)| !record.unpublished.is_empty();
+        let void = self.state.packages.iter().filter(unpublished);
+        for reference in void
+            .map(|(reference, _)| reference.clone())
+            .collect::<Vec<_>>()
+        {
+            self.drop_package(&reference);
+        }
+        for _ in 0..count(self.config.package_target) {
+            self.make_package(false);
+        }
+        self.make_package(true);
+        let mut new = self.state.packages.iter_mut();
+        let new = new.find(|(_, record)| !record.unpublished.is_empty() && !record.last_resort);
+        if let Some((reference, record)) = new {
+            record.replaces = true;
+            self.writer.put(&Name::Package(reference.clone()), record);
+        }
+    }
+
+    /// Forgets packages that were used up by a join, and private keys that nobody can need by any clock.
+    pub(super) fn prune_packages(&mut self) {
         let Some(held) = self
             .state
             .device
@@ -169,7 +204,8 @@ impl Client {
         else {
             return;
         };
-        let now_ms = self.unix_ms();
+        let (now, own_ms) = (self.clock.now(), self.unix_ms());
+        let is_drained = self.is_synced();
         let gone: Vec<_> = self
             .state
             .packages
@@ -179,7 +215,9 @@ impl Client {
                     true => PRIVATE_KEY_AGE,
                     false => SINGLE_USE_KEY_AGE,
                 };
-                let is_old = now_ms.saturating_sub(record.created_at_ms) > millis(age);
+                let end_ms = record.created_at_ms.saturating_add(millis(age));
+                // A clock that is wrong once must not lose an invitation that waits.
+                let is_old = is_drained && self.state.clocks.is_past(now, own_ms, end_ms);
                 is_old || !held.iter().any(|package| package.reference == **reference)
             })
             .map(|(reference, _)| reference.clone())

@@ -52,6 +52,65 @@ records! {
         /// The server has confirmed the device.
         #[prost(bool, tag = "8")]
         registered: bool,
+        /// Of the last login, 32 bytes; empty: none.
+        #[prost(bytes = "vec", tag = "9")]
+        ticket: Vec<u8>,
+    }
+
+    /// The openings of this data, by which it and the server notice that the other was set back.
+    OpeningsRecord {
+        /// The number of the first of `names`.
+        #[prost(uint64, tag = "1")]
+        first: u64,
+        /// 16 bytes each, the oldest first.
+        #[prost(bytes = "vec", repeated, tag = "2")]
+        names: Vec<Vec<u8>>,
+        /// The number of the one that the server confirmed last.
+        #[prost(uint64, optional, tag = "3")]
+        confirmed: Option<u64>,
+        /// The server's epoch, as it was heard last; 0: never.
+        #[prost(uint64, tag = "4")]
+        server_epoch: u64,
+        /// When this device last found itself set back; 0: never.
+        #[prost(uint64, tag = "5")]
+        set_back_at_ms: u64,
+    }
+
+    /// What this device's clock and the server's have shown, in milliseconds since 1970.
+    ClocksRecord {
+        /// Both were beyond it at two openings a day apart.
+        #[prost(uint64, tag = "1")]
+        past_ms: u64,
+        /// Both were beyond it at one.
+        #[prost(uint64, tag = "2")]
+        seen_ms: u64,
+    }
+
+    /// An own message that the server has confirmed.
+    SentRecord {
+        /// 16 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        message_id: Vec<u8>,
+        /// The number of the opening at which it was confirmed.
+        #[prost(uint64, tag = "2")]
+        opening: u64,
+        /// The server has lost it: it is to be sent again.
+        #[prost(bool, tag = "3")]
+        again: bool,
+    }
+
+    /// Messages that were taken in before.
+    KnownRecord {
+        /// 24 bytes each: of SHA-256(sender || message_id) the first 16, of SHA-256(AppMessage) the first 8.
+        #[prost(bytes = "vec", tag = "1")]
+        messages: Vec<u8>,
+    }
+
+    /// When somebody last came into a conversation.
+    AdditionRecord {
+        /// Messages in the history at that time.
+        #[prost(uint64, tag = "1")]
+        messages: u64,
     }
 
     /// What is known of the server.
@@ -162,6 +221,9 @@ records! {
         /// Position in the history; none: not a message of the user.
         #[prost(uint64, optional, tag = "4")]
         index: Option<u64>,
+        /// The server may have it already, encrypted otherwise.
+        #[prost(bool, tag = "5")]
+        again: bool,
     }
 
     /// A key package that was made here.
@@ -173,6 +235,9 @@ records! {
         last_resort: bool,
         #[prost(uint64, tag = "3")]
         created_at_ms: u64,
+        /// Published in place of all that the server has of this device.
+        #[prost(bool, tag = "4")]
+        replaces: bool,
     }
 
     /// How far a queue was taken in.

@@ -22,6 +22,7 @@ pub(super) enum Then {
     ServerInfo,
     ServerHealth,
     Resume,
+    Chain,
     RegisterStart,
     RegisterFinish,
     LoginStart,
@@ -132,6 +133,7 @@ impl Client {
             Then::ServerInfo => self.on_server_info(typed::<rpc::GetServerInfo>(answer)?),
             Then::ServerHealth => self.on_health(typed::<rpc::Health>(answer)?),
             Then::Resume => self.on_resumed(typed::<rpc::ResumeSession>(answer)?),
+            Then::Chain => self.on_chain_moved(typed::<rpc::ResumeSession>(answer)?),
             Then::RegisterStart => {
                 self.on_register_started(typed::<rpc::OpaqueRegisterStart>(answer)?);
             }

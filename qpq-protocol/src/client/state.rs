@@ -9,10 +9,15 @@ use qpq_crypto::mls;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::channel::Channel;
+use super::clocks::Clocks;
 use super::event::{Account, ConversationId, Person};
 use super::keys::Name;
+use super::known::Known;
+use super::openings::Openings;
 use super::proofs::Proofs;
-use super::record::{AccountRecord, DraftRecord, OutgoingRecord, PackageRecord, ServerRecord};
+use super::record::{
+    AccountRecord, DraftRecord, OutgoingRecord, PackageRecord, SentRecord, ServerRecord,
+};
 use super::write::Writer;
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
 
@@ -25,6 +30,8 @@ pub(super) struct Me {
     pub(super) device: DeviceSecret,
     pub(super) device_created_at_ms: u64,
     pub(super) token: Option<Zeroizing<[u8; 32]>>,
+    /// Shown at the next login, which so counts apart from those of guessers; empty: none.
+    pub(super) ticket: Zeroizing<Vec<u8>>,
     /// Whether the server has confirmed the device.
     pub(super) registered: bool,
 }
@@ -66,11 +73,13 @@ impl Me {
                 .as_ref()
                 .map_or_else(Vec::new, |token| token.to_vec()),
             registered: self.registered,
+            ticket: self.ticket.to_vec(),
         };
         writer.put(&Name::Account, &record);
         record.identity_seed.zeroize();
         record.device_seed.zeroize();
         record.session_token.zeroize();
+        record.ticket.zeroize();
     }
 
     pub(super) fn load(mut record: AccountRecord) -> Option<Self> {
@@ -88,6 +97,7 @@ impl Me {
                 0 => None,
                 _ => Some(Zeroizing::new(token.as_slice().try_into().ok()?)),
             },
+            ticket: Zeroizing::new(record.ticket),
             registered: record.registered,
         })
     }
@@ -98,6 +108,8 @@ impl Me {
 pub(super) struct State {
     pub(super) me: Option<Me>,
     pub(super) server: Option<ServerRecord>,
+    pub(super) openings: Openings,
+    pub(super) clocks: Clocks,
     /// The device's MLS state; there with the account.
     pub(super) device: Option<mls::Device>,
     /// Groups that were used since the state was loaded.
@@ -114,6 +126,12 @@ pub(super) struct State {
     /// The last seq taken in, by queue.
     pub(super) cursors: BTreeMap<Option<ChannelId>, u64>,
     pub(super) packages: BTreeMap<Vec<u8>, PackageRecord>,
+    /// Messages that were taken in before.
+    pub(super) known: BTreeMap<ConversationId, Known>,
+    /// Own messages that the server has, by their index in the history; the last ones.
+    pub(super) sent: BTreeMap<(ConversationId, u64), SentRecord>,
+    /// Messages that a conversation had when somebody last came in.
+    pub(super) additions: BTreeMap<ConversationId, u64>,
 }
 
 impl State {

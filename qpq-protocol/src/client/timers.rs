@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Packages,
     /// Go on with registering the device after the server asked for a pause.
     Device,
+    /// Show the next opening after the server asked for a pause.
+    Chain,
     /// Ask for names again.
     Names,
     /// List the queues again, in case the word of something new was lost.
@@ -47,6 +49,7 @@ impl Timer {
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",
             Self::Device => "device",
+            Self::Chain => "chain of openings",
             Self::Names => "names",
             Self::Look => "look for news",
             Self::Intent(_) => "intent",

@@ -43,6 +43,7 @@ fn upload(
         package: package.clone(),
         device_id: Bytes::new(),
         last_resort,
+        replace: false,
     };
     let done = world.call::<rpc::UploadKeyPackage>(conn, &request)?;
     Ok(done.fingerprint)
@@ -270,6 +271,7 @@ fn nobody_uploads_for_another_device() {
         package: key_package(&bob, 1, false),
         device_id: Bytes::copy_from_slice(DeviceId::new([7; 16]).as_bytes()),
         last_resort: false,
+        replace: false,
     };
     let refused = world.call::<rpc::UploadKeyPackage>(bobs, &request);
     assert_eq!(status(refused), Status::Forbidden);

@@ -241,6 +241,8 @@ pub struct Net {
     pub deaf: bool,
     /// Bytes delivered, over all.
     pub bytes: usize,
+    /// So far ahead a client's clock is at its start.
+    pub clock_off: BTreeMap<usize, Duration>,
     /// Follows what each process calls itself.
     pub holder: String,
     /// The server's answers become these.
@@ -307,6 +309,7 @@ impl Net {
             piece: usize::MAX,
             deaf: false,
             bytes: 0,
+            clock_off: BTreeMap::new(),
             holder: String::new(),
             lie: None,
             asked: Vec::new(),
@@ -342,7 +345,7 @@ impl Net {
         net.server_disk = snapshot.server.clone();
         net.start_server();
         for disk in &snapshot.clients {
-            let core = net.new_client();
+            let core = net.new_client(net.clients.len());
             net.clients.push(Node::new(core, disk.clone()));
         }
         net
@@ -387,12 +390,12 @@ impl Net {
 
     /// The same, before anything was done for it.
     pub fn add_silent_client(&mut self) -> usize {
-        let core = self.new_client();
+        let core = self.new_client(self.clients.len());
         self.clients.push(Node::new(core, Memory::new()));
         self.clients.len() - 1
     }
 
-    fn new_client(&mut self) -> Client {
+    fn new_client(&mut self, client: usize) -> Client {
         let seed = self.seed();
         let config = client::Config {
             holder: format!("start {}{}", self.starts, self.holder),
@@ -402,7 +405,7 @@ impl Net {
             config,
             seed,
             now: self.now,
-            unix: self.unix(),
+            unix: self.unix() + self.clock_off.get(&client).copied().unwrap_or_default(),
         };
         let client = birth.client();
         self.last_birth = Some(birth);
@@ -412,7 +415,7 @@ impl Net {
     /// Another client on the disk of this one: what a second process would be.
     pub fn add_second(&mut self, client: usize) -> usize {
         let disk = self.clients[client].disk.clone();
-        let core = self.new_client();
+        let core = self.new_client(self.clients.len());
         self.clients.push(Node::new(core, disk));
         self.clients.len() - 1
     }
@@ -423,7 +426,7 @@ impl Net {
         for conn in conns.map(|(conn, _)| *conn).collect::<Vec<_>>() {
             self.cut_silently(conn);
         }
-        let core = self.new_client();
+        let core = self.new_client(client);
         let node = &mut self.clients[client];
         node.disk.crash();
         node.core = core;

@@ -72,6 +72,11 @@ pub(in crate::server) fn upload_key_package(
                 fingerprint: answer.fingerprint.clone(),
                 expires_at_ms,
             };
+            if request.replace {
+                for old in pool.packages.drain(..).chain(pool.last_resort.take()) {
+                    change.deletes.push(package_key(&identity, &device, &old)?);
+                }
+            }
             if request.last_resort {
                 if let Some(old) = pool.last_resort.replace(package) {
                     change.deletes.push(package_key(&identity, &device, &old)?);

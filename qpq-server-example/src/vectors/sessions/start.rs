@@ -89,6 +89,7 @@ impl Start<ClientConfig> {
             "request_timeout_micros": micros(config.request_timeout),
             "intent_timeout_micros": micros(config.intent_timeout),
             "look_interval_micros": micros(config.look_interval),
+            "strange_queues": config.strange_queues,
             "shutdown_grace_micros": micros(config.shutdown_grace),
         }))
     }
@@ -111,6 +112,7 @@ impl Start<ClientConfig> {
             request_timeout: time("request_timeout_micros")?,
             intent_timeout: time("intent_timeout_micros")?,
             look_interval: time("look_interval_micros")?,
+            strange_queues: config.number("strange_queues")?,
             shutdown_grace: time("shutdown_grace_micros")?,
             #[cfg(qpq_defects)]
             defect: None,

@@ -1,0 +1,215 @@
+//! What follows when the data of this device, or those of the server, are of an earlier day
+//! (protocol.md §5.31, §5.32).
+//!
+//! A device that was set back has keys that were used since, and does not know for what. It replaces its
+//! key packages, comes back into each group by an external commit, and sends nothing there before.
+//!
+//! A server that was set back has lost what it had confirmed. A client reads every queue from its
+//! beginning and sends again what the server no longer has: only its own, only once, and only to those
+//! who were there when it was sent. The rest is told.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Client;
+use super::channel::Phase;
+use super::event::{ConversationId, Event, Unsent};
+use super::keys::{self, Name};
+use super::load::join_pieces;
+use super::record::{self, HistoryRecord, OutgoingRecord, SentRecord};
+use crate::ids::Ticket;
+use crate::io::{Lane, Output};
+use crate::storage::{Command, Direction, Reply, Scan};
+
+/// A device acts on having been set back at most so often: two that share their data would go on for
+/// ever.
+const ACT_EVERY: Duration = Duration::from_secs(86_400);
+/// Messages of a conversation that are sent again.
+const SENT_AGAIN: usize = 200;
+/// Pieces of one message in the history, more than there can be.
+const PIECES: usize = 64;
+/// Bytes of one message in the history, more than there can be.
+const BYTES: usize = 1024 * 1024;
+
+/// Messages that are being read from the history to be sent again.
+pub(super) type Resending = BTreeMap<Ticket, (ConversationId, u64)>;
+
+impl Client {
+    /// The server knows an opening that this data does not: a later state of it was at work.
+    pub(super) fn device_set_back(&mut self) {
+        let now_ms = self.unix_ms();
+        let last = self.state.openings.set_back_at_ms;
+        let every = u64::try_from(ACT_EVERY.as_millis()).unwrap_or(u64::MAX);
+        if last != 0 && now_ms.saturating_sub(last) < every {
+            return;
+        }
+        self.state.openings.set_back_at_ms = now_ms.max(1);
+        self.keep_openings();
+        self.replace_packages();
+        // What was encrypted may be sent already, and as something else.
+        let encrypted = self.state.outgoing.iter();
+        let encrypted = encrypted.filter(|(_, record)| !record.request.is_empty());
+        for ((id, order), record) in encrypted.map(|(k, r)| (*k, r.clone())).collect::<Vec<_>>() {
+            let record = OutgoingRecord {
+                request: Bytes::new(),
+                again: true,
+                ..record
+            };
+            self.writer.put(&Name::Outgoing(id, order), &record);
+            self.state.outgoing.insert((id, order), record);
+        }
+        self.writer.emit(Event::SetBack);
+        let groups = self.state.conversations.iter();
+        let groups = groups.filter(|(_, channel)| channel.phase == Phase::Active);
+        for id in groups.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.break_off(id);
+        }
+    }
+
+    /// The server knows nothing of what came after the opening with this number.
+    pub(super) fn server_set_back(&mut self, since: u64) {
+        for (queue, _) in core::mem::take(&mut self.state.cursors) {
+            self.writer.delete(&Name::Queue(queue));
+        }
+        self.forget_inbox();
+        let mut unsent = Vec::new();
+        let conversations: Vec<_> = self.state.conversations.keys().copied().collect();
+        for conversation in conversations {
+            let from = self.state.additions.get(&conversation).copied();
+            let sent = self
+                .state
+                .sent
+                .range((conversation, 0)..=(conversation, u64::MAX));
+            let lost = sent.filter(|(_, record)| record.opening >= since);
+            let lost: Vec<u64> = lost.map(|((_, index), _)| *index).collect();
+            let is_active = self.phase(conversation) == Some(Phase::Active);
+            for index in lost {
+                if is_active && index >= from.unwrap_or_default() {
+                    self.mark_lost(conversation, index);
+                } else {
+                    self.forget_sent(conversation, index);
+                    unsent.push(Unsent {
+                        conversation,
+                        index,
+                    });
+                }
+            }
+        }
+        self.writer.emit(Event::ServerSetBack { unsent });
+        self.read_what_was_lost();
+    }
+
+    fn mark_lost(&mut self, id: ConversationId, index: u64) {
+        if let Some(record) = self.state.sent.get_mut(&(id, index)) {
+            record.again = true;
+            self.writer.put(&Name::Sent(id, index), record);
+        }
+    }
+
+    /// Reads what is to be sent again, the newest first.
+    pub(super) fn read_what_was_lost(&mut self) {
+        let lost = self
+            .state
+            .sent
+            .iter()
+            .rev()
+            .filter(|(_, record)| record.again);
+        for (id, index) in lost.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.read_to_send(id, index);
+        }
+    }
+
+    /// The server has a message of ours: remembers that for as long as it may be asked for again.
+    pub(super) fn note_sent(&mut self, id: ConversationId, index: u64, message_id: &[u8]) {
+        let record = SentRecord {
+            message_id: message_id.to_vec(),
+            opening: self.state.openings.current(),
+            again: false,
+        };
+        self.writer.put(&Name::Sent(id, index), &record);
+        self.state.sent.insert((id, index), record);
+        let sent = self.state.sent.range((id, 0)..=(id, u64::MAX));
+        let sent: Vec<u64> = sent.map(|((_, index), _)| *index).collect();
+        for index in sent.iter().rev().skip(SENT_AGAIN) {
+            self.forget_sent(id, *index);
+        }
+    }
+
+    fn forget_sent(&mut self, id: ConversationId, index: u64) {
+        self.state.sent.remove(&(id, index));
+        self.writer.delete(&Name::Sent(id, index));
+    }
+
+    /// Somebody came into the conversation: what was said before is not for them.
+    pub(super) fn note_addition(&mut self, id: ConversationId) {
+        let said = self.state.conversations.get(&id);
+        let said = said.map_or(0, |channel| channel.messages);
+        self.state.additions.insert(id, said);
+        let record = record::AdditionRecord { messages: said };
+        self.writer.put(&Name::Addition(id), &record);
+    }
+
+    fn read_to_send(&mut self, id: ConversationId, index: u64) {
+        let ticket = self.writer.ticket();
+        // Behind the commits before it, so it sees what they wrote.
+        self.writer.effect(Output::Store {
+            ticket,
+            lane: Lane::Ordered,
+            command: Command::Scan(Scan {
+                start: keys::history(id, index).into(),
+                end: keys::history(id, index.saturating_add(1)).into(),
+                direction: Direction::Forward,
+                items: PIECES,
+                bytes: BYTES,
+            }),
+        });
+        self.resending.insert(ticket, (id, index));
+    }
+
+    /// A message that is to be sent again was read; whether this was one.
+    pub(super) fn resend(&mut self, ticket: Ticket, reply: &Reply) -> bool {
+        let Some((conversation, index)) = self.resending.remove(&ticket) else {
+            return false;
+        };
+        let Some(sent) = self.state.sent.get(&(conversation, index)).cloned() else {
+            return true;
+        };
+        self.forget_sent(conversation, index);
+        match self.read_message(reply) {
+            Some(message) => {
+                let record = OutgoingRecord {
+                    message_id: sent.message_id,
+                    app: message.app,
+                    request: Bytes::new(),
+                    index: Some(index),
+                    again: true,
+                };
+                self.queue_message(conversation, record);
+                self.drive(conversation);
+            }
+            None => {
+                let unsent = vec![Unsent {
+                    conversation,
+                    index,
+                }];
+                self.writer.emit(Event::ServerSetBack { unsent });
+            }
+        }
+        true
+    }
+
+    fn read_message(&mut self, reply: &Reply) -> Option<HistoryRecord> {
+        let Reply::Rows { rows, .. } = reply else {
+            return None;
+        };
+        let mut pieces = BTreeMap::new();
+        for (key, sealed) in rows {
+            let value = self.writer.sealer().open(key, sealed)?;
+            pieces.insert(keys::split_piece(key)?.1, value);
+        }
+        (!pieces.is_empty()).then_some(())?;
+        record::read(&join_pieces(&pieces)?)
+    }
+}

@@ -1,0 +1,286 @@
+//! Disks of an earlier day, a client's and the server's, and clocks that are wrong once: what a client
+//! core makes of them (protocol.md §5.30-5.33).
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Net, password};
+use prost::Message as _;
+use qpq_protocol::client::{Body, ConversationId, Event, Outcome, Unsent};
+use qpq_protocol::proto;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn world(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    net
+}
+
+fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
+    match net.ask(client, |core, now| {
+        core.create_group(now, "friends", members)
+    }) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
+    let ended = net.ask(client, |core, now| core.send(now, id, text));
+    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+}
+
+fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
+    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+        Ok(Outcome::Messages(all)) => all
+            .into_iter()
+            .map(|message| match message.body {
+                Body::Text(text) => text,
+                other => format!("{other:?}"),
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
+    let told = net.clients[client].events.iter();
+    told.filter(|event| of(event)).count()
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+/// Changes what the server answers to a resumed session.
+fn resumed(
+    method: u16,
+    said: Result<Bytes, u8>,
+    change: impl FnOnce(&mut proto::ResumeSessionResponse),
+) -> Result<Bytes, u8> {
+    match (method, said) {
+        (104, Ok(payload)) => {
+            let mut answer = proto::ResumeSessionResponse::decode(payload).expect("an answer");
+            change(&mut answer);
+            Ok(answer.encode_to_vec().into())
+        }
+        (_, said) => said,
+    }
+}
+
+#[test]
+fn a_device_that_was_set_back_says_so_once_a_day_and_replaces_its_packages() {
+    let mut net = world(&["alice", "bob"]);
+    group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let lie: net::Lie = |method, said| {
+        resumed(method, said, |answer| {
+            answer.last = Bytes::from_static(&[9; 16])
+        })
+    };
+    net.lie = Some(lie);
+    net.asked.clear();
+    net.restart(0);
+    settle(&mut net);
+    let set_back = |event: &Event| matches!(event, Event::SetBack);
+    assert_eq!(events(&net, 0, set_back), 1);
+    let uploads = net.asked.iter().filter(|method| **method == 300).count();
+    let target = usize::try_from(net.client_config.package_target).expect("a number");
+    assert_eq!(uploads, target + 1, "the pool and the last resort");
+    // Two on one copy would go on for ever.
+    for _ in 0..3 {
+        net.restart(0);
+        settle(&mut net);
+    }
+    assert_eq!(events(&net, 0, set_back), 1);
+    net.pass(DAY);
+    net.restart(0);
+    settle(&mut net);
+    assert_eq!(events(&net, 0, set_back), 2);
+    // Nothing of the old state was used: whoever invites again finds a package that opens.
+    net.lie = None;
+    let other = group(&mut net, 1, &["alice"]);
+    settle(&mut net);
+    send(&mut net, 1, other, "with new keys");
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, other), ["with new keys"]);
+}
+
+#[test]
+fn what_a_server_lost_is_sent_again_once_and_shown_once() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "before");
+    settle(&mut net);
+    let backup = net.server.as_ref().expect("a server").disk.clone();
+    // Bob reads what the server is about to forget, carol does not.
+    net.restart(2);
+    net.clients[2].away = true;
+    for text in ["one", "two", "three"] {
+        send(&mut net, 0, id, text);
+    }
+    settle(&mut net);
+    assert_eq!(history(&mut net, 1, id), ["before", "one", "two", "three"]);
+    net.stop_server();
+    net.server_disk = backup;
+    net.start_server();
+    // `restore` draws a new epoch.
+    let lie: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
+    net.lie = Some(lie);
+    net.clients[2].away = false;
+    net.pass(Duration::from_secs(120));
+    let told =
+        |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
+    assert_eq!(events(&net, 0, told), 1);
+    for client in [0, 1, 2] {
+        let mut all = history(&mut net, client, id);
+        all.sort_unstable();
+        assert_eq!(all, ["before", "one", "three", "two"], "client {client}");
+    }
+    // It is over.
+    net.asked.clear();
+    for client in 0..3 {
+        net.restart(client);
+    }
+    net.pass(Duration::from_secs(60));
+    assert_eq!(net.asked.iter().filter(|method| **method == 205).count(), 0);
+    send(&mut net, 2, id, "after");
+    settle(&mut net);
+    assert_eq!(
+        history(&mut net, 0, id).last().map(String::as_str),
+        Some("after")
+    );
+}
+
+#[test]
+fn what_was_said_before_somebody_came_is_listed_and_not_sent_to_them() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "without carol");
+    settle(&mut net);
+    let ended = net.ask(1, |core, now| core.invite(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    send(&mut net, 0, id, "with carol");
+    settle(&mut net);
+    let lie: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
+    net.lie = Some(lie);
+    net.restart(0);
+    net.pass(Duration::from_secs(60));
+    let lost = Unsent {
+        conversation: id,
+        index: 0,
+    };
+    let told =
+        |event: &Event| matches!(event, Event::ServerSetBack { unsent } if *unsent == [lost]);
+    assert_eq!(events(&net, 0, told), 1);
+    assert_eq!(history(&mut net, 2, id), ["with carol"]);
+    assert_eq!(history(&mut net, 1, id), ["without carol", "with carol"]);
+}
+
+#[test]
+fn the_chain_moves_on_before_each_commit_and_each_65th_message() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let moved = |net: &Net| net.asked.iter().filter(|method| **method == 104).count();
+    net.asked.clear();
+    // The name of the group was the first one.
+    for number in 0..63 {
+        send(&mut net, 0, id, &format!("{number}"));
+    }
+    assert_eq!(moved(&net), 0);
+    send(&mut net, 0, id, "the 65th");
+    assert_eq!(moved(&net), 1);
+    net.asked.clear();
+    for act in ["in", "out", "in"] {
+        let ended = net.ask(0, |core, now| match act {
+            "in" => core.invite(now, id, "carol"),
+            _ => core.remove(now, id, "carol"),
+        });
+        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    }
+    // The first has what the message before it asked for.
+    let commits = net.asked.iter().filter(|method| **method == 206).count();
+    assert!(
+        moved(&net) + 1 >= commits && commits >= 3,
+        "{:?}",
+        net.asked
+    );
+}
+
+#[test]
+fn one_day_with_a_clock_a_year_ahead_loses_no_invitation() {
+    let mut net = world(&["alice", "bob"]);
+    settle(&mut net);
+    // Bob invites alice while she is away.
+    net.restart(0);
+    net.clients[0].away = true;
+    let id = group(&mut net, 1, &["alice"]);
+    settle(&mut net);
+    // She is online for a moment with a clock a year ahead, and the queue is not read.
+    net.clock_off.insert(0, 366 * DAY);
+    net.lie = Some(|method, said| match method {
+        // Nothing is heard of what waits.
+        201 | 207 => Err(9),
+        _ => said,
+    });
+    net.restart(0);
+    net.clients[0].away = false;
+    net.pass(Duration::from_secs(20));
+    net.clients[0].away = true;
+    net.clock_off.clear();
+    net.lie = None;
+    net.restart(0);
+    net.clients[0].away = false;
+    settle(&mut net);
+    send(&mut net, 1, id, "come in");
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, id), ["come in"]);
+}
+
+#[test]
+fn strangers_do_not_keep_one_from_ones_own_conversations() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    net.restart(0);
+    net.clients[0].away = true;
+    send(&mut net, 1, id, "do you hear me?");
+    // A page of channels of strangers, all before one's own.
+    net.lie = Some(|method, said| match (method, said) {
+        (207, Ok(payload)) => {
+            let mut page = proto::ListQueuesResponse::decode(payload).expect("an answer");
+            page.queues.clear();
+            for number in 0..2000u16 {
+                let mut id = [0; 16];
+                id[1..3].copy_from_slice(&number.to_be_bytes());
+                page.queues.push(proto::Queue {
+                    channel_id: Bytes::copy_from_slice(&id[..]),
+                    first_seq: 1,
+                    next_seq: 1,
+                    ..Default::default()
+                });
+            }
+            Ok(page.encode_to_vec().into())
+        }
+        (_, said) => said,
+    });
+    net.clients[0].away = false;
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, id), ["do you hear me?"]);
+    let told = |event: &Event| matches!(event, Event::NotFollowed { followed: 1000 });
+    assert_eq!(events(&net, 0, told), 1);
+}
