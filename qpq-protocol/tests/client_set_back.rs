@@ -284,3 +284,32 @@ fn strangers_do_not_keep_one_from_ones_own_conversations() {
     let told = |event: &Event| matches!(event, Event::NotFollowed { followed: 1000 });
     assert_eq!(events(&net, 0, told), 1);
 }
+
+#[test]
+fn a_queue_that_began_anew_is_read_from_its_beginning() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "before");
+    settle(&mut net);
+    let backup = net.server.as_ref().expect("a server").disk.clone();
+    for text in ["one", "two", "three"] {
+        send(&mut net, 0, id, text);
+    }
+    settle(&mut net);
+    // The copy says nothing of being one, and no opening was shown since.
+    net.stop_server();
+    net.server_disk = backup;
+    net.start_server();
+    settle(&mut net);
+    let set_back = |event: &Event| matches!(event, Event::ServerSetBack { .. });
+    assert_eq!(events(&net, 1, set_back), 1);
+    // Its place in the queue is one that bob has read before.
+    send(&mut net, 0, id, "four");
+    settle(&mut net);
+    let all = history(&mut net, 1, id);
+    assert_eq!(all, ["before", "one", "two", "three", "four"]);
+    let told = |event: &Event| matches!(event, Event::Unreadable { .. });
+    assert_eq!(events(&net, 1, told), 0);
+    assert_eq!(events(&net, 1, set_back), 1);
+}

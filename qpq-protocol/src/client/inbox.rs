@@ -44,6 +44,8 @@ pub(super) struct Inbox {
     is_listed: bool,
     /// After this one was asked for last.
     listed: Bytes,
+    /// How far the queues were taken in when their listing was asked for.
+    floor: BTreeMap<Queue, u64>,
     /// Channels that this client is in no conversation of, and whose queues it follows.
     strange: BTreeSet<ConversationId>,
     /// There are more of them.
@@ -73,6 +75,9 @@ impl Client {
     /// Asks for the queues after this one.
     pub(super) fn list_queues(&mut self, after: Bytes) {
         if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
+            if after.is_empty() {
+                self.inbox.floor.clone_from(&self.state.cursors);
+            }
             self.inbox.listed.clone_from(&after);
             let request = proto::ListQueuesRequest { after, limit: 0 };
             self.call::<rpc::ListQueues>(&request, Then::ListQueues);
@@ -87,6 +92,9 @@ impl Client {
         let next = next_page(&self.inbox.listed, &page.queues);
         for queue in page.queues {
             self.take_listed(&queue);
+        }
+        if !self.link.is_ready() {
+            return;
         }
         match next.clone() {
             // One's own need no listing, so strangers cannot push them out of it.
@@ -113,6 +121,10 @@ impl Client {
         };
         if !self.follows(queue) {
             return;
+        }
+        let floor = self.inbox.floor.get(&queue);
+        if floor.is_some_and(|taken| *taken > 0 && listed.next_seq <= *taken) {
+            self.queue_fell(queue);
         }
         let cursor = self.cursor(queue);
         self.inbox.ends.insert(queue, listed.next_seq);
@@ -165,14 +177,43 @@ impl Client {
         }
     }
 
+    /// The queue ends before what was taken in of it: it began anew. That of a conversation which goes on
+    /// does so only in a server that was set back (protocol.md §5.32); others are dropped in time.
+    fn queue_fell(&mut self, queue: Queue) {
+        let goes_on = match queue {
+            Some(id) => self.phase(id) == Some(Phase::Active) && !self.is_ousted(id),
+            None => true,
+        };
+        if goes_on {
+            return self.server_set_back(self.state.openings.current());
+        }
+        self.inbox.floor.remove(&queue);
+        self.state.cursors.remove(&queue);
+        self.forget_cursor(queue);
+    }
+
+    /// The queue is read from where it begins, whatever was read of it before.
+    pub(super) fn forget_cursor(&mut self, queue: Queue) {
+        self.state.forgotten.insert(queue);
+        let record = QueueRecord {
+            cursor: 0,
+            forgotten: true,
+        };
+        self.writer.put(&Name::Queue(queue), &record);
+    }
+
     pub(super) fn cursor(&self, queue: Queue) -> u64 {
         self.state.cursors.get(&queue).copied().unwrap_or_default()
     }
 
     pub(super) fn set_cursor(&mut self, queue: Queue, cursor: u64) {
         self.state.cursors.insert(queue, cursor);
-        self.writer
-            .put(&Name::Queue(queue), &QueueRecord { cursor });
+        self.state.forgotten.remove(&queue);
+        let record = QueueRecord {
+            cursor,
+            forgotten: false,
+        };
+        self.writer.put(&Name::Queue(queue), &record);
     }
 
     /// The channel has reached this slot: if that is news, its queue holds what led there.
@@ -244,6 +285,10 @@ impl Client {
             // There is no such queue.
             Err(_) => proto::FetchResponse::default(),
         };
+        if self.state.forgotten.contains(&queue) {
+            // Whatever was before that, was taken in before.
+            self.set_cursor(queue, fetched.first_seq.saturating_sub(1));
+        }
         let before = self.cursor(queue);
         if fetched.first_seq > before.saturating_add(1) {
             // What was in between expired, tombstones and all.

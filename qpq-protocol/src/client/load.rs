@@ -24,7 +24,7 @@ use super::record::{
 use super::state::{Me, State};
 use super::timers::Timer;
 use crate::defect::seeded;
-use crate::ids::{ChannelId, Ticket};
+use crate::ids::Ticket;
 use crate::io::{Lane, Output};
 use crate::storage::{Command, Commit, Direction, Expect, Failure, Reply, Scan, prefix_end};
 
@@ -378,7 +378,10 @@ impl State {
             }
             Name::Queue(queue) => {
                 let record: QueueRecord = record::read(value)?;
-                self.take_cursor(queue, record.cursor);
+                match record.forgotten {
+                    true => self.forgotten.insert(queue),
+                    false => self.cursors.insert(queue, record.cursor).is_none(),
+                };
             }
             Name::Contact(key) => {
                 let record: ContactRecord = record::read(value)?;
@@ -391,10 +394,6 @@ impl State {
             }
         }
         Some(())
-    }
-
-    fn take_cursor(&mut self, queue: Option<ChannelId>, cursor: u64) {
-        self.cursors.insert(queue, cursor);
     }
 }
 

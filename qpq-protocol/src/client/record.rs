@@ -245,6 +245,9 @@ records! {
         /// The last seq taken in.
         #[prost(uint64, tag = "1")]
         cursor: u64,
+        /// It was taken in further, of a queue that began anew since.
+        #[prost(bool, tag = "2")]
+        forgotten: bool,
     }
 
     /// A message of a future epoch.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::Client;
 use super::channel::Phase;
+use super::error::DisconnectReason;
 use super::event::{ConversationId, Event, Unsent};
 use super::keys::{self, Name};
 use super::load::join_pieces;
@@ -71,9 +72,12 @@ impl Client {
     /// The server knows nothing of what came after the opening with this number.
     pub(super) fn server_set_back(&mut self, since: u64) {
         for (queue, _) in core::mem::take(&mut self.state.cursors) {
-            self.writer.delete(&Name::Queue(queue));
+            self.forget_cursor(queue);
         }
-        self.forget_inbox();
+        if self.link.is_ready() {
+            // What is on its way over this connection was asked for in another past.
+            self.disconnect(DisconnectReason::Lost);
+        }
         let mut unsent = Vec::new();
         let conversations: Vec<_> = self.state.conversations.keys().copied().collect();
         for conversation in conversations {

@@ -1,7 +1,7 @@
 //! What is durable, in memory: loaded whole at opening, changed at once, written behind.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use qpq_crypto::identity::{Credential, DeviceSecret, IdentitySecret};
@@ -125,6 +125,8 @@ pub(super) struct State {
     pub(super) parked: BTreeMap<(ConversationId, u64), Bytes>,
     /// The last seq taken in, by queue.
     pub(super) cursors: BTreeMap<Option<ChannelId>, u64>,
+    /// Queues that are read from where they begin.
+    pub(super) forgotten: BTreeSet<Option<ChannelId>>,
     pub(super) packages: BTreeMap<Vec<u8>, PackageRecord>,
     /// Messages that were taken in before.
     pub(super) known: BTreeMap<ConversationId, Known>,
