@@ -57,18 +57,23 @@ const fn chain(method: Method) -> Option<u32> {
 /// Decodes the response to a request that ended well.
 pub fn decode_response<M: Rpc>(payload: Bytes) -> Result<M::Response, DecodeError> {
     let max = MAX_RESPONSE_FIELDS;
-    let mut packed = 0;
-    for field in fields(&payload) {
-        let field = field?;
-        if packed_fields(M::METHOD).contains(&field.number) {
-            // Of each number the last byte has no mark that another follows.
-            packed += field.content.iter().filter(|byte| **byte < 0x80).count();
-        }
-    }
-    if packed > max {
+    count(&payload, max)?;
+    let lists = packed_fields(M::METHOD);
+    let lists = fields(&payload).filter(|field| match field {
+        Ok(field) => lists.contains(&field.number),
+        Err(_) => false,
+    });
+    // Of each number the last byte has no mark that another follows.
+    let numbers = |content: &[u8]| content.iter().filter(|byte| **byte < 0x80).count();
+    if lists
+        .flatten()
+        .map(|list| numbers(list.content))
+        .sum::<usize>()
+        > max
+    {
         return Err(DecodeError::TooManyFields { max });
     }
-    decode(payload, max)
+    M::Response::decode(payload).map_err(|_| DecodeError::Malformed)
 }
 
 /// The fields of a response that hold a list of numbers in one, whose bytes become eight times as

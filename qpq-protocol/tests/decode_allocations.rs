@@ -21,12 +21,16 @@ impl Visitor for Decode {
     }
 }
 
-/// As many items as fit: empty ones, and numbers packed into one field.
-fn floods(field: u8) -> [Bytes; 2] {
+/// As many items as fit, as many as are allowed, and numbers packed into one field.
+fn floods(field: u8) -> [Bytes; 3] {
     let key = field << 3 | 2;
     let mut packed = vec![key, 0xfa, 0xff, 0xff, 0x01];
     packed.resize(MAX_PAYLOAD, 1);
-    [[key, 0].repeat(MAX_PAYLOAD / 2).into(), packed.into()]
+    [
+        [key, 0].repeat(MAX_PAYLOAD / 2).into(),
+        [key, 0].repeat(wire::MAX_RESPONSE_FIELDS).into(),
+        packed.into(),
+    ]
 }
 
 #[test]

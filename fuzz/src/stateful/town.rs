@@ -357,6 +357,7 @@ fn key_package(user: &User, last_resort: bool) -> proto::UploadKeyPackageRequest
         package: package.expect("a key package").bytes.into(),
         device_id: Bytes::new(),
         last_resort,
+        replace: false,
     }
 }
 
