@@ -123,7 +123,8 @@ pub enum ConnectError {
 /// What happened on a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StreamInput {
-    /// Bytes, in order, at most what [`Core::credit`] allowed.
+    /// Bytes, in order, at most what [`Core::credit`] allowed. None: the stream was opened, and its first
+    /// byte is still to come.
     Data(Bytes),
     /// The peer will send no more.
     Fin,
@@ -174,6 +175,12 @@ pub enum Output<E> {
         stream: StreamId,
         /// Application error code.
         code: u64,
+    },
+    /// The peer has shown who it is: its connection gets the windows and streams of one with a
+    /// session (protocol.md §1). Whoever has no such thing ignores it.
+    Admit {
+        /// The connection.
+        conn: ConnId,
     },
     /// Close the connection. `handle_disconnected` follows.
     Close {

@@ -87,6 +87,8 @@ pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(feature = "std")]
+mod site;
+#[cfg(feature = "std")]
 pub mod storage;
 #[cfg(feature = "std")]
 pub mod time;

@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use crate::frame::{Header as _, MAX_PAYLOAD, ResponseHeader};
+
 /// At most `count` in any `window` (sliding).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
@@ -28,6 +30,9 @@ impl Rate {
 /// Request streams a connection may have open, for the core and for QUIC below it. One counts there until
 /// its answer is acknowledged, so half of them keep as many requests in flight.
 pub(crate) const STREAMS: u32 = 128;
+
+/// The same before a session (protocol.md §1): enough to register and to log in.
+pub(crate) const ANONYMOUS_STREAMS: u32 = 8;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -55,31 +60,64 @@ macro_rules! limits {
 limits! {
     // Connections and streams.
     /// Connections a core serves; one more is closed with OVERLOADED.
-    connections: usize = 65_536,
+    connections: usize = 16_384,
+    /// Connections with a session that an account may have; for one more the longest silent one of
+    /// them is closed with OVERLOADED.
+    account_connections: usize = 256,
+    /// Connections without a session that an address may have (IPv6: a /56, and sixteen times as
+    /// many a /40); for one more the longest silent one of them is closed with OVERLOADED.
+    anonymous_connections: usize = 64,
     /// Request streams a connection may have open; one more is reset with OVERLOADED.
     streams: usize = STREAMS as usize,
-    /// Bytes of requests that a connection may have buffered or running.
+    /// The same, of a connection without a session.
+    anonymous_streams: usize = ANONYMOUS_STREAMS as usize,
+    /// Bytes of requests that a connection may have buffered or running; what does not fit is
+    /// answered Unavailable.
     connection_buffer: usize = 8 * MIB,
-    /// Bytes of requests that all connections together may have buffered or running.
+    /// Bytes of requests that all connections with a session together may have buffered or running.
+    /// This and the pools below are shared (protocol.md §5.27): what does not fit an account's part is
+    /// answered Unavailable, and where the pool is full the youngest request that is not whole is.
     total_buffer: usize = 256 * MIB,
+    /// The same for requests of at most 4 KiB.
+    small_buffer: usize = 32 * MIB,
+    /// Bytes of requests that all connections without a session together may have buffered or running,
+    /// shared by address.
+    anonymous_buffer: usize = 32 * MIB,
+    /// The same for requests of at most 4 KiB.
+    anonymous_small_buffer: usize = 8 * MIB,
     /// The longest payload of anyone without a session, and the most bytes of all requests that such
     /// a connection may have buffered or running.
     anonymous_payload: usize = 64 * KIB,
     /// Bytes of answers and pushes that the transport has not yet taken, above which a connection
     /// gets no credit and pushes carry no data.
     connection_unsent: usize = MIB,
-    /// Bytes of unsent answers of all connections, above which requests with long answers are
-    /// refused with Unavailable.
+    /// Bytes of long answers (a Fetch fills a frame) that run or wait to be taken, and of pushes that
+    /// carry data, of all connections with a session. Shared by account: a request that finds no room
+    /// waits for its turn, at most [`Limits::request_time`], and is then answered Unavailable; a push
+    /// carries no data beyond half of an account's part.
     total_unsent: usize = 512 * MIB,
-    /// Requests with long answers (a Fetch fills a frame) that a connection may have running; one
-    /// more waits for its turn.
+    /// The same, of all connections without a session, shared by address.
+    anonymous_unsent: usize = 32 * MIB,
+    /// The longest payload of an answer, in bytes: what a Fetch fills. A message and what goes with it
+    /// must fit; [`Limits::total_unsent`] and [`Limits::anonymous_unsent`] are never less.
+    answer: usize = MAX_PAYLOAD,
+    /// Requests with long answers that a connection may have running; one more waits for its turn.
     long_answers: usize = 4,
     /// Queued outputs above which no credit is given.
     outputs: usize = 65_536,
-    /// How long a request may take to arrive, before its stream is reset with TIMEOUT, and to run,
-    /// before it is answered DeadlineExceeded.
+    /// How long a request may take to arrive, and a second more for each [`Limits::slowest`] bytes
+    /// that have come, before its stream is reset with TIMEOUT.
+    arrival_time: Duration = Duration::from_secs(10),
+    /// How long answers and pushes may lie untaken, and a second more for each [`Limits::slowest`]
+    /// bytes that are taken, before their connection is closed with TIMEOUT.
+    unsent_time: Duration = Duration::from_secs(30),
+    /// Bytes a second at which the slowest peer sends and takes.
+    slowest: usize = 8 * KIB,
+    /// How long a request may take to run before it is answered DeadlineExceeded, and wait for its
+    /// turn before it is answered Unavailable.
     request_time: Duration = Duration::from_secs(30),
-    /// How long a registration or login request may take to run.
+    /// How long a registration or login request may take to run, and how long a connection without a
+    /// session may be silent before it is closed with TIMEOUT.
     login_time: Duration = Duration::from_secs(10),
     /// How long a shutdown waits for what runs.
     shutdown_time: Duration = Duration::from_secs(30),
@@ -217,24 +255,37 @@ limits! {
     new_channels: Rate = Rate::per_secs(100, DAY),
 }
 
-/// What a running request costs beside the bytes it carries, its short answer included, and what a
-/// queued output costs: entries in tables, boxed continuations. An estimate on the safe side, in
-/// bytes.
+/// What a request costs beside the bytes it carries, its short answer included, and what a queued
+/// output costs: entries in tables, boxed continuations. An estimate on the safe side, in bytes.
 pub const ENTRY: usize = 1024;
 
-/// What a connection costs beside the requests on it, refusals included, in bytes.
-pub const CONNECTION: usize = 32 * KIB;
+/// What a connection costs beside the requests on it: its streams, and refusals and hints that wait
+/// to be taken. An estimate on the safe side, in bytes.
+pub const CONNECTION: usize = 64 * KIB;
 
 impl Limits {
+    /// Bytes of the longest frame of an answer.
+    pub(crate) const fn answer_frame(&self) -> usize {
+        self.answer.saturating_add(ResponseHeader::LEN)
+    }
+
     /// What [`crate::io::Core::footprint`] of a server never exceeds while its output is drained, in
-    /// bytes. Every entry of a request is counted twice: its reservation, and its short answer.
+    /// bytes.
     #[must_use]
     pub fn footprint(&self) -> usize {
-        self.connections
-            .saturating_mul(CONNECTION)
-            .saturating_mul(2)
-            .saturating_add(self.total_buffer.saturating_mul(2))
-            .saturating_add(self.total_unsent)
-            .saturating_add(self.cached_bytes)
+        [
+            self.total_buffer,
+            self.small_buffer,
+            self.anonymous_buffer,
+            self.anonymous_small_buffer,
+            self.total_unsent.max(self.answer_frame()),
+            self.anonymous_unsent.max(self.answer_frame()),
+            self.cached_bytes,
+        ]
+        .into_iter()
+        .fold(
+            self.connections.saturating_mul(CONNECTION),
+            usize::saturating_add,
+        )
     }
 }

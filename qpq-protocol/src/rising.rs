@@ -52,6 +52,13 @@ impl<V> Rising<V> {
         Some(value)
     }
 
+    /// The entry with the highest number, other than this one's.
+    pub(crate) fn last_but(&self, number: Option<u64>) -> Option<(u64, &V)> {
+        let mut entries = self.0.iter().rev();
+        let other = entries.find(|(other, _)| Some(*other) != number)?;
+        Some((other.0, &other.1))
+    }
+
     /// Where the entry is, or would be.
     fn find(&self, number: u64) -> Result<usize, usize> {
         let (Some((first, _)), Some(most)) = (self.0.front(), self.0.len().checked_sub(1)) else {

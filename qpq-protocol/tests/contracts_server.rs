@@ -139,6 +139,40 @@ mod contracts {
         ]
     }
 
+    /// What a peer does that is greedy or slow.
+    fn greedy() -> impl Strategy<Value = Act> {
+        let conn = || 0..4_u8;
+        let number = || 0..6_u8;
+        let announced = (conn(), number(), any::<bool>(), 0..8_000_u32).prop_map(
+            |(conn, stream, sealed, length)| {
+                let method: u16 = if sealed { 205 } else { 102 };
+                let mut frame = method.to_be_bytes().to_vec();
+                frame.extend_from_slice(&1_u32.to_be_bytes());
+                frame.extend_from_slice(&length.to_be_bytes());
+                Act::Data(conn, stream, frame.into())
+            },
+        );
+        let part = (conn(), number(), 1..4_000_usize)
+            .prop_map(|(conn, stream, length)| Act::Data(conn, stream, vec![0; length].into()));
+        let taken = (conn(), number(), 1..60_usize).prop_map(|(conn, stream, bytes)| {
+            let stream = StreamId::Peer(Dir::Bi, stream.into());
+            Act::Stream(conn, stream, StreamInput::Sent(bytes))
+        });
+        prop_oneof![
+            4 => conn().prop_map(Act::Connect),
+            1 => conn().prop_map(Act::Disconnect),
+            8 => announced,
+            8 => part,
+            1 => (conn(), number()).prop_map(|(conn, stream)| Act::Data(conn, stream, Bytes::new())),
+            3 => (conn(), number()).prop_map(|(conn, stream)| Act::Fin(conn, stream)),
+            8 => (conn(), number(), request()).prop_map(|(c, s, b)| Act::Request(c, s, b)),
+            2 => taken,
+            4 => Just(Act::Stored),
+            2 => Just(Act::Timeout),
+            2 => (0..12_000_000_u32).prop_map(Act::Sleep),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -153,9 +187,35 @@ mod contracts {
                 embedder.act(act);
                 prop_assert!(embedder.server.poll_timeout().is_none_or(|(at, _)| at <= embedder.now
                     + qpq_protocol::io::MAX_SLEEP));
+                embedder.take();
+                prop_assert!(embedder.server.footprint() <= most);
             }
             embedder.drain();
             prop_assert!(embedder.server.footprint() <= most);
+        }
+
+        /// 1: the same of peers that are greedy or slow with whatever can be held: announced and never
+        /// sent, sent in part, asked and never read, opened without a first byte, silent.
+        #[test]
+        fn server_bounds_what_greedy_peers_hold(acts in vec(greedy(), 0..200)) {
+            let config = tight();
+            let most = config.limits.footprint();
+            let mut embedder = Embedder::new(config);
+            embedder.drain();
+            while !embedder.stored.is_empty() {
+                embedder.store();
+                embedder.drain();
+            }
+            for act in acts {
+                embedder.act(act);
+                embedder.drain();
+                prop_assert!(embedder.server.footprint() <= most);
+            }
+            for conn in 0..4 {
+                embedder.act(Act::Disconnect(conn));
+            }
+            embedder.drain();
+            nothing_is_stranded(&mut embedder);
         }
 
         /// 1: what is held is given back when everybody has gone.
@@ -368,21 +428,31 @@ mod contracts {
         assert_eq!(left.first_seq, 3);
     }
 
-    /// 6: idle connections have no timer and no output, and cost what the limits say.
+    /// 6: idle connections with a session have no timer and no output, and cost what the limits say.
     #[test]
     fn server_does_nothing_for_idle_connections() {
         let mut world = World::default();
-        let (_, first) = world.user("alice");
+        let (alice, first) = world.user("alice");
         let stream = world.send::<rpc::Health>(first, &proto::HealthRequest {});
         assert!(told(&world, first, stream));
+        let conn = world.connect();
+        let resume = proto::ResumeSessionRequest {
+            auth: Some(proto::Auth {
+                access_token: alice.log_in(&mut world, conn).unwrap().token,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        world.call::<rpc::ResumeSession>(conn, &resume).unwrap();
         world.advance(Duration::from_secs(120));
-        assert_eq!(world.server.poll_timeout(), None);
         let before = world.server.footprint();
-        for _ in 0..1000 {
-            world.connect();
+        for _ in 0..200 {
+            let conn = world.connect();
+            world.call::<rpc::ResumeSession>(conn, &resume).unwrap();
         }
-        let each = (world.server.footprint() - before) / 1000;
+        let each = (world.server.footprint() - before) / 200;
         assert_eq!(each, qpq_protocol::limits::CONNECTION);
+        world.advance(Duration::from_secs(60));
         assert_eq!(
             world.server.poll_timeout(),
             None,

@@ -154,12 +154,14 @@ fn the_session_used_longest_ago_makes_room() {
     config.limits.sessions = 2;
     let mut world = World::new(config);
     let alice = User::new("alice");
-    let conns: Vec<ConnId> = (0..3).map(|_| world.connect()).collect();
-    alice.register(&mut world, conns[0]).unwrap();
-    let mut logins = Vec::new();
-    for conn in &conns {
+    let first = world.connect();
+    alice.register(&mut world, first).unwrap();
+    let (mut conns, mut logins) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
         world.advance(Duration::from_secs(10));
-        logins.push(alice.log_in(&mut world, *conn).unwrap());
+        let conn = world.connect();
+        conns.push(conn);
+        logins.push(alice.log_in(&mut world, conn).unwrap());
     }
     assert_eq!(world.closed(conns[0]), Some(0));
     assert_eq!(world.closed(conns[1]), None);

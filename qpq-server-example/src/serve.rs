@@ -155,12 +155,15 @@ impl Running {
             ..Config::default()
         };
         let core = Server::new(config, seed, Time::ZERO, unix_now());
-        let transport = quic::Config::server(
+        let mut transport = quic::Config::server(
             certificate.certificate,
             certificate.private_key,
             &[Alpn::Qpq],
         )
         .map_err(qpq_adapter_tokio::OpenError::from)?;
+        let streams = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        transport.limits.peer_bi = streams(options.limits.streams);
+        transport.limits.stranger_bi = streams(options.limits.anonymous_streams);
         let node =
             Node::bind(options.listen, &transport, core, engine).map_err(|error| match error {
                 qpq_adapter_tokio::OpenError::Socket {

@@ -63,7 +63,12 @@ fn tight() -> ServerLimits {
     let mut core = roomy().limits;
     core.connections = 8;
     core.total_buffer = 512 * 1024;
+    core.small_buffer = 128 * 1024;
+    core.anonymous_buffer = 512 * 1024;
+    core.anonymous_small_buffer = 128 * 1024;
+    core.answer = 64 * 1024;
     core.total_unsent = 128 * 1024;
+    core.anonymous_unsent = 128 * 1024;
     core.cached_bytes = 64 * 1024;
     let glue = Limits {
         connections: 6,
@@ -85,7 +90,7 @@ fn tight() -> ServerLimits {
 pub fn loose() -> ServerLimits {
     let (mut core, glue) = tight();
     core.anonymous_payload = core.connection_buffer;
-    core.total_buffer = 64 * core.connection_buffer;
+    core.anonymous_buffer = 64 * core.connection_buffer;
     (core, glue)
 }
 

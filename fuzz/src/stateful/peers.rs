@@ -74,7 +74,7 @@ pub fn loose() -> Config {
     let most = 64 * 1024 * 1024;
     limits.anonymous_payload = most;
     limits.connection_buffer = most;
-    limits.total_buffer = most;
+    limits.anonymous_buffer = most;
     config
 }
 

@@ -220,6 +220,7 @@ impl Writer {
             Output::Open { conn, .. }
             | Output::Send { conn, .. }
             | Output::Reset { conn, .. }
+            | Output::Admit { conn }
             | Output::Close { conn, .. } => *conn != gone,
             _ => true,
         };

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::tls::{self, LastingKeys, Verifier, Wall};
 use crate::io::Alpn;
-use crate::limits::STREAMS;
+use crate::limits::{ANONYMOUS_STREAMS, STREAMS};
 
 /// Whether an endpoint accepts connections, opens them, or both; and its limits.
 #[derive(Clone)]
@@ -86,6 +86,9 @@ pub struct Limits {
     /// Bidirectional streams that a peer may have open: as many as the core serves
     /// ([`streams`](crate::limits::Limits)).
     pub peer_bi: u32,
+    /// The same for whoever connected to us, until the core admits it
+    /// ([`anonymous_streams`](crate::limits::Limits)).
+    pub stranger_bi: u32,
     /// Unidirectional streams that a peer may have open.
     pub peer_uni: u32,
     /// Streams of one connection that the core opened and the peer does not yet allow.
@@ -94,6 +97,8 @@ pub struct Limits {
     pub stream_window: u32,
     /// Unread bytes that a peer may have sent on one connection.
     pub connection_window: u32,
+    /// The same for whoever connected to us, until the core admits it; one stream may have them all.
+    pub stranger_window: u32,
     /// Unacknowledged bytes of ours that quinn holds for one connection.
     pub send_window: u32,
     /// Bytes of the core that wait behind the send window; a connection over it is closed.
@@ -105,6 +110,9 @@ pub struct Limits {
     pub connections: usize,
     /// Incoming handshakes at a time; more are refused.
     pub handshakes: usize,
+    /// Incoming handshakes of one address at a time: for more the peer must prove its address, and is
+    /// refused when it has.
+    pub address_handshakes: usize,
     /// Incoming handshakes from which on a peer must prove its address first (Retry).
     pub unproven_handshakes: usize,
     /// Storage commands without an answer from which on nothing more is read from peers.
@@ -132,15 +140,18 @@ impl Limits {
             shutdown: Duration::from_secs(45),
             clock: Duration::from_secs(60),
             peer_bi: STREAMS,
+            stranger_bi: ANONYMOUS_STREAMS,
             peer_uni: 3,
             waiting_streams: 1024,
             stream_window: 256 * 1024,
             connection_window: 1024 * 1024,
+            stranger_window: 64 * 1024,
             send_window: 1024 * 1024,
             unsent: 32 * 1024 * 1024,
             resets: 1000,
             connections: 16_384,
             handshakes: 4096,
+            address_handshakes: 64,
             unproven_handshakes: 512,
             stores: 8192,
             events: 1024,
@@ -246,7 +257,8 @@ impl Built {
         wall: &Arc<Wall>,
         seed: &[u8; 32],
     ) -> Result<Self, ConfigError> {
-        let transport = Arc::new(transport(&config.limits)?);
+        let limits = &config.limits;
+        let known = Arc::new(transport(limits, limits.connection_window, limits.peer_bi)?);
         let keys = match &config.server {
             Some(identity) => LastingKeys::derive(identity.key.secret_der()),
             None => LastingKeys::derive(seed),
@@ -257,13 +269,7 @@ impl Built {
             .supported_versions(vec![1])
             .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(keys.cid)));
         let server = match &config.server {
-            Some(identity) => Some(Arc::new(server(
-                identity,
-                &config.limits,
-                transport.clone(),
-                wall,
-                seed,
-            )?)),
+            Some(identity) => Some(Arc::new(server(identity, limits, wall, seed)?)),
             None => None,
         };
         let mut clients = BTreeMap::new();
@@ -271,7 +277,7 @@ impl Built {
         if let Some(trust) = &config.trust {
             let trusted = Arc::new(Verifier::new(trust, tls::crypto())?);
             for alpn in [Alpn::Qpq, Alpn::Federation] {
-                let config = client(alpn, trusted.clone(), transport.clone(), wall)?;
+                let config = client(alpn, trusted.clone(), known.clone(), wall)?;
                 clients.insert(alpn.token(), config);
             }
             verifier = Some(trusted);
@@ -288,10 +294,11 @@ impl Built {
 fn server(
     identity: &Identity,
     limits: &Limits,
-    transport: Arc<TransportConfig>,
     wall: &Arc<Wall>,
     seed: &[u8; 32],
 ) -> Result<ServerConfig, ConfigError> {
+    let window = limits.stranger_window.min(limits.connection_window);
+    let transport = transport(limits, window, limits.stranger_bi.min(limits.peer_bi))?;
     let mut tls = rustls::ServerConfig::builder_with_details(tls::crypto(), wall.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|_| ConfigError::BadIdentity)?
@@ -305,7 +312,7 @@ fn server(
     let crypto = QuicServerConfig::try_from(tls).map_err(|_| ConfigError::BadIdentity)?;
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(tls::token_key(seed)));
     server
-        .transport_config(transport)
+        .transport_config(Arc::new(transport))
         // Ours is checked first, and is answered with a refusal.
         .max_incoming(limits.handshakes.saturating_add(1))
         .incoming_buffer_size(64 * 1024)
@@ -335,16 +342,16 @@ fn client(
     Ok(client)
 }
 
-fn transport(limits: &Limits) -> Result<TransportConfig, ConfigError> {
+fn transport(limits: &Limits, window: u32, bi: u32) -> Result<TransportConfig, ConfigError> {
     let idle = IdleTimeout::try_from(limits.idle).map_err(|_| ConfigError::BadLimit)?;
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(limits.keep_alive)
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.peer_bi))
+        .max_concurrent_bidi_streams(VarInt::from_u32(bi))
         .max_concurrent_uni_streams(VarInt::from_u32(limits.peer_uni))
         .stream_receive_window(VarInt::from_u32(limits.stream_window))
-        .receive_window(VarInt::from_u32(limits.connection_window))
+        .receive_window(VarInt::from_u32(window))
         .send_window(u64::from(limits.send_window))
         .crypto_buffer_size(16 * 1024)
         .datagram_receive_buffer_size(None);

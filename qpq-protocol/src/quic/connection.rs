@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::streams::{Streams, refuse_open};
 use super::tls;
 use crate::ids::{ConnId, Dir, OwnStream, Ticket};
 use crate::io::{Alpn, ConnectError, Core, Output, PeerInfo, Target};
+use crate::site::site;
 use crate::time::Time;
 
 /// A connection and its place in the endpoint's queues.
@@ -24,7 +25,11 @@ pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) handle: ConnectionHandle,
     pub(super) quic: quinn_proto::Connection,
+    /// Where it came from; it may go elsewhere.
+    pub(super) site: IpAddr,
     streams: Streams,
+    /// Whether the core has admitted the peer.
+    admitted: bool,
     /// Streams the peer abandoned, and since when they are counted.
     resets: (u32, Option<Instant>),
     phase: Phase,
@@ -62,8 +67,8 @@ pub(super) struct Attempt {
 
 /// What became of a connection, for the endpoint to act on.
 pub(super) enum Change {
-    /// An incoming handshake is over, well or not.
-    Settled,
+    /// An incoming handshake from this site is over, well or not.
+    Settled(IpAddr),
     /// An attempt succeeded, with a server of this certificate (SHA-256).
     Reached(Option<[u8; 32]>),
     /// An attempt failed; another address may do.
@@ -91,7 +96,9 @@ impl Connection {
         Self {
             id,
             handle,
+            site: site(quic.remote_address().ip()),
             streams: Streams::new(quic.side()),
+            admitted: false,
             resets: (0, None),
             quic,
             phase: Phase::Handshaking { until, attempt },
@@ -230,7 +237,7 @@ impl Connection {
         let incoming = attempt.is_none();
         core.handle_connected(now.time, self.id, peer, attempt.map(|a| a.ticket));
         Some(match incoming {
-            true => Change::Settled,
+            true => Change::Settled(self.site),
             false => Change::Reached(certificate),
         })
     }
@@ -313,9 +320,20 @@ impl Connection {
                 }
             }
             ConnOutput::Reset(stream, code) => self.streams.reset(&mut self.quic, stream, code),
+            ConnOutput::Admit => self.admit(limits),
             ConnOutput::Close(code) => changes.extend(self.linger(core, now, code, limits)),
         }
         !matches!(self.phase, Phase::Up)
+    }
+
+    /// The peer is no stranger any more. What it has been allowed stays, whoever it is later.
+    fn admit(&mut self, limits: &Limits) {
+        if self.quic.side().is_server() && !core::mem::replace(&mut self.admitted, true) {
+            let (window, bi) = (limits.connection_window, limits.peer_bi);
+            self.quic.set_receive_window(VarInt::from_u32(window));
+            self.quic
+                .set_max_concurrent_streams(quinn_proto::Dir::Bi, VarInt::from_u32(bi));
+        }
     }
 
     /// Closes as soon as the peer has acknowledged what was sent before.
@@ -368,7 +386,7 @@ impl Connection {
                 attempt: Some(attempt),
                 ..
             } => Some(Change::Failed(attempt, why)),
-            Phase::Handshaking { attempt: None, .. } => Some(Change::Settled),
+            Phase::Handshaking { attempt: None, .. } => Some(Change::Settled(self.site)),
             Phase::Up | Phase::Lingering { .. } => {
                 core.handle_disconnected(now, self.id);
                 None
@@ -383,6 +401,7 @@ pub(super) enum ConnOutput {
     Open(OwnStream, Dir),
     Send(crate::ids::StreamId, Bytes, bool),
     Reset(crate::ids::StreamId, u64),
+    Admit,
     Close(u64),
 }
 
@@ -398,6 +417,7 @@ impl ConnOutput {
                 fin,
             } => (conn, Self::Send(stream, data, fin)),
             Output::Reset { conn, stream, code } => (conn, Self::Reset(stream, code)),
+            Output::Admit { conn } => (conn, Self::Admit),
             Output::Close { conn, code } => (conn, Self::Close(code)),
             other => return Err(other),
         })

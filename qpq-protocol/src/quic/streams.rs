@@ -31,6 +31,8 @@ struct Stream {
     /// Whether the peer may still send.
     receives: bool,
     readable: bool,
+    /// Whether the core has heard of it.
+    is_known: bool,
     sends: Sends,
     queue: VecDeque<Bytes>,
 }
@@ -89,6 +91,7 @@ impl Streams {
                 quic: Some(id),
                 receives: true,
                 readable: true,
+                is_known: false,
                 sends,
                 queue: VecDeque::new(),
             };
@@ -151,7 +154,12 @@ impl Streams {
             };
             let (read, some) = read_one(quic, core, (conn, now, paused), name, id);
             any |= some;
+            let is_known = core::mem::replace(&mut stream.is_known, true);
             match read {
+                // It lacks its first byte: the core shall not wait for that for ever.
+                Read::Everything if !is_known && !some => {
+                    core.handle_stream(now, conn, name, StreamInput::Data(Bytes::new()));
+                }
                 Read::Everything => {}
                 Read::NoCredit => {
                     stream.readable = true;
@@ -189,6 +197,7 @@ impl Streams {
             quic: None,
             receives: dir == Dir::Bi,
             readable: false,
+            is_known: true,
             sends: Sends::Open,
             queue: VecDeque::new(),
         };

@@ -1,15 +1,18 @@
-//! What the core keeps of one connection: its session, its login, its streams and their budgets.
+//! What the core keeps of one connection: its session, its login, its streams and what they hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::push::PushStream;
 use super::rate::network;
 use super::services::auth::LoginSlot;
+use super::shares::Holder;
 use super::step::{Caller, Session};
-use super::stream::Stream;
+use super::stream::{Stream, time_for};
 use super::tasks::TaskId;
 use crate::ids::ConnId;
 use crate::io::PeerInfo;
+use crate::limits::Limits;
+use crate::site::site;
 use crate::time::Time;
 
 /// A connection of a peer.
@@ -23,16 +26,18 @@ pub(super) struct Connection {
     pub(super) streams: BTreeMap<u64, Stream>,
     /// Request streams that nothing more is to happen on.
     pub(super) finished: Finished,
-    /// Bytes set aside for requests.
-    pub(super) reserved: usize,
-    /// Bytes of answers and pushes that the transport has not taken.
-    pub(super) unsent: usize,
-    /// Requests with long answers that run.
+    /// Bytes that its requests hold.
+    pub(super) held: usize,
+    /// Answers and pushes that the transport has not taken.
+    pub(super) unsent: Unsent,
+    /// Requests with long answers that run, or are in line with those of other connections.
     pub(super) long_running: usize,
-    /// Requests with long answers that wait for their turn.
+    /// Requests with long answers that wait until fewer are.
     pub(super) long_waiting: BTreeSet<TaskId>,
     /// The stream that pushes go out on.
     pub(super) push: Option<PushStream>,
+    /// When the peer last did something.
+    pub(super) heard: Time,
     /// When its timer fires, if it runs.
     pub(super) check_at: Option<Time>,
     /// Whether it was told to close.
@@ -41,18 +46,19 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection that just came to stand.
-    pub(super) fn new(peer: PeerInfo) -> Self {
+    pub(super) fn new(peer: PeerInfo, now: Time) -> Self {
         Self {
             peer,
             session: None,
             login: None,
             streams: BTreeMap::new(),
             finished: Finished::default(),
-            reserved: 0,
-            unsent: 0,
+            held: 0,
+            unsent: Unsent::default(),
             long_running: 0,
             long_waiting: BTreeSet::new(),
             push: None,
+            heard: now,
             check_at: None,
             closing: false,
         }
@@ -66,8 +72,76 @@ impl Connection {
             session: self.session,
         }
     }
+
+    /// Whose share counts what it holds from now on.
+    pub(super) fn holder(&self) -> Holder {
+        match self.session {
+            Some(session) => Holder::Account(session.identity_key),
+            None => Holder::Address(site(self.peer.address.ip())),
+        }
+    }
+
+    /// Request streams it may have open.
+    pub(super) const fn most_streams(&self, limits: &Limits) -> usize {
+        match self.session {
+            Some(_) => limits.streams,
+            None => limits.anonymous_streams,
+        }
+    }
+
+    /// When something of it is to be given up, unless it moves before: a request that does not arrive,
+    /// answers that are not taken, a login that is not finished, a stranger's silence.
+    pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
+        let arriving = self.streams.values().filter_map(|open| open.due(limits));
+        let login = self.login.as_ref().map(|slot| slot.expires);
+        arriving
+            .chain(login)
+            .chain(self.unsent.due())
+            .chain(self.silent_at(limits))
+            .min()
+    }
+
+    /// When a stranger on whose connection nothing happens has been silent for too long.
+    pub(super) fn silent_at(&self, limits: &Limits) -> Option<Time> {
+        let idle = self.session.is_none() && self.streams.is_empty();
+        idle.then(|| self.heard + limits.login_time)
+    }
 }
 
+/// Bytes that the transport has not taken, and when they have lain there for too long.
+#[derive(Default)]
+pub(super) struct Unsent {
+    bytes: usize,
+    due: Time,
+}
+
+impl Unsent {
+    /// How many.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds some; they are due from when there were none.
+    pub(super) fn add(&mut self, bytes: usize, now: Time, limits: &Limits) {
+        if self.bytes == 0 {
+            self.due = now + limits.unsent_time;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// The transport has taken some, or nobody wants them any more.
+    pub(super) fn take(&mut self, bytes: usize, now: Time, limits: &Limits) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        // Who is fast now has no more time when it stops than anybody else.
+        let later = self.due + time_for(bytes, limits.slowest);
+        self.due = later.min(now + limits.unsent_time);
+    }
+
+    /// When they have lain there for too long.
+    pub(super) fn due(&self) -> Option<Time> {
+        (self.bytes > 0).then_some(self.due)
+    }
+}
 /// Which streams are over. The embedder numbers the streams of a connection from 0 without gaps, in
 /// any order by so much as there are streams at once: one number and a small set are enough.
 #[derive(Default)]

@@ -2,7 +2,8 @@
 //! storage commands come out. It implements [`Core`].
 //!
 //! ```text
-//! bytes of a stream     requests.rs    a whole request, within budgets (stream.rs, connection.rs)
+//! bytes of a stream     requests.rs    a whole request, charged for as it arrives (stream.rs,
+//!                                      connection.rs, shares.rs, arriving.rs, deadlines.rs)
 //!   request             tasks.rs       runs, step by step, until its answer may leave (turns.rs,
 //!                                      pacing.rs)
 //!     method, payload   dispatch.rs    method table: lengths, caller, rates
@@ -17,9 +18,11 @@
 
 mod allowance;
 mod answers;
+mod arriving;
 mod ask;
 mod calendar;
 mod connection;
+mod deadlines;
 mod dispatch;
 mod generations;
 mod outputs;
@@ -29,9 +32,11 @@ mod rate;
 mod requests;
 mod rows;
 mod services;
+mod shares;
 mod shutdown;
 mod startup;
 mod step;
+mod strangers;
 mod stream;
 mod tasks;
 mod timers;
@@ -41,16 +46,20 @@ mod upkeep;
 use std::collections::BTreeMap;
 
 use allowance::Allowances;
+use arriving::Arriving;
 use calendar::Calendar;
 use connection::Connection;
 use outputs::Outputs;
 use push::Subscriptions;
 use rate::Rates;
 use rows::Rows;
+use shares::Shares;
 use shutdown::Shutdown;
 use startup::Phase;
+use strangers::Strangers;
 use tasks::Tasks;
 use timers::{Timer, Timers};
+use turns::Turns;
 use upkeep::Upkeep;
 
 use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
@@ -151,8 +160,10 @@ pub struct Server {
     rates: Rates,
     allowances: Allowances,
     outputs: Outputs,
-    /// Bytes set aside for requests, of all connections.
-    reserved: usize,
+    shares: Shares,
+    arriving: Arriving,
+    turns: Turns,
+    strangers: Strangers,
     /// Bytes that transports have not taken, of all connections.
     unsent: usize,
     last_ticket: u64,
@@ -181,7 +192,10 @@ impl Server {
             rates: Rates::new(limits.rate_subjects),
             allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
-            reserved: 0,
+            shares: Shares::new(limits),
+            arriving: Arriving::default(),
+            turns: Turns::default(),
+            strangers: Strangers::default(),
             unsent: 0,
             last_ticket: 0,
             last_stream: 0,
@@ -218,6 +232,7 @@ impl Server {
                 code: code.code(),
             });
             self.unsubscribe(conn);
+            self.strangers.leave(conn);
         }
     }
 
@@ -232,7 +247,7 @@ impl Server {
     /// Bytes that are set aside for requests and answers of peers, for a simulation that looks
     /// whether they are given back.
     pub(crate) fn held_for_peers(&self) -> usize {
-        self.reserved.saturating_add(self.unsent)
+        self.shares.held().saturating_add(self.unsent)
     }
 }
 
@@ -252,7 +267,9 @@ impl Core for Server {
         };
         match refused {
             None => {
-                self.connections.insert(conn, Connection::new(peer));
+                let connection = Connection::new(peer, self.clock.now());
+                self.connections.insert(conn, connection);
+                self.enter_as_stranger(conn);
             }
             Some(code) => self.outputs.push(Output::Close {
                 conn,
@@ -350,8 +367,7 @@ impl Core for Server {
         self.connections
             .len()
             .saturating_mul(CONNECTION)
-            .saturating_add(self.reserved)
-            .saturating_add(self.unsent)
+            .saturating_add(self.shares.held())
             .saturating_add(self.rows.bytes())
             .saturating_add(self.outputs.len().saturating_mul(ENTRY))
     }

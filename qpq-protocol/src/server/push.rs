@@ -1,31 +1,34 @@
 //! Pushes: who hears of what, and the one stream a connection that carries them.
 //!
-//! A push is a hint (protocol.md §5.5). It carries the envelope while the connection keeps up, only
-//! says that there is news when more than 1 MiB is unsent, and is dropped when even hints pile up:
-//! the client finds the gap in `seq` and fetches.
+//! A push is a hint (protocol.md §5.5). It carries the envelope while the connection keeps up and its
+//! account has room to spare, else it only says that there is news, and is dropped when even hints pile
+//! up: the client finds the gap in `seq` and fetches.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::Server;
+use super::shares::{Hold, Kind, Shares};
 use super::step::{Caller, Ended, Session, SessionChange};
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
-use crate::io::{Dir, MAX_WAKE_BODY, Output, Topic, Wake};
+use crate::io::{Dir, MAX_WAKE_BODY, Output, StreamInput, Topic, Wake};
 use crate::method::Push;
 use crate::proto;
 use crate::status::AppCode;
 use crate::storage::keys::{self, QueueId};
 
-/// How far above [`crate::limits::Limits::connection_unsent`] hints without data may go, in bytes.
+/// Bytes of hints without data that may wait on a connection; part of [`crate::limits::CONNECTION`].
 const HINTS: usize = 4 * 1024;
 
 /// The stream that pushes of a connection go out on.
 pub(super) struct PushStream {
     pub(super) stream: OwnStream,
     /// Bytes that the transport has not taken.
-    pub(super) unsent: usize,
+    unsent: usize,
+    /// What covers those of them that carry data.
+    hold: Option<Hold>,
 }
 
 /// Which connections each device has.
@@ -69,11 +72,29 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        if let Some(old) = core::mem::replace(&mut connection.session, session) {
+        let old = core::mem::replace(&mut connection.session, session);
+        let closing = connection.closing;
+        if let Some(old) = old {
             self.subscriptions.remove(&old.identity_key, conn);
         }
-        if let Some(new) = session {
-            self.subscriptions.add(new, conn);
+        match session {
+            Some(new) => {
+                self.subscriptions.add(new, conn);
+                self.strangers.leave(conn);
+                self.outputs.push(Output::Admit { conn });
+                self.bound_account(&new.identity_key, conn);
+            }
+            None if !closing => self.enter_as_stranger(conn),
+            None => {}
+        }
+    }
+
+    /// An account has one more connection: its longest silent one goes if that is one too many.
+    fn bound_account(&mut self, identity: &IdentityKey, newest: ConnId) {
+        let connections = self.subscriptions.of(identity, |_| true);
+        if connections.len() > self.config.limits.account_connections {
+            let others = connections.into_iter().filter(|conn| *conn != newest);
+            self.close_longest_silent(others);
         }
     }
 
@@ -224,20 +245,33 @@ impl Server {
 
     /// Sends a push to one connection, or the hint, or nothing if it does not keep up.
     fn push(&mut self, conn: ConnId, full: &Bytes, hint: &Bytes) {
-        let limits = &self.config.limits;
-        let (limit, room) = (limits.connection_unsent, limits.total_unsent);
+        let (now, limits) = (self.clock.now(), &self.config.limits);
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        let room = room.saturating_sub(self.unsent);
-        let fits = |frame: &Bytes, limit: usize| {
-            frame.len() <= room && connection.unsent.saturating_add(frame.len()) <= limit
+        let holder = connection.holder();
+        let (waits, hold) = match &mut connection.push {
+            Some(push) => (push.unsent, push.hold.take()),
+            None => (0, None),
         };
-        let frame = if fits(full, limit) {
-            full.clone()
-        } else if fits(hint, limit.saturating_add(HINTS)) {
-            hint.clone()
+        let mut hold = hold.unwrap_or_else(|| Shares::nothing(Kind::Answers, holder));
+        let hints = waits.saturating_sub(hold.bytes());
+        let keeps_up =
+            connection.unsent.bytes().saturating_add(full.len()) <= limits.connection_unsent;
+        // What the connection's last account did not take is that one's.
+        let carried = keeps_up
+            && hold.holder() == holder
+            && self.shares.grow_if_idle(&mut hold, full.len()).is_ok();
+        let frame = if carried {
+            Some(full)
         } else {
+            Some(hint).filter(|hint| hints.saturating_add(hint.len()) <= HINTS)
+        };
+        let hold = Some(hold).filter(|hold| hold.bytes() > 0);
+        let Some(frame) = frame else {
+            if let Some(push) = &mut connection.push {
+                push.hold = hold;
+            }
             return;
         };
         let push = connection.push.get_or_insert_with(|| {
@@ -248,18 +282,67 @@ impl Server {
                 stream,
                 dir: Dir::Uni,
             });
-            PushStream { stream, unsent: 0 }
+            PushStream {
+                stream,
+                unsent: 0,
+                hold: None,
+            }
         });
+        push.hold = hold;
         push.unsent = push.unsent.saturating_add(frame.len());
-        connection.unsent = connection.unsent.saturating_add(frame.len());
+        connection.unsent.add(frame.len(), now, limits);
         self.unsent = self.unsent.saturating_add(frame.len());
         let stream = StreamId::Own(push.stream);
         self.outputs.push(Output::Send {
             conn,
             stream,
-            data: frame,
+            data: frame.clone(),
             fin: false,
         });
+        self.watch_unsent(conn);
+    }
+
+    /// Something happened on the stream of a connection's pushes.
+    pub(super) fn push_input(&mut self, conn: ConnId, stream: OwnStream, input: &StreamInput) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(push) = connection
+            .push
+            .as_mut()
+            .filter(|push| push.stream == stream)
+        else {
+            return;
+        };
+        match input {
+            StreamInput::Sent(bytes) => {
+                let bytes = push.unsent.min(*bytes);
+                push.unsent = push.unsent.saturating_sub(bytes);
+                if let Some(hold) = &mut push.hold {
+                    let left = push.unsent.min(hold.bytes());
+                    if self.shares.shrink(hold, left) {
+                        self.turns.freed(hold.holder());
+                    }
+                }
+                self.unsend(conn, bytes);
+            }
+            StreamInput::Stopped(_) | StreamInput::Reset(_) => {
+                if let Some(push) = connection.push.take() {
+                    self.drop_push(conn, push);
+                }
+            }
+            StreamInput::Data(_) | StreamInput::Fin => return,
+        }
+        self.admit_long(conn);
+        self.shut_down_if_done();
+    }
+
+    /// Gives back what pushes hold that nobody wants any more.
+    pub(super) fn drop_push(&mut self, conn: ConnId, push: PushStream) {
+        self.unsend(conn, push.unsent);
+        if let Some(hold) = push.hold {
+            self.give_back_answer(hold);
+        }
     }
 }
 

@@ -1,18 +1,18 @@
-//! The bytes of a connection's streams: requests in, within budgets. How answers leave is in
-//! `answers.rs`.
-
-use std::collections::btree_map::Entry;
+//! The bytes of a connection's streams: requests in, each charged for as it arrives. What gives way where
+//! there is no room is in `arriving.rs`, how answers leave in `answers.rs`.
 
 use bytes::Bytes;
 
+use super::arriving::Lack;
 use super::dispatch;
+use super::shares::{Hold, Kind, SMALL, Shares};
 use super::step::Fault;
-use super::stream::{State, Stream};
+use super::stream::{Claim, Progress, State, Stream};
 use super::timers::Timer;
 use super::{Event, Server};
 use crate::defect::seeded;
 use crate::frame::{FrameError, RequestHeader};
-use crate::ids::{ConnId, Dir, OwnStream, StreamId};
+use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::{Output, StreamInput};
 use crate::limits::{ENTRY, Limits};
 use crate::method::Method;
@@ -22,58 +22,50 @@ use crate::status::{AppCode, Status};
 /// wanted.
 const CHUNK: usize = 64 * 1024;
 
-/// What a connection may still reserve for requests.
-struct Budget<'a> {
-    limits: &'a Limits,
-    has_session: bool,
-    /// Reserved by the connection.
-    connection: &'a mut usize,
-    /// Reserved by all connections.
-    total: &'a mut usize,
+/// How far bytes of a stream were taken.
+enum Taken {
+    /// All of them.
+    All,
+    /// Until there was no room for the request.
+    Until(Lack),
+    /// They are no request.
+    Broken(FrameError),
+    /// The request with this id is not wanted.
+    Refused(u32, Fault),
 }
 
-impl Budget<'_> {
-    /// Makes room for a request whose header is whole, and says how much, or why it is not read.
-    fn reserve(&mut self, header: RequestHeader, draining: bool) -> Result<usize, Fault> {
-        let limits = self.limits;
-        let method = Method::try_from(header.method_id)
-            .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
-        let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-        dispatch::admit(self.has_session, method, length, limits)?;
-        if draining && !dispatch::answers_while_draining(method) {
-            return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
-        }
-        let room = if self.has_session {
-            limits.connection_buffer
-        } else {
-            // Half of the streams: the other half only wait for their answers to be acknowledged.
-            let entries = (limits.streams / 2).saturating_mul(ENTRY);
-            let most = limits.anonymous_payload.saturating_add(entries);
-            most.min(limits.connection_buffer)
-        };
-        let needed = length.saturating_add(ENTRY);
-        if self.connection.saturating_add(needed) > room {
-            let fault = Fault::unavailable("too many requests at once on this connection");
-            return Err(fault.retry_after(100));
-        }
-        if self.total.saturating_add(needed) > limits.total_buffer {
-            return Err(Fault::unavailable("the server is busy").retry_after(500));
-        }
-        *self.connection = self.connection.saturating_add(needed);
-        *self.total = self.total.saturating_add(needed);
-        Ok(needed)
+/// Whether a request is wanted, by its header, and what kind it is.
+fn wanted(
+    header: RequestHeader,
+    has_session: bool,
+    draining: bool,
+    limits: &Limits,
+) -> Result<Kind, Fault> {
+    let method = Method::try_from(header.method_id)
+        .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
+    let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+    dispatch::admit(has_session, method, length, limits)?;
+    if draining && !dispatch::answers_while_draining(method) {
+        return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
     }
+    Ok(if length <= SMALL {
+        Kind::Small
+    } else {
+        Kind::Large
+    })
 }
 
 impl Server {
     /// Something happened on a request stream.
     pub(super) fn request_input(&mut self, conn: ConnId, stream: u64, input: StreamInput) {
-        let Some(connection) = self.connections.get(&conn) else {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
         if connection.closing || connection.finished.contains(stream) {
             return;
         }
+        connection.heard = now;
         match input {
             StreamInput::Data(bytes) => self.request_data(conn, stream, bytes),
             StreamInput::Fin => self.request_fin(conn, stream),
@@ -84,59 +76,108 @@ impl Server {
     }
 
     fn request_data(&mut self, conn: ConnId, stream: u64, mut bytes: Bytes) {
-        let draining = self.shutdown.is_asked();
-        let Some((open, mut budget)) = self.open_stream(conn, stream) else {
+        let Some(open) = self.open_stream(conn, stream) else {
             return self.reset_stream(conn, stream, AppCode::Overloaded);
         };
         if open.fin {
             return;
         }
-        while let State::Reading(reading) = &mut open.state {
-            let header = match reading.read(&mut bytes) {
-                Ok(None) => return,
-                Ok(Some(header)) => header,
-                Err(error) => return self.break_stream(conn, stream, error),
-            };
-            match budget.reserve(header, draining) {
-                Ok(reserved) => reading.reserved = reserved,
-                Err(fault) => {
-                    open.state = State::Dropping;
-                    return self.send_fault(conn, stream, header.request_id, &fault);
+        open.receive(bytes.len());
+        loop {
+            match self.take_in(conn, stream, &mut bytes) {
+                Taken::All => return,
+                Taken::Broken(error) => return self.break_stream(conn, stream, error),
+                Taken::Refused(request_id, fault) => {
+                    self.set_state(conn, stream, State::Dropping);
+                    return self.send_fault(conn, stream, request_id, &fault);
+                }
+                Taken::Until(lack) => {
+                    if !self.make_room(conn, stream, lack) {
+                        self.give_way(conn, stream, lack);
+                        return;
+                    }
                 }
             }
         }
     }
 
-    /// The stream, opened if it is new, and what its connection may reserve. `None` if there may not
-    /// be one more.
-    fn open_stream(&mut self, conn: ConnId, stream: u64) -> Option<(&mut Stream, Budget<'_>)> {
+    /// Reads a request on, and charges for what is read.
+    fn take_in(&mut self, conn: ConnId, stream: u64, bytes: &mut Bytes) -> Taken {
+        let draining = self.shutdown.is_asked();
+        let limits = &self.config.limits;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Taken::All;
+        };
+        let (holder, has_session) = (connection.holder(), connection.session.is_some());
+        let room = match has_session {
+            true => limits.connection_buffer,
+            false => {
+                let entries = limits.anonymous_streams.saturating_mul(ENTRY);
+                let most = limits.anonymous_payload.saturating_add(entries);
+                most.min(limits.connection_buffer)
+            }
+        };
+        let Some(State::Reading(reading)) = connection
+            .streams
+            .get_mut(&stream)
+            .map(|open| &mut open.state)
+        else {
+            return Taken::All;
+        };
+        let mut more_to_read = true;
+        loop {
+            let cost = reading.cost();
+            // Right after a header the rest may lie there: both are charged at once.
+            if let Some(claim) = &mut reading.claim
+                && cost > claim.hold.bytes()
+                && (bytes.is_empty() || cost > ENTRY)
+            {
+                let more = cost.saturating_sub(claim.hold.bytes());
+                if connection.held.saturating_add(more) > room {
+                    return Taken::Until(Lack::Connection);
+                }
+                if let Err(short) = self.shares.grow(&mut claim.hold, more) {
+                    return Taken::Until(Lack::Shared(short));
+                }
+                connection.held = connection.held.saturating_add(more);
+            }
+            if !more_to_read {
+                return Taken::All;
+            }
+            match reading.read(bytes) {
+                Ok(Progress::Header(header)) => {
+                    let kind = match wanted(header, has_session, draining, limits) {
+                        Ok(kind) => kind,
+                        Err(fault) => return Taken::Refused(header.request_id, fault),
+                    };
+                    let hold = Shares::nothing(kind, holder);
+                    let age = self.arriving.begin(&hold, conn, stream);
+                    reading.claim = Some(Claim { header, hold, age });
+                }
+                Ok(Progress::Payload) => {}
+                Ok(Progress::Waiting) => more_to_read = false,
+                Err(error) => return Taken::Broken(error),
+            }
+        }
+    }
+
+    /// The stream, opened if it is new. `None` if there may not be one more.
+    fn open_stream(&mut self, conn: ConnId, stream: u64) -> Option<&mut Stream> {
         let now = self.clock.now();
         let limits = &self.config.limits;
         let connection = self.connections.get_mut(&conn)?;
-        let full = connection.streams.len() >= limits.streams;
-        let open = match connection.streams.entry(stream) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(_) if full => return None,
-            Entry::Vacant(new) => {
-                if connection.check_at.is_none() {
-                    let at = now + limits.request_time;
-                    connection.check_at = Some(at);
-                    self.timers.set(at, Timer::Connection(conn));
-                }
-                new.insert(Stream::new(now))
+        if !connection.streams.contains_key(&stream) {
+            if connection.streams.len() >= connection.most_streams(limits) {
+                return None;
             }
-        };
-        let budget = Budget {
-            limits,
-            has_session: connection.session.is_some(),
-            connection: &mut connection.reserved,
-            total: &mut self.reserved,
-        };
-        Some((open, budget))
+            connection.streams.insert(stream, Stream::new(now));
+            self.watch(conn, now + self.config.limits.arrival_time);
+        }
+        self.connections.get_mut(&conn)?.streams.get_mut(&stream)
     }
 
     fn request_fin(&mut self, conn: ConnId, stream: u64) {
-        let Some((open, _)) = self.open_stream(conn, stream) else {
+        let Some(open) = self.open_stream(conn, stream) else {
             return self.reset_stream(conn, stream, AppCode::Overloaded);
         };
         if core::mem::replace(&mut open.fin, true) {
@@ -148,33 +189,29 @@ impl Server {
         let State::Reading(reading) = core::mem::replace(&mut open.state, State::Dropping) else {
             return;
         };
-        let reserved = reading.reserved;
         match reading.finish() {
-            Ok((header, payload)) => self.run(conn, stream, header, payload, reserved),
-            Err(error) => {
-                self.unreserve(conn, reserved);
+            Ok((claim, payload)) => self.run(conn, stream, claim, payload),
+            Err((claim, error)) => {
+                if let Some(claim) = claim {
+                    self.unclaim(conn, claim);
+                }
                 self.break_stream(conn, stream, error);
             }
         }
     }
 
-    fn run(
-        &mut self,
-        conn: ConnId,
-        stream: u64,
-        header: RequestHeader,
-        payload: Bytes,
-        reserved: usize,
-    ) {
+    fn run(&mut self, conn: ConnId, stream: u64, claim: Claim, payload: Bytes) {
+        self.arriving.end(&claim);
+        let Claim { header, hold, .. } = claim;
         // Both were looked up when the header came.
         let (Some(connection), Ok(method)) = (
             self.connections.get(&conn),
             Method::try_from(header.method_id),
         ) else {
-            return;
+            return self.give_back(conn, hold);
         };
         let caller = connection.caller(conn);
-        self.start(caller, stream, header.request_id, method, payload, reserved);
+        self.start(caller, stream, header.request_id, method, payload, hold);
     }
 
     /// Forgets a stream on which nothing more is to happen.
@@ -182,12 +219,11 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.streams.get(&stream).is_some_and(Stream::is_over)
         {
-            let reserved = connection
-                .streams
-                .remove(&stream)
-                .map_or(0, |open| open.reserved);
+            let open = connection.streams.remove(&stream);
             connection.finished.insert(stream);
-            self.unreserve(conn, reserved);
+            if let Some(hold) = open.and_then(|open| open.entry) {
+                self.give_back(conn, hold);
+            }
         }
     }
 
@@ -208,98 +244,69 @@ impl Server {
     }
 
     /// Ends a stream in both directions.
-    fn reset_stream(&mut self, conn: ConnId, stream: u64, code: AppCode) {
+    pub(super) fn reset_stream(&mut self, conn: ConnId, stream: u64, code: AppCode) {
         self.outputs.push(Output::Reset {
             conn,
             stream: StreamId::Peer(Dir::Bi, stream),
             code: code.code(),
         });
+        let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
         connection.finished.insert(stream);
+        connection.heard = now;
         if let Some(open) = connection.streams.remove(&stream) {
             self.drop_stream(conn, open);
         }
+        self.watch_silence(conn);
         self.shut_down_if_done();
     }
 
     /// Gives back what a stream holds.
-    fn drop_stream(&mut self, conn: ConnId, open: Stream) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.unsent = connection.unsent.saturating_sub(open.unsent);
+    pub(super) fn drop_stream(&mut self, conn: ConnId, open: Stream) {
+        self.unsend(conn, open.unsent);
+        if let Some(entry) = open.entry {
+            self.give_back(conn, entry);
         }
-        self.unsent = self.unsent.saturating_sub(open.unsent);
-        self.unreserve(conn, open.reserved);
+        if let Some(answer) = open.answer {
+            self.give_back_answer(answer);
+        }
         match open.state {
-            State::Reading(_) if seeded!(self.config, LimitLeak) => {}
-            State::Reading(reading) => self.unreserve(conn, reading.reserved),
+            State::Reading(reading) => match reading.claim {
+                Some(claim) if seeded!(self.config, LimitLeak) => self.arriving.end(&claim),
+                Some(claim) => self.unclaim(conn, claim),
+                None => {}
+            },
             State::Running(id) => self.abandon(id),
             State::Dropping | State::Answered => {}
         }
         self.admit_long(conn);
     }
 
-    /// Gives back bytes set aside for a request that has ended, except what covers its answer.
-    pub(super) fn release_request(&mut self, conn: ConnId, stream: u64, reserved: usize) {
-        let mut kept = 0;
+    /// A request has ended: gives back what it holds, except what covers its short answer.
+    pub(super) fn release_request(&mut self, conn: ConnId, stream: u64, mut hold: Hold) {
+        let before = hold.bytes();
+        self.shares.shrink(&mut hold, before.min(ENTRY));
+        let given = before.saturating_sub(hold.bytes());
         if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.held = connection.held.saturating_sub(given);
             if let Some(open) = connection.streams.get_mut(&stream)
-                && open.reserved == 0
+                && open.entry.is_none()
             {
-                kept = reserved.min(ENTRY);
-                open.reserved = kept;
+                open.entry = Some(hold);
+                return;
             }
-            let given = reserved.saturating_sub(kept);
-            connection.reserved = connection.reserved.saturating_sub(given);
         }
-        self.reserved = self.reserved.saturating_sub(reserved.saturating_sub(kept));
+        self.give_back(conn, hold);
     }
 
-    /// Gives back bytes set aside for a request.
-    pub(super) fn unreserve(&mut self, conn: ConnId, bytes: usize) {
-        self.reserved = self.reserved.saturating_sub(bytes);
+    /// Gives back what was set aside for a request.
+    pub(super) fn give_back(&mut self, conn: ConnId, hold: Hold) {
         if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.reserved = connection.reserved.saturating_sub(bytes);
+            connection.held = connection.held.saturating_sub(hold.bytes());
         }
-    }
-
-    /// A connection's timer: requests that do not arrive are given up, a login that was not finished
-    /// is forgotten.
-    pub(super) fn check_connection(&mut self, conn: ConnId) {
-        let now = self.clock.now();
-        let time = self.config.limits.request_time;
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        connection.check_at = None;
-        let slow = |open: &Stream| !open.fin && open.arrived + time <= now;
-        let late: Vec<u64> = connection
-            .streams
-            .iter()
-            .filter(|(_, open)| slow(open))
-            .map(|(stream, _)| *stream)
-            .collect();
-        for stream in late {
-            self.reset_stream(conn, stream, AppCode::Timeout);
-        }
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        if connection
-            .login
-            .as_ref()
-            .is_some_and(|slot| slot.expires <= now)
-        {
-            connection.login = None;
-        }
-        let arriving = connection.streams.values().filter(|open| !open.fin);
-        let deadlines = arriving.map(|open| open.arrived + time);
-        let login = connection.login.as_ref().map(|slot| slot.expires);
-        if let Some(at) = deadlines.chain(login).min() {
-            connection.check_at = Some(at);
-            self.timers.set(at, Timer::Connection(conn));
-        }
+        self.shares.give_back(hold);
     }
 
     /// A peer opened a stream that only it can send on: clients have no use for one.
@@ -320,47 +327,21 @@ impl Server {
         }
     }
 
-    /// Something happened on the stream of a connection's pushes.
-    pub(super) fn push_input(&mut self, conn: ConnId, stream: OwnStream, input: &StreamInput) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        let Some(push) = connection
-            .push
-            .as_mut()
-            .filter(|push| push.stream == stream)
-        else {
-            return;
-        };
-        let bytes = match input {
-            StreamInput::Sent(bytes) => push.unsent.min(*bytes),
-            StreamInput::Stopped(_) | StreamInput::Reset(_) => push.unsent,
-            StreamInput::Data(_) | StreamInput::Fin => return,
-        };
-        push.unsent = push.unsent.saturating_sub(bytes);
-        if !matches!(input, StreamInput::Sent(_)) {
-            connection.push = None;
-        }
-        connection.unsent = connection.unsent.saturating_sub(bytes);
-        self.unsent = self.unsent.saturating_sub(bytes);
-        self.admit_long(conn);
-        self.shut_down_if_done();
-    }
-
     /// A connection is gone.
     pub(super) fn disconnect(&mut self, conn: ConnId) {
         self.unsubscribe(conn);
-        let Some(mut connection) = self.connections.remove(&conn) else {
+        self.strangers.leave(conn);
+        let Some(connection) = self.connections.remove(&conn) else {
             return;
         };
         if let Some(at) = connection.check_at {
             self.timers.clear(at, Timer::Connection(conn));
         }
-        if let Some(push) = connection.push {
-            self.unsent = self.unsent.saturating_sub(push.unsent);
-        }
-        for (_, open) in core::mem::take(&mut connection.streams) {
+        for (_, open) in connection.streams {
             self.drop_stream(conn, open);
+        }
+        if let Some(push) = connection.push {
+            self.drop_push(conn, push);
         }
         self.shut_down_if_done();
     }
@@ -372,7 +353,7 @@ impl Server {
         };
         let limits = &self.config.limits;
         if connection.closing
-            || connection.unsent > limits.connection_unsent
+            || connection.unsent.bytes() > limits.connection_unsent
             || self.outputs.len() > limits.outputs
         {
             return 0;
@@ -381,7 +362,7 @@ impl Server {
             return CHUNK;
         };
         match connection.streams.get(&stream).map(|open| &open.state) {
-            Some(State::Reading(reading)) if reading.reserved > 0 => reading.wanted(),
+            Some(State::Reading(reading)) if reading.claim.is_some() => reading.wanted(),
             _ => CHUNK,
         }
     }

@@ -32,6 +32,7 @@ use super::allowance::Allowances;
 use super::rate::{Rates, Subject};
 use super::rows::Rows;
 use super::services::auth::LoginSlot;
+use super::shares::Holder;
 use super::startup::ServerKeys;
 use crate::frame::{Header as _, ResponseHeader};
 use crate::ids::{ConnId, DeviceId, IdentityKey};
@@ -39,6 +40,7 @@ use crate::io::Lane;
 use crate::limits::Rate;
 use crate::proto;
 use crate::rng::Rng;
+use crate::site::site;
 use crate::status::Status;
 use crate::storage::keys::QueueId;
 use crate::storage::{Command, Failure, Reply};
@@ -168,6 +170,14 @@ impl Caller {
     /// The session, or the fault Unauthorized.
     pub(super) fn session(&self) -> Result<Session, Fault> {
         self.session.ok_or_else(Fault::no_session)
+    }
+
+    /// Whose share counts what the request holds.
+    pub(super) fn holder(&self) -> Holder {
+        match self.session {
+            Some(session) => Holder::Account(session.identity_key),
+            None => Holder::Address(site(self.address)),
+        }
     }
 
     /// The account, or the fault Unauthorized.

@@ -1,21 +1,29 @@
 //! One request stream: from bytes in any split to a whole request, and until its answer has left.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
+use super::shares::Hold;
 use super::tasks::TaskId;
 use crate::frame::{Decoded, Decoder, FrameError, RequestHeader};
+use crate::limits::{ENTRY, Limits};
 use crate::time::Time;
 
 /// A request stream of a peer.
 pub(super) struct Stream {
     /// What it waits for.
     pub(super) state: State,
-    /// When its first byte came.
-    pub(super) arrived: Time,
+    /// When it was opened.
+    opened: Time,
+    /// Bytes that have come.
+    received: usize,
     /// Bytes of the answer that the transport has not taken.
     pub(super) unsent: usize,
-    /// Bytes set aside for its answer, until the transport has taken that.
-    pub(super) reserved: usize,
+    /// What covers a short answer, until the transport has taken that.
+    pub(super) entry: Option<Hold>,
+    /// What covers a long one.
+    pub(super) answer: Option<Hold>,
     /// Whether the peer has ended its half.
     pub(super) fin: bool,
 }
@@ -24,7 +32,7 @@ pub(super) struct Stream {
 pub(super) enum State {
     /// The rest of the request.
     Reading(Reading),
-    /// Its end: it was answered from its header, what still comes is dropped.
+    /// Its end: it was answered before it was whole, what still comes is dropped.
     Dropping,
     /// The request, to be answered.
     Running(TaskId),
@@ -36,10 +44,27 @@ pub(super) enum State {
 #[derive(Default)]
 pub(super) struct Reading {
     decoder: Decoder<RequestHeader>,
-    /// Bytes set aside for it.
-    pub(super) reserved: usize,
-    header: Option<RequestHeader>,
+    /// What is set aside for it, once its header is whole.
+    pub(super) claim: Option<Claim>,
     payload: Option<Bytes>,
+}
+
+/// A request whose header is whole, and what is set aside for it.
+pub(super) struct Claim {
+    pub(super) header: RequestHeader,
+    pub(super) hold: Hold,
+    /// Its place among the requests that are not whole; the higher, the younger.
+    pub(super) age: u64,
+}
+
+/// How far bytes have brought a request.
+pub(super) enum Progress {
+    /// The header is whole: see that the request is wanted before going on.
+    Header(RequestHeader),
+    /// The payload is whole.
+    Payload,
+    /// All bytes are taken.
+    Waiting,
 }
 
 impl Stream {
@@ -47,42 +72,94 @@ impl Stream {
     pub(super) fn new(now: Time) -> Self {
         Self {
             state: State::Reading(Reading::default()),
-            arrived: now,
+            opened: now,
+            received: 0,
             unsent: 0,
-            reserved: 0,
+            entry: None,
+            answer: None,
             fin: false,
         }
+    }
+
+    /// So many bytes have come.
+    pub(super) const fn receive(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes);
+    }
+
+    /// When the request must be whole.
+    pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
+        let more = time_for(self.received, limits.slowest);
+        (!self.fin).then(|| self.opened + limits.arrival_time + more)
     }
 
     /// Whether nothing more is to happen on it.
     pub(super) fn is_over(&self) -> bool {
         self.fin && self.unsent == 0 && matches!(self.state, State::Dropping | State::Answered)
     }
+
+    /// What is set aside for the request that is arriving on it.
+    pub(super) const fn claim(&self) -> Option<&Claim> {
+        match &self.state {
+            State::Reading(reading) => reading.claim.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Reads the request that is arriving no further, and gives what was set aside for it.
+    pub(super) fn give_up(&mut self) -> Option<Claim> {
+        match core::mem::replace(&mut self.state, State::Dropping) {
+            State::Reading(reading) => reading.claim,
+            state => {
+                self.state = state;
+                None
+            }
+        }
+    }
 }
 
 impl Reading {
-    /// Takes bytes until the header is whole, which is returned once: make room for the payload
-    /// before going on. `None`: all of `input` is taken.
-    pub(super) fn read(&mut self, input: &mut Bytes) -> Result<Option<RequestHeader>, FrameError> {
+    /// Takes bytes until something is whole.
+    pub(super) fn read(&mut self, input: &mut Bytes) -> Result<Progress, FrameError> {
         while let Some(decoded) = self.decoder.decode(input)? {
             match decoded {
-                Decoded::Header(header) => {
-                    self.header = Some(header);
-                    return Ok(Some(header));
+                Decoded::Header(header) => return Ok(Progress::Header(header)),
+                Decoded::Payload(payload) => {
+                    self.payload = Some(payload);
+                    return Ok(Progress::Payload);
                 }
-                Decoded::Payload(payload) => self.payload = Some(payload),
                 Decoded::Skipped => {}
             }
         }
-        Ok(None)
+        Ok(Progress::Waiting)
+    }
+
+    /// Whether the payload is here.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// Bytes that the request costs so far: a buffer that grows may be twice as long as what has come.
+    pub(super) fn cost(&self) -> usize {
+        let Some(claim) = &self.claim else {
+            return 0;
+        };
+        let length = usize::try_from(claim.header.payload_len).unwrap_or(usize::MAX);
+        let missing = match self.payload {
+            Some(_) => 0,
+            None => self.decoder.missing(),
+        };
+        let here = length.saturating_sub(missing);
+        ENTRY.saturating_add(length.min(here.saturating_mul(2)))
     }
 
     /// The stream has ended: the request, if it is whole.
-    pub(super) fn finish(self) -> Result<(RequestHeader, Bytes), FrameError> {
-        self.decoder.finish()?;
-        match (self.header, self.payload) {
-            (Some(header), Some(payload)) => Ok((header, payload)),
-            _ => Err(FrameError::FinInsideFrame),
+    pub(super) fn finish(self) -> Result<(Claim, Bytes), (Option<Claim>, FrameError)> {
+        if let Err(error) = self.decoder.finish() {
+            return Err((self.claim, error));
+        }
+        match (self.claim, self.payload) {
+            (Some(claim), Some(payload)) => Ok((claim, payload)),
+            (claim, _) => Err((claim, FrameError::FinInsideFrame)),
         }
     }
 
@@ -90,4 +167,11 @@ impl Reading {
     pub(super) fn wanted(&self) -> usize {
         self.decoder.missing().saturating_add(1)
     }
+}
+
+/// How long so many bytes take at so many a second.
+pub(super) fn time_for(bytes: usize, slowest: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / slowest)
 }

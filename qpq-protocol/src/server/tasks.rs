@@ -8,6 +8,7 @@ use super::Server;
 use super::dispatch;
 use super::pacing;
 use super::rows::Issued;
+use super::shares::Hold;
 use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
 use super::stream::State;
@@ -15,6 +16,7 @@ use super::timers::Timer;
 use crate::defect::seeded;
 use crate::ids::{ConnId, Ticket};
 use crate::io::Output;
+use crate::limits::Limits;
 use crate::method::Method;
 use crate::rising::Rising;
 use crate::storage::keys::QueueId;
@@ -36,8 +38,10 @@ pub(super) struct Task {
     payload: Bytes,
     /// When the request came.
     received: Time,
-    /// Bytes set aside for it.
-    reserved: usize,
+    /// When it began to run, or was woken last.
+    began: Time,
+    /// What is set aside for it.
+    hold: Option<Hold>,
     attempt: u32,
     pub(super) state: TaskState,
     /// When its timer fires, if it runs.
@@ -58,7 +62,7 @@ pub(super) struct Task {
 pub(super) enum TaskState {
     /// Its handler is being called.
     Running,
-    /// Its turn: too many requests with long answers are running.
+    /// Its turn: there is no room for its long answer.
     Queued(Box<Resume>),
     /// Storage.
     Stored(Then, Option<Issued>),
@@ -71,14 +75,13 @@ pub(super) enum TaskState {
 }
 
 /// What a request with a long answer counts as.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Long {
     /// Nothing: it waits, or its answer is short.
     No,
-    /// One of its connection, waiting until fewer run on all connections.
+    /// One of its connection, waiting for room.
     InLine,
-    /// One of its connection and one of all.
-    Running,
+    /// One of its connection, with room for its answer.
+    Running(Hold),
 }
 
 /// How a queued request goes on.
@@ -100,13 +103,6 @@ pub(super) struct Tasks {
     /// again since.
     dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
     waiters: BTreeSet<(QueueId, TaskId)>,
-    /// Requests with long answers that run, and that wait until fewer do, of all connections.
-    pub(super) long_running: usize,
-    pub(super) long_waiting: BTreeSet<TaskId>,
-    /// Requests that wait for their turn.
-    pub(super) queued: usize,
-    /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
-    pub(super) admitting: Option<Vec<ConnId>>,
     last: u64,
 }
 
@@ -123,8 +119,21 @@ impl Tasks {
     }
 }
 
+impl Task {
+    /// It runs from now on.
+    pub(super) const fn begin(&mut self, now: Time) {
+        self.began = now;
+    }
+
+    /// When it is answered, whatever it waits for; `None` if it was.
+    fn due(&self, limits: &Limits) -> Option<Time> {
+        let limit = dispatch::time_to_run(self.method, limits);
+        (!self.answered).then(|| self.began + limit)
+    }
+}
+
 impl Server {
-    /// Runs a whole request. `reserved` bytes are given back when it has ended.
+    /// Runs a whole request. What it holds is given back when it has ended.
     pub(super) fn start(
         &mut self,
         caller: Caller,
@@ -132,7 +141,7 @@ impl Server {
         request_id: u32,
         method: Method,
         payload: Bytes,
-        reserved: usize,
+        hold: Hold,
     ) {
         self.tasks.last = self.tasks.last.saturating_add(1);
         let id = TaskId(self.tasks.last);
@@ -145,7 +154,8 @@ impl Server {
             method,
             payload,
             received: self.clock.now(),
-            reserved,
+            began: self.clock.now(),
+            hold: Some(hold),
             attempt: 0,
             state: TaskState::Running,
             timer: None,
@@ -288,8 +298,8 @@ impl Server {
                         continue;
                     }
                     task.state = TaskState::Stored(then, issued);
-                    let limit = dispatch::time_to_run(task.method, &self.config.limits);
-                    return self.park(task, Some(self.clock.now() + limit));
+                    let due = task.due(&self.config.limits);
+                    return self.park(task, due);
                 }
                 Ok(Step::Wait { until, then }) => {
                     let woken = if core::mem::take(&mut task.news) {
@@ -297,9 +307,12 @@ impl Server {
                     } else if until <= self.clock.now() || self.shutdown.is_asked() {
                         Woken::Deadline
                     } else {
-                        self.leave_long(&mut task);
+                        let room = self.leave_long(&mut task);
+                        self.drop_room(room);
+                        let conn = task.caller.conn;
                         task.state = TaskState::Waiting(then);
-                        return self.park(task, Some(until));
+                        self.park(task, Some(until));
+                        return self.admit_long(conn);
                     };
                     self.call(&mut task, |_, ctx| then(ctx, woken))
                 }
@@ -336,8 +349,8 @@ impl Server {
         }
         if task.unsettled > 0 {
             task.state = TaskState::Held(result);
-            let limit = dispatch::time_to_run(task.method, &self.config.limits);
-            return self.park(task, Some(self.clock.now() + limit));
+            let due = task.due(&self.config.limits);
+            return self.park(task, due);
         }
         let now = self.clock.now();
         let leaves = pacing::leaves(task.method, task.received, now, self.config.limits.pace);
@@ -349,34 +362,47 @@ impl Server {
     }
 
     /// Ends the request and sends its answer and its effects.
-    fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
+    pub(super) fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
+        let room = self.leave_long(&mut task);
         self.release(&mut task);
         let Caller { conn, .. } = task.caller;
         match result {
             Ok(outcome) => {
                 let effects = outcome.effects;
                 self.change_session(conn, effects.session);
-                if !task.answered {
-                    self.send_ok(conn, task.stream, task.request_id, outcome.frame);
+                if task.answered {
+                    self.drop_room(room);
+                } else {
+                    self.send_ok(conn, task.stream, task.request_id, outcome.frame, room);
                 }
                 self.spread(conn, effects.notify, effects.live, effects.ended);
             }
-            Err(fault) if !task.answered => {
-                self.send_fault(conn, task.stream, task.request_id, &fault);
+            Err(fault) => {
+                self.drop_room(room);
+                if !task.answered {
+                    self.send_fault(conn, task.stream, task.request_id, &fault);
+                }
             }
-            Err(_) => {}
         }
         self.admit_long(conn);
     }
 
+    fn drop_room(&mut self, room: Option<Hold>) {
+        if let Some(hold) = room {
+            self.give_back_answer(hold);
+        }
+    }
+
     /// Gives back what a request holds.
-    fn release(&mut self, task: &mut Task) {
-        self.leave_long(task);
+    pub(super) fn release(&mut self, task: &mut Task) {
+        let room = self.leave_long(task);
+        self.drop_room(room);
         for queue in task.watches.drain(..) {
             self.tasks.waiters.remove(&(queue, task.id));
         }
-        let reserved = core::mem::take(&mut task.reserved);
-        self.release_request(task.caller.conn, task.stream, reserved);
+        if let Some(hold) = task.hold.take() {
+            self.release_request(task.caller.conn, task.stream, hold);
+        }
     }
 
     /// Keeps a request until something happens.
@@ -470,10 +496,8 @@ impl Server {
                 task.state = state;
                 self.park(task, None);
             }
-            state @ (TaskState::Queued(_) | TaskState::Running) => {
-                task.state = state;
-                self.park(task, None);
-            }
+            TaskState::Queued(_) => self.turn_away(task),
+            TaskState::Running => self.park(task, None),
         }
     }
 
@@ -515,14 +539,10 @@ impl Server {
         if matches!(task.state, TaskState::Waiting(_) | TaskState::Queued(_))
             && let Some((mut task, state)) = self.unpark(id)
         {
-            let conn = task.caller.conn;
             if matches!(state, TaskState::Queued(_)) {
-                self.tasks.queued = self.tasks.queued.saturating_sub(1);
+                self.leave_lines(&task);
             }
-            self.tasks.long_waiting.remove(&id);
-            if let Some(connection) = self.connections.get_mut(&conn) {
-                connection.long_waiting.remove(&id);
-            }
+            let conn = task.caller.conn;
             self.release(&mut task);
             self.admit_long(conn);
         }

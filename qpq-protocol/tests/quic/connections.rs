@@ -141,6 +141,27 @@ fn above_a_number_of_handshakes_an_address_must_be_proven() {
 }
 
 #[test]
+fn above_a_number_of_its_handshakes_an_address_must_be_proven_and_is_then_refused() {
+    let mut pair = Pair::limited(|server, _| server.address_handshakes = 1);
+    // The first one stays half open: what the server says is lost.
+    pair.server.mute = true;
+    pair.dial();
+    pair.turn();
+    pair.sleep(pair.latency);
+    pair.server.mute = false;
+    pair.client.mute = true;
+    pair.sleep(pair.latency * 3);
+    assert_eq!(pair.server.endpoint.connections(), 1);
+    pair.client.mute = false;
+    pair.dial();
+    pair.sleep(pair.latency * 5);
+    // A Retry packet, and then no connection.
+    let retried = |datagram: &BytesMut| datagram[0] & 0xb0 == 0xb0;
+    assert!(pair.client.seen.iter().any(retried));
+    assert_eq!(failed(&mut pair.client), ConnectError::Refused);
+}
+
+#[test]
 fn a_full_server_refuses() {
     for limit in ["connections", "handshakes"] {
         let mut pair = Pair::limited(|server, _| match limit {

@@ -48,6 +48,8 @@ pub struct Echo {
     pub credit: Option<usize>,
     /// Streams that peers open are read and not answered.
     pub silent: bool,
+    /// Admits nobody who connects.
+    pub strict: bool,
     /// Does not close connections at a shutdown.
     pub lazy: bool,
     /// Never finishes a shutdown.
@@ -66,6 +68,10 @@ pub struct Echo {
 }
 
 impl Echo {
+    pub fn admit(&mut self, conn: ConnId) {
+        self.outputs.push_back(Output::Admit { conn });
+    }
+
     pub fn connect(&mut self, address: &str, alpn: Alpn) -> Ticket {
         let ticket = Ticket(self.number());
         self.outputs.push_back(Output::Connect {
@@ -179,6 +185,9 @@ impl Core for Echo {
         self.at(now);
         assert!(!self.gone.contains(&conn), "an id was used again");
         assert!(self.conns.insert(conn, 0).is_none(), "connected twice");
+        if ticket.is_none() && !self.strict {
+            self.admit(conn);
+        }
         self.tell(Event::Connected(conn, peer, ticket));
     }
 

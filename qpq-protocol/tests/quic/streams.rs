@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use qpq_protocol::ids::{Dir, StreamId};
 use qpq_protocol::quic::Effect;
 use qpq_protocol::storage::{Command, Reply};
 
-use crate::echo::Event;
+use crate::echo::{Echo, Event};
 use crate::pair::Pair;
 
 fn text(length: usize, salt: usize) -> Bytes {
@@ -144,6 +144,78 @@ fn a_stream_that_waits_can_be_abandoned() {
     assert!(calls[..64].iter().all(|call| answers.contains_key(call)));
     assert!(!calls[64..90].iter().any(|call| answers.contains_key(call)));
     assert!(calls[90..].iter().all(|call| answers.contains_key(call)));
+}
+
+#[test]
+fn a_stranger_has_eight_streams_and_who_is_admitted_the_rest() {
+    let mut pair = Pair::new();
+    pair.server
+        .act(pair.now, |core| (core.strict, core.silent) = (true, true));
+    let (ours, theirs) = pair.connect();
+    pair.client.act(pair.now, |core| {
+        for _ in 0..20 {
+            core.call(ours, "x");
+        }
+    });
+    pair.run();
+    assert_eq!(pair.server.take().len(), 8);
+    pair.server.act(pair.now, |core| core.admit(theirs));
+    pair.run();
+    assert_eq!(pair.server.take().len(), 12);
+}
+
+#[test]
+fn a_stranger_has_64_kib_and_who_is_admitted_a_mebibyte() {
+    let mut pair = Pair::new();
+    let held_back = |core: &mut Echo| (core.strict, core.credit) = (true, Some(0));
+    let heard = |pair: &Pair| pair.server.seen.iter().map(BytesMut::len).sum::<usize>();
+    pair.server.act(pair.now, held_back);
+    let (ours, theirs) = pair.connect();
+    pair.client.act(pair.now, |core| {
+        for _ in 0..20 {
+            core.call(ours, text(100_000, 0));
+        }
+    });
+    pair.run();
+    let before = heard(&pair);
+    assert!((64 * 1024..100_000).contains(&before), "{before}");
+    pair.server.act(pair.now, |core| core.admit(theirs));
+    pair.run();
+    let after = heard(&pair) - before;
+    assert!((950_000..1_200_000).contains(&after), "{after}");
+    // One stream may have what the connection has.
+    let mut pair = Pair::new();
+    pair.server.act(pair.now, held_back);
+    let (ours, _) = pair.connect();
+    pair.client
+        .act(pair.now, |core| core.call(ours, text(200_000, 0)));
+    pair.run();
+    assert!((64 * 1024..100_000).contains(&heard(&pair)));
+}
+
+#[test]
+fn a_stream_is_told_though_its_first_byte_is_missing() {
+    let mut pair = Pair::new();
+    pair.server.act(pair.now, |core| core.silent = true);
+    let (ours, theirs) = pair.connect();
+    pair.client
+        .act(pair.now, |core| core.call(ours, text(5_000, 0)));
+    let (now, remote) = (pair.now, pair.client.address);
+    let mut datagrams = Vec::new();
+    while let Some(transmit) = pair.client.endpoint.poll_transmit(now, 1) {
+        datagrams.push(transmit.contents.to_vec());
+    }
+    assert!(datagrams.len() > 2);
+    for datagram in datagrams.iter().skip(1) {
+        pair.server.receive(now, remote, 0, datagram);
+    }
+    pair.server.endpoint.poll_timeout();
+    let stream = StreamId::Peer(Dir::Bi, 0);
+    let told = &pair.server.core().collected;
+    assert_eq!(told.get(&(theirs, stream)), Some(&Vec::new()));
+    // It comes all the same.
+    pair.run();
+    assert_eq!(pair.server.take(), [Event::Push(theirs, text(5_000, 0))]);
 }
 
 #[test]

@@ -348,6 +348,8 @@ pub fn config() -> Config {
     limits.queue_sender_share = FULL / OF_ONE;
     limits.connections = 4;
     limits.total_buffer = 64 * 1024;
+    limits.small_buffer = 64 * 1024;
+    limits.answer = 64 * 1024;
     limits.total_unsent = 64 * 1024;
     limits.cached_rows = 40;
     limits.cached_bytes = 16 * 1024;

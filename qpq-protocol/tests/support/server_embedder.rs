@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, ConnectError, Core as _, Job, Output, PeerInfo, StreamInput, Wake};
-use qpq_protocol::server::{Config, Server};
+use qpq_protocol::server::{Config, Event, Server};
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Command, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
@@ -47,6 +47,7 @@ pub struct Embedder {
     memory: Memory,
     pub now: Time,
     pub stored: VecDeque<(Ticket, Command)>,
+    taken: VecDeque<Output<Event>>,
     tickets: BTreeSet<Ticket>,
     pub trace: Vec<String>,
     /// What was sent on peers' streams, for who looks into it.
@@ -67,6 +68,7 @@ impl Embedder {
             memory,
             now,
             stored: VecDeque::new(),
+            taken: VecDeque::new(),
             tickets: BTreeSet::new(),
             trace: Vec::new(),
             answers: Vec::new(),
@@ -79,8 +81,15 @@ impl Embedder {
         self.server.handle_stream(self.now, conn, stream, input);
     }
 
-    pub fn drain(&mut self) {
+    /// Takes what the core wants, to be carried out later.
+    pub fn take(&mut self) {
         while let Some(output) = self.server.poll_output() {
+            self.taken.push_back(output);
+        }
+    }
+
+    pub fn drain(&mut self) {
+        while let Some(output) = self.taken.pop_front().or_else(|| self.server.poll_output()) {
             self.trace.push(format!("{output:?}"));
             match output {
                 Output::Store {
@@ -162,11 +171,18 @@ pub fn tight() -> Config {
     let mut config = roomy();
     let limits = &mut config.limits;
     limits.connections = 3;
+    limits.anonymous_connections = 1;
     limits.streams = 4;
+    limits.anonymous_streams = 4;
     limits.connection_buffer = 6_000;
     limits.total_buffer = 10_000;
+    limits.small_buffer = 5_000;
+    limits.anonymous_buffer = 10_000;
+    limits.anonymous_small_buffer = 5_000;
     limits.connection_unsent = 300;
+    limits.answer = 1_500;
     limits.total_unsent = 2_000;
+    limits.anonymous_unsent = 2_000;
     limits.long_answers = 1;
     limits.cached_rows = 8;
     limits.cached_bytes = 4_000;

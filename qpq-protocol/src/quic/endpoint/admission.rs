@@ -11,6 +11,7 @@ use crate::ids::{ConnId, Ticket};
 use crate::io::{ConnectError, Core, Target};
 use crate::quic::connection::{Attempt, Change, Connection};
 use crate::quic::task::Task;
+use crate::site::site;
 
 /// Bits of a [`ConnId`] that hold the slot, so that it is found without a search.
 const SLOT_BITS: u32 = 24;
@@ -92,8 +93,12 @@ impl<C: Core> Endpoint<C> {
         let full = self.open >= self.limits.connections
             || self.half_open >= self.limits.handshakes
             || self.is_shutting_down();
-        let unproven = self.half_open >= self.limits.unproven_handshakes
-            && !incoming.remote_address_validated();
+        let is_proven = incoming.remote_address_validated();
+        // Whoever has not proven an address may have made it up, so that others are refused.
+        let theirs = self.half_open_of.get(&site(incoming.remote_address().ip()));
+        let crowded = theirs.is_some_and(|count| *count >= self.limits.address_handshakes);
+        let full = full || (crowded && is_proven);
+        let unproven = (self.half_open >= self.limits.unproven_handshakes || crowded) && !is_proven;
         self.scratch.clear();
         let now = self.now.instant;
         let response = if full {
@@ -134,11 +139,13 @@ impl<C: Core> Endpoint<C> {
         let until = self.now.instant + self.limits.handshake;
         let conn = Connection::new(id, handle, quic, until, attempt);
         self.open = self.open.saturating_add(1);
-        let kind = match conn.is_attempt() {
-            true => &mut self.attempts,
-            false => &mut self.half_open,
-        };
-        *kind = kind.saturating_add(1);
+        if conn.is_attempt() {
+            self.attempts = self.attempts.saturating_add(1);
+        } else {
+            self.half_open = self.half_open.saturating_add(1);
+            let theirs = self.half_open_of.entry(conn.site).or_insert(0);
+            *theirs = theirs.saturating_add(1);
+        }
         if self.slots.len() <= slot {
             self.slots.resize_with(slot.saturating_add(1), || None);
         }
@@ -158,7 +165,15 @@ impl<C: Core> Endpoint<C> {
 
     pub(super) fn apply(&mut self, change: Change) {
         match change {
-            Change::Settled => self.half_open = self.half_open.saturating_sub(1),
+            Change::Settled(site) => {
+                self.half_open = self.half_open.saturating_sub(1);
+                if let Some(theirs) = self.half_open_of.get_mut(&site) {
+                    *theirs = theirs.saturating_sub(1);
+                    if *theirs == 0 {
+                        self.half_open_of.remove(&site);
+                    }
+                }
+            }
             Change::Reached(certificate) => {
                 self.attempts = self.attempts.saturating_sub(1);
                 if let (Some(sha256), Some(verifier)) = (certificate, &self.verifier) {

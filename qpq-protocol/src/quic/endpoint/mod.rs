@@ -65,6 +65,8 @@ pub struct Endpoint<C: Core> {
     slots: Vec<Option<Box<Connection>>>,
     open: usize,
     half_open: usize,
+    /// The same by address ([`crate::site`]).
+    half_open_of: BTreeMap<IpAddr, usize>,
     attempts: usize,
     /// Counts connections; the upper bits of each [`ConnId`](crate::ids::ConnId).
     serial: u64,
@@ -130,6 +132,7 @@ impl<C: Core> Endpoint<C> {
             slots: Vec::new(),
             open: 0,
             half_open: 0,
+            half_open_of: BTreeMap::new(),
             attempts: 0,
             serial: 0,
             dirty: VecDeque::new(),

@@ -204,6 +204,7 @@ impl<C: Core> Endpoint<C> {
             Output::Open { .. }
             | Output::Send { .. }
             | Output::Reset { .. }
+            | Output::Admit { .. }
             | Output::Close { .. } => {}
         }
     }

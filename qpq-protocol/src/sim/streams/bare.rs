@@ -45,30 +45,35 @@ impl<C: Core> Host<C> for Bare<C> {
         if let Some((conn, stream)) = self.fin.take() {
             return Some(Todo::Carry(Parcel::Send(conn, stream, StreamInput::Fin)));
         }
-        let output = self.tap.poll_output()?;
-        Some(match output {
-            Output::Store {
-                ticket,
-                lane,
-                command,
-            } => Todo::Store(ticket, lane, command),
-            Output::Compute { ticket, job } => Todo::Compute(ticket, job),
-            Output::Wake(wake) => Todo::Wake(wake),
-            Output::Event(event) => Todo::Event(event),
-            Output::Connect { ticket, .. } => Todo::Carry(Parcel::Connect(ticket)),
-            Output::Open { conn, stream, dir } => Todo::Carry(Parcel::Open(conn, stream, dir)),
-            Output::Send {
-                conn,
-                stream,
-                data,
-                fin,
-            } => {
-                self.fin = fin.then_some((conn, stream));
-                Todo::Carry(Parcel::Send(conn, stream, StreamInput::Data(data)))
-            }
-            Output::Reset { conn, stream, code } => Todo::Carry(Parcel::Reset(conn, stream, code)),
-            Output::Close { conn, .. } => Todo::Carry(Parcel::Close(conn)),
-        })
+        loop {
+            return Some(match self.tap.poll_output()? {
+                // There are no windows here.
+                Output::Admit { .. } => continue,
+                Output::Store {
+                    ticket,
+                    lane,
+                    command,
+                } => Todo::Store(ticket, lane, command),
+                Output::Compute { ticket, job } => Todo::Compute(ticket, job),
+                Output::Wake(wake) => Todo::Wake(wake),
+                Output::Event(event) => Todo::Event(event),
+                Output::Connect { ticket, .. } => Todo::Carry(Parcel::Connect(ticket)),
+                Output::Open { conn, stream, dir } => Todo::Carry(Parcel::Open(conn, stream, dir)),
+                Output::Send {
+                    conn,
+                    stream,
+                    data,
+                    fin,
+                } => {
+                    self.fin = fin.then_some((conn, stream));
+                    Todo::Carry(Parcel::Send(conn, stream, StreamInput::Data(data)))
+                }
+                Output::Reset { conn, stream, code } => {
+                    Todo::Carry(Parcel::Reset(conn, stream, code))
+                }
+                Output::Close { conn, .. } => Todo::Carry(Parcel::Close(conn)),
+            });
+        }
     }
 
     fn deadline(&self) -> Option<Time> {

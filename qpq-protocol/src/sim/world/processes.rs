@@ -114,6 +114,9 @@ pub(super) fn limits() -> Limits {
     let mut limits = Limits {
         connections: 64,
         total_buffer: 8 * 1024 * 1024,
+        small_buffer: 1024 * 1024,
+        anonymous_buffer: 1024 * 1024,
+        anonymous_small_buffer: 1024 * 1024,
         total_unsent: 8 * 1024 * 1024,
         cached_rows: 200,
         cached_bytes: 1024 * 1024,

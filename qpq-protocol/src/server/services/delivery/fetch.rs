@@ -168,7 +168,7 @@ impl Read {
                 bytes: MAX_PAYLOAD,
             };
             scan(range, move |ctx, rows, _| {
-                let (head, entries) = select(head, rows, ctx.date)?;
+                let (head, entries) = select(head, rows, ctx.date, ctx.config.limits.answer)?;
                 let bodies = entries
                     .iter()
                     .map(|(_, entry)| entry.body.clone())
@@ -183,12 +183,13 @@ impl Read {
     }
 }
 
-/// The entries that fit a frame, at least one; expired ones as tombstones. The first messages of
+/// The entries that fit an answer of `most` bytes, at least one; expired ones as tombstones. The first messages of
 /// a queue are gone when they have expired: then `first_seq` is that of the first one left.
 fn select(
     mut head: QueueHead,
     rows: Vec<(Bytes, Bytes)>,
     now: UnixTime,
+    most: usize,
 ) -> Result<(QueueHead, Vec<(u64, Entry)>), Fault> {
     let mut entries = Vec::new();
     let mut size = 0;
@@ -205,7 +206,7 @@ fn select(
             continue;
         }
         size += payload::length(entry.body.as_ref()) + ENVELOPE;
-        if size > MAX_PAYLOAD - MARGIN && !entries.is_empty() {
+        if size > most.saturating_sub(MARGIN) && !entries.is_empty() {
             break;
         }
         entries.push((seq, entry));
@@ -389,7 +390,8 @@ mod tests {
     #[test]
     fn expired_messages_are_gone_in_front_and_tombstones_behind() {
         let rows = rows(&[(3, b"a", 10), (4, b"b", 10), (5, b"c", 99), (6, b"d", 10)]);
-        let (head, entries) = select(head(3), rows, UnixTime::from_millis(10)).unwrap_or_default();
+        let (head, entries) =
+            select(head(3), rows, UnixTime::from_millis(10), MAX_PAYLOAD).unwrap_or_default();
         assert_eq!(head.first_seq, 5);
         let shown: Vec<(u64, bool)> = entries
             .iter()
@@ -402,7 +404,8 @@ mod tests {
     fn a_page_has_at_least_one_envelope_and_fits_a_frame() {
         static LONG: [u8; MAX_PAYLOAD] = [0; MAX_PAYLOAD];
         let rows = rows(&[(1, &LONG, 99), (2, b"b", 99)]);
-        let (_, entries) = select(head(1), rows, UnixTime::from_millis(1)).unwrap_or_default();
+        let (_, entries) =
+            select(head(1), rows, UnixTime::from_millis(1), MAX_PAYLOAD).unwrap_or_default();
         assert_eq!(entries.len(), 1);
     }
 
