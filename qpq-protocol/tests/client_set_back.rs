@@ -313,3 +313,55 @@ fn a_queue_that_began_anew_is_read_from_its_beginning() {
     assert_eq!(events(&net, 1, told), 0);
     assert_eq!(events(&net, 1, set_back), 1);
 }
+
+#[test]
+fn a_login_shows_the_ticket_of_the_one_before() {
+    let mut net = Net::new();
+    net.lie = Some(|method, said| match (method, said) {
+        (103, Ok(payload)) => {
+            let answer = proto::OpaqueLoginFinishResponse::decode(payload);
+            let mut answer = answer.expect("an answer");
+            answer.ticket = Bytes::from_static(&[5; 32]);
+            Ok(answer.encode_to_vec().into())
+        }
+        (_, said) => said,
+    });
+    let shown = |net: &Net| {
+        let request = net.requests.get(&102).cloned().expect("a login");
+        let request = proto::OpaqueLoginStartRequest::decode(request);
+        request.expect("a request").ticket
+    };
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| {
+        core.register(now, "alice", password("secret"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    assert!(shown(&net).is_empty(), "the first has none");
+    // It outlives the process and the session.
+    net.restart(client);
+    let ended = net.ask(client, qpq_protocol::client::Client::logout);
+    assert!(matches!(ended, Ok(Outcome::LoggedOut)), "{ended:?}");
+    let ended = net.ask(client, |core, now| {
+        core.login(now, "alice", password("secret"))
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    assert_eq!(shown(&net), Bytes::from_static(&[5; 32]));
+}
+
+#[test]
+fn a_server_that_says_so_again_and_again_gets_nothing_a_third_time() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "once");
+    let other: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
+    net.asked.clear();
+    for epoch in [Some(other), None, Some(other), None] {
+        net.lie = epoch;
+        net.restart(0);
+        net.pass(Duration::from_secs(60));
+    }
+    let sent = net.asked.iter().filter(|method| **method == 205).count();
+    assert_eq!(sent, 1, "sent again once");
+    assert_eq!(history(&mut net, 1, id), ["once"]);
+}

@@ -253,7 +253,7 @@ impl Client {
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
         let record = self.drop_message(id, order).unwrap_or_default();
         if let Some(index) = record.index {
-            self.note_sent(id, index, &record.message_id);
+            self.note_sent(id, index, &record);
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.index.unwrap_or_default();

@@ -97,6 +97,9 @@ records! {
         /// The server has lost it: it is to be sent again.
         #[prost(bool, tag = "3")]
         again: bool,
+        /// It was sent again before, which is done once.
+        #[prost(bool, tag = "4")]
+        repeated: bool,
     }
 
     /// Messages that were taken in before.

@@ -87,10 +87,12 @@ impl Client {
                 .sent
                 .range((conversation, 0)..=(conversation, u64::MAX));
             let lost = sent.filter(|(_, record)| record.opening >= since);
-            let lost: Vec<u64> = lost.map(|((_, index), _)| *index).collect();
+            let lost: Vec<_> = lost
+                .map(|((_, index), record)| (*index, record.repeated))
+                .collect();
             let is_active = self.phase(conversation) == Some(Phase::Active);
-            for index in lost {
-                if is_active && index >= from.unwrap_or_default() {
+            for (index, repeated) in lost {
+                if is_active && !repeated && index >= from.unwrap_or_default() {
                     self.mark_lost(conversation, index);
                 } else {
                     self.forget_sent(conversation, index);
@@ -126,11 +128,12 @@ impl Client {
     }
 
     /// The server has a message of ours: remembers that for as long as it may be asked for again.
-    pub(super) fn note_sent(&mut self, id: ConversationId, index: u64, message_id: &[u8]) {
+    pub(super) fn note_sent(&mut self, id: ConversationId, index: u64, sent: &OutgoingRecord) {
         let record = SentRecord {
-            message_id: message_id.to_vec(),
+            message_id: sent.message_id.clone(),
             opening: self.state.openings.current(),
             again: false,
+            repeated: sent.again,
         };
         self.writer.put(&Name::Sent(id, index), &record);
         self.state.sent.insert((id, index), record);

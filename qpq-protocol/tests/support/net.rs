@@ -249,6 +249,8 @@ pub struct Net {
     pub lie: Option<Lie>,
     /// Ids of the methods that clients asked for, in their order.
     pub asked: Vec<u16>,
+    /// The last request of each method, as its message.
+    pub requests: BTreeMap<u16, Bytes>,
     /// Machines that lost power, and were started again.
     pub crashes: usize,
     pub server_config: server::Config,
@@ -313,6 +315,7 @@ impl Net {
             holder: String::new(),
             lie: None,
             asked: Vec::new(),
+            requests: BTreeMap::new(),
             server_config,
             client_config,
             server_disk: Memory::new(),
@@ -600,8 +603,13 @@ impl Net {
         if let (Side::Client, Some(link), Some(id)) =
             (from, self.links.get_mut(&conn), frame.first_chunk::<2>())
         {
-            link.methods.push(u16::from_be_bytes(*id));
-            self.asked.push(u16::from_be_bytes(*id));
+            let method = u16::from_be_bytes(*id);
+            link.methods.push(method);
+            self.asked.push(method);
+            // Method, request id and length come before it.
+            let request = frame.get(10..).unwrap_or_default();
+            self.requests
+                .insert(method, Bytes::copy_from_slice(request));
         }
     }
 
