@@ -29,9 +29,16 @@ use crate::{ed25519::SigningKey, identity};
 /// The primitives of one operation.
 pub struct QpqCrypto {
     seed: Option<Zeroizing<[u8; 32]>>,
-    /// Seals to this key hold zeros.
     #[cfg(any(test, feature = "hostile"))]
-    spoiled: Option<Vec<u8>>,
+    spoiled: Option<Spoil>,
+}
+
+/// Seals that hold zeros.
+#[cfg(any(test, feature = "hostile"))]
+pub(super) enum Spoil {
+    /// Those to this HPKE public key.
+    For(Vec<u8>),
+    All,
 }
 
 impl QpqCrypto {
@@ -43,10 +50,10 @@ impl QpqCrypto {
         }
     }
 
-    /// The same, but what is sealed to `key` (an HPKE public key) is not what it should be.
+    /// The same, but some of what is sealed is not what it should be.
     #[cfg(any(test, feature = "hostile"))]
-    pub(super) fn spoiling(mut self, key: &[u8]) -> Self {
-        self.spoiled = Some(key.to_vec());
+    pub(super) fn spoiling(mut self, spoil: Spoil) -> Self {
+        self.spoiled = Some(spoil);
         self
     }
 
@@ -187,9 +194,10 @@ impl OpenMlsCrypto for QpqCrypto {
         #[cfg(any(test, feature = "hostile"))]
         let zeros = vec![0; ptxt.len()];
         #[cfg(any(test, feature = "hostile"))]
-        let ptxt = match self.spoiled.as_deref() == Some(pk_r) {
-            true => &zeros,
-            false => ptxt,
+        let ptxt = match &self.spoiled {
+            Some(Spoil::All) => &zeros,
+            Some(Spoil::For(key)) if key == pk_r => &zeros,
+            _ => ptxt,
         };
         let rng = self.hpke_rng(b"qpq mls hpke seal v1", &[pk_r, info, aad, ptxt])?;
         hpke::seal(config, rng, pk_r, info, aad, ptxt)

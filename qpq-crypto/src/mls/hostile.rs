@@ -1,7 +1,7 @@
 //! What a member commits that means ill: for tests, fuzzing and simulations of whoever has to live
 //! with it.
 
-use super::{CommitOut, Device, Group, GroupError};
+use super::{CommitOut, Device, Group, GroupError, crypto::Spoil};
 
 impl Group {
     /// [`update`](Group::update) whose path secret is wrong for the member on `victim` and right for
@@ -21,7 +21,24 @@ impl Group {
         drop(members);
         self.commit_by(
             device,
-            |device| device.seeded(seed).spoiling(&key),
+            |device| device.seeded(seed).spoiling(Spoil::For(key)),
+            None,
+            Vec::new(),
+        )
+    }
+
+    /// The same for all members but this one.
+    ///
+    /// # Errors
+    /// As [`update`](Group::update).
+    pub fn update_spoiled_for_all(
+        &mut self,
+        device: &mut Device,
+        seed: &[u8; 32],
+    ) -> Result<CommitOut, GroupError> {
+        self.commit_by(
+            device,
+            |device| device.seeded(seed).spoiling(Spoil::All),
             None,
             Vec::new(),
         )

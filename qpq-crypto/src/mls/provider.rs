@@ -33,10 +33,10 @@ impl<'a> QpqProvider<'a> {
         }
     }
 
-    /// The same, but what is sealed to `key` is not what it should be.
+    /// The same, but some of what is sealed is not what it should be.
     #[cfg(any(test, feature = "hostile"))]
-    pub fn spoiling(mut self, key: &[u8]) -> Self {
-        self.crypto = self.crypto.spoiling(key);
+    pub fn spoiling(mut self, spoil: super::crypto::Spoil) -> Self {
+        self.crypto = self.crypto.spoiling(spoil);
         self
     }
 

@@ -243,6 +243,7 @@ impl Client {
         self.forget_inbox();
         self.forget_work();
         self.forget_chain();
+        self.forget_rejoins();
         self.timers.cancel(Timer::Packages);
     }
 }

@@ -1,12 +1,12 @@
 //! What is kept of a conversation: phase, slot, wanted changes, counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::error::IntentError;
-use super::event::ConversationId;
+use super::event::{ConversationId, RejoinReason};
 use super::keys::Name;
 use super::record::{ChangeRecord, ConversationRecord};
 use super::write::Writer;
@@ -71,6 +71,8 @@ impl Phase {
 pub(super) struct Change {
     pub(super) identity_key: IdentityKey,
     pub(super) remove: bool,
+    /// Of the server's list alone: the tree has it already (protocol.md §5.10).
+    pub(super) of_list: bool,
 }
 
 impl Change {
@@ -78,6 +80,32 @@ impl Change {
         ChangeRecord {
             identity_key: self.identity_key.as_bytes().to_vec(),
             remove: self.remove,
+            of_list: self.of_list,
+        }
+    }
+
+    /// Somebody is to come in.
+    pub(super) const fn add(identity_key: IdentityKey) -> Self {
+        Self {
+            identity_key,
+            remove: false,
+            of_list: false,
+        }
+    }
+
+    /// Somebody is to go.
+    pub(super) const fn remove(identity_key: IdentityKey) -> Self {
+        Self {
+            remove: true,
+            ..Self::add(identity_key)
+        }
+    }
+
+    /// The same, of the list alone.
+    pub(super) const fn of_list(self) -> Self {
+        Self {
+            of_list: true,
+            ..self
         }
     }
 
@@ -85,6 +113,7 @@ impl Change {
         Some(Self {
             identity_key: IdentityKey::try_from(record.identity_key.as_slice()).ok()?,
             remove: record.remove,
+            of_list: record.of_list,
         })
     }
 }
@@ -108,6 +137,22 @@ pub(super) struct Channel {
     pub(super) wanted: Vec<Change>,
     /// Version of the last member list that was compared with the tree.
     pub(super) members_version: u64,
+    /// Why the thread was lost, until this device is back in the group.
+    pub(super) rejoin: Option<RejoinReason>,
+    /// Accounts that were seen to go and not to come back, the last ones.
+    pub(super) gone: BTreeSet<IdentityKey>,
+    /// Accounts that were seen both in the tree and on the server's list.
+    pub(super) listed: BTreeSet<IdentityKey>,
+}
+
+/// Accounts of each kind that are remembered of a conversation.
+const MAX_REMEMBERED: usize = 1000;
+
+/// Remembers one more account, if there is room.
+pub(super) fn remember(accounts: &mut BTreeSet<IdentityKey>, key: IdentityKey) {
+    if accounts.len() < MAX_REMEMBERED {
+        accounts.insert(key);
+    }
 }
 
 impl Channel {
@@ -123,6 +168,9 @@ impl Channel {
             read: 0,
             wanted: Vec::new(),
             members_version: 0,
+            rejoin: None,
+            gone: BTreeSet::new(),
+            listed: BTreeSet::new(),
         }
     }
 
@@ -140,6 +188,17 @@ impl Channel {
             read: self.read,
             wanted: self.wanted.iter().map(|change| change.record()).collect(),
             members_version: self.members_version,
+            rejoin: self.rejoin.map_or(0, RejoinReason::number),
+            gone: self
+                .gone
+                .iter()
+                .map(|key| key.as_bytes().to_vec())
+                .collect(),
+            listed: self
+                .listed
+                .iter()
+                .map(|key| key.as_bytes().to_vec())
+                .collect(),
         };
         writer.put(&Name::Conversation(id), &record);
     }
@@ -163,8 +222,19 @@ impl Channel {
                 .map(Change::load)
                 .collect::<Option<_>>()?,
             members_version: record.members_version,
+            rejoin: match record.rejoin {
+                0 => None,
+                number => Some(RejoinReason::from_number(number)?),
+            },
+            gone: accounts(&record.gone)?,
+            listed: accounts(&record.listed)?,
         })
     }
+}
+
+fn accounts(keys: &[Vec<u8>]) -> Option<BTreeSet<IdentityKey>> {
+    let keys = keys.iter().map(Vec::as_slice);
+    keys.map(|key| IdentityKey::try_from(key).ok()).collect()
 }
 
 /// What a conversation holds for as long as the connection stands.
@@ -207,6 +277,14 @@ mod tests {
         assert_ne!(id, dm_channel(a, a));
         assert!(is_dm(id));
         assert_eq!(id.0[8] >> 6, 0b10);
+    }
+
+    #[test]
+    fn every_reason_to_rejoin_comes_back_from_its_number() {
+        for why in RejoinReason::ALL {
+            assert_eq!(RejoinReason::from_number(why.number()), Some(why));
+        }
+        assert_eq!(RejoinReason::from_number(0), None);
     }
 
     #[test]

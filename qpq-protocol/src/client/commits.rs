@@ -13,20 +13,33 @@ use qpq_crypto::mls::{CommitOut, GroupError, Member, inspect_key_package};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::{Change, Phase, is_dm};
+use super::channel::{Change, Phase, is_dm, remember};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event};
+use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
 use super::record::DraftRecord;
 use super::rpc::{Answer, Then};
-use super::timers::Timer;
+use super::timers::{Pause, Timer};
 use crate::defect::seeded;
 use crate::ids::{DeviceId, IdentityKey};
 use crate::method::rpc;
 use crate::proto;
 use crate::proto::delivery_payload::Payload;
 use crate::status::Status;
+
+/// What a commit of this device is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Members come, one of an account's devices goes, or only the keys are new.
+    Change,
+    /// The last device of an account goes.
+    LastDevice,
+    /// The first of a DM that is opened again.
+    Reopen,
+    /// The first of a new group of this generation, in the place of the one that is held.
+    Reset(u32),
+}
 
 impl Client {
     /// Wants a change of members. Kept until it is made or cannot be.
@@ -51,14 +64,18 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        if channel.wanted.is_empty() || self.is_behind(id) {
+        let is_idle = channel.wanted.is_empty() && !self.is_rotation_wanted(id);
+        let gives_way = self.timers.is_set(Timer::Conversation(id, Pause::Courtesy));
+        if is_idle || gives_way || self.is_behind(id) {
             return;
         }
         let members = self.identities(id);
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        let is_made = |change: &Change| members.contains(&change.identity_key) != change.remove;
+        let is_made = |change: &Change| {
+            !change.of_list && members.contains(&change.identity_key) != change.remove
+        };
         let open: Vec<Change> = channel
             .wanted
             .iter()
@@ -68,16 +85,21 @@ impl Client {
         if open.len() < channel.wanted.len() {
             self.unwant(id, is_made);
         }
+        let (of_list, of_tree): (Vec<Change>, Vec<Change>) =
+            open.into_iter().partition(|change| change.of_list);
         // A commit removes one device: the next ones follow when it is merged.
-        if let Some(removal) = open.iter().find(|change| change.remove) {
+        if let Some(removal) = of_tree.iter().find(|change| change.remove) {
             self.draft(id, &[*removal], &[]);
-        } else if !open.is_empty() && self.has_packages(id, &open) {
-            self.draft_additions(id, &open);
+        } else if !of_tree.is_empty() && self.has_packages(id, &of_tree) {
+            let packages = self.packages_of(id, &of_tree);
+            self.draft(id, &of_tree, &packages);
+        } else if of_tree.is_empty() && (!of_list.is_empty() || self.is_rotation_wanted(id)) {
+            self.draft(id, &of_list, &[]);
         }
     }
 
     /// Whether the key packages of all who are to be added are here; asks for those that are not.
-    fn has_packages(&mut self, id: ConversationId, additions: &[Change]) -> bool {
+    pub(super) fn has_packages(&mut self, id: ConversationId, additions: &[Change]) -> bool {
         let work = self.work.entry(id).or_default();
         let missing: Vec<_> = additions
             .iter()
@@ -106,7 +128,7 @@ impl Client {
             Ok(answer) => answer,
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
                 return;
             }
             Err(fault) if fault.status == Status::NotFound => {
@@ -143,7 +165,7 @@ impl Client {
         self.drive(id);
     }
 
-    fn cannot_add(&mut self, id: ConversationId, key: IdentityKey) {
+    pub(super) fn cannot_add(&mut self, id: ConversationId, key: IdentityKey) {
         let name = self.state.person(key).name.unwrap_or_default();
         self.cannot_change(id, key, &IntentError::NoDevices { name });
     }
@@ -153,33 +175,30 @@ impl Client {
         if self.phase(id) == Some(Phase::Founding) {
             return self.abandon_channel(id, error);
         }
+        if self.resetting(id).is_some() {
+            return self.reset_without(id, key);
+        }
         self.unwant(id, |change| change.identity_key == key);
         self.change_failed(id, key, error);
         self.drive(id);
-    }
-
-    fn draft_additions(&mut self, id: ConversationId, additions: &[Change]) {
-        let Some(work) = self.work.get(&id) else {
-            return;
-        };
-        let packages: Vec<Bytes> = additions
-            .iter()
-            .filter_map(|change| work.packages.get(&change.identity_key))
-            .flatten()
-            .cloned()
-            .collect();
-        self.draft(id, additions, &packages);
     }
 
     /// Makes the commit, stores it with what it is for, and sends it.
     fn draft(&mut self, id: ConversationId, changes: &[Change], packages: &[Bytes]) {
         let (seed, now_ms) = (self.rng.seed(), self.unix_ms());
         let Some((device, group)) = self.state.group(id) else {
-            return self.break_off(id);
+            return self.rejoin(id, RejoinReason::State);
         };
-        let removal = changes.iter().find(|change| change.remove);
+        // What others propose is wanted, or not, by itself.
+        if group.drop_proposals(device).is_err() {
+            return self.rejoin(id, RejoinReason::State);
+        }
+        let removal = changes
+            .iter()
+            .find(|change| change.remove && !change.of_list);
         let made = match removal {
             Some(change) => group.remove(device, &seed, &change.identity_key),
+            None if packages.is_empty() => group.update(device, &seed),
             None => {
                 let packages: Vec<&[u8]> = packages.iter().map(AsRef::as_ref).collect();
                 group.add(device, &seed, &packages, now_ms)
@@ -193,31 +212,57 @@ impl Client {
         let is_last = removal.is_some_and(|change| devices_of(change) == 1);
         let out = match made {
             Ok(out) => out,
-            Err(error) => return self.not_made(id, changes, &error),
+            Err(error) => return self.not_made(id, changes, packages, &error),
         };
-        let record = self.draft_record(id, changes, is_last, packages, out);
+        let is_reopened = self.phase(id) == Some(Phase::Founding)
+            && self
+                .state
+                .conversations
+                .get(&id)
+                .is_some_and(|channel| channel.slot > 0);
+        let kind = match is_last {
+            true => Kind::LastDevice,
+            false if is_reopened => Kind::Reopen,
+            false => Kind::Change,
+        };
+        let record = self.draft_record(id, changes, packages, out, kind);
         self.writer.put(&Name::Draft(id), &record);
         self.state.drafts.insert(id, record);
         self.submit(id);
     }
 
-    fn not_made(&mut self, id: ConversationId, changes: &[Change], error: &GroupError) {
-        self.work.remove(&id);
+    fn not_made(
+        &mut self,
+        id: ConversationId,
+        changes: &[Change],
+        packages: &[Bytes],
+        error: &GroupError,
+    ) {
         if matches!(error, GroupError::Inactive | GroupError::State) {
-            return self.break_off(id);
+            return self.rejoin(id, RejoinReason::State);
         }
+        // One bad key package spoils the whole commit: the others go on without it.
+        let (seed, now_ms) = (self.rng.seed(), self.unix_ms());
+        if let Some((device, group)) = self.state.group(id).filter(|_| !packages.is_empty()) {
+            let all: Vec<&[u8]> = packages.iter().map(AsRef::as_ref).collect();
+            let refused = group.not_addable(device, &seed, &all, now_ms);
+            if let Some(refused) = refused.ok().filter(|refused| !refused.is_empty()) {
+                return self.drop_packages(id, packages, &refused);
+            }
+        }
+        self.work.remove(&id);
         for change in changes {
             self.cannot_change(id, change.identity_key, &IntentError::State);
         }
     }
 
-    fn draft_record(
+    pub(super) fn draft_record(
         &mut self,
         id: ConversationId,
         changes: &[Change],
-        is_last_device: bool,
         packages: &[Bytes],
         out: CommitOut,
+        kind: Kind,
     ) -> DraftRecord {
         let slot = self
             .state
@@ -227,10 +272,11 @@ impl Client {
         let commit = Bytes::from(out.commit);
         // Who has other devices in the tree stays on the list, so that they get the commits too.
         let listed = |remove: bool| -> Vec<Bytes> {
-            let moves = !is_dm(id) && (!remove || is_last_device);
+            let is_last = kind == Kind::LastDevice;
+            let moves = |change: &Change| !remove || is_last || change.of_list;
             let changes = changes
                 .iter()
-                .filter(|change| change.remove == remove && moves);
+                .filter(|change| change.remove == remove && !is_dm(id) && moves(change));
             changes
                 .map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes()))
                 .collect()
@@ -244,7 +290,8 @@ impl Client {
             message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
             add_members: listed(false),
             remove_members: listed(true),
-            ..proto::SubmitCommitRequest::default()
+            reset: matches!(kind, Kind::Reset(_) | Kind::Reopen),
+            ..Default::default()
         };
         if let Some(welcome) = out.welcome {
             let welcome = proto::GroupWelcome {
@@ -272,15 +319,20 @@ impl Client {
             slot,
             commit_hash: Sha256::digest(&commit).to_vec(),
             changes: changes.iter().map(|change| change.record()).collect(),
+            rejoin: None,
+            reset: match kind {
+                Kind::Reset(generation) => generation,
+                Kind::Change | Kind::LastDevice | Kind::Reopen => 0,
+            },
         }
     }
 
-    fn submit(&mut self, id: ConversationId) {
+    pub(super) fn submit(&mut self, id: ConversationId) {
         let then = Then::SubmitCommit(id);
         let Some(draft) = self.state.drafts.get(&id).filter(|_| self.link.is_ready()) else {
             return;
         };
-        if self.link.is_asked(&then) || self.timers.is_set(Timer::Conversation(id)) {
+        if self.link.is_asked(&then) || self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
             return;
         }
         let request = draft.request.clone();
@@ -305,14 +357,20 @@ impl Client {
                     self.accepted(id, &draft);
                 } else {
                     self.wait_for_server(id, draft.slot, fault.slot);
-                    self.lost(id, fault.slot);
+                    self.lost(id, &draft, fault.slot);
                 }
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             Err(fault) => {
+                if draft.rejoin.is_some() {
+                    return self.rejoin_refused(id, fault.status);
+                }
+                if draft.reset > 0 {
+                    return self.reset_lost(id, &draft);
+                }
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
                 for change in draft.changes.iter().filter_map(Change::load) {
@@ -325,17 +383,25 @@ impl Client {
 
     /// The server gave our commit its slot: merges it.
     fn accepted(&mut self, id: ConversationId, draft: &DraftRecord) {
+        if draft.rejoin.is_some() {
+            return self.rejoined(id, draft);
+        }
+        if draft.reset > 0 {
+            return self.reset_accepted(id, draft);
+        }
         let merged = match self.state.group(id) {
             Some((device, group)) => group.confirm_pending(device),
             None => Err(GroupError::State),
         };
         let Ok(committed) = merged else {
-            return self.break_off(id);
+            return self.rejoin(id, RejoinReason::State);
         };
         self.state.drafts.remove(&id);
         self.writer.delete(&Name::Draft(id));
         let members = self.identities(id);
-        let is_made = |change: &Change| members.contains(&change.identity_key) != change.remove;
+        let is_made = |change: &Change| {
+            change.of_list || members.contains(&change.identity_key) != change.remove
+        };
         let drafted = draft.changes.iter().filter_map(Change::load);
         let done: Vec<Change> = drafted.filter(is_made).collect();
         self.unwant(id, |change| done.contains(change));
@@ -357,7 +423,15 @@ impl Client {
     }
 
     /// Another commit has the slot: ours is dropped and that one fetched.
-    fn lost(&mut self, id: ConversationId, slot: u64) {
+    fn lost(&mut self, id: ConversationId, draft: &DraftRecord, slot: u64) {
+        if draft.rejoin.is_some() {
+            return self.lost_rejoin(id, slot);
+        }
+        if draft.reset > 0 {
+            self.reset_lost(id, draft);
+            self.know_slot(id, slot);
+            return;
+        }
         self.drop_draft(id);
         if self.phase(id) == Some(Phase::Founding) {
             self.forget_group(id);
@@ -366,8 +440,9 @@ impl Client {
                 channel.wanted.clear();
             });
         }
-        self.know_slot(id, slot);
-        self.fetch(Some(id));
+        if !self.know_slot(id, slot) {
+            self.fetch(Some(id));
+        }
     }
 
     /// The server refuses a slot and names one that is no later: it was set back to before what it
@@ -375,7 +450,7 @@ impl Client {
     pub(super) fn wait_for_server(&mut self, id: ConversationId, own: u64, servers: u64) {
         if servers <= own {
             let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
-            self.timers.set(Timer::Conversation(id), at);
+            self.timers.hold(Timer::Conversation(id, Pause::Server), at);
         }
     }
 
@@ -387,7 +462,7 @@ impl Client {
             None => false,
         };
         if !cleared {
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::State);
         }
     }
 
@@ -401,6 +476,7 @@ impl Client {
         epoch: u64,
     ) {
         self.slot_taken(id, slot);
+        self.rotated(id);
         // The app is told of accounts: who has another device in the tree neither came nor went.
         let others: BTreeSet<IdentityKey> = match self.state.group(id) {
             Some((_, group)) if group.is_active() => {
@@ -417,6 +493,13 @@ impl Client {
         let (came, went) = (identities(&added), identities(&removed));
         let added: Vec<_> = came.difference(&went).copied().collect();
         let removed: Vec<_> = went.difference(&came).copied().collect();
+        self.change_channel(id, |channel| {
+            for key in &removed {
+                remember(&mut channel.gone, *key);
+                channel.listed.remove(key);
+            }
+            channel.gone.retain(|key| !added.contains(key));
+        });
         self.need_names(id, &added);
         if !added.is_empty() {
             self.note_addition(id);
@@ -439,7 +522,7 @@ impl Client {
 
     pub(super) fn slot_taken(&mut self, id: ConversationId, slot: u64) {
         self.change_channel(id, |channel| {
-            channel.slot = slot.saturating_add(1);
+            channel.slot = channel.slot.max(slot.saturating_add(1));
             channel.slot_seen = true;
         });
     }

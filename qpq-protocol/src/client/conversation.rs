@@ -18,12 +18,12 @@ use qpq_crypto::mls;
 use super::Client;
 use super::channel::{Change, Channel, Phase, is_dm};
 use super::error::IntentError;
-use super::event::{Conversation, ConversationId, Event, Kind, Person, Standing};
+use super::event::{Conversation, ConversationId, Event, Kind, Person, RejoinReason, Standing};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::state::group_id;
-use super::timers::Timer;
+use super::timers::{Pause, Timer};
 use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
@@ -56,11 +56,17 @@ impl Client {
     pub(super) fn start_dm(&mut self, id: ConversationId, peer: IdentityKey) {
         let name = self.state.person(peer).name.unwrap_or_default();
         let mut channel = Channel::new(Phase::Creating, Some(peer), name);
-        channel.wanted.push(Change {
-            identity_key: peer,
-            remove: false,
-        });
+        channel.wanted.push(Change::add(peer));
         self.add_channel(id, channel);
+    }
+
+    /// Opens a DM again that one of the two has left; its history stays.
+    pub(super) fn reopen_dm(&mut self, id: ConversationId, peer: IdentityKey) {
+        self.change_channel(id, |channel| {
+            channel.phase = Phase::Creating;
+            channel.wanted = vec![Change::add(peer)];
+        });
+        self.drive(id);
     }
 
     pub(super) fn start_group(
@@ -70,13 +76,7 @@ impl Client {
         who: &BTreeSet<IdentityKey>,
     ) {
         let mut channel = Channel::new(Phase::Creating, None, name);
-        channel.wanted = who
-            .iter()
-            .map(|&identity_key| Change {
-                identity_key,
-                remove: false,
-            })
-            .collect();
+        channel.wanted = who.iter().copied().map(Change::add).collect();
         self.add_channel(id, channel);
     }
 
@@ -88,18 +88,21 @@ impl Client {
 
     /// Does what the conversation needs next, unless it is under way or has to wait.
     pub(super) fn drive(&mut self, id: ConversationId) {
-        if !self.link.is_ready() || self.timers.is_set(Timer::Conversation(id)) {
+        if !self.link.is_ready() || self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
             return;
         }
         match self.phase(id) {
             Some(Phase::Creating) => self.create_channel(id),
             Some(Phase::Founding) => self.drive_commit(id),
+            Some(Phase::Active) if self.is_rejoining(id) => self.drive_rejoin(id),
             Some(Phase::Active) => {
                 self.drive_commit(id);
                 self.drive_outbox(id);
             }
             Some(Phase::Leaving) => self.drive_leaving(id),
-            Some(Phase::Joining | Phase::Over | Phase::Broken) | None => {}
+            // As an earlier version left it.
+            Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
+            Some(Phase::Joining | Phase::Over) | None => {}
         }
     }
 
@@ -137,7 +140,7 @@ impl Client {
             Ok(_) => return self.abandon_channel(id, &IntentError::BadServer),
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
                 return;
             }
             Err(fault) => {
@@ -150,26 +153,37 @@ impl Client {
         match (is_dm(id), answer.slot) {
             (false, 0) => self.found(id, Phase::Active),
             (true, 0) if answer.was_new => self.found(id, Phase::Founding),
+            // Opened again: the first commit of a new group, in the next slot.
+            (true, slot) if answer.was_new => {
+                self.change_channel(id, |channel| {
+                    channel.slot = slot;
+                    channel.slot_seen = true;
+                    channel.generation = channel.generation.saturating_add(1);
+                });
+                self.found(id, Phase::Founding);
+            }
             (true, 0) => {
                 // The peer is at it. Ask again soon: the server says `was_new` when it gave up.
                 let at = self.clock.now() + self.config.backoff_base.saturating_mul(8);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             (true, slot) => {
                 self.set_phase(id, Phase::Joining);
                 self.know_slot(id, slot);
             }
-            (false, _) => self.break_off(id),
+            (false, _) => self.abandon_channel(id, &IntentError::BadServer),
         }
     }
 
     /// Makes the MLS group, with this device alone in it.
     fn found(&mut self, id: ConversationId, phase: Phase) {
         let (seed, suite) = (self.rng.seed(), self.config.mls_suite);
+        let channel = self.state.conversations.get(&id);
+        let generation = channel.map_or(0, |channel| channel.generation);
         let Some(device) = &mut self.state.device else {
             return;
         };
-        match mls::Group::create(device, &seed, suite, &group_id(id, 0)) {
+        match mls::Group::create(device, &seed, suite, &group_id(id, generation)) {
             Ok(group) => {
                 self.state.groups.insert(id, group);
                 self.set_phase(id, phase);
@@ -216,6 +230,11 @@ impl Client {
         {
             self.state.forget_mls();
         }
+        self.forget_leftovers(id);
+    }
+
+    /// Deletes what waits for the MLS group there was.
+    pub(super) fn forget_leftovers(&mut self, id: ConversationId) {
         if self.state.drafts.remove(&id).is_some() {
             self.writer.delete(&Name::Draft(id));
         }
@@ -233,20 +252,11 @@ impl Client {
         self.forget_group(id);
         self.change_channel(id, |channel| {
             channel.phase = Phase::Over;
+            channel.rejoin = None;
             channel.wanted.clear();
+            channel.listed.clear();
         });
         self.fail_messages(id, &IntentError::NotAMember);
-    }
-
-    /// This client can't follow the group any more.
-    pub(super) fn break_off(&mut self, id: ConversationId) {
-        self.forget_group(id);
-        self.change_channel(id, |channel| {
-            channel.phase = Phase::Broken;
-            channel.wanted.clear();
-        });
-        self.fail_messages(id, &IntentError::Broken);
-        self.writer.emit(Event::Broken { conversation: id });
     }
 
     pub(super) fn start_leaving(&mut self, id: ConversationId) {
@@ -262,8 +272,8 @@ impl Client {
             channel.phase = Phase::Leaving;
             channel.wanted.clear();
         });
-        if !is_dm(id) && self.identities(id).len() > 1 {
-            // The proposal for the others to commit; the server's list comes after it.
+        if self.identities(id).len() > 1 {
+            // The proposal for the others to commit, or to know; the server's list comes after it.
             let record = OutgoingRecord {
                 message_id: self.rng.child().uuid_v7(self.clock.unix()).to_vec(),
                 ..OutgoingRecord::default()
@@ -303,86 +313,11 @@ impl Client {
         match answer {
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             // Refused: the server does not count this account as a member any more.
             Ok(_) | Err(_) => self.end(id),
         }
-    }
-
-    /// Compares the server's member list with the tree.
-    pub(super) fn list_members(&mut self, id: ConversationId, version: u64) {
-        if !self.link.is_ready() || self.phase(id) != Some(Phase::Active) {
-            return;
-        }
-        if !self
-            .link
-            .any_asked(|then| matches!(then, Then::ListMembers(asked, _) if *asked == id))
-        {
-            let request = proto::ListGroupMembersRequest {
-                channel_id: Bytes::copy_from_slice(id.as_bytes()),
-            };
-            self.call::<rpc::ListGroupMembers>(&request, Then::ListMembers(id, version));
-        }
-    }
-
-    pub(super) fn on_members(
-        &mut self,
-        id: ConversationId,
-        version: u64,
-        answer: Answer<rpc::ListGroupMembers>,
-    ) {
-        let list = match answer {
-            Ok(list) => list,
-            // Asked again at the next push or login.
-            Err(fault) if fault.status != Status::Forbidden => return,
-            Err(_) => return self.look_for_the_end(id),
-        };
-        let listed: BTreeSet<_> = list
-            .member_keys
-            .iter()
-            .filter_map(|key| IdentityKey::try_from(key.as_ref()).ok())
-            .collect();
-        let Some(own) = self.state.identity_key().filter(|own| listed.contains(own)) else {
-            return self.look_for_the_end(id);
-        };
-        self.is_back(id);
-        let version = version.max(list.members_version);
-        self.change_channel(id, |channel| channel.members_version = version);
-        // In a DM nobody is removed; who left is gone.
-        if is_dm(id) {
-            return;
-        }
-        for identity_key in self.identities(id) {
-            if identity_key != own && !listed.contains(&identity_key) {
-                self.want_removal(id, identity_key);
-            }
-        }
-    }
-
-    /// Wants the removal of one who left. Everyone sees it: the first leaf commits at once, the
-    /// others after a random pause, if it is still to be done.
-    pub(super) fn want_removal(&mut self, id: ConversationId, identity_key: IdentityKey) {
-        let pause = match self.state.group(id) {
-            Some((_, group)) => {
-                let own = group.own_leaf();
-                let mut stays = group.members().into_iter();
-                stays.any(|member| member.leaf < own && member.identity_key != identity_key)
-            }
-            None => return,
-        };
-        if pause {
-            let base = self.config.backoff_base;
-            let at = self.clock.now() + base + self.backoff(3);
-            self.timers.set(Timer::Conversation(id), at);
-        }
-        self.want(
-            id,
-            Change {
-                identity_key,
-                remove: true,
-            },
-        );
     }
 
     /// The accounts in the tree.
@@ -421,6 +356,7 @@ impl Client {
             name: channel.name.clone(),
             standing: match channel.phase {
                 Phase::Creating | Phase::Founding | Phase::Joining => Standing::Forming,
+                Phase::Active if channel.rejoin.is_some() => Standing::Rejoining,
                 Phase::Active => Standing::Active,
                 Phase::Leaving | Phase::Over => Standing::Over,
                 Phase::Broken => Standing::Broken,
@@ -435,7 +371,7 @@ impl Client {
     pub(super) fn forget_work(&mut self) {
         self.work.clear();
         self.timers
-            .retain(|timer| !matches!(timer, Timer::Conversation(_)));
+            .retain(|timer| !matches!(timer, Timer::Conversation(..)));
     }
 
     /// The error for a refusal by the server.

@@ -78,6 +78,13 @@ pub enum Event {
         /// The name its members see.
         name: String,
     },
+    /// The other one left a DM: it is over, with its history, until one of the two opens it again.
+    Left {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who left.
+        person: Person,
+    },
     /// This client is no member any more; the history stays.
     Removed {
         /// The conversation.
@@ -91,6 +98,57 @@ pub enum Event {
         seq: u64,
         /// Why.
         why: UnreadableReason,
+    },
+    /// A member had a commit put into a slot that no member can take: the slot is used up, nothing else
+    /// changed (protocol.md §5.8).
+    VoidCommit {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The slot.
+        slot: u64,
+        /// Who did it, by the server's signed word; `None` if the server names nobody.
+        by: Option<Person>,
+    },
+    /// This device can't follow the group any more and comes back into it by itself. Messages wait until
+    /// then.
+    Rejoining {
+        /// The conversation.
+        conversation: ConversationId,
+        /// How the thread was lost.
+        why: RejoinReason,
+    },
+    /// This device is back in the group.
+    Rejoined {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Members whom this device did not see come in: compare safety numbers before trusting that they
+        /// belong there.
+        added: Vec<Person>,
+        /// Members of before who are out.
+        removed: Vec<Person>,
+        /// MLS epoch now.
+        epoch: u64,
+    },
+    /// Coming back would mean to talk to people whom this device saw go. Nothing is sent until
+    /// [`Client::accept_returned`](super::Client::accept_returned).
+    RejoinRefused {
+        /// The conversation.
+        conversation: ConversationId,
+        /// They.
+        returned: Vec<Person>,
+    },
+    /// A person, or one of their devices, could not be added; the others were.
+    NotAdded {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who.
+        person: Person,
+    },
+    /// Nobody could follow the group any more, so a member began a new one in its place, with the same
+    /// history.
+    Reset {
+        /// The conversation.
+        conversation: ConversationId,
     },
     /// The conversation can't go on: its state and the other members' no longer fit together. Ask
     /// to be invited again.
@@ -242,10 +300,45 @@ pub enum Standing {
     Forming,
     /// Usable.
     Active,
+    /// This device comes back into the group by itself; messages wait until then.
+    Rejoining,
     /// Left, or removed from it: only the history is there.
     Over,
     /// See [`Event::Broken`].
     Broken,
+}
+
+/// How a device lost the thread of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RejoinReason {
+    /// A commit that others may have taken does not fit here.
+    Unfit,
+    /// Commits are missing: they expired, or the queue was full.
+    Missed,
+    /// The stored state of the group cannot be used.
+    State,
+    /// This device was set back to an earlier state (protocol.md §5.31).
+    SetBack,
+}
+
+impl RejoinReason {
+    pub(super) const ALL: [Self; 4] = [Self::Unfit, Self::Missed, Self::State, Self::SetBack];
+
+    /// How it is stored, from 1.
+    pub(super) fn number(self) -> u32 {
+        (1..)
+            .zip(Self::ALL)
+            .find(|(_, why)| *why == self)
+            .map_or(0, |(number, _)| number)
+    }
+
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        (1..)
+            .zip(Self::ALL)
+            .find(|(own, _)| *own == number)
+            .map(|(_, why)| why)
+    }
 }
 
 /// A message of a conversation.

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use super::Client;
 use super::channel::Phase;
 use super::error::{DisconnectReason, UnreadableReason};
-use super::event::{ConversationId, Event};
+use super::event::{ConversationId, Event, RejoinReason};
 use super::intake::Taken;
 use super::keys::Name;
+use super::lists::Listed;
 use super::record::QueueRecord;
 use super::rpc::{Answer, Then};
 use super::timers::Timer;
@@ -37,6 +38,8 @@ pub(super) struct Inbox {
     again: BTreeSet<Queue>,
     /// Channels that the server says this account is not in.
     ousted: BTreeMap<ConversationId, Ousted>,
+    /// Member lists to be judged once the queue is drained.
+    lists: BTreeMap<ConversationId, Listed>,
     /// Queues to acknowledge again.
     ack_again: BTreeSet<Queue>,
     /// The queues of this session are still being listed or fetched.
@@ -62,6 +65,13 @@ enum Ousted {
     Asked,
     /// The server has said it again: when the queue is drained once more, it is so.
     Confirmed,
+}
+
+impl Inbox {
+    /// Keeps a member list until the queue is drained.
+    pub(super) fn judge(&mut self, id: ConversationId, list: Listed) {
+        self.lists.insert(id, list);
+    }
 }
 
 impl Client {
@@ -217,7 +227,8 @@ impl Client {
     }
 
     /// The channel has reached this slot: if that is news, its queue holds what led there.
-    pub(super) fn know_slot(&mut self, id: ConversationId, slot: u64) {
+    /// Whether that was so, and it is being fetched.
+    pub(super) fn know_slot(&mut self, id: ConversationId, slot: u64) -> bool {
         let known = self.inbox.slots.entry(id).or_default();
         *known = slot.max(*known);
         let behind = match self.state.conversations.get(&id) {
@@ -227,6 +238,7 @@ impl Client {
         if behind {
             self.fetch(Some(id));
         }
+        behind
     }
 
     /// Whether the queue has to wait for something else.
@@ -294,6 +306,9 @@ impl Client {
             // What was in between expired, tombstones and all.
             self.set_cursor(queue, fetched.first_seq.saturating_sub(1));
             self.unreadable(queue, before.saturating_add(1), UnreadableReason::Expired);
+            if let Some(id) = queue {
+                self.rejoin(id, RejoinReason::Missed);
+            }
         }
         let mut came = fetched.payloads.into_iter();
         let all_taken = came.all(|envelope| self.take_envelope(queue, envelope) == Taken::Yes);
@@ -308,7 +323,7 @@ impl Client {
                 .insert(queue, fetched.next_seq.max(cursor.saturating_add(1)));
         }
         if let (Some(id), true) = (queue, fetched.overrun && all_taken) {
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::Missed);
         }
         let again = self.inbox.again.remove(&queue);
         let made_progress = cursor > before || again;
@@ -318,6 +333,9 @@ impl Client {
         if let Some(id) = queue {
             if is_drained && !again {
                 self.check_the_end(id);
+                if let Some(list) = self.inbox.lists.remove(&id) {
+                    self.judge_list(id, &list);
+                }
             }
             if let (Some(slot), true) = (slot, is_drained) {
                 self.adopt_slot(id, slot);
@@ -356,10 +374,10 @@ impl Client {
                 self.list_members(id, 0);
             }
             Some(Ousted::Confirmed) => {
-                self.inbox.ousted.remove(&id);
                 if self.phase(id) == Some(Phase::Active) {
-                    self.end(id);
-                    self.writer.emit(Event::Removed { conversation: id });
+                    self.list_self(id);
+                } else {
+                    self.inbox.ousted.remove(&id);
                 }
             }
             Some(Ousted::Asked) | None => {}
@@ -391,7 +409,10 @@ impl Client {
             Some(Push::NewMessage(news)) => self.pushed_message(news),
             Some(Push::Membership(news)) => {
                 if let Ok(id) = ChannelId::try_from(news.channel_id.as_ref()) {
-                    self.list_members(id, 0);
+                    match news.change() {
+                        proto::MembershipChange::RotateRequested => self.rotation_requested(id),
+                        _ => self.list_members(id, 0),
+                    }
                 }
             }
             Some(Push::Typing(_) | Push::Presence(_)) | None => {}

@@ -12,13 +12,14 @@ use sha2::{Digest as _, Sha256};
 use super::Client;
 use super::channel::{Channel, Phase, dm_channel, is_dm};
 use super::error::UnreadableReason;
-use super::event::{ConversationId, Event};
+use super::event::{ConversationId, Event, RejoinReason};
 use super::inbox::Queue;
 use super::keys::Name;
 use super::known::Seen;
 use super::progress::MAX_GROUP_NAME;
 use super::record::ParkedRecord;
-use super::state::group_id;
+use super::rejoin::MAX_GENERATIONS;
+use super::state::{generation_of, group_id};
 use crate::ids::IdentityKey;
 use crate::proto;
 use crate::proto::app_message::Body;
@@ -36,6 +37,16 @@ pub(super) enum Taken {
     Not,
 }
 
+/// What joining by a Welcome means for the app.
+enum Entrance {
+    /// A conversation that this client was not in.
+    New,
+    /// Back in the group whose thread was lost.
+    Back,
+    /// A new group in the place of one that nobody could follow.
+    Reset,
+}
+
 impl Client {
     pub(super) fn take_envelope(&mut self, queue: Queue, envelope: proto::Envelope) -> Taken {
         if envelope.seq <= self.cursor(queue) {
@@ -51,10 +62,7 @@ impl Client {
         let read = match (queue, envelope.slot) {
             _ if envelope.expired => Err(UnreadableReason::Expired),
             (None, _) => Err(UnreadableReason::Unsupported),
-            (Some(id), Some(slot)) => {
-                let said = (envelope.sender_key.as_ref(), envelope.commit_proof.as_ref());
-                self.take_commit(id, slot, &envelope.data, said)
-            }
+            (Some(id), Some(slot)) => self.take_commit(id, slot, &envelope),
             (Some(id), None) => self.take_payload(id, seq, envelope.data),
         };
         if let Err(why) = read {
@@ -77,9 +85,9 @@ impl Client {
         &mut self,
         id: ConversationId,
         slot: u64,
-        commit: &[u8],
-        (sender, proof): (&[u8], &[u8]),
+        envelope: &proto::Envelope,
     ) -> Result<(), UnreadableReason> {
+        let commit = envelope.data.as_ref();
         let channel = self.state.conversations.get(&id);
         let channel = channel.ok_or(UnreadableReason::NoConversation)?;
         match channel.phase {
@@ -88,24 +96,31 @@ impl Client {
             _ => return Ok(()),
         }
         let (next, is_seen) = (channel.slot, channel.slot_seen);
-        self.take_proof(id, slot, (&Sha256::digest(commit).into(), sender), proof);
+        let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
+        self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
+            return Ok(());
+        }
+        self.slot_taken(id, slot);
+        if self.is_rejoining(id) {
+            // Of an epoch that this device does not have: it cannot say who is to blame.
             return Ok(());
         }
         if slot > next && is_seen {
             // A commit is missing, and it was not ours.
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::Missed);
             return Ok(());
         }
+        let committer = IdentityKey::try_from(envelope.sender_key.as_ref()).ok();
         let Some((device, group)) = self.state.group(id) else {
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::State);
             return Ok(());
         };
-        if content_type(commit) != Some(ContentType::Commit) {
-            self.slot_taken(id, slot);
-            return Err(UnreadableReason::Void);
-        }
-        match group.process(device, commit) {
+        let processed = match &committer {
+            Some(committer) => group.process_commit(device, committer, commit),
+            None => return self.void(id, slot, None),
+        };
+        match processed {
             Ok(Processed::Commit {
                 sender,
                 added,
@@ -121,26 +136,29 @@ impl Client {
                 }
                 Ok(())
             }
-            Ok(_) => {
-                self.slot_taken(id, slot);
-                Err(UnreadableReason::Void)
+            Ok(_) => self.void(id, slot, committer),
+            Err(error) if error.kind == ProcessErrorKind::Void => self.void(id, slot, committer),
+            Err(_) => {
+                self.rejoin(id, RejoinReason::Unfit);
+                Ok(())
             }
-            Err(error) => match error.kind {
-                ProcessErrorKind::Void
-                | ProcessErrorKind::PastEpoch
-                | ProcessErrorKind::Duplicate => {
-                    self.slot_taken(id, slot);
-                    Err(UnreadableReason::Void)
-                }
-                ProcessErrorKind::PathOrTag
-                | ProcessErrorKind::FutureEpoch
-                | ProcessErrorKind::OwnMessage
-                | ProcessErrorKind::State => {
-                    self.break_off(id);
-                    Ok(())
-                }
-            },
         }
+    }
+
+    /// A commit that fails a test which all members share: says who did that, and goes on.
+    fn void(
+        &mut self,
+        conversation: ConversationId,
+        slot: u64,
+        by: Option<IdentityKey>,
+    ) -> Result<(), UnreadableReason> {
+        let by = by.map(|by| self.state.person(by));
+        self.writer.emit(Event::VoidCommit {
+            conversation,
+            slot,
+            by,
+        });
+        Ok(())
     }
 
     fn take_payload(
@@ -177,7 +195,7 @@ impl Client {
             _ => return Err(UnreadableReason::NoConversation),
         }
         let Some((device, group)) = self.state.group(id) else {
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::State);
             return Ok(());
         };
         match group.process(device, message) {
@@ -185,7 +203,13 @@ impl Client {
                 self.take_app(id, &sender, plaintext.into())
             }
             Ok(Processed::Proposal { sender }) => {
-                self.want_removal(id, sender.identity_key);
+                let who = sender.identity_key;
+                // Kept as what is wanted, in this epoch and in any later one.
+                if group.drop_proposals(device).is_err() {
+                    self.rejoin(id, RejoinReason::State);
+                } else if self.state.identity_key() != Some(who) {
+                    self.hears_of_leaving(id, who);
+                }
                 Ok(())
             }
             Ok(Processed::Commit { .. }) => Err(UnreadableReason::Unsupported),
@@ -197,7 +221,7 @@ impl Client {
                     Err(UnreadableReason::Undecryptable)
                 }
                 ProcessErrorKind::State => {
-                    self.break_off(id);
+                    self.rejoin(id, RejoinReason::State);
                     Ok(())
                 }
             },
@@ -265,12 +289,10 @@ impl Client {
         }
     }
 
+    /// Joins by a Welcome, in place of what is held of the group: that goes when the Welcome has been
+    /// verified whole, and fits.
     fn take_welcome(&mut self, id: ConversationId, welcome: &[u8]) -> Result<(), UnreadableReason> {
-        match self.phase(id) {
-            Some(Phase::Active | Phase::Leaving) if !self.is_ousted(id) => return Ok(()),
-            Some(_) => self.forget_group(id),
-            None => {}
-        }
+        let before = self.identities(id);
         self.state.keep_mls(&mut self.writer);
         let own = self
             .state
@@ -281,45 +303,98 @@ impl Client {
             .device
             .as_mut()
             .ok_or(UnreadableReason::BadWelcome)?;
-        let group = Group::join(device, welcome, None, Policy::Qpq)
+        let group = Group::join_in_place(device, welcome, None, Policy::Qpq)
             .map_err(|_| UnreadableReason::BadWelcome)?;
         let members: BTreeSet<_> = group.members().iter().map(|m| m.identity_key).collect();
         let peer = members.iter().find(|key| **key != own).copied();
-        let fits = group.group_id() == group_id(id, 0)
-            && match (is_dm(id), peer) {
-                (true, Some(peer)) => members.len() == 2 && dm_channel(own, peer) == id,
-                (true, None) => false,
-                (false, _) => true,
-            };
-        if !fits {
+        let fits = match (is_dm(id), peer) {
+            (true, Some(peer)) => members.len() == 2 && dm_channel(own, peer) == id,
+            (true, None) => false,
+            (false, _) => true,
+        };
+        let generation = generation_of(id, group.group_id()).filter(|_| fits);
+        let Some(generation) = generation else {
             self.state.forget_mls();
             return Err(UnreadableReason::BadWelcome);
-        }
+        };
+        let Some(entry) = self.entrance(id, generation) else {
+            self.state.forget_mls();
+            return Ok(());
+        };
         let epoch = group.epoch();
-        self.state.groups.insert(id, group);
+        self.replace_group(id, group, generation);
         self.is_back(id);
-        self.joined(id, epoch, peer.filter(|_| is_dm(id)));
+        self.joined(id, epoch, peer.filter(|_| is_dm(id)), generation);
         let members: Vec<_> = members.into_iter().collect();
         self.need_names(id, &members);
-        self.announce(id);
+        match entry {
+            Entrance::New => {
+                self.announcing.insert(id);
+                self.announce(id);
+            }
+            Entrance::Back => self.came_back(id, &before),
+            Entrance::Reset => {
+                self.writer.emit(Event::Reset { conversation: id });
+                self.came_back(id, &before);
+            }
+        }
         self.tend_packages();
         Ok(())
     }
 
-    fn joined(&mut self, id: ConversationId, epoch: u64, peer: Option<IdentityKey>) {
+    /// What joining this generation of the group means; `None` if it is of no use here.
+    fn entrance(&self, id: ConversationId, generation: u32) -> Option<Entrance> {
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return (generation <= MAX_GENERATIONS).then_some(Entrance::New);
+        };
+        let ahead = generation.checked_sub(channel.generation)?;
+        if ahead > MAX_GENERATIONS {
+            return None;
+        }
+        match channel.phase {
+            Phase::Active | Phase::Leaving if ahead > 0 => Some(Entrance::Reset),
+            Phase::Active if channel.rejoin.is_some() => Some(Entrance::Back),
+            Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
+            _ => Some(Entrance::New),
+        }
+    }
+
+    /// Takes this group in place of the one that is held.
+    fn replace_group(&mut self, id: ConversationId, group: Group, generation: u32) {
+        let held = self.state.conversations.get(&id);
+        let held = held.filter(|channel| channel.generation != generation);
+        let held = held.map(|channel| group_id(id, channel.generation));
+        if let (Some(held), Some(device)) = (held, &mut self.state.device)
+            && let Ok(Some(old)) = Group::load(device, &held)
+        {
+            // Rows that do not go are in nobody's way.
+            _ = old.delete(device);
+        }
+        self.forget_leftovers(id);
+        self.change_channel(id, |channel| channel.generation = generation);
+        self.state.groups.insert(id, group);
+    }
+
+    fn joined(
+        &mut self,
+        id: ConversationId,
+        epoch: u64,
+        peer: Option<IdentityKey>,
+        generation: u32,
+    ) {
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();
         let new = Channel::new(Phase::Active, peer, name.clone());
         let channel = self.state.conversations.entry(id).or_insert(new);
         channel.phase = Phase::Active;
-        channel.generation = 0;
+        channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.
-        channel.slot = epoch;
+        channel.slot = channel.slot.max(epoch);
         channel.slot_seen = false;
         channel.wanted.clear();
+        channel.listed.clear();
         channel.save(id, &mut self.writer);
-        self.announcing.insert(id);
     }
 
     /// Tells the app of a conversation that was joined, once the names are there.

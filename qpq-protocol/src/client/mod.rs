@@ -17,6 +17,8 @@
 //! | `openings`, `chain`, `set_back`, `clocks` | which copy of this data and of the server's is the newest, and what time it is |
 //! | `contacts` | names and keys of people |
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
+//! | `lists` | the server's member list beside the tree |
+//! | `rejoin`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
 //! | `proofs` | what the server signed, held against it |
 //! | `outbox`, `inbox`, `intake`, `known`, `history` | messages out, in, and kept |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
@@ -33,11 +35,14 @@ mod domain;
 mod error;
 mod event;
 mod history;
+#[cfg(feature = "sim")]
+mod hostile;
 mod inbox;
 mod intake;
 mod intent;
 pub mod keys;
 mod known;
+mod lists;
 mod load;
 mod login;
 mod openings;
@@ -46,6 +51,8 @@ mod packages;
 mod progress;
 mod proofs;
 mod record;
+mod rejoin;
+mod reset;
 mod rpc;
 mod seal;
 mod set_back;
@@ -84,8 +91,10 @@ use write::Writer;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
     Account, Body, CommitProof, Conversation, ConversationId, Event, IntentId, Kind, Message,
-    Outcome, Person, ServerInfo, Standing, Unsent,
+    Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent,
 };
+#[cfg(feature = "sim")]
+pub use hostile::Misdeed;
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
 
@@ -189,6 +198,7 @@ pub struct Client {
     resending: set_back::Resending,
     promises: outbox::Promises,
     readings: history::Readings,
+    rejoins: rejoin::Rejoins,
     /// Conversations that the app has not heard of yet.
     announcing: BTreeSet<ConversationId>,
     closing: Closing,
@@ -250,6 +260,7 @@ impl Client {
             resending: set_back::Resending::new(),
             promises: outbox::Promises::default(),
             readings: history::Readings::new(),
+            rejoins: rejoin::Rejoins::default(),
             announcing: BTreeSet::new(),
             closing: Closing::Open,
         };
@@ -299,7 +310,7 @@ impl Client {
             Timer::Connecting => self.connecting_timed_out(),
             Timer::Reload => self.start_loading(),
             Timer::Request(stream) => self.request_timed_out(stream),
-            Timer::Conversation(conversation) => self.drive(conversation),
+            Timer::Conversation(conversation, _) => self.drive(conversation),
             Timer::Queue(queue) => self.fetch(queue),
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),

@@ -10,13 +10,13 @@ use super::Client;
 use super::channel::{Phase, is_dm};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Outcome, Person};
+use super::event::{ConversationId, Event, IntentId, Outcome, Person, RejoinReason};
 use super::history::app_message;
 use super::intent::{MAX_TEXT, Progress};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
-use super::timers::Timer;
+use super::timers::{Pause, Timer};
 use crate::ids::{IdentityKey, MessageId};
 use crate::io::Output;
 use crate::method::rpc;
@@ -129,7 +129,7 @@ impl Client {
         };
         let then = Then::Send(id, order);
         if self.link.is_asked(&then)
-            || self.timers.is_set(Timer::Conversation(id))
+            || self.timers.is_set(Timer::Conversation(id, Pause::Server))
             || self.state.drafts.contains_key(&id)
         {
             return;
@@ -166,7 +166,7 @@ impl Client {
             crate::defect::seeded!(self.config, GenerationReused)
         };
         let Some((device, group)) = self.state.group(id) else {
-            return self.break_off(id);
+            return self.rejoin(id, RejoinReason::State);
         };
         let made = match record.app.is_empty() {
             true => group.leave(device, &seed),
@@ -178,9 +178,7 @@ impl Client {
         }
         let message = match made {
             Ok(message) => message,
-            // Somebody leaves: that is committed first.
-            Err(qpq_crypto::mls::GroupError::PendingProposals) => return,
-            Err(_) => return self.break_off(id),
+            Err(_) => return self.rejoin(id, RejoinReason::State),
         };
         let payload = proto::DeliveryPayload {
             payload: Some(Payload::MlsMessage(message.into())),
@@ -235,12 +233,13 @@ impl Client {
                 record.request.clear();
                 self.writer.put(&Name::Outgoing(id, order), &record);
                 self.state.outgoing.insert((id, order), record);
-                self.know_slot(id, fault.slot);
-                self.fetch(Some(id));
+                if !self.know_slot(id, fault.slot) {
+                    self.fetch(Some(id));
+                }
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Conversation(id), at);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             // It took this message when it was encrypted otherwise: the same id may not say two things.
             Err(fault) if fault.status == Status::BadRequest && record.again => {

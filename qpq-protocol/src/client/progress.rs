@@ -109,6 +109,10 @@ impl Client {
                 Progress::Wait(Task::Dm(name))
             }
             Some(Standing::Active) => self.conversation_outcome(id),
+            Some(Standing::Over) => {
+                self.reopen_dm(id, peer);
+                Progress::Wait(Task::Dm(name))
+            }
             Some(phase) => match phase.error() {
                 Some(error) => Progress::Failed(error),
                 None => Progress::Wait(Task::Dm(name)),
@@ -197,13 +201,11 @@ impl Client {
             }
             _ => {}
         }
-        self.want(
-            conversation,
-            Change {
-                identity_key,
-                remove,
-            },
-        );
+        let change = match remove {
+            true => Change::remove(identity_key),
+            false => Change::add(identity_key),
+        };
+        self.want(conversation, change);
         Progress::Wait(Task::Changing {
             conversation,
             who: BTreeSet::from([identity_key]),
@@ -226,7 +228,7 @@ impl Client {
         let is_wanted = channel
             .wanted
             .iter()
-            .any(|change| who.contains(&change.identity_key));
+            .any(|change| !change.of_list && who.contains(&change.identity_key));
         if is_wanted || channel.phase != Standing::Active {
             return Progress::Wait(Task::Changing {
                 conversation,

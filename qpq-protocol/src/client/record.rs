@@ -162,6 +162,15 @@ records! {
         /// `members_version` of the last member list that was compared with the tree.
         #[prost(uint64, tag = "10")]
         members_version: u64,
+        /// `event::RejoinReason`; 0: follows the group.
+        #[prost(uint32, tag = "11")]
+        rejoin: u32,
+        /// Accounts that went, 32 bytes each.
+        #[prost(bytes = "vec", repeated, tag = "12")]
+        gone: Vec<Vec<u8>>,
+        /// Accounts that were seen in the tree and on the server's list, 32 bytes each.
+        #[prost(bytes = "vec", repeated, tag = "13")]
+        listed: Vec<Vec<u8>>,
     }
 
     /// A change of members.
@@ -172,6 +181,9 @@ records! {
         /// Remove rather than add.
         #[prost(bool, tag = "2")]
         remove: bool,
+        /// Of the server's list alone.
+        #[prost(bool, tag = "3")]
+        of_list: bool,
     }
 
     /// A commit that waits for the server's answer, with what it was made for.
@@ -186,6 +198,22 @@ records! {
         commit_hash: Vec<u8>,
         #[prost(message, repeated, tag = "4")]
         changes: Vec<ChangeRecord>,
+        /// The commit lets this device in again, and is made once more when it has the slot.
+        #[prost(message, optional, tag = "5")]
+        rejoin: Option<RejoinRecord>,
+        /// The commit is the first of a new group of this generation; 0: of the group there is.
+        #[prost(uint32, tag = "6")]
+        reset: u32,
+    }
+
+    /// What an external commit is made of.
+    RejoinRecord {
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        seed: Vec<u8>,
+        /// The GroupInfo, an MLSMessage.
+        #[prost(bytes = "bytes", tag = "2")]
+        group_info: Bytes,
     }
 
     /// The commits of a conversation that the server has signed for.

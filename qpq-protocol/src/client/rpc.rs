@@ -46,6 +46,14 @@ pub(super) enum Then {
     Send(ConversationId, u64),
     RemoveSelf(ConversationId),
     ListMembers(ConversationId, u64),
+    /// Asks the members for a fresh GroupInfo.
+    RotateKeys(ConversationId),
+    GetGroupInfo(ConversationId),
+    /// Asks for the own place on the list back.
+    ListSelf(ConversationId),
+    /// A commit of who means ill, in this slot.
+    #[cfg(feature = "sim")]
+    Misdeed(ConversationId, u64),
 }
 
 /// An answer that is not Ok.
@@ -180,6 +188,19 @@ impl Client {
                     version,
                     typed::<rpc::ListGroupMembers>(answer)?,
                 );
+            }
+            Then::RotateKeys(conversation) => {
+                self.on_rotation_asked(conversation, typed::<rpc::RotateKeys>(answer)?);
+            }
+            Then::GetGroupInfo(conversation) => {
+                self.on_group_info(conversation, typed::<rpc::GetGroupInfo>(answer)?);
+            }
+            #[cfg(feature = "sim")]
+            Then::Misdeed(conversation, slot) => {
+                self.on_misdeed(conversation, slot, typed::<rpc::SubmitCommit>(answer)?);
+            }
+            Then::ListSelf(conversation) => {
+                self.on_listed_self(conversation, typed::<rpc::AddMember>(answer)?);
             }
         }
         Some(())

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::Client;
 use super::channel::Phase;
 use super::error::DisconnectReason;
-use super::event::{ConversationId, Event, Unsent};
+use super::event::{ConversationId, Event, RejoinReason, Unsent};
 use super::keys::{self, Name};
 use super::load::join_pieces;
 use super::record::{self, HistoryRecord, OutgoingRecord, SentRecord};
@@ -65,7 +65,7 @@ impl Client {
         let groups = self.state.conversations.iter();
         let groups = groups.filter(|(_, channel)| channel.phase == Phase::Active);
         for id in groups.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.break_off(id);
+            self.rejoin(id, RejoinReason::SetBack);
         }
     }
 

@@ -196,6 +196,12 @@ impl State {
     }
 }
 
+/// The generation that an MLS group of the channel is; `None` for a group that is none of its.
+pub(super) fn generation_of(channel: ChannelId, group_id: &[u8]) -> Option<u32> {
+    let generation = group_id.strip_prefix(&channel.0)?;
+    Some(u32::from_be_bytes(generation.try_into().ok()?))
+}
+
 /// The id of the MLS group of a channel: `channel_id || generation` (protocol.md §5.8).
 pub(super) fn group_id(channel: ChannelId, generation: u32) -> Vec<u8> {
     [&channel.0[..], &generation.to_be_bytes()].concat()

@@ -18,8 +18,8 @@ pub(super) enum Timer {
     Reload,
     /// The server does not answer this request.
     Request(OwnStream),
-    /// Go on with a conversation after the server asked for a pause.
-    Conversation(ConversationId),
+    /// Go on with a conversation after a pause.
+    Conversation(ConversationId, Pause),
     /// Go on with a queue after the server asked for a pause.
     Queue(Option<ConversationId>),
     /// Go on with key packages after the server asked for a pause.
@@ -38,6 +38,18 @@ pub(super) enum Timer {
     Shutdown,
 }
 
+/// Why a conversation waits. Each reason has an end of its own, so that none shortens another, and
+/// holds back only what it is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Pause {
+    /// The server asked for it, or fell behind: nothing is asked of it.
+    Server,
+    /// Another member may do first what all see is to be done: no commit is begun.
+    Courtesy,
+    /// Before the next attempt to come back into the group.
+    Rejoin,
+}
+
 impl Timer {
     fn reason(self) -> Reason {
         match self {
@@ -45,7 +57,9 @@ impl Timer {
             Self::Connecting => "connection attempt",
             Self::Reload => "load state again",
             Self::Request(_) => "request",
-            Self::Conversation(_) => "conversation",
+            Self::Conversation(_, Pause::Server) => "conversation",
+            Self::Conversation(_, Pause::Courtesy) => "let others commit first",
+            Self::Conversation(_, Pause::Rejoin) => "come back into a group",
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",
             Self::Device => "device",
@@ -71,6 +85,12 @@ impl Timers {
         self.cancel(timer);
         self.by_name.insert(timer, at);
         self.by_time.insert((at, timer));
+    }
+
+    /// Sets a deadline, or moves one to later.
+    pub(super) fn hold(&mut self, timer: Timer, at: Time) {
+        let later = self.by_name.get(&timer).map_or(at, |set| at.max(*set));
+        self.set(timer, later);
     }
 
     pub(super) fn cancel(&mut self, timer: Timer) {
@@ -124,6 +144,10 @@ mod tests {
         assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reload));
         assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Reconnect));
         assert_eq!(timers.due(Time::MAX), None);
+        timers.hold(Timer::Look, Time::from_micros(9));
+        timers.hold(Timer::Look, Time::from_micros(5));
+        assert_eq!(timers.due(Time::from_micros(8)), None);
+        assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Look));
         timers.set(Timer::Names, Time::ZERO);
         timers.retain(|timer| timer != Timer::Names);
         assert!(!timers.is_set(Timer::Names) && timers.next().is_none());

@@ -82,6 +82,7 @@ impl Output {
             Standing::Active => "active",
             Standing::Over => "over",
             Standing::Broken => "broken",
+            Standing::Rejoining => "rejoining",
         };
         let human = format!(
             "{kind} {}  {}  {standing}, {} members, {} messages ({} unread), epoch {}",

@@ -173,6 +173,7 @@ fn talk(conversation: &Conversation) -> Value {
             Standing::Active => "active",
             Standing::Over => "over",
             Standing::Broken => "broken",
+            Standing::Rejoining => "rejoining",
         },
         "epoch": conversation.epoch,
         "members": people(&conversation.members),

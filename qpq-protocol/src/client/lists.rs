@@ -1,0 +1,198 @@
+//! The server's member list beside the tree (protocol.md §5.10): the list says who gets mail, the tree
+//! who can read it.
+//!
+//! Whoever commits changes the list, whether the commit is valid or not, so the list never takes anyone
+//! out of the tree. It is put right instead, by a commit made for that: who is in the tree and was seen
+//! on the list comes back on it, who is on it alone comes off. A list is judged when everything that
+//! was in the queue with it has been taken in.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::Client;
+use super::channel::{Change, Phase, is_dm, remember};
+use super::event::{ConversationId, Event};
+use super::rpc::{Answer, Then};
+use super::timers::{Pause, Timer};
+use crate::ids::IdentityKey;
+use crate::method::rpc;
+use crate::proto;
+use crate::status::Status;
+
+/// A list that waits for the queue.
+pub(super) struct Listed {
+    members: BTreeSet<IdentityKey>,
+    version: u64,
+}
+
+impl Client {
+    /// Asks for the server's member list, to compare it with the tree.
+    pub(super) fn list_members(&mut self, id: ConversationId, version: u64) {
+        if !self.link.is_ready() || self.phase(id) != Some(Phase::Active) {
+            return;
+        }
+        if !self
+            .link
+            .any_asked(|then| matches!(then, Then::ListMembers(asked, _) if *asked == id))
+        {
+            let request = proto::ListGroupMembersRequest {
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            };
+            self.call::<rpc::ListGroupMembers>(&request, Then::ListMembers(id, version));
+        }
+    }
+
+    pub(super) fn on_members(
+        &mut self,
+        id: ConversationId,
+        version: u64,
+        answer: Answer<rpc::ListGroupMembers>,
+    ) {
+        let list = match answer {
+            Ok(list) => list,
+            // Asked again at the next push or login.
+            Err(fault) if fault.status != Status::Forbidden => return,
+            Err(_) => return self.look_for_the_end(id),
+        };
+        let mut members: BTreeSet<_> = list
+            .member_keys
+            .iter()
+            .filter_map(|key| IdentityKey::try_from(key.as_ref()).ok())
+            .collect();
+        let own = self.state.identity_key();
+        if !own.is_some_and(|own| members.contains(&own)) {
+            return self.look_for_the_end(id);
+        }
+        self.is_back(id);
+        if self.is_rejoining(id) {
+            if self.is_reset_due(id) {
+                members.retain(|key| Some(*key) != own);
+                self.begin_reset(id, members);
+            }
+            return;
+        }
+        // In a DM nobody is removed; who left is gone.
+        if is_dm(id) {
+            let version = version.max(list.members_version);
+            self.change_channel(id, |channel| channel.members_version = version);
+            return;
+        }
+        let version = version.max(list.members_version);
+        self.inbox.judge(id, Listed { members, version });
+        self.fetch(Some(id));
+    }
+
+    /// Everything that came with this list has been taken in: says what is wrong with it.
+    pub(super) fn judge_list(&mut self, id: ConversationId, list: &Listed) {
+        if self.phase(id) != Some(Phase::Active) || self.is_rejoining(id) {
+            return;
+        }
+        let tree = self.identities(id);
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
+        let thrown_off = tree.difference(&list.members);
+        let back: Vec<Change> = thrown_off
+            .filter(|key| channel.listed.contains(key) && !leaves(key))
+            .map(|key| Change::add(*key).of_list())
+            .collect();
+        let comes = |key: &IdentityKey| channel.wanted.contains(&Change::add(*key));
+        let alone = list.members.difference(&tree);
+        let off: Vec<Change> = alone
+            .filter(|key| !comes(key))
+            .map(|key| Change::remove(*key).of_list())
+            .collect();
+        let seen: Vec<_> = tree.intersection(&list.members).copied().collect();
+        let version = list.version;
+        let changes: Vec<_> = back.into_iter().chain(off).collect();
+        self.change_channel(id, |channel| {
+            channel.members_version = version;
+            for key in seen {
+                remember(&mut channel.listed, key);
+            }
+            // What an older list made one want may be done by now.
+            channel.wanted.retain(|change| !change.of_list);
+            channel.wanted.extend(&changes);
+        });
+        if !changes.is_empty() {
+            self.give_way(id, None);
+        }
+        self.drive(id);
+    }
+
+    /// A member says that all their devices leave. That ends a DM, which either can open again; from a
+    /// group they are removed.
+    pub(super) fn hears_of_leaving(&mut self, id: ConversationId, who: IdentityKey) {
+        if !is_dm(id) {
+            return self.want_removal(id, who);
+        }
+        let person = self.state.person(who);
+        self.end(id);
+        self.writer.emit(Event::Left {
+            conversation: id,
+            person,
+        });
+    }
+
+    /// Wants the removal of one who left.
+    pub(super) fn want_removal(&mut self, id: ConversationId, identity_key: IdentityKey) {
+        self.give_way(id, Some(identity_key));
+        self.want(id, Change::remove(identity_key));
+    }
+
+    /// All see what is to be done: the first leaf commits at once, the others after a random pause, if
+    /// it is still to be done. `leaving` does not count.
+    pub(super) fn give_way(&mut self, id: ConversationId, leaving: Option<IdentityKey>) {
+        let waits = match self.state.group(id) {
+            Some((_, group)) => {
+                let own = group.own_leaf();
+                let mut stays = group.members().into_iter();
+                stays.any(|member| member.leaf < own && Some(member.identity_key) != leaving)
+            }
+            None => return,
+        };
+        if waits {
+            let base = self.config.backoff_base;
+            let at = self.clock.now() + base + self.backoff(3);
+            self.timers
+                .hold(Timer::Conversation(id, Pause::Courtesy), at);
+        }
+    }
+
+    /// This account is not on the list, and nothing in the queue took it out of the tree: asks for its
+    /// place back.
+    pub(super) fn list_self(&mut self, id: ConversationId) {
+        let then = Then::ListSelf(id);
+        if let (Some(own), false) = (self.state.identity_key(), self.link.is_asked(&then)) {
+            let request = proto::AddMemberRequest {
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+                member_key: Bytes::copy_from_slice(own.as_bytes()),
+            };
+            self.call::<rpc::AddMember>(&request, then);
+        }
+    }
+
+    pub(super) fn on_listed_self(&mut self, id: ConversationId, answer: Answer<rpc::AddMember>) {
+        if self.phase(id) != Some(Phase::Active) {
+            return;
+        }
+        match answer {
+            Ok(_) => {
+                self.is_back(id);
+                self.list_members(id, 0);
+            }
+            Err(fault) if fault.is_passing() => {
+                let at = self.clock.now() + self.pause(&fault);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+            }
+            // It is not another's commit that took it off.
+            Err(_) => {
+                self.is_back(id);
+                self.end(id);
+                self.writer.emit(Event::Removed { conversation: id });
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Coming back into a group whose thread was lost, by external commit (protocol.md §5.31).
+//!
+//! The group that is held stays until the server has given the external commit its slot, so that a
+//! GroupInfo of before is known as such. Until then nothing is sent and commits of others are counted,
+//! not judged: they are of epochs that this device does not have.
+//!
+//! ```text
+//!   a commit fits the others only --> ask the members for a fresh GroupInfo (RotateKeys), wait
+//!   commits missing, set back ------------------------------> GetGroupInfo, external commit
+//!             it does not fit: ask, wait, again -- for 60 s --> a new group of those on the list
+//! ```
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use qpq_crypto::mls::{CommitOut, Group, JoinError, Policy};
+use sha2::{Digest as _, Sha256};
+
+use super::channel::{Phase, remember};
+use super::event::{ConversationId, Event, RejoinReason};
+use super::keys::Name;
+use super::record::{DraftRecord, RejoinRecord};
+use super::rpc::{Answer, Then};
+use super::state::{generation_of, group_id};
+use super::timers::{Pause, Timer};
+use super::{Client, encoded};
+use crate::ids::IdentityKey;
+use crate::method::rpc;
+use crate::proto;
+use crate::status::Status;
+use crate::time::Time;
+
+/// Random waiting before an attempt, for each device in the tree.
+const WAIT_PER_DEVICE: Duration = Duration::from_secs(1);
+/// Without a way in for so long, a new group is begun.
+const RESET_AFTER: Duration = Duration::from_secs(60);
+/// Requests for a fresh GroupInfo are answered at most so often.
+const ANSWER_EVERY: Duration = Duration::from_secs(10);
+/// Generations that a group may be ahead of what is known.
+pub(super) const MAX_GENERATIONS: u32 = 1000;
+
+/// What is under way for groups that this device lost, and for other members' that lost theirs.
+#[derive(Default)]
+pub(super) struct Rejoins {
+    attempts: BTreeMap<ConversationId, Attempt>,
+    answers: BTreeMap<ConversationId, Helping>,
+}
+
+/// How this device comes back into a group.
+struct Attempt {
+    began: Time,
+    /// The members are to be asked before the next attempt.
+    asks: bool,
+    misfits: u32,
+    /// Who is to be in a new group, once there is no other way.
+    reset: Option<BTreeSet<IdentityKey>>,
+}
+
+/// A fresh GroupInfo for members who asked.
+#[derive(Default)]
+struct Helping {
+    wanted: bool,
+    last: Option<Time>,
+}
+
+impl Client {
+    /// Follows the group no more, and comes back into it. Other groups are not held up.
+    pub(super) fn rejoin(&mut self, id: ConversationId, why: RejoinReason) {
+        match self.phase(id) {
+            Some(Phase::Active | Phase::Broken) if !self.is_rejoining(id) => {}
+            _ => return,
+        }
+        if self.state.drafts.remove(&id).is_some() {
+            self.writer.delete(&Name::Draft(id));
+            if let Some((device, group)) = self.state.group(id) {
+                // Without a pending commit there is nothing to drop.
+                _ = group.clear_pending(device);
+            }
+        }
+        self.change_channel(id, |channel| {
+            channel.phase = Phase::Active;
+            channel.rejoin = Some(why);
+        });
+        self.writer.emit(Event::Rejoining {
+            conversation: id,
+            why,
+        });
+        self.drive(id);
+    }
+
+    /// Whether this device lost the thread of the group and is not back in it.
+    pub(super) fn is_rejoining(&self, id: ConversationId) -> bool {
+        let channel = self.state.conversations.get(&id);
+        channel.is_some_and(|channel| channel.rejoin.is_some())
+    }
+
+    /// Talks to people again whom this device saw go ([`Event::RejoinRefused`]).
+    pub fn accept_returned(&mut self, now: Time, id: ConversationId) {
+        self.clock.advance(now);
+        self.change_channel(id, |channel| channel.gone.clear());
+        self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+        self.drive(id);
+        self.step_done();
+    }
+
+    /// Does what comes next on the way back, unless it is under way or has to wait.
+    pub(super) fn drive_rejoin(&mut self, id: ConversationId) {
+        if self.state.drafts.contains_key(&id) {
+            return self.submit(id);
+        }
+        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Rejoin));
+        let Some(why) = self
+            .state
+            .conversations
+            .get(&id)
+            .and_then(|channel| channel.rejoin)
+            .filter(|_| !waits && !self.is_behind(id))
+        else {
+            return;
+        };
+        let began = self.clock.now();
+        let attempt = self.rejoins.attempts.entry(id).or_insert(Attempt {
+            began,
+            // Others may have lost it by the same commit.
+            asks: why == RejoinReason::Unfit,
+            misfits: 0,
+            reset: None,
+        });
+        if attempt.reset.is_some() {
+            return self.drive_reset(id);
+        }
+        let channel_id = Bytes::copy_from_slice(id.as_bytes());
+        let (asks, ask, get) = (attempt.asks, Then::RotateKeys(id), Then::GetGroupInfo(id));
+        if self.link.is_asked(&ask) || self.link.is_asked(&get) {
+            return;
+        }
+        match asks {
+            true => self.call::<rpc::RotateKeys>(&proto::RotateKeysRequest { channel_id }, ask),
+            false => {
+                self.call::<rpc::GetGroupInfo>(&proto::GetGroupInfoRequest { channel_id }, get);
+            }
+        }
+    }
+
+    /// The members were asked, or can't be: the one who is in may answer before the next attempt.
+    pub(super) fn on_rotation_asked(&mut self, id: ConversationId, _: Answer<rpc::RotateKeys>) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+            attempt.asks = false;
+        }
+        self.wait_to_rejoin(id);
+    }
+
+    /// Many may come back at once: each at a moment of its own.
+    fn wait_to_rejoin(&mut self, id: ConversationId) {
+        let devices = match self.state.group(id) {
+            Some((_, group)) => group.members().len(),
+            None => 1,
+        };
+        let most =
+            WAIT_PER_DEVICE.saturating_mul(u32::try_from(devices.max(1)).unwrap_or(u32::MAX));
+        let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        let wait = Duration::from_micros(self.rng.below(micros));
+        let at = self.clock.now() + wait;
+        self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+    }
+
+    pub(super) fn on_group_info(&mut self, id: ConversationId, answer: Answer<rpc::GetGroupInfo>) {
+        if !self.is_rejoining(id) {
+            return;
+        }
+        match answer {
+            // It may be that this account is out.
+            Err(fault) if fault.status == Status::Forbidden => {
+                self.look_for_the_end(id);
+                self.wait_to_rejoin(id);
+            }
+            Err(fault) if fault.is_passing() => {
+                let at = self.clock.now() + self.pause(&fault);
+                self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+            }
+            Err(_) => self.misfit(id),
+            Ok(answer) => self.draft_rejoin(id, answer.group_info, answer.slot),
+        }
+    }
+
+    /// Makes the external commit, and stores what it is made of. What this device holds of the group
+    /// stays as it is.
+    fn draft_rejoin(&mut self, id: ConversationId, group_info: Bytes, slot: u64) {
+        let seed = self.rng.seed();
+        self.state.keep_mls(&mut self.writer);
+        let made = self.external_commit(id, &seed, &group_info);
+        self.state.forget_mls();
+        let (out, members) = match made {
+            Some(made) => made,
+            None => return self.misfit(id),
+        };
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        let returned: Vec<_> = members.intersection(&channel.gone).copied().collect();
+        if !returned.is_empty() {
+            let returned = returned.into_iter().map(|key| self.state.person(key));
+            let returned = returned.collect();
+            self.writer.emit(Event::RejoinRefused {
+                conversation: id,
+                returned,
+            });
+            // The members, or the user, may have changed that by then.
+            let at = self.clock.now() + RESET_AFTER;
+            return self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+        }
+        let request = proto::SubmitCommitRequest {
+            channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            slot,
+            commit: out.commit.clone().into(),
+            group_info: out.group_info.into(),
+            message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
+            ..Default::default()
+        };
+        let record = DraftRecord {
+            request: encoded(&request),
+            slot,
+            commit_hash: Sha256::digest(&out.commit).to_vec(),
+            rejoin: Some(RejoinRecord {
+                seed: seed.to_vec(),
+                group_info,
+            }),
+            ..DraftRecord::default()
+        };
+        self.writer.put(&Name::Draft(id), &record);
+        self.state.drafts.insert(id, record);
+        self.submit(id);
+    }
+
+    /// The external commit and who is in the tree with it, applied in memory alone; `None` if the
+    /// GroupInfo does not verify or does not fit what is known of the group.
+    fn external_commit(
+        &mut self,
+        id: ConversationId,
+        seed: &[u8; 32],
+        group_info: &[u8],
+    ) -> Option<(CommitOut, BTreeSet<IdentityKey>)> {
+        let generation = self.state.conversations.get(&id)?.generation;
+        let device = self.state.device.as_mut()?;
+        let rejoined: Result<_, JoinError> =
+            Group::rejoin(device, seed, group_info, None, Policy::Qpq);
+        let (group, out) = rejoined.ok()?;
+        let of = generation_of(id, group.group_id())?;
+        let members = group.members().into_iter();
+        let members = members.map(|member| member.identity_key).collect();
+        (of >= generation && of - generation <= MAX_GENERATIONS).then_some((out, members))
+    }
+
+    /// The GroupInfo does not lead into the group: somebody who is in has to give a fresh one.
+    fn misfit(&mut self, id: ConversationId) {
+        let now = self.clock.now();
+        let Some(attempt) = self.rejoins.attempts.get_mut(&id) else {
+            return self.wait_to_rejoin(id);
+        };
+        attempt.asks = true;
+        attempt.misfits = attempt.misfits.saturating_add(1);
+        let (misfits, waited) = (attempt.misfits, now.since(attempt.began));
+        if waited >= RESET_AFTER {
+            return self.want_reset(id);
+        }
+        let at = now + self.config.backoff_base + self.backoff(misfits.min(6));
+        self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+    }
+
+    /// Another commit has the slot that the external one was for.
+    pub(super) fn lost_rejoin(&mut self, id: ConversationId, slot: u64) {
+        self.drop_rejoin_draft(id);
+        self.wait_to_rejoin(id);
+        if !self.know_slot(id, slot) {
+            self.fetch(Some(id));
+        }
+    }
+
+    pub(super) fn drop_rejoin_draft(&mut self, id: ConversationId) {
+        self.state.drafts.remove(&id);
+        self.writer.delete(&Name::Draft(id));
+    }
+
+    /// The server refused the external commit for what it is.
+    pub(super) fn rejoin_refused(&mut self, id: ConversationId, status: Status) {
+        self.drop_rejoin_draft(id);
+        if status == Status::Forbidden {
+            self.look_for_the_end(id);
+            return self.wait_to_rejoin(id);
+        }
+        self.misfit(id);
+        self.fetch(Some(id));
+    }
+
+    /// The external commit has its slot: takes the group that it leads into in place of the one held.
+    pub(super) fn rejoined(&mut self, id: ConversationId, draft: &DraftRecord) {
+        self.drop_rejoin_draft(id);
+        let Some(made) = &draft.rejoin else {
+            return;
+        };
+        let before = self.identities(id);
+        let held = self.state.conversations.get(&id);
+        let held = held.map(|channel| group_id(id, channel.generation));
+        self.state.keep_mls(&mut self.writer);
+        let (Some(device), Ok(seed)) = (
+            &mut self.state.device,
+            <[u8; 32]>::try_from(made.seed.as_slice()),
+        ) else {
+            return self.misfit(id);
+        };
+        let again = Group::rejoin(device, &seed, &made.group_info, None, Policy::Qpq);
+        let Ok((group, out)) = again else {
+            return self.misfit(id);
+        };
+        let generation = generation_of(id, group.group_id());
+        let (Some(generation), true) = (
+            generation,
+            Sha256::digest(&out.commit).as_slice() == draft.commit_hash,
+        ) else {
+            self.state.forget_mls();
+            return self.misfit(id);
+        };
+        if let Some(held) = held.filter(|held| held != group.group_id())
+            && let Ok(Some(old)) = Group::load(device, &held)
+        {
+            // Rows that do not go are in nobody's way.
+            _ = old.delete(device);
+        }
+        self.state.groups.insert(id, group);
+        self.slot_taken(id, draft.slot);
+        self.change_channel(id, |channel| channel.generation = generation);
+        self.came_back(id, &before);
+        self.fetch(Some(id));
+    }
+
+    /// This device follows the group again.
+    pub(super) fn came_back(&mut self, id: ConversationId, before: &BTreeSet<IdentityKey>) {
+        self.rejoins.attempts.remove(&id);
+        self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+        let members = self.identities(id);
+        let added: Vec<_> = members.difference(before).copied().collect();
+        let removed: Vec<_> = before.difference(&members).copied().collect();
+        self.change_channel(id, |channel| {
+            channel.rejoin = None;
+            for key in &removed {
+                remember(&mut channel.gone, *key);
+            }
+            channel.gone.retain(|key| !members.contains(key));
+        });
+        let epoch = self.state.group(id).map_or(0, |(_, group)| group.epoch());
+        self.need_names(id, &added);
+        let people = |keys: Vec<IdentityKey>, client: &Self| {
+            let people = keys.into_iter().map(|key| client.state.person(key));
+            people.collect()
+        };
+        self.writer.emit(Event::Rejoined {
+            conversation: id,
+            added: people(added, self),
+            removed: people(removed, self),
+            epoch,
+        });
+        self.unpark(id);
+        self.drive(id);
+    }
+
+    /// A member asks for a fresh GroupInfo: the first leaf commits at once, the others after a random
+    /// pause, if nobody has by then.
+    pub(super) fn rotation_requested(&mut self, id: ConversationId) {
+        if self.phase(id) != Some(Phase::Active) || self.is_rejoining(id) {
+            return;
+        }
+        let now = self.clock.now();
+        let helping = self.rejoins.answers.entry(id).or_default();
+        let is_early = helping
+            .last
+            .is_some_and(|last| now.since(last) < ANSWER_EVERY);
+        if is_early {
+            return;
+        }
+        helping.wanted = true;
+        self.give_way(id, None);
+        self.drive(id);
+    }
+
+    /// Whether a commit is wanted for the GroupInfo that comes with it.
+    pub(super) fn is_rotation_wanted(&self, id: ConversationId) -> bool {
+        let helping = self.rejoins.answers.get(&id);
+        helping.is_some_and(|helping| helping.wanted)
+    }
+
+    /// A valid commit came, and with it a GroupInfo.
+    pub(super) fn rotated(&mut self, id: ConversationId) {
+        let now = self.clock.now();
+        if let Some(helping) = self.rejoins.answers.get_mut(&id) {
+            helping.wanted = false;
+            helping.last = Some(now);
+        }
+    }
+
+    /// There is no way in: asks who is to be in a new group.
+    fn want_reset(&mut self, id: ConversationId) {
+        let then = Then::ListMembers(id, 0);
+        if !self.link.is_asked(&then) {
+            let request = proto::ListGroupMembersRequest {
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            };
+            self.call::<rpc::ListGroupMembers>(&request, then);
+        }
+    }
+
+    /// Whether a new group waits for the list of who is to be in it.
+    pub(super) fn is_reset_due(&self, id: ConversationId) -> bool {
+        let attempt = self.rejoins.attempts.get(&id);
+        let now = self.clock.now();
+        attempt.is_some_and(|attempt| {
+            attempt.reset.is_none() && now.since(attempt.began) >= RESET_AFTER
+        })
+    }
+
+    /// These are to be in a new group, besides this account.
+    pub(super) fn begin_reset(&mut self, id: ConversationId, others: BTreeSet<IdentityKey>) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+            attempt.reset = Some(others);
+        }
+        self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+        self.drive(id);
+    }
+
+    /// Who is to be in the new group that is being begun.
+    pub(super) fn resetting(&self, id: ConversationId) -> Option<&BTreeSet<IdentityKey>> {
+        self.rejoins.attempts.get(&id)?.reset.as_ref()
+    }
+
+    /// One who can't be in the new group.
+    pub(super) fn reset_without(&mut self, id: ConversationId, key: IdentityKey) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id)
+            && let Some(others) = &mut attempt.reset
+        {
+            others.remove(&key);
+        }
+        let person = self.state.person(key);
+        self.writer.emit(Event::NotAdded {
+            conversation: id,
+            person,
+        });
+        self.drive(id);
+    }
+
+    /// The new group was not to be: the way back is tried again from its beginning.
+    pub(super) fn reset_failed(&mut self, id: ConversationId) {
+        self.rejoins.attempts.remove(&id);
+        self.wait_to_rejoin(id);
+    }
+
+    /// The connection is gone, and with it what was under way over it.
+    pub(super) fn forget_rejoins(&mut self) {
+        self.rejoins = Rejoins::default();
+    }
+}

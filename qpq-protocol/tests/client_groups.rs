@@ -1,0 +1,339 @@
+//! Groups with a member who means ill, with queues that overran and lists that do not fit: against the
+//! real server core in virtual time. Nobody is ended by what another does, and what happened is said.
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use net::{Net, password};
+use qpq_protocol::client::{
+    Conversation, ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing,
+};
+use qpq_protocol::ids::IdentityKey;
+
+const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
+/// A group of the first `count` people, made by the first; its id and their keys.
+fn world(count: usize) -> (Net, ConversationId, Vec<IdentityKey>) {
+    let mut net = Net::new();
+    let (id, keys) = gather(&mut net, count);
+    (net, id, keys)
+}
+
+fn gather(net: &mut Net, count: usize) -> (ConversationId, Vec<IdentityKey>) {
+    let mut keys = Vec::new();
+    for name in &NAMES[..count] {
+        let client = net.add_client();
+        match net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        }) {
+            Ok(Outcome::LoggedIn(account)) => keys.push(account.identity_key),
+            other => panic!("{other:?}"),
+        }
+    }
+    let ended = net.ask(0, |core, now| {
+        core.create_group(now, "friends", &NAMES[1..count])
+    });
+    let Ok(Outcome::Conversation(conversation)) = ended else {
+        panic!("{ended:?}");
+    };
+    settle(net);
+    (conversation.id, keys)
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all
+            .into_iter()
+            .find(|one| one.id == id)
+            .expect("the conversation"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events<'a>(net: &'a Net, client: usize) -> impl Iterator<Item = &'a Event> {
+    net.clients[client].events.iter()
+}
+
+/// Everybody is in the same epoch with the same members, and is read by all others.
+fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
+    settle(net);
+    let views: Vec<_> = clients
+        .iter()
+        .map(|client| conversation(net, *client, id))
+        .collect();
+    for (client, view) in clients.iter().zip(&views) {
+        assert_eq!(view.standing, Standing::Active, "client {client}");
+        assert_eq!(view.epoch, views[0].epoch, "client {client}");
+        assert_eq!(view.members, views[0].members, "client {client}");
+    }
+    for client in clients {
+        let text = format!("{client} at epoch {}", views[0].epoch);
+        let ended = net.ask(*client, |core, now| core.send(now, id, &text));
+        assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+        settle(net);
+        for other in clients.iter().filter(|other| *other != client) {
+            let last = net.texts(*other).pop().map(|(_, text)| text);
+            assert_eq!(last.as_ref(), Some(&text), "client {other} of {clients:?}");
+        }
+    }
+}
+
+fn misbehave(net: &mut Net, client: usize, id: ConversationId, misdeed: &Misdeed) {
+    let done = net.act(client, |core, now| core.misbehave(now, id, misdeed));
+    assert!(done, "{misdeed:?}");
+    settle(net);
+}
+
+/// The slots of commits by this account that a client was told are void.
+fn void_commits(net: &Net, client: usize, by: IdentityKey) -> usize {
+    events(net, client)
+        .filter(|event| match event {
+            Event::VoidCommit {
+                by: Some(person), ..
+            } => person.identity_key == by,
+            _ => false,
+        })
+        .count()
+}
+
+#[test]
+fn a_void_commit_ends_the_group_for_nobody() {
+    let (mut net, id, keys) = world(3);
+    let misdeeds = [
+        Misdeed::Bytes(b"no commit at all".to_vec()),
+        Misdeed::Epoch(1 << 40),
+        Misdeed::Epoch(0),
+        Misdeed::Epoch(u64::MAX),
+    ];
+    for (done, misdeed) in (1..).zip(&misdeeds) {
+        misbehave(&mut net, 1, id, misdeed);
+        for honest in [0, 2] {
+            assert_eq!(void_commits(&net, honest, keys[1]), done, "{misdeed:?}");
+        }
+        assert_agree(&mut net, &[0, 1, 2], id);
+    }
+    // The next commit takes the next slot.
+    let ended = net.ask(0, |core, now| core.remove(now, id, "bob"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    assert_agree(&mut net, &[0, 2], id);
+}
+
+#[test]
+fn who_cannot_merge_a_commit_that_others_can_comes_back() {
+    let (mut net, id, keys) = world(4);
+    let spoiled = Misdeed::Spoiled {
+        victim: keys[2],
+        rubbish: false,
+    };
+    misbehave(&mut net, 1, id, &spoiled);
+    let was_unfit = |event: &Event| {
+        matches!(
+            event,
+            Event::Rejoining {
+                why: RejoinReason::Unfit,
+                ..
+            }
+        )
+    };
+    assert_eq!(events(&net, 2).filter(|event| was_unfit(event)).count(), 1);
+    assert!(!events(&net, 0).chain(events(&net, 3)).any(was_unfit));
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
+    let back = events(&net, 2).find_map(|event| match event {
+        Event::Rejoined { added, removed, .. } => Some((added.len(), removed.len())),
+        _ => None,
+    });
+    assert_eq!(back, Some((0, 0)), "nobody new to it");
+}
+
+#[test]
+fn a_group_info_that_leads_nowhere_is_renewed_by_who_is_in() {
+    let (mut net, id, keys) = world(4);
+    let spoiled = Misdeed::Spoiled {
+        victim: keys[2],
+        rubbish: true,
+    };
+    misbehave(&mut net, 1, id, &spoiled);
+    net.pass(Duration::from_secs(60));
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
+}
+
+#[test]
+fn a_group_that_nobody_can_follow_begins_anew() {
+    let (mut net, id, _) = world(3);
+    let done = net.act(1, |core, now| {
+        core.misbehave(now, id, &Misdeed::SpoiledForAll)
+    });
+    assert!(done);
+    let lost = |event: &Event| matches!(event, Event::Rejoining { .. });
+    assert!(net.until(|net| [0, 2].iter().all(|client| events(net, *client).any(lost))));
+    // Who did that is gone, and answers nobody.
+    net.clients[1].away = true;
+    net.cut_client(1);
+    net.pass(Duration::from_secs(240));
+    assert_agree(&mut net, &[0, 2], id);
+    for honest in [0, 2] {
+        assert!(events(&net, honest).any(|event| matches!(event, Event::Reset { .. })));
+    }
+}
+
+#[test]
+fn a_message_written_while_the_thread_is_lost_goes_out_after() {
+    let (mut net, id, keys) = world(3);
+    let spoiled = Misdeed::Spoiled {
+        victim: keys[2],
+        rubbish: false,
+    };
+    let done = net.act(1, |core, now| core.misbehave(now, id, &spoiled));
+    assert!(done);
+    let text = "written while lost";
+    assert!(net.until(|net| events(net, 2).any(|event| matches!(event, Event::Rejoining { .. }))));
+    let ended = net.ask(2, |core, now| core.send(now, id, text));
+    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+    settle(&mut net);
+    for other in [0, 1] {
+        assert_eq!(
+            net.texts(other).pop().map(|(_, text)| text).as_deref(),
+            Some(text)
+        );
+    }
+}
+
+/// A restart in the middle of coming back goes on with it.
+#[test]
+fn a_restart_while_coming_back_loses_nothing() {
+    let (mut net, id, keys) = world(3);
+    let spoiled = Misdeed::Spoiled {
+        victim: keys[2],
+        rubbish: false,
+    };
+    let done = net.act(1, |core, now| core.misbehave(now, id, &spoiled));
+    assert!(done);
+    assert!(net.until(|net| events(net, 2).any(|event| matches!(event, Event::Rejoining { .. }))));
+    let before = net.clients[2].commands_run;
+    for at in 1..12 {
+        net.clients[2].lose_power(net::Crash {
+            at,
+            after: at % 2 == 0,
+        });
+        net.pass(Duration::from_secs(2));
+    }
+    assert!(net.crashes > 0 && before > 0);
+    net.restart(2);
+    assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+/// The list says who gets mail, not who is in: a void commit that throws others off changes nothing for
+/// good.
+#[test]
+fn a_void_commit_that_throws_others_off_the_list_takes_nobody_out() {
+    let (mut net, id, keys) = world(4);
+    misbehave(&mut net, 1, id, &Misdeed::ThrowOff(vec![keys[2], keys[3]]));
+    net.pass(Duration::from_secs(60));
+    for client in [0, 2, 3] {
+        assert_eq!(conversation(&mut net, client, id).members.len(), 4);
+        assert!(!events(&net, client).any(|event| match event {
+            Event::Removed { .. } => true,
+            Event::Membership { removed, .. } => !removed.is_empty(),
+            _ => false,
+        }));
+    }
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
+}
+
+#[test]
+fn a_stranger_that_is_only_on_the_list_comes_off_it() {
+    let (mut net, id, keys) = world(4);
+    let ended = net.ask(0, |core, now| core.remove(now, id, "dave"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    misbehave(&mut net, 1, id, &Misdeed::ListStrangers(vec![keys[3]]));
+    net.pass(Duration::from_secs(60));
+    let fetched = net.ask(0, |core, now| core.send(now, id, "for three"));
+    let Ok(Outcome::Sent { undelivered, .. }) = fetched else {
+        panic!("{fetched:?}");
+    };
+    assert!(undelivered.is_empty());
+    assert_eq!(conversation(&mut net, 0, id).members.len(), 3);
+    assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn who_leaves_is_taken_out_of_the_tree_on_his_own_proposal() {
+    let (mut net, id, keys) = world(4);
+    // The first who could carry it out is away.
+    net.clients[0].away = true;
+    net.cut_client(0);
+    let ended = net.ask(3, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    net.pass(Duration::from_secs(60));
+    net.clients[0].away = false;
+    net.pass(Duration::from_secs(60));
+    for client in [0, 1, 2] {
+        let members = conversation(&mut net, client, id).members;
+        assert!(members.iter().all(|member| member.identity_key != keys[3]));
+    }
+    assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+/// More commits than a queue holds, while one is away.
+#[test]
+fn a_queue_that_overran_is_recovered_from() {
+    let mut net = Net::new();
+    net.stop_server();
+    net.server_config.limits.queue_messages = 20;
+    net.start_server();
+    let (id, keys) = gather(&mut net, 3);
+    net.clients[2].away = true;
+    net.cut_client(2);
+    for _ in 0..30 {
+        let done = net.act(1, |core, now| core.misbehave(now, id, &Misdeed::Epoch(0)));
+        assert!(done);
+        net.pass(Duration::from_secs(10));
+    }
+    net.clients[2].away = false;
+    net.pass(Duration::from_secs(60));
+    assert!(events(&net, 2).any(|event| matches!(
+        event,
+        Event::Rejoining {
+            why: RejoinReason::Missed,
+            ..
+        }
+    )));
+    assert!(void_commits(&net, 0, keys[1]) == 30);
+    assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn a_dm_that_was_left_is_opened_again_by_either() {
+    let mut net = Net::new();
+    for name in ["alice", "bob"] {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    let open = |net: &mut Net, client: usize, peer: &str| match net
+        .ask(client, |core, now| core.dm(now, peer))
+    {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    };
+    let id = open(&mut net, 0, "bob");
+    assert_agree(&mut net, &[0, 1], id);
+    for (leaver, opener, peer) in [(0, 0, "bob"), (0, 1, "alice"), (1, 0, "bob")] {
+        let ended = net.ask(leaver, |core, now| core.leave(now, id));
+        assert_eq!(ended, Ok(Outcome::Left(id)));
+        settle(&mut net);
+        let told = events(&net, 1 - leaver).filter(|event| matches!(event, Event::Left { .. }));
+        assert!(told.count() > 0, "the other is told");
+        assert_eq!(open(&mut net, opener, peer), id);
+        assert_agree(&mut net, &[0, 1], id);
+    }
+}
