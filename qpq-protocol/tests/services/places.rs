@@ -484,3 +484,21 @@ fn what_was_given_counts_on_a_core_whose_clock_is_behind() {
     };
     replay(vec![open(0), open(0), open(1)]);
 }
+
+/// Core 0 remembers Dave as a member whom it put on the list, from before core 1 took him off.
+#[test]
+fn who_was_thrown_off_on_another_core_is_put_back() {
+    let commit = |core, from, add, remove| Act::Commit {
+        core,
+        from,
+        add,
+        welcome: false,
+        remove,
+        reset: false,
+    };
+    replay(vec![
+        commit(0, 0, Some(3), None),
+        commit(1, 1, None, Some(3)),
+        commit(0, 0, Some(3), None),
+    ]);
+}

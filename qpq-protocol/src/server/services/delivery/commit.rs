@@ -344,6 +344,17 @@ impl Submission {
     /// Notes what those who come are given, and that those who go have lost what they were given.
     fn give(self, ctx: &mut Ctx<'_>, list: List, count: usize, changed: Vec<Standing>) -> Next {
         let comes = |standing: &&Standing| self.add.contains(standing.identity());
+        let stale = changed
+            .iter()
+            .filter(|standing| standing.member().is_some() == comes(standing));
+        let stale: Vec<Bytes> = stale.flat_map(Standing::own_keys).collect();
+        if !stale.is_empty() {
+            // What is remembered of them is of before another core changed the list.
+            for key in &stale {
+                ctx.rows.forget(key);
+            }
+            return Ok(Step::Rerun);
+        }
         let left = changed
             .iter()
             .filter(comes)
