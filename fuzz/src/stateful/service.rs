@@ -58,11 +58,16 @@ fn act(choices: &mut Choices<'_>) -> Act {
             id: choices.byte() % 6,
             text: choices.byte() % 3,
         },
-        10..14 => Act::Fetch {
+        10..13 => Act::Fetch {
             core,
             who: from,
             group: choices.flag(),
             after: choices.byte() % 4,
+        },
+        13 => Act::Place {
+            core,
+            who: from,
+            back: choices.flag(),
         },
         14..18 => Act::Ack {
             core,

@@ -49,7 +49,10 @@ pub(super) fn pay(
     cost: usize,
     then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
 ) -> Next {
-    pay_boxed(ctx, account, as_u64(cost), Box::new(then))
+    match is_paid(ctx, account, as_u64(cost)) {
+        true => then(ctx),
+        false => pay_later(ctx, account, as_u64(cost), Box::new(then)),
+    }
 }
 
 /// What it costs to store these payloads for so many queues. Nothing is stored for no queue.
@@ -69,22 +72,31 @@ pub(super) fn used(ctx: &mut Ctx<'_>, cost: usize) {
 
 type Paid = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
 
-fn pay_boxed(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> Next {
+/// Pays with what the core has of this account's, if that is enough.
+fn is_paid(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64) -> bool {
     let owed = cost.saturating_sub(ctx.notes.paid);
-    let left = ctx.allowances.left(&account);
-    if let Some(rest) = left.checked_sub(owed) {
-        if owed > 0 {
-            ctx.allowances.set(account, rest);
-        }
-        ctx.notes.paid = ctx.notes.paid.max(cost);
+    let Some(rest) = ctx.allowances.left(&account).checked_sub(owed) else {
+        return false;
+    };
+    if owed > 0 {
+        ctx.allowances.set(account, rest);
+    }
+    ctx.notes.paid = ctx.notes.paid.max(cost);
+    true
+}
+
+/// Takes a block, then pays.
+fn pay_later(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> Next {
+    if is_paid(ctx, account, cost) {
         return then(ctx);
     }
+    let owed = cost.saturating_sub(ctx.notes.paid);
     let key = keys::allowance(&account);
     load(ctx, [key.clone()], move |ctx, [row]| {
         // Another request may have taken a block since.
         let missing = owed.saturating_sub(ctx.allowances.left(&account));
         if missing == 0 {
-            return pay_boxed(ctx, account, cost, then);
+            return pay_later(ctx, account, cost, then);
         }
         let bucket = decode_row::<Allowance>(&row)?.unwrap_or_default();
         let taken = match take(&bucket, ctx.date, missing, &ctx.config.limits) {
@@ -101,7 +113,7 @@ fn pay_boxed(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> 
         commit(change, move |ctx| {
             let left = ctx.allowances.left(&account).saturating_add(taken.bytes);
             ctx.allowances.set(account, left);
-            pay_boxed(ctx, account, cost, then)
+            pay_later(ctx, account, cost, then)
         })
     })
 }

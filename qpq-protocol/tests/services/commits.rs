@@ -531,3 +531,38 @@ fn a_commit_of_anothers_is_taken_again_as_it_was() {
     let late = world.call::<rpc::SubmitCommit>(carols, &original(&alice, &proof));
     assert!(late.expect("known").duplicate);
 }
+
+/// A device that was away: its queue overran, it drains it, and what comes then arrives, with a GroupInfo
+/// to join by.
+#[test]
+fn a_queue_that_overran_takes_commits_again_once_it_is_drained() {
+    let mut config = roomy();
+    config.limits.queue_messages = 3;
+    let mut world = World::new(config);
+    let (_, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    for slot in 0..9 {
+        let done = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, slot, b"void"));
+        done.expect("a slot");
+    }
+    let page = fetch_all(&mut world, bobs, &bob, &channel);
+    assert_eq!((page.payloads.len(), page.overrun), (3, true));
+    let slots: Vec<Option<u64>> = page.payloads.iter().map(|one| one.slot).collect();
+    assert_eq!(slots, [Some(0), Some(1), Some(2)]);
+    ack(&mut world, bobs, &bob, &channel, 3).expect("acked");
+    let info = proto::GetGroupInfoRequest {
+        channel_id: channel.clone(),
+    };
+    let info = world.call::<rpc::GetGroupInfo>(bobs, &info);
+    assert_eq!(info.expect("GroupInfo").slot, 9);
+    let rejoined = world.call::<rpc::SubmitCommit>(bobs, &commit(&channel, 9, b"external"));
+    rejoined.expect("slot 9");
+    let next = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, 10, b"next"));
+    next.expect("slot 10");
+    let page = fetch_all(&mut world, bobs, &bob, &channel);
+    assert_eq!(
+        (payloads(&page), page.overrun),
+        (vec![(4, b"next".to_vec())], false)
+    );
+}

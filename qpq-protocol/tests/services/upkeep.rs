@@ -425,3 +425,33 @@ fn an_operator_may_say_that_the_clock_is_right() {
     let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
     assert!(page.payloads.is_empty());
 }
+
+/// A device that never came back to drain it: time does.
+#[test]
+fn a_queue_that_overran_is_open_again_when_all_of_it_has_expired() {
+    let mut config = crate::support::roomy();
+    config.limits.queue_messages = 2;
+    let mut world = World::new(config);
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let channel = create_group(&mut world, alices, 1, &[&bob]);
+    for slot in 0..3 {
+        let done = world.call::<rpc::SubmitCommit>(alices, &commit(&channel, slot, b"c"));
+        done.expect("a slot");
+    }
+    later(&mut world, 91 * DAY);
+    let alices = world.connect();
+    let alice = crate::support::account::User::new("alice");
+    alice.log_in(&mut world, alices).expect("logged in");
+    let sent = in_channel(&channel, 3, message(&bob, 1, b"x"));
+    let sent = world.call::<rpc::Enqueue>(alices, &sent);
+    assert_eq!(sent.expect("there is room").seq, 3);
+    let bobs = world.connect();
+    bob.log_in(&mut world, bobs).expect("logged in");
+    let page = fetch_all(&mut world, bobs, &bob, &channel);
+    assert_eq!(
+        (page.first_seq, page.overrun),
+        (3, false),
+        "past the cursor"
+    );
+}
