@@ -38,20 +38,59 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const DAY: u64 = 24 * 3600;
 
-/// Declares [`Limits`], its documentation and its defaults in one place.
+/// Declares [`Limits`] and [`RateClass`], their documentation and their defaults in one place.
 macro_rules! limits {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)*) => {
+    (
+        $($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)*
+        ;
+        $($(#[$rate_doc:meta])* $class:ident: $rate:ident = $rate_default:expr,)*
+    ) => {
         /// The table. Durations are durations, everything else counts things or bytes as its
         /// sentence says.
         #[derive(Clone, PartialEq, Eq, Debug)]
         #[non_exhaustive]
         pub struct Limits {
             $($(#[$doc])* pub $name: $type,)*
+            $($(#[$rate_doc])* pub $rate: Rate,)*
         }
 
         impl Default for Limits {
             fn default() -> Self {
-                Self { $($name: $default,)* }
+                Self {
+                    $($name: $default,)*
+                    $($rate: $rate_default,)*
+                }
+            }
+        }
+
+        impl Limits {
+            /// The rate of a class.
+            #[must_use]
+            pub const fn rate(&self, class: RateClass) -> Rate {
+                match class { $(RateClass::$class => self.$rate,)* }
+            }
+
+            /// The rate of a class, to change it.
+            pub const fn rate_mut(&mut self, class: RateClass) -> &mut Rate {
+                match class { $(RateClass::$class => &mut self.$rate,)* }
+            }
+        }
+
+        /// What is counted against a rate of [`Limits`]. Each class is counted in a table of its own,
+        /// so that nobody makes a core forget another one.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum RateClass {
+            $($(#[$rate_doc])* $class,)*
+        }
+
+        impl RateClass {
+            /// Every class.
+            pub const ALL: &'static [Self] = &[$(Self::$class),*];
+
+            /// The name of its limit, which an answer over it gives.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$class => stringify!($rate),)* }
             }
         }
     };
@@ -127,8 +166,9 @@ limits! {
     cached_rows: usize = 65_536,
     /// Bytes of the rows that a core remembers between requests.
     cached_bytes: usize = 64 * MIB,
-    /// Subjects whose rates a core remembers.
-    rate_subjects: usize = 65_536,
+    /// Counters in each of the four rows of a table that counts a class of rates. With few of them
+    /// strangers share a counter sooner, and the rates become stricter.
+    rate_counters: usize = 32_768,
 
     // Accounts and sessions.
     /// How long the state of a login lives between its two requests.
@@ -148,10 +188,6 @@ limits! {
     pace: Duration = Duration::from_millis(5),
     /// Registered devices of an account.
     devices: usize = 5,
-    /// The longest name of a device, in bytes.
-    device_name: usize = 64,
-    /// The longest OPAQUE message, in bytes.
-    opaque_message: usize = 1024,
     /// The longest sealed identity, in bytes.
     sealed_identity: usize = 256,
 
@@ -217,42 +253,55 @@ limits! {
     reset: Rate = Rate::per_secs(1, 3600),
     /// Resets of a DM that somebody has left since the last one: they are free of that.
     free_resets: Rate = Rate::per_secs(5, DAY),
-    /// How often a member may ask for fresh keys in a channel.
-    rotations: Rate = Rate::per_secs(6, 60),
 
     // Keys.
     /// Key packages a device may have stored, without the last-resort one.
     key_packages: usize = 100,
     /// The longest key package, in bytes.
     key_package: usize = 16 * KIB,
+    /// How long a key package that was uploaded is known, so that a retry of the upload does not put
+    /// back what was taken; not longer than its lifetime.
+    key_package_seen: Duration = Duration::from_secs(30 * DAY),
+
+    ;
 
     // Rates.
-    /// Requests of an address.
-    address_requests: Rate = Rate::per_secs(50, 1),
+    /// Requests of an address without a session. IPv6: of a /56.
+    AddressRequests: address_requests = Rate::per_secs(50, 1),
     /// Requests of an account.
-    account_requests: Rate = Rate::per_secs(50, 1),
+    AccountRequests: account_requests = Rate::per_secs(50, 1),
     /// Enqueues of an account.
-    enqueues: Rate = Rate::per_secs(100, 60),
+    Enqueues: enqueues = Rate::per_secs(100, 60),
     /// Recipients that an account reaches, with messages and with commits.
-    enqueue_recipients: Rate = Rate::per_secs(60_000, 60),
+    EnqueueRecipients: enqueue_recipients = Rate::per_secs(60_000, 60),
     /// Commits of a member to a channel.
-    commits: Rate = Rate::per_secs(20, 60),
-    /// Sealed enqueues to a recipient.
-    sealed_recipient: Rate = Rate::per_secs(60, 60),
-    /// Sealed enqueues to a channel.
-    sealed_channel: Rate = Rate::per_secs(600, 60),
-    /// Logins of a name from an address.
-    logins_address: Rate = Rate::per_secs(10, 60),
-    /// Logins of a name.
-    logins_name: Rate = Rate::per_secs(100, 3600),
+    Commits: commits = Rate::per_secs(20, 60),
+    /// How often a member may ask for fresh keys in a channel.
+    Rotations: rotations = Rate::per_secs(6, 60),
+    /// Logins of a name from an address that did not succeed.
+    LoginsAddress: logins_address = Rate::per_secs(10, 60),
+    /// Logins of a name that did not succeed.
+    LoginsName: logins_name = Rate::per_secs(100, 3600),
+    /// Logins of a device with its ticket that did not succeed.
+    LoginsDevice: logins_device = Rate::per_secs(10, 3600),
     /// Registrations from an address.
-    registrations: Rate = Rate::per_secs(5, 3600),
-    /// Key packages that a caller fetches of a target.
-    key_package_fetches: Rate = Rate::per_secs(10, 60),
+    Registrations: registrations = Rate::per_secs(5, 3600),
+    /// Registrations from the server's own machine.
+    LoopbackRegistrations: loopback_registrations = Rate::per_secs(500, 3600),
+    /// Fetches of a target's key packages by a caller.
+    KeyPackageFetches: key_package_fetches = Rate::per_secs(10, 60),
+    /// Targets whose key packages a caller fetches, each time counted.
+    KeyPackageTargets: key_package_targets = Rate::per_secs(300, 60),
+    /// Key packages that an account uploads.
+    KeyPackageUploads: key_package_uploads = Rate::per_secs(1000, DAY),
     /// Names that an account resolves.
-    resolves: Rate = Rate::per_secs(60, 60),
+    Resolves: resolves = Rate::per_secs(60, 60),
     /// Channels that an account creates.
-    new_channels: Rate = Rate::per_secs(100, DAY),
+    NewChannels: new_channels = Rate::per_secs(100, DAY),
+    /// Devices that an account registers or revokes.
+    DeviceChanges: device_changes = Rate::per_secs(10, 3600),
+    /// Devices that an account revokes soon after a login ([`Limits::fresh_login`]).
+    FreshRevocations: fresh_revocations = Rate::per_secs(10, 3600),
 }
 
 /// What a request costs beside the bytes it carries, its short answer included, and what a queued
@@ -262,6 +311,27 @@ pub const ENTRY: usize = 1024;
 /// What a connection costs beside the requests on it: its streams, and refusals and hints that wait
 /// to be taken. An estimate on the safe side, in bytes.
 pub const CONNECTION: usize = 64 * KIB;
+
+/// Rows of the table of a class of rates.
+pub(crate) const RATE_ROWS: usize = 4;
+/// What one counter of such a row costs, in bytes.
+pub(crate) const RATE_COUNTER: usize = 8;
+
+impl RateClass {
+    /// Whether the rate protects passwords or registrations: each core allows only its part of it
+    /// ([`Config::cores`](crate::server::Config::cores)).
+    #[must_use]
+    pub const fn is_divided(self) -> bool {
+        matches!(
+            self,
+            Self::LoginsAddress
+                | Self::LoginsName
+                | Self::LoginsDevice
+                | Self::Registrations
+                | Self::LoopbackRegistrations
+        )
+    }
+}
 
 impl Limits {
     /// Bytes of the longest frame of an answer.
@@ -281,11 +351,20 @@ impl Limits {
             self.total_unsent.max(self.answer_frame()),
             self.anonymous_unsent.max(self.answer_frame()),
             self.cached_bytes,
+            self.rate_tables(),
         ]
         .into_iter()
         .fold(
             self.connections.saturating_mul(CONNECTION),
             usize::saturating_add,
         )
+    }
+
+    /// Bytes that the tables of all classes of rates take at most.
+    pub(crate) fn rate_tables(&self) -> usize {
+        let counters = self.rate_counters.max(1).saturating_mul(RATE_ROWS);
+        counters
+            .saturating_mul(RATE_COUNTER)
+            .saturating_mul(RateClass::ALL.len())
     }
 }

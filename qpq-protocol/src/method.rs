@@ -1,5 +1,5 @@
 //! The method table (protocol.md section 3): the one place that knows each method's id, name,
-//! messages, caller, longest request and rate class.
+//! messages, caller and longest request.
 //!
 //! Code that knows its method at compile time names a type of [`rpc`]; code that learns it from a
 //! frame has a [`Method`] and gets from there to the type by [`Method::visit`]:
@@ -56,26 +56,6 @@ pub enum Caller {
     SessionOrSealed,
 }
 
-/// Which limits of protocol.md section 5.27 a call counts against, besides those of its address and
-/// account.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum RateClass {
-    /// None.
-    General,
-    /// Registrations that store a record.
-    Register,
-    /// Logins for a name.
-    Login,
-    /// Enqueues of an account, or sealed ones to a recipient or channel.
-    Enqueue,
-    /// Fetches of one target's key packages.
-    KeyPackages,
-    /// Look-ups of names.
-    Resolve,
-    /// New channels of an account.
-    Channels,
-}
-
 /// The id belongs to no method: answer [`crate::status::Status::UnknownMethod`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no method has the id {id}")]
@@ -121,7 +101,7 @@ macro_rules! methods {
     };
     ($(
         $id:literal $name:ident: $request:ident -> $response:ident,
-        $caller:ident $(($subject:ident))? $($fresh:ident)?, $max:ident, $rate:ident;
+        $caller:ident $(($subject:ident))? $($fresh:ident)?, $max:ident;
     )*) => {
         /// A method of protocol.md section 3.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -164,12 +144,6 @@ macro_rules! methods {
             #[must_use]
             pub const fn max_request(self) -> usize {
                 match self { $(Self::$name => $max,)* }
-            }
-
-            /// Which limits a call counts against.
-            #[must_use]
-            pub const fn rate_class(self) -> RateClass {
-                match self { $(Self::$name => RateClass::$rate,)* }
             }
 
             /// Does something that needs the method's type.
@@ -217,81 +191,81 @@ macro_rules! methods {
     };
 }
 
-// id, name, messages; caller (field it is about) and whether a fresh login; longest request; rate.
+// id, name, messages; caller (field it is about) and whether a fresh login; longest request.
 // Ids are stable and never reused. 906 to 909 are reserved for federation.
 methods! {
-    100 OpaqueRegisterStart: OpaqueRegisterStartRequest -> OpaqueRegisterStartResponse, Anonymous, SMALL, General;
-    101 OpaqueRegisterFinish: OpaqueRegisterFinishRequest -> OpaqueRegisterFinishResponse, Anonymous, SMALL, Register;
-    102 OpaqueLoginStart: OpaqueLoginStartRequest -> OpaqueLoginStartResponse, Anonymous, SMALL, Login;
-    103 OpaqueLoginFinish: OpaqueLoginFinishRequest -> OpaqueLoginFinishResponse, Anonymous, SMALL, General;
-    104 ResumeSession: ResumeSessionRequest -> ResumeSessionResponse, Anonymous, SMALL, General;
-    105 Logout: LogoutRequest -> LogoutResponse, Session, SMALL, General;
+    100 OpaqueRegisterStart: OpaqueRegisterStartRequest -> OpaqueRegisterStartResponse, Anonymous, SMALL;
+    101 OpaqueRegisterFinish: OpaqueRegisterFinishRequest -> OpaqueRegisterFinishResponse, Anonymous, SMALL;
+    102 OpaqueLoginStart: OpaqueLoginStartRequest -> OpaqueLoginStartResponse, Anonymous, SMALL;
+    103 OpaqueLoginFinish: OpaqueLoginFinishRequest -> OpaqueLoginFinishResponse, Anonymous, SMALL;
+    104 ResumeSession: ResumeSessionRequest -> ResumeSessionResponse, Anonymous, SMALL;
+    105 Logout: LogoutRequest -> LogoutResponse, Session, SMALL;
 
-    200 Enqueue: EnqueueRequest -> EnqueueResponse, SessionOrSealed, LARGE, Enqueue;
-    201 Fetch: FetchRequest -> FetchResponse, Owner(recipient_key), SMALL, General;
-    202 FetchWait: FetchWaitRequest -> FetchWaitResponse, Owner(recipient_key), SMALL, General;
-    203 Peek: PeekRequest -> PeekResponse, Owner(recipient_key), SMALL, General;
-    204 Ack: AckRequest -> AckResponse, Owner(recipient_key), SMALL, General;
-    205 BatchEnqueue: BatchEnqueueRequest -> BatchEnqueueResponse, SessionOrSealed, LARGE, Enqueue;
-    206 SubmitCommit: SubmitCommitRequest -> SubmitCommitResponse, Member(channel_id), LARGE, General;
-    207 ListQueues: ListQueuesRequest -> ListQueuesResponse, Session, SMALL, General;
+    200 Enqueue: EnqueueRequest -> EnqueueResponse, SessionOrSealed, LARGE;
+    201 Fetch: FetchRequest -> FetchResponse, Owner(recipient_key), SMALL;
+    202 FetchWait: FetchWaitRequest -> FetchWaitResponse, Owner(recipient_key), SMALL;
+    203 Peek: PeekRequest -> PeekResponse, Owner(recipient_key), SMALL;
+    204 Ack: AckRequest -> AckResponse, Owner(recipient_key), SMALL;
+    205 BatchEnqueue: BatchEnqueueRequest -> BatchEnqueueResponse, SessionOrSealed, LARGE;
+    206 SubmitCommit: SubmitCommitRequest -> SubmitCommitResponse, Member(channel_id), LARGE;
+    207 ListQueues: ListQueuesRequest -> ListQueuesResponse, Session, SMALL;
 
-    300 UploadKeyPackage: UploadKeyPackageRequest -> UploadKeyPackageResponse, Owner(identity_key), SMALL, General;
-    301 FetchKeyPackage: FetchKeyPackageRequest -> FetchKeyPackageResponse, Session, SMALL, KeyPackages;
-    302 UploadHybridKey: UploadHybridKeyRequest -> UploadHybridKeyResponse, Owner(identity_key), SMALL, General;
-    303 FetchHybridKey: FetchHybridKeyRequest -> FetchHybridKeyResponse, Session, SMALL, General;
-    304 FetchHybridKeys: FetchHybridKeysRequest -> FetchHybridKeysResponse, Session, SMALL, General;
-    305 FetchKeyPackages: FetchKeyPackagesRequest -> FetchKeyPackagesResponse, Session, SMALL, KeyPackages;
-    306 CountKeyPackages: CountKeyPackagesRequest -> CountKeyPackagesResponse, Owner(identity_key), SMALL, General;
+    300 UploadKeyPackage: UploadKeyPackageRequest -> UploadKeyPackageResponse, Owner(identity_key), SMALL;
+    301 FetchKeyPackage: FetchKeyPackageRequest -> FetchKeyPackageResponse, Session, SMALL;
+    302 UploadHybridKey: UploadHybridKeyRequest -> UploadHybridKeyResponse, Owner(identity_key), SMALL;
+    303 FetchHybridKey: FetchHybridKeyRequest -> FetchHybridKeyResponse, Session, SMALL;
+    304 FetchHybridKeys: FetchHybridKeysRequest -> FetchHybridKeysResponse, Session, SMALL;
+    305 FetchKeyPackages: FetchKeyPackagesRequest -> FetchKeyPackagesResponse, Session, SMALL;
+    306 CountKeyPackages: CountKeyPackagesRequest -> CountKeyPackagesResponse, Owner(identity_key), SMALL;
 
-    400 CreateChannel: CreateChannelRequest -> CreateChannelResponse, Session, SMALL, Channels;
-    410 RemoveMember: RemoveMemberRequest -> RemoveMemberResponse, Member(channel_id), SMALL, General;
-    411 UpdateGroupMetadata: UpdateGroupMetadataRequest -> UpdateGroupMetadataResponse, Member(channel_id), SMALL, General;
-    412 ListGroupMembers: ListGroupMembersRequest -> ListGroupMembersResponse, Member(channel_id), SMALL, General;
-    413 RotateKeys: RotateKeysRequest -> RotateKeysResponse, Member(channel_id), SMALL, General;
-    414 AddMember: AddMemberRequest -> AddMemberResponse, Member(channel_id), SMALL, General;
-    415 SendTyping: SendTypingRequest -> SendTypingResponse, Member(channel_id), SMALL, General;
-    416 GetGroupInfo: GetGroupInfoRequest -> GetGroupInfoResponse, Member(channel_id), SMALL, General;
-    420 ReportMessage: ReportMessageRequest -> ReportMessageResponse, Session, SMALL, General;
-    421 BanUser: BanUserRequest -> BanUserResponse, Admin, SMALL, General;
-    422 UnbanUser: UnbanUserRequest -> UnbanUserResponse, Admin, SMALL, General;
-    423 ListReports: ListReportsRequest -> ListReportsResponse, Admin, SMALL, General;
-    424 ListBanned: ListBannedRequest -> ListBannedResponse, Admin, SMALL, General;
+    400 CreateChannel: CreateChannelRequest -> CreateChannelResponse, Session, SMALL;
+    410 RemoveMember: RemoveMemberRequest -> RemoveMemberResponse, Member(channel_id), SMALL;
+    411 UpdateGroupMetadata: UpdateGroupMetadataRequest -> UpdateGroupMetadataResponse, Member(channel_id), SMALL;
+    412 ListGroupMembers: ListGroupMembersRequest -> ListGroupMembersResponse, Member(channel_id), SMALL;
+    413 RotateKeys: RotateKeysRequest -> RotateKeysResponse, Member(channel_id), SMALL;
+    414 AddMember: AddMemberRequest -> AddMemberResponse, Member(channel_id), SMALL;
+    415 SendTyping: SendTypingRequest -> SendTypingResponse, Member(channel_id), SMALL;
+    416 GetGroupInfo: GetGroupInfoRequest -> GetGroupInfoResponse, Member(channel_id), SMALL;
+    420 ReportMessage: ReportMessageRequest -> ReportMessageResponse, Session, SMALL;
+    421 BanUser: BanUserRequest -> BanUserResponse, Admin, SMALL;
+    422 UnbanUser: UnbanUserRequest -> UnbanUserResponse, Admin, SMALL;
+    423 ListReports: ListReportsRequest -> ListReportsResponse, Admin, SMALL;
+    424 ListBanned: ListBannedRequest -> ListBannedResponse, Admin, SMALL;
 
-    500 ResolveUser: ResolveUserRequest -> ResolveUserResponse, Session, SMALL, Resolve;
-    501 ResolveIdentity: ResolveIdentityRequest -> ResolveIdentityResponse, Session, SMALL, General;
-    502 SetPresence: SetPresenceRequest -> SetPresenceResponse, Session, SMALL, General;
-    503 SetAccessKey: SetAccessKeyRequest -> SetAccessKeyResponse, Owner(identity_key), SMALL, General;
-    510 RevokeKey: RevokeKeyRequest -> RevokeKeyResponse, Owner(identity_key) fresh, SMALL, General;
-    511 CheckRevocation: CheckRevocationRequest -> CheckRevocationResponse, Anonymous, SMALL, General;
-    520 AuditKeyTransparency: AuditKeyTransparencyRequest -> AuditKeyTransparencyResponse, Anonymous, SMALL, General;
-    521 GetConsistencyProof: GetConsistencyProofRequest -> GetConsistencyProofResponse, Anonymous, SMALL, General;
+    500 ResolveUser: ResolveUserRequest -> ResolveUserResponse, Session, SMALL;
+    501 ResolveIdentity: ResolveIdentityRequest -> ResolveIdentityResponse, Session, SMALL;
+    502 SetPresence: SetPresenceRequest -> SetPresenceResponse, Session, SMALL;
+    503 SetAccessKey: SetAccessKeyRequest -> SetAccessKeyResponse, Owner(identity_key), SMALL;
+    510 RevokeKey: RevokeKeyRequest -> RevokeKeyResponse, Owner(identity_key) fresh, SMALL;
+    511 CheckRevocation: CheckRevocationRequest -> CheckRevocationResponse, Anonymous, SMALL;
+    520 AuditKeyTransparency: AuditKeyTransparencyRequest -> AuditKeyTransparencyResponse, Anonymous, SMALL;
+    521 GetConsistencyProof: GetConsistencyProofRequest -> GetConsistencyProofResponse, Anonymous, SMALL;
 
-    600 UploadBlob: UploadBlobRequest -> UploadBlobResponse, Session, CHUNK, General;
-    601 DownloadBlob: DownloadBlobRequest -> DownloadBlobResponse, Session, SMALL, General;
-    602 DeleteBlob: DeleteBlobRequest -> DeleteBlobResponse, Session, SMALL, General;
+    600 UploadBlob: UploadBlobRequest -> UploadBlobResponse, Session, CHUNK;
+    601 DownloadBlob: DownloadBlobRequest -> DownloadBlobResponse, Session, SMALL;
+    602 DeleteBlob: DeleteBlobRequest -> DeleteBlobResponse, Session, SMALL;
 
-    700 RegisterDevice: RegisterDeviceRequest -> RegisterDeviceResponse, Session, SMALL, General;
-    701 ListDevices: ListDevicesRequest -> ListDevicesResponse, Session, SMALL, General;
-    702 RevokeDevice: RevokeDeviceRequest -> RevokeDeviceResponse, Session, SMALL, General;
-    710 RegisterPushToken: RegisterPushTokenRequest -> RegisterPushTokenResponse, Session, SMALL, General;
-    750 StoreRecoveryBundle: StoreRecoveryBundleRequest -> StoreRecoveryBundleResponse, Session, SMALL, General;
-    751 FetchRecoveryBundle: FetchRecoveryBundleRequest -> FetchRecoveryBundleResponse, Anonymous, SMALL, General;
-    752 DeleteRecoveryBundle: DeleteRecoveryBundleRequest -> DeleteRecoveryBundleResponse, Session, SMALL, General;
+    700 RegisterDevice: RegisterDeviceRequest -> RegisterDeviceResponse, Session, SMALL;
+    701 ListDevices: ListDevicesRequest -> ListDevicesResponse, Session, SMALL;
+    702 RevokeDevice: RevokeDeviceRequest -> RevokeDeviceResponse, Session, SMALL;
+    710 RegisterPushToken: RegisterPushTokenRequest -> RegisterPushTokenResponse, Session, SMALL;
+    750 StoreRecoveryBundle: StoreRecoveryBundleRequest -> StoreRecoveryBundleResponse, Session, SMALL;
+    751 FetchRecoveryBundle: FetchRecoveryBundleRequest -> FetchRecoveryBundleResponse, Anonymous, SMALL;
+    752 DeleteRecoveryBundle: DeleteRecoveryBundleRequest -> DeleteRecoveryBundleResponse, Session, SMALL;
 
-    800 PublishEndpoint: PublishEndpointRequest -> PublishEndpointResponse, Owner(identity_key), SMALL, General;
-    801 ResolveEndpoint: ResolveEndpointRequest -> ResolveEndpointResponse, Session, SMALL, General;
-    802 Health: HealthRequest -> HealthResponse, Anonymous, SMALL, General;
-    803 GetServerInfo: GetServerInfoRequest -> GetServerInfoResponse, Anonymous, SMALL, General;
+    800 PublishEndpoint: PublishEndpointRequest -> PublishEndpointResponse, Owner(identity_key), SMALL;
+    801 ResolveEndpoint: ResolveEndpointRequest -> ResolveEndpointResponse, Session, SMALL;
+    802 Health: HealthRequest -> HealthResponse, Anonymous, SMALL;
+    803 GetServerInfo: GetServerInfoRequest -> GetServerInfoResponse, Anonymous, SMALL;
 
-    900 RelayEnqueue: RelayEnqueueRequest -> RelayEnqueueResponse, Federation, SMALL, General;
-    901 RelayBatchEnqueue: RelayBatchEnqueueRequest -> RelayBatchEnqueueResponse, Federation, SMALL, General;
-    902 ProxyFetchKeyPackage: ProxyFetchKeyPackageRequest -> ProxyFetchKeyPackageResponse, Federation, SMALL, General;
-    903 ProxyFetchHybridKey: ProxyFetchHybridKeyRequest -> ProxyFetchHybridKeyResponse, Federation, SMALL, General;
-    904 ProxyResolveUser: ProxyResolveUserRequest -> ProxyResolveUserResponse, Federation, SMALL, General;
-    905 FederationHealth: FederationHealthRequest -> FederationHealthResponse, Federation, SMALL, General;
+    900 RelayEnqueue: RelayEnqueueRequest -> RelayEnqueueResponse, Federation, SMALL;
+    901 RelayBatchEnqueue: RelayBatchEnqueueRequest -> RelayBatchEnqueueResponse, Federation, SMALL;
+    902 ProxyFetchKeyPackage: ProxyFetchKeyPackageRequest -> ProxyFetchKeyPackageResponse, Federation, SMALL;
+    903 ProxyFetchHybridKey: ProxyFetchHybridKeyRequest -> ProxyFetchHybridKeyResponse, Federation, SMALL;
+    904 ProxyResolveUser: ProxyResolveUserRequest -> ProxyResolveUserResponse, Federation, SMALL;
+    905 FederationHealth: FederationHealthRequest -> FederationHealthResponse, Federation, SMALL;
 
-    950 DeleteAccount: DeleteAccountRequest -> DeleteAccountResponse, Session fresh, SMALL, General;
+    950 DeleteAccount: DeleteAccountRequest -> DeleteAccountResponse, Session fresh, SMALL;
 }
 
 macro_rules! pushes {

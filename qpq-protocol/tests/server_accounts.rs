@@ -8,23 +8,35 @@ use bytes::Bytes;
 use qpq_crypto::opaque;
 use qpq_protocol::ids::{ConnId, DeviceId};
 use qpq_protocol::io::{Core as _, Topic};
+use qpq_protocol::limits::Limits;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
+use qpq_protocol::server::{Config, Event};
 use qpq_protocol::status::Status;
-use support::account::{LoggedIn, User};
-use support::{Answer, Refused, World, roomy};
+use qpq_protocol::time::UnixTime;
+use support::account::{LoggedIn, Login, User};
+use support::{Answer, BEGIN, Refused, World, roomy};
 
 fn resume(
     world: &mut World,
     conn: ConnId,
     login: &LoggedIn,
 ) -> Result<proto::ResumeSessionResponse, Refused> {
+    resume_with(world, conn, login, None)
+}
+
+fn resume_with(
+    world: &mut World,
+    conn: ConnId,
+    login: &LoggedIn,
+    chain: Option<proto::Chain>,
+) -> Result<proto::ResumeSessionResponse, Refused> {
     let request = proto::ResumeSessionRequest {
         auth: Some(proto::Auth {
             access_token: login.token.clone(),
             device_id: Bytes::new(),
         }),
-        ..proto::ResumeSessionRequest::default()
+        chain,
     };
     world.call::<rpc::ResumeSession>(conn, &request)
 }
@@ -148,6 +160,82 @@ fn a_session_lasts_30_days_from_its_last_use() {
     assert_eq!(refused.status, Status::Unauthorized);
 }
 
+/// protocol.md §5.30: nothing ends by one wrong clock, at a start or while the server runs.
+#[test]
+fn a_clock_that_jumps_ends_no_session() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let login = alice.log_in(&mut world, conn).unwrap();
+    world.advance(Duration::from_secs(3600));
+    let right = world.unix();
+    let ahead = right + 365 * DAY;
+    world.server.handle_clock(world.now, ahead);
+    world.pump();
+    let doubted =
+        |event: &Event| matches!(event, Event::ClockDoubted { says, .. } if *says == ahead);
+    assert_eq!(
+        world.events.iter().filter(|event| doubted(event)).count(),
+        1
+    );
+    let fresh = world.connect();
+    assert!(resume(&mut world, fresh, &login).is_ok());
+    world.advance(Duration::from_secs(61));
+    assert_eq!(whoami(&mut world, conn, &alice).unwrap(), "alice");
+    // One that is opened meanwhile is not over when the clock has come back, and does not last a year.
+    let opened = alice.log_in(&mut world, fresh).unwrap();
+    let back = right + Duration::from_secs(61);
+    world.server.handle_clock(world.now, back);
+    world.pump();
+    assert!(world.events.contains(&Event::ClockBelieved { says: back }));
+    let resumed = resume(&mut world, fresh, &opened).unwrap();
+    assert_eq!(resumed.expires_at_ms, (back + 30 * DAY).as_millis());
+    // A clock that falls back ends nothing either, once it is right again.
+    world
+        .server
+        .handle_clock(world.now, UnixTime::from_millis(1000));
+    let opened = alice.log_in(&mut world, fresh).unwrap();
+    world.server.handle_clock(world.now, back);
+    assert!(resume(&mut world, fresh, &opened).is_ok());
+}
+
+#[test]
+fn a_start_with_a_wrong_clock_ends_no_session_until_a_day_has_run() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let start = |accept_clock| {
+        let mut world = World::default();
+        let (alice, conn) = world.user("alice");
+        let login = alice.log_in(&mut world, conn).unwrap();
+        let config = Config {
+            accept_clock,
+            ..roomy()
+        };
+        let memory = core::mem::take(&mut world.memory);
+        (
+            World::starting_at(config, memory, [2; 32], BEGIN + 365 * DAY),
+            login,
+        )
+    };
+    let (mut world, login) = start(false);
+    let conn = world.connect();
+    assert!(resume(&mut world, conn, &login).is_ok());
+    world.advance(DAY - Duration::from_secs(700));
+    let conn = world.connect();
+    assert!(resume(&mut world, conn, &login).is_ok());
+    // What begins now lasts from the clock's date, in case that is the right one.
+    world.server.handle_clock(world.now, BEGIN + 396 * DAY);
+    world.advance(DAY);
+    world.server.handle_clock(world.now, BEGIN + 397 * DAY);
+    let conn = world.connect();
+    assert!(resume(&mut world, conn, &login).is_err(), "a day has run");
+    let (mut world, login) = start(true);
+    let conn = world.connect();
+    assert!(
+        resume(&mut world, conn, &login).is_err(),
+        "the operator said so"
+    );
+}
+
 #[test]
 fn the_session_used_longest_ago_makes_room() {
     let mut config = roomy();
@@ -257,10 +345,19 @@ fn logins_and_registrations_have_rates_that_resuming_does_not() {
     config.limits.registrations.count = 1;
     let mut world = World::new(config);
     let (alice, conn) = world.user("alice");
-    let login = alice.log_in(&mut world, conn).unwrap();
-    alice.log_in(&mut world, conn).unwrap();
+    let mut login = alice.log_in(&mut world, conn).unwrap();
+    for _ in 0..10 {
+        login = alice.log_in(&mut world, conn).unwrap();
+    }
+    for _ in 0..3 {
+        let refused = alice
+            .log_in_with(&mut world, conn, DeviceId::DEFAULT, b"a guess")
+            .unwrap_err();
+        assert_eq!(refused.status, Status::Unauthorized);
+    }
     let refused = alice.log_in(&mut world, conn).unwrap_err();
     assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.message.contains("`logins_address`"));
     assert!(refused.detail.retry_after_ms > 0);
     for _ in 0..10 {
         assert!(resume(&mut world, conn, &login).is_ok());
@@ -273,6 +370,161 @@ fn logins_and_registrations_have_rates_that_resuming_does_not() {
     let bob = User::new("bob");
     let refused = bob.register(&mut world, conn).unwrap_err();
     assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.message.contains("`registrations`"));
+    assert!(refused.detail.retry_after_ms > 3_500_000);
+}
+
+/// protocol.md §5.27: whoever guesses keeps out nobody who has logged in before, and nobody in another
+/// way than by the limits that protect the password.
+#[test]
+fn a_device_with_its_ticket_is_not_kept_out_by_guesses() {
+    let mut config = roomy();
+    let defaults = Limits::default();
+    config.limits.logins_address = defaults.logins_address;
+    config.limits.logins_name = defaults.logins_name;
+    config.limits.logins_device = defaults.logins_device;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    let mut login = alice.log_in(&mut world, conn).unwrap();
+    let (_, request) = opaque::client::login_start(&[1; 32], b"a guess").unwrap();
+    let mut start = proto::OpaqueLoginStartRequest {
+        username: "alice".to_owned(),
+        request: request.into(),
+        ..proto::OpaqueLoginStartRequest::default()
+    };
+    let guess = |world: &mut World, conn, start: &_| {
+        world.call::<rpc::OpaqueLoginStart>(conn, start).map(|_| ())
+    };
+    let mut guesses = 0;
+    let elsewhere = loop {
+        let villain = world.connect();
+        let refused = loop {
+            match guess(&mut world, villain, &start) {
+                Ok(()) => guesses += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused.status, Status::RateLimited);
+        if refused.detail.message.contains("`logins_name`") {
+            break villain;
+        }
+        assert!(refused.detail.message.contains("`logins_address`"));
+    };
+    assert!((99..=100).contains(&guesses), "{guesses} guesses");
+    start.ticket = Bytes::from_static(&[7; 32]);
+    assert!(
+        guess(&mut world, elsewhere, &start).is_err(),
+        "a made-up ticket"
+    );
+    assert!(alice.log_in(&mut world, conn).is_err(), "without a ticket");
+
+    for _ in 0..30 {
+        let with_ticket = Login {
+            ticket: login.ticket.clone(),
+            ..Login::default()
+        };
+        let next = alice.log_in_as(&mut world, conn, with_ticket).unwrap();
+        assert_ne!(next.ticket, login.ticket);
+        login = next;
+    }
+    assert!(resume(&mut world, elsewhere, &login).is_ok());
+
+    // Who has stolen a ticket guesses ten times.
+    start.ticket = login.ticket.clone();
+    for _ in 0..10 {
+        guess(&mut world, elsewhere, &start).unwrap();
+    }
+    let refused = guess(&mut world, elsewhere, &start).unwrap_err();
+    assert!(refused.detail.message.contains("`logins_device`"));
+    // An unknown name has no tickets either.
+    start.username = "nobody".to_owned();
+    guess(&mut world, elsewhere, &start).unwrap();
+}
+
+#[test]
+fn passwords_are_protected_by_all_cores_together() {
+    let mut config = roomy();
+    config.cores = 4;
+    config.limits.logins_name.count = 10;
+    config.limits.registrations.count = 1;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    for _ in 0..3 {
+        let guessed = alice.log_in_with(&mut world, conn, DeviceId::DEFAULT, b"a guess");
+        assert_eq!(guessed.unwrap_err().status, Status::Unauthorized);
+    }
+    let refused = alice.log_in(&mut world, conn).unwrap_err();
+    assert_eq!(refused.status, Status::RateLimited, "a quarter, rounded up");
+    let refused = User::new("bob").register(&mut world, conn).unwrap_err();
+    assert_eq!(refused.status, Status::RateLimited, "never less than one");
+}
+
+#[test]
+fn registrations_from_the_own_machine_have_a_wider_limit() {
+    let mut config = roomy();
+    config.limits.registrations = Limits::default().registrations;
+    config.limits.loopback_registrations.count = 8;
+    let mut world = World::new(config);
+    for (address, most) in [("127.0.0.1:9", 8), ("[::1]:9", 8), ("192.0.2.1:9", 5)] {
+        let conn = world.connect_from(address.parse().unwrap());
+        let allowed = (0..20)
+            .take_while(|number| {
+                let user = User::new(&format!("{address}{number}").replace([':', '[', ']'], "-"));
+                user.register(&mut world, conn).is_ok()
+            })
+            .count();
+        assert_eq!(allowed, most, "{address}");
+    }
+}
+
+fn chain(known: &[u8], next: u8) -> Option<proto::Chain> {
+    let opening = |number: &u8| Bytes::copy_from_slice(&[*number; 16]);
+    Some(proto::Chain {
+        known: known.iter().map(opening).collect(),
+        next: opening(&next),
+    })
+}
+
+/// protocol.md §5.31: each device has a chain of openings, which is durable and answers repeats alike.
+#[test]
+fn the_server_holds_the_newest_opening_of_each_device() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let with = |chain| Login {
+        chain,
+        ..Login::default()
+    };
+    let login = alice
+        .log_in_as(&mut world, conn, with(chain(&[], 1)))
+        .unwrap();
+    assert_eq!(login.last, "", "it held none");
+    let other = Login {
+        device: DeviceId::new([8; 16]),
+        ..with(chain(&[], 50))
+    };
+    let elsewhere = world.connect();
+    let opened = alice.log_in_as(&mut world, elsewhere, other).unwrap();
+    assert_eq!(opened.last, "", "another device has another chain");
+    let last = |world: &mut World, conn, known: &[u8], next| {
+        let resumed = resume_with(world, conn, &login, chain(known, next)).unwrap();
+        resumed.last.first().copied()
+    };
+    assert_eq!(last(&mut world, conn, &[1], 2), Some(1));
+    assert_eq!(last(&mut world, conn, &[1], 2), Some(1), "the same again");
+    assert_eq!(last(&mut world, conn, &[2], 3), Some(2));
+    let mut world = world.restart([5; 32]);
+    let conn = world.connect();
+    assert_eq!(last(&mut world, conn, &[1], 4), Some(3), "it was set back");
+    assert_eq!(
+        last(&mut world, conn, &[1, 4], 5),
+        Some(3),
+        "the answer was lost"
+    );
+    let again = alice
+        .log_in_as(&mut world, conn, with(chain(&[5], 6)))
+        .unwrap();
+    assert_eq!(again.last.as_ref(), [5; 16]);
+    assert!(resume(&mut world, conn, &again).unwrap().last.is_empty());
 }
 
 #[test]
@@ -288,7 +540,7 @@ fn no_secret_is_stored_in_the_clear() {
                 .any(|bytes| bytes.windows(needle.len()).any(|window| window == needle))
         })
     };
-    assert!(!holds(&login.token));
+    assert!(!holds(&login.token) && !holds(&login.ticket));
     assert!(!holds(&alice.password));
     assert!(!holds(alice.secret.seed()));
     assert!(holds(b"alice"), "the search finds what is there");

@@ -3,29 +3,12 @@
 mod support;
 
 use bytes::Bytes;
-use qpq_crypto::identity::{Credential, IdentitySecret};
-use qpq_protocol::ids::{ConnId, DeviceId, DeviceKey};
+use qpq_protocol::ids::{ConnId, DeviceId};
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto::{self, MembershipChange};
 use qpq_protocol::status::Status;
-use support::World;
 use support::account::User;
-
-fn device(user: &User, id: u8) -> proto::RegisterDeviceRequest {
-    let device_id = DeviceId::new([id; 16]);
-    let key = DeviceKey(*IdentitySecret::from_seed([id; 32]).public().as_bytes());
-    let credential = Credential::issue(&user.secret, device_id, key, 5);
-    proto::RegisterDeviceRequest {
-        device: Some(proto::Device {
-            device_id: Bytes::copy_from_slice(device_id.as_bytes()),
-            device_key: Bytes::copy_from_slice(key.as_bytes()),
-            name: format!("device {id}"),
-            certificate: Bytes::copy_from_slice(&credential.certificate.unwrap()),
-            created_at_ms: 5,
-            last_seen_ms: 0,
-        }),
-    }
-}
+use support::{Refused, World, roomy};
 
 fn list(world: &mut World, conn: ConnId, of: &User) -> Vec<proto::Device> {
     let request = proto::ListDevicesRequest {
@@ -80,7 +63,7 @@ fn the_first_registered_device_takes_over_the_queues_of_the_default_one() {
     let refused = world.call::<rpc::Fetch>(new, &request).unwrap_err();
     assert_eq!(refused.status, Status::Forbidden);
     world
-        .call::<rpc::RegisterDevice>(new, &device(&alice, 3))
+        .call::<rpc::RegisterDevice>(new, &alice.device(3))
         .unwrap();
     assert_eq!(fetch(&mut world, new, &alice), ["before"]);
     enqueue(&mut world, sender, &alice, "after", 2);
@@ -99,7 +82,7 @@ fn the_first_registered_device_takes_over_the_queues_of_the_default_one() {
         .log_in_with(&mut world, second, id, &alice.password)
         .unwrap();
     world
-        .call::<rpc::RegisterDevice>(second, &device(&alice, 2))
+        .call::<rpc::RegisterDevice>(second, &alice.device(2))
         .unwrap();
     enqueue(&mut world, sender, &alice, "both", 3);
     assert_eq!(fetch(&mut world, second, &alice), ["both"]);
@@ -128,11 +111,11 @@ fn a_device_that_is_revoked_loses_everything_and_never_comes_back() {
                 .log_in_with(&mut world, conn, device_id, &alice.password)
                 .unwrap();
             world
-                .call::<rpc::RegisterDevice>(conn, &device(&alice, id))
+                .call::<rpc::RegisterDevice>(conn, &alice.device(id))
                 .unwrap();
             // Once more is no error.
             world
-                .call::<rpc::RegisterDevice>(conn, &device(&alice, id))
+                .call::<rpc::RegisterDevice>(conn, &alice.device(id))
                 .unwrap();
             conn
         })
@@ -158,7 +141,7 @@ fn a_device_that_is_revoked_loses_everything_and_never_comes_back() {
         .unwrap_err();
     assert_eq!(refused.status, Status::Forbidden);
     let refused = world
-        .call::<rpc::RegisterDevice>(conns[1], &device(&alice, 3))
+        .call::<rpc::RegisterDevice>(conns[1], &alice.device(3))
         .unwrap_err();
     assert_eq!(refused.status, Status::Conflict);
     let unknown = proto::RevokeDeviceRequest {
@@ -180,11 +163,11 @@ fn an_account_has_at_most_five_devices() {
             .log_in_with(&mut world, fresh, DeviceId::new([id; 16]), &alice.password)
             .unwrap();
         world
-            .call::<rpc::RegisterDevice>(fresh, &device(&alice, id))
+            .call::<rpc::RegisterDevice>(fresh, &alice.device(id))
             .unwrap();
     }
     let refused = world
-        .call::<rpc::RegisterDevice>(conn, &device(&alice, 6))
+        .call::<rpc::RegisterDevice>(conn, &alice.device(6))
         .unwrap_err();
     assert_eq!(refused.status, Status::QuotaExceeded);
 }
@@ -210,7 +193,7 @@ fn channels_hear_of_changed_devices() {
         .unwrap();
     world.pushes(other);
     world
-        .call::<rpc::RegisterDevice>(conn, &device(&alice, 3))
+        .call::<rpc::RegisterDevice>(conn, &alice.device(3))
         .unwrap();
     let after = world
         .call::<rpc::ListGroupMembers>(other, &members)
@@ -226,4 +209,198 @@ fn channels_hear_of_changed_devices() {
     let push = push.expect("a push");
     assert_eq!(push.change(), MembershipChange::DevicesChanged);
     assert_eq!((push.channel_id, push.member_key), (channel, alice.key()));
+}
+
+/// A DM, which both of its members hear of.
+fn dm(world: &mut World, conn: ConnId, peer: &User) -> Bytes {
+    let create = proto::CreateChannelRequest {
+        peer_key: peer.key(),
+        ..Default::default()
+    };
+    let created = world.call::<rpc::CreateChannel>(conn, &create);
+    created.unwrap().channel_id
+}
+
+fn members_version(world: &mut World, conn: ConnId, channel: &Bytes) -> u64 {
+    let request = proto::ListGroupMembersRequest {
+        channel_id: channel.clone(),
+    };
+    let listed = world.call::<rpc::ListGroupMembers>(conn, &request);
+    listed.unwrap().members_version
+}
+
+fn revoke(world: &mut World, conn: ConnId, number: u8) -> Result<(), Refused> {
+    let request = proto::RevokeDeviceRequest {
+        device_id: Bytes::copy_from_slice(&[number; 16]),
+    };
+    world.call::<rpc::RevokeDevice>(conn, &request).map(|_| ())
+}
+
+fn stored(world: &World) -> Vec<(Bytes, Bytes)> {
+    let rows = world.memory.rows();
+    rows.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+#[test]
+fn a_repeat_is_only_answered() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let (bob, other) = world.user("bob");
+    dm(&mut world, conn, &bob);
+    world
+        .call::<rpc::RegisterDevice>(conn, &alice.device(3))
+        .unwrap();
+    world
+        .call::<rpc::RegisterDevice>(conn, &alice.device(4))
+        .unwrap();
+    revoke(&mut world, conn, 4).unwrap();
+    assert!(!world.pushes(other).is_empty());
+    let before = stored(&world);
+    for _ in 0..3 {
+        world
+            .call::<rpc::RegisterDevice>(conn, &alice.device(3))
+            .unwrap();
+        revoke(&mut world, conn, 4).unwrap();
+    }
+    assert!(stored(&world) == before, "nothing is written");
+    assert!(world.pushes(other).is_empty(), "nobody is told");
+}
+
+/// The server stops after it has stored the device and before it has told the channels.
+#[test]
+fn a_repeat_tells_what_was_not_told() {
+    for commands in 0..12 {
+        let mut world = World::default();
+        let (alice, conn) = world.user("alice");
+        let (bob, other) = world.user("bob");
+        let channel = dm(&mut world, conn, &bob);
+        let before = members_version(&mut world, other, &channel);
+        world.hold_storage = true;
+        world.send::<rpc::RegisterDevice>(conn, &alice.device(3));
+        for _ in 0..commands {
+            world.run_storage(1);
+            world.drain();
+        }
+        let mut world = world.restart([9; 32]);
+        let conn = world.connect();
+        alice.log_in(&mut world, conn).unwrap();
+        world
+            .call::<rpc::RegisterDevice>(conn, &alice.device(3))
+            .unwrap();
+        let other = world.connect();
+        bob.log_in(&mut world, other).unwrap();
+        let after = members_version(&mut world, other, &channel);
+        assert!(after > before, "after {commands} commands");
+    }
+}
+
+#[test]
+fn a_device_that_finds_no_room_revokes_another_soon_after_its_login() {
+    let mut config = roomy();
+    config.limits.devices = 1;
+    config.limits.fresh_revocations.count = 2;
+    config.limits.device_changes.count = 2;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    world
+        .call::<rpc::RegisterDevice>(conn, &alice.device(3))
+        .unwrap();
+    let fresh = world.connect();
+    let id = DeviceId::new([4; 16]);
+    alice
+        .log_in_with(&mut world, fresh, id, &alice.password)
+        .unwrap();
+    let refused = world
+        .call::<rpc::RegisterDevice>(fresh, &alice.device(4))
+        .unwrap_err();
+    assert_eq!(refused.status, Status::QuotaExceeded);
+    assert!(refused.detail.message.contains("`devices`"));
+    world.advance(core::time::Duration::from_secs(301));
+    let refused = revoke(&mut world, fresh, 3).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized, "not any more");
+    alice
+        .log_in_with(&mut world, fresh, id, &alice.password)
+        .unwrap();
+    revoke(&mut world, fresh, 3).unwrap();
+    world
+        .call::<rpc::RegisterDevice>(fresh, &alice.device(4))
+        .unwrap();
+
+    // The changes of an old session are used up; a fresh login still revokes.
+    world.advance(core::time::Duration::from_secs(301));
+    let refused = revoke(&mut world, fresh, 4).unwrap_err();
+    assert_eq!(refused.status, Status::RateLimited);
+    assert!(refused.detail.message.contains("`device_changes`"));
+    let new = world.connect();
+    alice
+        .log_in_with(&mut world, new, DeviceId::new([5; 16]), &alice.password)
+        .unwrap();
+    revoke(&mut world, new, 4).unwrap();
+}
+
+#[test]
+fn a_login_leaves_no_row_for_a_device_that_is_never_registered() {
+    let mut config = roomy();
+    config.limits.sessions = 4;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    world
+        .call::<rpc::RegisterDevice>(conn, &alice.device(200))
+        .unwrap();
+    let rows = |world: &World, family: u8| {
+        let keys = world.memory.rows().map(|(key, _)| key.clone());
+        keys.filter(|key| key.first() == Some(&family)).count()
+    };
+    for number in 1..=50 {
+        let conn = world.connect();
+        alice
+            .log_in_with(
+                &mut world,
+                conn,
+                DeviceId::new([number; 16]),
+                &alice.password,
+            )
+            .unwrap();
+        assert!(rows(&world, b'd') <= 1 + 4, "after {number} logins");
+        assert!(rows(&world, b't') <= 4);
+        if number % 7 == 0 {
+            world
+                .call::<rpc::Logout>(conn, &proto::LogoutRequest {})
+                .unwrap();
+        }
+    }
+    // A new password ends the sessions, and what was kept for them.
+    let mut alice = alice;
+    alice.password = b"another".to_vec();
+    world.advance(core::time::Duration::from_secs(1));
+    let conn = world.connect();
+    alice.register(&mut world, conn).unwrap();
+    assert_eq!((rows(&world, b'd'), rows(&world, b't')), (1, 0));
+}
+
+/// A core that remembers that there is no such channel tells it all the same.
+#[test]
+fn a_channel_that_another_core_made_hears_of_changed_devices() {
+    let mut one = World::default();
+    let (alice, alices) = one.user("alice");
+    let bob = User::new("bob");
+    let create = proto::CreateChannelRequest {
+        peer_key: bob.key(),
+        ..Default::default()
+    };
+    // The first core looks, and finds neither channel nor peer.
+    let refused = one.call::<rpc::CreateChannel>(alices, &create).unwrap_err();
+    assert_eq!(refused.status, Status::NotFound);
+    let memory = core::mem::take(&mut one.memory);
+    let mut other = World::on(roomy(), memory, [2; 32]);
+    let (bob, bobs) = other.user("bob");
+    let channel = dm(&mut other, bobs, &alice);
+    let before = members_version(&mut other, bobs, &channel);
+    one.memory = core::mem::take(&mut other.memory);
+    one.call::<rpc::RegisterDevice>(alices, &alice.device(3))
+        .unwrap();
+    other.memory = core::mem::take(&mut one.memory);
+    assert_eq!(members_version(&mut other, bobs, &channel), before + 1);
+    let _ = bob;
 }

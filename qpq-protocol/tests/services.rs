@@ -9,10 +9,14 @@ mod channels;
 mod commits;
 #[path = "services/delivery.rs"]
 mod delivery;
+#[path = "services/holdings.rs"]
+mod holdings;
 #[path = "services/key_packages.rs"]
 mod key_packages;
 #[path = "services/large.rs"]
 mod large;
+#[path = "services/limits.rs"]
+mod limits;
 #[path = "services/lists.rs"]
 mod lists;
 #[path = "services/model.rs"]

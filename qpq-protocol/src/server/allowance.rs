@@ -103,7 +103,7 @@ fn pay_later(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> 
             Ok(taken) => taken,
             // The row may be what it was before another core, or time, changed it.
             Err(_) if !ctx.is_sure_of([&key]) => return Ok(Step::Rerun),
-            Err(retry_after_ms) => return Err(Fault::rate_limited(retry_after_ms)),
+            Err(retry_after_ms) => return Err(Fault::rate_limited("stored_a_day", retry_after_ms)),
         };
         let change = Commit {
             checks: vec![unchanged(&key, &row)],

@@ -163,6 +163,24 @@ pub(super) fn commit(
     })
 }
 
+/// Makes a change, then goes on, told whether it was made: if not, what it rests on has changed. For a
+/// part of a request that is done again by itself.
+pub(super) fn try_commit(
+    change: Commit,
+    then: impl FnOnce(&mut Ctx<'_>, bool) -> Next + Send + 'static,
+) -> Next {
+    Ok(Step::Store {
+        lane: Lane::Ordered,
+        command: Command::Commit(change),
+        then: Box::new(move |ctx, reply| match reply {
+            Reply::Committed => then(ctx, true),
+            Reply::Conflict => then(ctx, false),
+            Reply::Failed(failure) => Err(failure.into()),
+            _ => Err(wrong_reply()),
+        }),
+    })
+}
+
 /// Waits for news in the queues that the request watches, at most until `until`.
 pub(super) fn wait(
     until: Time,

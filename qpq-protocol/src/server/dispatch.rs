@@ -4,10 +4,10 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::rate::Subject;
+use super::rate::octets;
 use super::services::{auth, channel, delivery, devices, group, hybrid_keys, info, keys, user};
 use super::step::{Caller, Ctx, Fault, Next};
-use crate::limits::Limits;
+use crate::limits::{Limits, RateClass};
 use crate::method::{Caller as Rule, Method, Rpc, rpc};
 use crate::wire::decode_request;
 
@@ -188,14 +188,17 @@ fn call<M: Rpc>(
     handler(ctx, caller, request)
 }
 
-/// The rates that hold for every method.
+/// The rate that holds for every method: a session's account, else the address.
 fn limit(ctx: &mut Ctx<'_>, caller: &Caller) -> Result<(), Fault> {
-    let limits = &ctx.config.limits;
-    let (address, account) = (limits.address_requests, limits.account_requests);
-    ctx.limit(Subject::Address(caller.address), address, 1)?;
     match caller.session {
-        Some(session) => ctx.limit(Subject::Account(session.identity_key), account, 1),
-        None => Ok(()),
+        Some(session) => {
+            let account = session.identity_key;
+            ctx.limit(RateClass::AccountRequests, &[account.as_bytes()], 1)
+        }
+        None => {
+            let address = octets(caller.address);
+            ctx.limit(RateClass::AddressRequests, &[&address], 1)
+        }
     }
 }
 
@@ -237,9 +240,10 @@ fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method) -> Result<(), Fault>
     Ok(())
 }
 
-/// What a session of an unregistered device may call (protocol.md §5.18).
+/// What a session of an unregistered device may call (protocol.md §5.18, and 702 soon after a login,
+/// §5.27).
 const fn open_to_unregistered(method: Method) -> bool {
-    matches!(method.id(), 105 | 500..=521 | 700 | 701 | 750..=759 | 800..=809 | 950)
+    matches!(method.id(), 105 | 500..=521 | 700..=702 | 750..=759 | 800..=809 | 950)
 }
 
 #[cfg(test)]
@@ -255,6 +259,7 @@ mod tests {
         assert!(open_to_unregistered(Method::RegisterDevice));
         assert!(open_to_unregistered(Method::Logout));
         assert!(!open_to_unregistered(Method::Enqueue));
-        assert!(!open_to_unregistered(Method::RevokeDevice));
+        assert!(open_to_unregistered(Method::RevokeDevice));
+        assert!(!open_to_unregistered(Method::RegisterPushToken));
     }
 }

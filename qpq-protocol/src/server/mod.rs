@@ -47,7 +47,7 @@ use std::collections::BTreeMap;
 
 use allowance::Allowances;
 use arriving::Arriving;
-use calendar::Calendar;
+use calendar::{Calendar, Dates};
 use connection::Connection;
 use outputs::Outputs;
 use push::Subscriptions;
@@ -86,11 +86,13 @@ pub struct Config {
     pub opaque_suite: qpq_crypto::opaque::Suite,
     /// Who may call the methods for administrators.
     pub admins: Vec<IdentityKey>,
-    /// Whether the clock is right, though it says more than a day beyond the last date that was stored.
-    /// Else nothing expires by it before the core has run for a day.
-    pub accept_clock: bool,
+    /// How many cores serve the same store. Rates that protect passwords and registrations are
+    /// divided by it, each core allowing at least one; all others hold for each core by itself.
+    pub cores: u32,
     /// Every number that bounds the core.
     pub limits: Limits,
+    /// The operator says that the clock is right, however far it is from the date that was stored.
+    pub accept_clock: bool,
     /// What it does wrong, for tests of tests.
     #[cfg(qpq_defects)]
     pub defect: Option<crate::defect::Defect>,
@@ -104,6 +106,7 @@ impl Default for Config {
             ciphersuites: vec![0x004f, 0x004e, 0x0001],
             opaque_suite: qpq_crypto::opaque::Suite::DEFAULT,
             admins: Vec::new(),
+            cores: 1,
             accept_clock: false,
             limits: Limits::default(),
             #[cfg(qpq_defects)]
@@ -123,16 +126,21 @@ pub enum Event {
     },
     /// It cannot serve this data and answers everything with Unavailable: stop it.
     Refused(StartError),
-    /// The clock says more than a day beyond what was believed: until the core has run for a day nothing
-    /// expires by it. If it is right, start with [`Config::accept_clock`].
+    /// Storage did not carry out a command.
+    StorageFailed(Failure),
+    /// The clock is more than a day away from where it should be. Nothing ends by it until it comes
+    /// back, has run on for 24 hours, or the server is started with [`Config::accept_clock`].
     ClockDoubted {
         /// What the clock says.
         says: UnixTime,
         /// The date that the core goes on from.
         believed: UnixTime,
     },
-    /// Storage did not carry out a command.
-    StorageFailed(Failure),
+    /// A clock that was doubted is believed.
+    ClockBelieved {
+        /// What it says.
+        says: UnixTime,
+    },
     /// A peer sent what no client sends.
     PeerFault {
         /// The connection.
@@ -189,7 +197,7 @@ impl Server {
             timers: Timers::default(),
             upkeep: Upkeep::default(),
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),
-            rates: Rates::new(limits.rate_subjects),
+            rates: Rates::new(limits.rate_counters, &seed),
             allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
             shares: Shares::new(limits),
@@ -205,16 +213,13 @@ impl Server {
         server
     }
 
-    /// The date by which things end.
-    fn date(&mut self) -> UnixTime {
+    /// The date by which things end, and the one from which they last.
+    fn dates(&mut self) -> Dates {
         let (now, says) = (self.clock.now(), self.clock.unix());
-        let doubted = self.calendar.doubts();
-        let believed = self.calendar.date(now, says);
-        if self.calendar.doubts() && !doubted {
-            let event = Event::ClockDoubted { says, believed };
+        if let Some(event) = self.calendar.observe(now, says) {
             self.outputs.push(Output::Event(event));
         }
-        believed
+        self.calendar.dates(now, says)
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -320,7 +325,7 @@ impl Core for Server {
     fn handle_clock(&mut self, now: Time, unix: UnixTime) {
         self.clock.advance(now);
         self.clock.set_unix(unix);
-        self.date();
+        self.dates();
     }
 
     fn handle_timeout(&mut self, now: Time) {
@@ -369,6 +374,7 @@ impl Core for Server {
             .saturating_mul(CONNECTION)
             .saturating_add(self.shares.held())
             .saturating_add(self.rows.bytes())
+            .saturating_add(self.config.limits.rate_tables())
             .saturating_add(self.outputs.len().saturating_mul(ENTRY))
     }
 }

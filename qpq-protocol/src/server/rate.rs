@@ -1,181 +1,352 @@
-//! How often something may happen (protocol.md §5.27): sliding windows in a bounded table.
+//! How often something may happen (protocol.md §5.27): sliding windows in tables of fixed size.
 //!
-//! A window is kept as two counts, of the current and of the last whole window; the last one
-//! counts for the part of it that is still inside. That never allows more than twice the rate in
-//! any one window, and needs 24 bytes a subject.
+//! Subjects are often what a caller may choose: names, targets, addresses of a large network. So none
+//! has an entry of its own that could push out another's. A table has four rows of counters; a keyed
+//! hash gives each subject one counter in each row, and the least of the four is what it has used at
+//! most (a count-min sketch). Nothing is ever full and nothing that is still open is forgotten; who
+//! shares all four counters with others is only treated more strictly, and nobody can choose with whom.
+//! Each class of rates has a table of its own.
+//!
+//! A window is kept as two counts, of the current and of the last whole window; the last one counts
+//! for the part of it that is still inside. That never allows more than twice the rate in any one
+//! window.
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::generations::Generations;
-use crate::ids::IdentityKey;
-use crate::limits::Rate;
+use crate::limits::{RATE_ROWS as ROWS, Rate, RateClass};
 use crate::time::Time;
 
-/// Whose events are counted, and which.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Subject {
-    /// All requests of an address ([`network`]).
-    Address(IpAddr),
-    /// All requests of an account.
-    Account(IdentityKey),
-    /// Enqueues of an account.
-    Enqueues(IdentityKey),
-    /// Recipients that an account reaches.
-    Recipients(IdentityKey),
-    /// Something else: a SHA-256 of what ([`Subject::of`]).
-    Other([u8; 32]),
-}
-
-impl Subject {
-    /// Events of the kind `what` (a name that is used for nothing else) of these parts together.
-    pub(super) fn of(what: &str, parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in core::iter::once(what.as_bytes()).chain(parts.iter().copied()) {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        Self::Other(hash.finalize().into())
-    }
-}
-
-/// The address that stands for everybody who could have sent from this one.
+/// The address that stands for everybody who could have sent from this one: an IPv6 site has a /56.
 pub(super) fn network(address: IpAddr) -> IpAddr {
+    const SITE: u128 = !(u128::MAX >> 56);
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        IpAddr::V6(v6) if v6.is_loopback() => IpAddr::V6(v6),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & SITE).into()),
     }
 }
 
-/// The table of one core.
-pub(super) struct Rates(Generations<Subject, Window>);
+/// An address as a part of a subject.
+pub(super) const fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
 
-#[derive(Clone, Copy)]
-struct Window {
+/// The tables of one core. One is made when its class is first counted.
+pub(super) struct Rates {
+    key: [u8; 32],
+    counters: usize,
+    tables: BTreeMap<RateClass, Table>,
+}
+
+/// Four rows of counters for one class.
+struct Table {
     /// Which window `current` counts.
-    index: u64,
-    current: u32,
-    last: u32,
+    window: u64,
+    current: Vec<u32>,
+    last: Vec<u32>,
+}
+
+/// A subject's counter in each row.
+type Places = [usize; ROWS];
+
+/// Where in its window a moment lies, in microseconds.
+#[derive(Clone, Copy)]
+struct Moment {
+    window: u64,
+    length: u64,
+    /// Until the window ends.
+    left: u64,
 }
 
 impl Rates {
-    /// Remembers at most so many subjects.
-    pub(super) fn new(subjects: usize) -> Self {
-        Self(Generations::new(subjects, usize::MAX))
+    /// Tables of this size, whose hash has a key made from this seed.
+    pub(super) fn new(counters: usize, seed: &[u8; 32]) -> Self {
+        let key = Sha256::new_with_prefix("qpq rates v1").chain_update(seed);
+        Self {
+            key: key.finalize().into(),
+            counters: counters.max(1),
+            tables: BTreeMap::new(),
+        }
     }
 
-    /// Counts `count` events, unless that is more than `rate` allows: then nothing is counted, and
-    /// the error says after how many milliseconds to ask again.
+    /// Counts `count` events of the subject that `parts` name together, unless that is more than
+    /// `rate` allows: then nothing is counted, and the error says after how many milliseconds it may
+    /// be allowed.
     pub(super) fn count(
         &mut self,
         now: Time,
-        subject: Subject,
+        class: RateClass,
         rate: Rate,
+        parts: &[&[u8]],
         count: u32,
     ) -> Result<(), u32> {
+        let places = self.places(class, parts);
+        let moment = Moment::of(now, rate);
+        let table = self.table(class, moment.window);
+        let waits = places.map(|place| table.wait(place, moment, rate.count, count));
+        match waits.into_iter().min() {
+            Some(Duration::ZERO) | None => {
+                let add = |counted: u32| counted.saturating_add(count);
+                change(&mut table.current, places, add);
+                Ok(())
+            }
+            Some(wait) => Err(millis(wait)),
+        }
+    }
+
+    /// Takes back one event that [`Rates::count`] has counted `at` this time.
+    pub(super) fn take_back(
+        &mut self,
+        now: Time,
+        class: RateClass,
+        rate: Rate,
+        parts: &[&[u8]],
+        at: Time,
+    ) {
+        let places = self.places(class, parts);
+        let table = self.table(class, Moment::of(now, rate).window);
+        let row = match table.window.checked_sub(Moment::of(at, rate).window) {
+            Some(0) => &mut table.current,
+            Some(1) => &mut table.last,
+            _ => return,
+        };
+        change(row, places, |counted| counted.saturating_sub(1));
+    }
+
+    fn places(&self, class: RateClass, parts: &[&[u8]]) -> Places {
+        let mut hash = Sha256::new_with_prefix(self.key);
+        for part in core::iter::once(class.name().as_bytes()).chain(parts.iter().copied()) {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        let (hashes, _) = hash.as_chunks::<8>();
+        let mut places = [0; ROWS];
+        for ((row, place), hash) in places.iter_mut().enumerate().zip(hashes) {
+            let counters = u64::try_from(self.counters).unwrap_or(u64::MAX).max(1);
+            let within = usize::try_from(u64::from_be_bytes(*hash) % counters).unwrap_or(0);
+            *place = row.saturating_mul(self.counters).saturating_add(within);
+        }
+        places
+    }
+
+    /// The table of a class, in this window.
+    fn table(&mut self, class: RateClass, window: u64) -> &mut Table {
+        let size = self.counters.saturating_mul(ROWS);
+        let table = self.tables.entry(class).or_insert_with(|| Table {
+            window,
+            current: vec![0; size],
+            last: vec![0; size],
+        });
+        table.turn(window);
+        table
+    }
+}
+
+impl Table {
+    /// Goes on to a later window.
+    fn turn(&mut self, window: u64) {
+        if self.window == window {
+            return;
+        }
+        core::mem::swap(&mut self.current, &mut self.last);
+        self.current.fill(0);
+        if self.window.checked_add(1) != Some(window) {
+            self.last.fill(0);
+        }
+        self.window = window;
+    }
+
+    /// How long until a counter has room for `count` more, of `most` in a window.
+    fn wait(&self, place: usize, moment: Moment, most: u32, count: u32) -> Duration {
+        let at = |row: &[u32]| row.get(place).copied().map_or(0, u64::from);
+        let (current, last) = (at(&self.current), at(&self.last));
+        let Some(room) = u64::from(most).checked_sub(count.into()) else {
+            // Never. The client is told to come back when a window has passed.
+            return Duration::from_micros(moment.length);
+        };
+        let Moment { length, left, .. } = moment;
+        match room.checked_sub(current) {
+            // In this window, once so little of the last one counts.
+            Some(room) => Duration::from_micros(left.saturating_sub(share(room, length, last))),
+            // In the next one, where this one is the last.
+            None => {
+                let rest = length.saturating_sub(share(room, length, current));
+                Duration::from_micros(left.saturating_add(rest))
+            }
+        }
+    }
+}
+
+/// Changes a subject's counter in each row.
+fn change(counters: &mut [u32], places: Places, change: impl Fn(u32) -> u32) {
+    for place in places {
+        if let Some(counter) = counters.get_mut(place) {
+            *counter = change(*counter);
+        }
+    }
+}
+
+impl Moment {
+    fn of(now: Time, rate: Rate) -> Self {
         let length = u64::try_from(rate.window.as_micros())
             .unwrap_or(u64::MAX)
             .max(1);
-        let index = now.as_micros() / length;
-        let left = length - now.as_micros() % length;
-        if let Some(window) = self.0.get(&subject) {
-            return window.count(index, left, length, rate.count, count);
+        Self {
+            window: now.as_micros() / length,
+            length,
+            left: length - now.as_micros() % length,
         }
-        let mut window = Window {
-            index,
-            current: 0,
-            last: 0,
-        };
-        window.count(index, left, length, rate.count, count)?;
-        self.0.insert(subject, window, 1);
-        Ok(())
     }
 }
 
-impl Window {
-    /// Counts in the window `index`, of which `left` microseconds of `length` are still to come.
-    fn count(
-        &mut self,
-        index: u64,
-        left: u64,
-        length: u64,
-        most: u32,
-        count: u32,
-    ) -> Result<(), u32> {
-        if self.index != index {
-            let last = match self.index.checked_add(1) {
-                Some(next) if next == index => self.current,
-                _ => 0,
-            };
-            *self = Self {
-                index,
-                current: 0,
-                last,
-            };
-        }
-        // What is left of the last window, rounded down: it was spread evenly as far as we know.
-        let weight = u128::from(self.last) * u128::from(left) / u128::from(length);
-        let used = u64::from(self.current) + u64::try_from(weight).unwrap_or(u64::MAX);
-        if used.saturating_add(u64::from(count)) > u64::from(most) {
-            return Err(retry_after(left));
-        }
-        self.current = self.current.saturating_add(count);
-        Ok(())
+/// How much of a window of `length` may be left for `count` events spread over it to count as fewer
+/// than `room` and one.
+fn share(room: u64, length: u64, count: u64) -> u64 {
+    if count <= room {
+        return length;
     }
+    let most = u128::from(room)
+        .saturating_add(1)
+        .saturating_mul(length.into())
+        .saturating_sub(1)
+        / u128::from(count);
+    u64::try_from(most).unwrap_or(u64::MAX).min(length)
 }
 
-fn retry_after(micros: u64) -> u32 {
-    let millis = Duration::from_micros(micros).as_millis();
-    u32::try_from(millis).unwrap_or(u32::MAX).saturating_add(1)
+fn millis(wait: Duration) -> u32 {
+    let millis = wait.as_micros().div_ceil(1000);
+    u32::try_from(millis).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{Limits, RATE_COUNTER};
 
     const RATE: Rate = Rate::per_secs(10, 1);
+    const CLASS: RateClass = RateClass::LoginsName;
 
     fn at(millis: u64) -> Time {
         Time::from_micros(millis * 1000)
     }
 
-    #[test]
-    fn a_rate_holds_and_recovers() {
-        let mut rates = Rates::new(100);
-        let subject = Subject::of("test", &[b"a"]);
-        for _ in 0..10 {
-            assert_eq!(rates.count(at(0), subject, RATE, 1), Ok(()));
-        }
-        let wait = rates.count(at(0), subject, RATE, 1).unwrap_err();
-        assert!(wait >= 1000);
-        assert_eq!(
-            rates.count(at(0), Subject::of("test", &[b"b"]), RATE, 1),
-            Ok(()),
-            "others are not touched"
-        );
-        assert!(rates.count(at(1000), subject, RATE, 1).is_err(), "sliding");
-        for _ in 0..5 {
-            assert_eq!(rates.count(at(1500), subject, RATE, 1), Ok(()));
-        }
-        assert!(rates.count(at(1500), subject, RATE, 1).is_err());
-        assert_eq!(rates.count(at(9000), subject, RATE, 10), Ok(()));
+    fn rates() -> Rates {
+        Rates::new(1000, &[7; 32])
     }
 
     #[test]
-    fn an_ipv6_network_is_one_subject() {
+    fn a_rate_holds_and_recovers() {
+        let mut rates = rates();
+        let mut count = |at, name: &[u8], count| rates.count(at, CLASS, RATE, &[name], count);
+        for _ in 0..10 {
+            assert_eq!(count(at(0), b"a", 1), Ok(()));
+        }
+        assert!(count(at(0), b"a", 1).is_err());
+        assert_eq!(count(at(0), b"b", 1), Ok(()), "others are not touched");
+        assert!(count(at(1000), b"a", 1).is_err(), "sliding");
+        for _ in 0..5 {
+            assert_eq!(count(at(1500), b"a", 1), Ok(()));
+        }
+        assert!(count(at(1500), b"a", 1).is_err());
+        assert_eq!(count(at(9000), b"a", 10), Ok(()));
+        assert_eq!(count(at(9000), b"c", 11), Err(1000), "never");
+    }
+
+    #[test]
+    fn the_wait_that_is_told_is_long_enough_and_no_longer() {
+        for (used, later, wants) in [(10, 0, 1), (10, 300, 4), (7, 1200, 9), (3, 1999, 10)] {
+            let mut rates = rates();
+            rates.count(at(0), CLASS, RATE, &[b"a"], used).unwrap();
+            let mut now = at(later);
+            let Err(wait) = rates.count(now, CLASS, RATE, &[b"a"], wants) else {
+                continue;
+            };
+            now = now + Duration::from_millis(wait.into());
+            let early = Time::from_micros(now.as_micros() - 2000);
+            assert!(rates.count(early, CLASS, RATE, &[b"a"], wants).is_err());
+            assert_eq!(rates.count(now, CLASS, RATE, &[b"a"], wants), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_was_not_counted() {
+        let mut rates = rates();
+        for _ in 0..100 {
+            assert_eq!(rates.count(at(999), CLASS, RATE, &[b"a"], 1), Ok(()));
+            rates.take_back(at(999), CLASS, RATE, &[b"a"], at(999));
+        }
+        assert_eq!(rates.count(at(999), CLASS, RATE, &[b"a"], 10), Ok(()));
+        assert!(rates.count(at(1000), CLASS, RATE, &[b"a"], 1).is_err());
+        rates.take_back(at(1000), CLASS, RATE, &[b"a"], at(999));
+        assert_eq!(rates.count(at(1000), CLASS, RATE, &[b"a"], 1), Ok(()));
+        rates.take_back(at(5000), CLASS, RATE, &[b"a"], at(999));
+    }
+
+    /// The old table forgot what was used longest ago, so that strangers could open what was closed.
+    #[test]
+    fn strangers_make_it_forget_nothing_and_shut_nobody_out() {
+        let mut rates = Rates::new(32_768, &[1; 32]);
+        let hour = Rate::per_secs(5, 3600);
+        let names = Rate::per_secs(100, 3600);
+        let registered = |rates: &mut Rates| {
+            rates.count(at(0), RateClass::Registrations, hour, &[b"10.0.0.1"], 1)
+        };
+        while registered(&mut rates).is_ok() {}
+        while rates.count(at(0), CLASS, names, &[b"closed"], 1).is_ok() {}
+        for stranger in 0..60_000_u32 {
+            let name = stranger.to_be_bytes();
+            assert_eq!(
+                rates.count(at(stranger.into()), CLASS, names, &[&name], 1),
+                Ok(())
+            );
+        }
+        assert!(registered(&mut rates).is_err());
+        assert!(
+            rates
+                .count(at(60_000), CLASS, names, &[b"closed"], 1)
+                .is_err()
+        );
+        assert_eq!(
+            rates.count(at(60_000), CLASS, names, &[b"alice"], 50),
+            Ok(())
+        );
+        let counters = rates.tables.values().map(|table| table.current.len());
+        let bytes = counters.sum::<usize>() * RATE_COUNTER;
+        assert!(bytes <= Limits::default().rate_tables());
+    }
+
+    #[test]
+    fn a_table_of_one_counter_is_only_stricter() {
+        let mut rates = Rates::new(1, &[1; 32]);
+        for name in 0..10_u8 {
+            assert_eq!(rates.count(at(0), CLASS, RATE, &[&[name]], 1), Ok(()));
+        }
+        assert!(rates.count(at(0), CLASS, RATE, &[b"x"], 1).is_err());
+        assert!(rates.count(at(2000), CLASS, RATE, &[b"x"], 1).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_site_is_one_subject() {
         let address = |text: &str| network(text.parse().unwrap());
-        assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
-        assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
+        assert_eq!(address("2001:db8::1"), address("2001:db8:0:ff::ffff:1"));
+        assert_ne!(address("2001:db8::1"), address("2001:db8:0:100::1"));
         assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
+        assert!(address("::1").is_loopback());
+        assert!(address("::ffff:127.0.0.1").is_loopback());
     }
 
     #[test]
     fn parts_cannot_be_shifted() {
-        assert_ne!(
-            Subject::of("x", &[b"ab", b"c"]),
-            Subject::of("x", &[b"a", b"bc"])
-        );
+        let rates = rates();
+        let places = |parts: &[&[u8]]| rates.places(CLASS, parts);
+        assert_ne!(places(&[b"ab", b"c"]), places(&[b"a", b"bc"]));
     }
 }

@@ -152,6 +152,7 @@ impl Server {
             ),
             (keys::meta("secrets"), secrets.encode_to_vec().into()),
             (keys::meta("epoch"), epoch),
+            (keys::meta("date"), calendar::encode(self.clock.unix())),
         ]);
     }
 
@@ -197,7 +198,7 @@ impl Server {
                 self.phase = Phase::Running(Box::new(keys));
                 self.outputs
                     .push(Output::Event(Event::Started { signing_key }));
-                self.date();
+                self.dates();
             }
             None => self.refuse(StartError::Damaged),
         }

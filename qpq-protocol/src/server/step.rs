@@ -29,7 +29,7 @@ use prost::Message;
 
 use super::Config;
 use super::allowance::Allowances;
-use super::rate::{Rates, Subject};
+use super::rate::Rates;
 use super::rows::Rows;
 use super::services::auth::LoginSlot;
 use super::shares::Holder;
@@ -37,7 +37,7 @@ use super::startup::ServerKeys;
 use crate::frame::{Header as _, ResponseHeader};
 use crate::ids::{ConnId, DeviceId, IdentityKey};
 use crate::io::Lane;
-use crate::limits::Rate;
+use crate::limits::{Rate, RateClass};
 use crate::proto;
 use crate::rng::Rng;
 use crate::site::site;
@@ -48,7 +48,7 @@ use crate::time::{Time, UnixTime};
 
 pub(super) use super::ask::{
     commit, decode_row, doubt, encode_row, load, load_all, load_fresh, read, read_all, scan,
-    scan_ordered, unchanged, wait,
+    scan_ordered, try_commit, unchanged, wait,
 };
 
 /// What a handler or a continuation returns. A [`Fault`] is the answer and ends the request.
@@ -246,9 +246,11 @@ impl Fault {
         Self::unauthorized("this method needs a session: log in first")
     }
 
-    /// Over a rate: ask again after so many milliseconds.
-    pub(super) fn rate_limited(retry_after_ms: u32) -> Self {
-        Self::new(Status::RateLimited, "too many requests: slow down").retry_after(retry_after_ms)
+    /// Over the limit of this name: ask again after so many milliseconds.
+    pub(super) fn rate_limited(name: &str, retry_after_ms: u32) -> Self {
+        let seconds = retry_after_ms.div_ceil(1000);
+        let message = format!("the limit `{name}` is reached: ask again in {seconds} s");
+        Self::new(Status::RateLimited, message).retry_after(retry_after_ms)
     }
 
     /// The slot is taken: by whom, and which one is free.
@@ -329,10 +331,12 @@ impl Step {
 pub(super) struct Ctx<'a> {
     /// Now, for deadlines.
     pub(super) now: Time,
-    /// Now, by the clock.
+    /// What the clock says now, for what is shown, signed and compared with what others sign.
     pub(super) unix: UnixTime,
-    /// Now, for whatever begins or ends by a date ([`super::calendar`]).
+    /// The date by which things end ([`super::calendar`]): never that of one wrong clock.
     pub(super) date: UnixTime,
+    /// The date from which what begins now lasts.
+    pub(super) lasting: UnixTime,
     /// When the core was made.
     pub(super) started: Time,
     /// The configuration, limits included.
@@ -364,7 +368,7 @@ pub(super) struct Notes {
     /// Rows that it has forgotten in order to read them again.
     pub(super) doubted: BTreeSet<Bytes>,
     /// What it was counted for after it had read.
-    pub(super) counted: BTreeSet<Subject>,
+    pub(super) counted: BTreeSet<RateClass>,
     /// Bytes that it has paid for and not yet used ([`super::allowance`]).
     pub(super) paid: u64,
     /// Of what a core does by itself: how many pages of a family of rows it goes over.
@@ -389,33 +393,59 @@ impl Ctx<'_> {
             .seed()
     }
 
-    /// Counts one event of `subject` against `rate`, or refuses it with RateLimited. A request that
-    /// runs again after a conflict is not counted again.
-    pub(super) fn limit(&mut self, subject: Subject, rate: Rate, count: u32) -> Result<(), Fault> {
+    /// Counts `count` events of a class for the subject that `parts` name together, or refuses them
+    /// with RateLimited. A request that runs again after a conflict is not counted again.
+    pub(super) fn limit(
+        &mut self,
+        class: RateClass,
+        parts: &[&[u8]],
+        count: u32,
+    ) -> Result<(), Fault> {
         if self.attempt > 0 {
             return Ok(());
         }
-        self.rates
-            .count(self.now, subject, rate, count)
-            .map_err(Fault::rate_limited)
+        self.count(class, parts, count)
+    }
+
+    /// Takes back one event that [`Ctx::limit`] has counted `at` this time.
+    pub(super) fn take_back(&mut self, class: RateClass, parts: &[&[u8]], at: Time) {
+        let rate = self.rate(class);
+        self.rates.take_back(self.now, class, rate, parts, at);
+    }
+
+    /// The rate of a class, or this core's part of it.
+    fn rate(&self, class: RateClass) -> Rate {
+        let rate = self.config.limits.rate(class);
+        match class.is_divided() {
+            true => Rate {
+                count: rate.count.div_ceil(self.config.cores.max(1)),
+                ..rate
+            },
+            false => rate,
+        }
     }
 
     /// [`Self::limit`] for what a request comes to only after it has read: it may have run before,
     /// without coming so far.
     pub(super) fn limit_once(
         &mut self,
-        subject: Subject,
-        rate: Rate,
+        class: RateClass,
+        parts: &[&[u8]],
         count: u32,
     ) -> Result<(), Fault> {
-        if self.notes.counted.contains(&subject) {
+        if self.notes.counted.contains(&class) {
             return Ok(());
         }
-        self.rates
-            .count(self.now, subject, rate, count)
-            .map_err(Fault::rate_limited)?;
-        self.notes.counted.insert(subject);
+        self.count(class, parts, count)?;
+        self.notes.counted.insert(class);
         Ok(())
+    }
+
+    fn count(&mut self, class: RateClass, parts: &[&[u8]], count: u32) -> Result<(), Fault> {
+        let rate = self.rate(class);
+        self.rates
+            .count(self.now, class, rate, parts, count)
+            .map_err(|wait| Fault::rate_limited(class.name(), wait))
     }
 
     /// Whether these rows were all read since the request began. What was remembered may be what

@@ -227,7 +227,7 @@ impl Server {
         notes: &mut Notes,
         part: impl FnOnce(&mut Ctx<'_>) -> Next,
     ) -> Next {
-        let date = self.date();
+        let dates = self.dates();
         let keys = match &self.phase {
             Phase::Running(keys) => keys,
             Phase::Refused(error) => return Err(Fault::unavailable(error.to_string())),
@@ -243,7 +243,8 @@ impl Server {
         part(&mut Ctx {
             now: self.clock.now(),
             unix: self.clock.unix(),
-            date,
+            date: dates.over,
+            lasting: dates.lasting,
             started: self.started,
             config: &self.config,
             keys,

@@ -7,7 +7,7 @@
 use super::Server;
 use super::calendar;
 use super::rows::Issued;
-use super::services::{delivery, keys as packages};
+use super::services::{auth, delivery, keys as packages};
 use super::step::{Ctx, Next, Notes, Step, Then};
 use super::timers::Timer;
 use crate::ids::Ticket;
@@ -16,7 +16,7 @@ use crate::storage::keys;
 use crate::storage::{Command, Commit, Reply};
 
 /// What is to be done, in this order. Each is a handler without a request.
-const CHORES: [fn(&mut Ctx<'_>) -> Next; 10] = [
+const CHORES: [fn(&mut Ctx<'_>) -> Next; 11] = [
     delivery::expire_queues,
     delivery::drop_payloads,
     delivery::drop_answers,
@@ -27,6 +27,7 @@ const CHORES: [fn(&mut Ctx<'_>) -> Next; 10] = [
     delivery::drop_channels,
     delivery::drop_queues,
     packages::forget_packages,
+    auth::forget_sessions,
 ];
 
 /// How far it is.
@@ -75,11 +76,11 @@ impl Server {
     /// Stores the date, if that was last done long enough ago. Whatever becomes of it: another core may have
     /// stored a later one, and the next time comes.
     fn store_date(&mut self) {
-        let date = self.date();
-        if !self.calendar.is_due(date) {
+        let (now, date) = (self.clock.now(), self.dates().over);
+        if !self.calendar.is_due(now) {
             return;
         }
-        self.calendar.store(date);
+        self.calendar.store(now, date);
         let ticket = self.next_ticket();
         self.outputs.push(Output::Store {
             ticket,

@@ -16,7 +16,7 @@ use crate::support::account::User;
 use crate::support::{BEGIN, Refused, World};
 
 /// A key package of a user's default device.
-fn key_package(user: &User, number: u8, last_resort: bool) -> Bytes {
+pub fn key_package(user: &User, number: u8, last_resort: bool) -> Bytes {
     let credential = Credential {
         identity_key: user.secret.public(),
         device_id: DeviceId::DEFAULT,
@@ -31,7 +31,7 @@ fn key_package(user: &User, number: u8, last_resort: bool) -> Bytes {
     package.bytes.into()
 }
 
-fn upload(
+pub fn upload(
     world: &mut World,
     conn: ConnId,
     user: &User,
@@ -49,7 +49,7 @@ fn upload(
     Ok(done.fingerprint)
 }
 
-fn fetch(world: &mut World, conn: ConnId, user: &User) -> Bytes {
+pub fn fetch(world: &mut World, conn: ConnId, user: &User) -> Bytes {
     let request = proto::FetchKeyPackageRequest {
         identity_key: user.key(),
         device_id: Bytes::new(),
@@ -58,7 +58,7 @@ fn fetch(world: &mut World, conn: ConnId, user: &User) -> Bytes {
     fetched.expect("an answer").package
 }
 
-fn count(world: &mut World, conn: ConnId, user: &User) -> (u32, bool) {
+pub fn count(world: &mut World, conn: ConnId, user: &User) -> (u32, bool) {
     let request = proto::CountKeyPackagesRequest {
         identity_key: user.key(),
         device_id: Bytes::new(),
@@ -275,4 +275,73 @@ fn nobody_uploads_for_another_device() {
     };
     let refused = world.call::<rpc::UploadKeyPackage>(bobs, &request);
     assert_eq!(status(refused), Status::Forbidden);
+}
+
+/// A core remembers rows that another one has changed since.
+#[test]
+fn no_answer_rests_on_what_one_core_remembers() {
+    let mut one = World::default();
+    let (_, alices) = one.user("alice");
+    let (bob, bobs) = one.user("bob");
+    let memory = std::mem::take(&mut one.memory);
+    let mut other = World::on(crate::support::roomy(), memory, [2; 32]);
+    let bobs_other = other.connect();
+    bob.log_in(&mut other, bobs_other).expect("logged in");
+    let to = |from: &mut World, to: &mut World| to.memory = std::mem::take(&mut from.memory);
+
+    to(&mut other, &mut one);
+    assert!(fetch(&mut one, alices, &bob).is_empty(), "none left");
+    to(&mut one, &mut other);
+    let first = key_package(&bob, 1, false);
+    upload(&mut other, bobs_other, &bob, &first, false).expect("uploaded");
+    to(&mut other, &mut one);
+    assert!(fetch(&mut one, alices, &bob) == first);
+
+    let last = key_package(&bob, 2, true);
+    upload(&mut one, bobs, &bob, &last, true).expect("uploaded");
+    for _ in 0..2 {
+        assert!(fetch(&mut one, alices, &bob) == last);
+    }
+    to(&mut one, &mut other);
+    let single = key_package(&bob, 3, false);
+    upload(&mut other, bobs_other, &bob, &single, false).expect("uploaded");
+    to(&mut other, &mut one);
+    assert!(fetch(&mut one, alices, &bob) == single);
+    assert!(fetch(&mut one, alices, &bob) == last);
+}
+
+#[test]
+fn what_is_known_of_uploads_is_bounded_and_ends() {
+    let mut config = crate::support::roomy();
+    config.limits.key_package_uploads.count = 3;
+    let mut world = World::new(config);
+    let (_, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let seen = |world: &World| {
+        let mut keys = world.memory.rows().map(|(key, _)| key);
+        keys.by_ref().filter(|key| key.starts_with(b"U")).count()
+    };
+    for number in 1..=3 {
+        let package = key_package(&bob, number, true);
+        upload(&mut world, bobs, &bob, &package, true).expect("uploaded");
+        upload(&mut world, bobs, &bob, &package, true).expect("not counted again");
+    }
+    let fourth = key_package(&bob, 4, true);
+    let refused = upload(&mut world, bobs, &bob, &fourth, true);
+    assert_eq!(status(refused), Status::RateLimited);
+    assert_eq!(seen(&world), 3);
+    world.advance(Duration::from_secs(31 * 24 * 3600));
+    let bobs = world.connect();
+    bob.log_in(&mut world, bobs).expect("logged in");
+    // What is still there is not there twice.
+    let third = key_package(&bob, 3, true);
+    upload(&mut world, bobs, &bob, &third, true).expect("known");
+    world.advance(Duration::from_secs(3600));
+    assert_eq!(seen(&world), 0);
+    let conn = world.connect();
+    User::new("alice")
+        .log_in(&mut world, conn)
+        .expect("logged in");
+    assert!(fetch(&mut world, conn, &bob) == third);
+    let _ = alices;
 }

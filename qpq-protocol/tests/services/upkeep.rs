@@ -413,15 +413,17 @@ fn a_clock_that_goes_back_shortens_no_life() {
 
 #[test]
 fn an_operator_may_say_that_the_clock_is_right() {
-    let mut config = crate::support::roomy();
-    config.accept_clock = true;
-    let mut world = World::new(config);
+    let mut world = World::default();
     let (_, alice) = world.user("alice");
-    let (bob, bobs) = world.user("bob");
+    let (bob, _) = world.user("bob");
     let month = lasting(30 * 24 * 3600, message(&bob, 1, b"x"));
     world.call::<rpc::Enqueue>(alice, &month).expect("sent");
-    let (now, year) = (world.now, world.unix() + 365 * DAY);
-    world.server.handle_clock(now, year);
+    let mut config = crate::support::roomy();
+    config.accept_clock = true;
+    let year = world.unix() + 365 * DAY;
+    let mut world = World::starting_at(config, world.memory, [2; 32], year);
+    let bobs = world.connect();
+    bob.log_in(&mut world, bobs).expect("logged in");
     let page = fetch_all(&mut world, bobs, &bob, &Bytes::new());
     assert!(page.payloads.is_empty());
 }

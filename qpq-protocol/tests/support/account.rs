@@ -1,10 +1,10 @@
 //! Accounts on the server of a [`World`]: register and log in as a client does.
 
 use bytes::Bytes;
-use qpq_crypto::identity::IdentitySecret;
+use qpq_crypto::identity::{Credential, IdentitySecret};
 use qpq_crypto::opaque::{self, Suite};
 use qpq_crypto::proof;
-use qpq_protocol::ids::{ConnId, DeviceId};
+use qpq_protocol::ids::{ConnId, DeviceId, DeviceKey};
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 
@@ -26,6 +26,30 @@ pub struct LoggedIn {
     pub token: Bytes,
     pub expires_at_ms: u64,
     pub sealed_identity: Bytes,
+    pub ticket: Bytes,
+    /// The opening that the server held.
+    pub last: Bytes,
+}
+
+/// A login as a device asks for it.
+#[derive(Clone)]
+pub struct Login {
+    pub device: DeviceId,
+    /// Another password than the user's.
+    pub password: Option<Vec<u8>>,
+    pub ticket: Bytes,
+    pub chain: Option<proto::Chain>,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            device: DeviceId::DEFAULT,
+            password: None,
+            ticket: Bytes::new(),
+            chain: None,
+        }
+    }
 }
 
 impl User {
@@ -93,6 +117,24 @@ impl User {
         })
     }
 
+    /// The request that registers the device of this number.
+    pub fn device(&self, number: u8) -> proto::RegisterDeviceRequest {
+        let device_id = DeviceId::new([number; 16]);
+        let key = DeviceKey(*IdentitySecret::from_seed([number; 32]).public().as_bytes());
+        let credential = Credential::issue(&self.secret, device_id, key, 5);
+        let certificate = credential.certificate.expect("a certificate");
+        proto::RegisterDeviceRequest {
+            device: Some(proto::Device {
+                device_id: Bytes::copy_from_slice(device_id.as_bytes()),
+                device_key: Bytes::copy_from_slice(key.as_bytes()),
+                name: format!("device {number}"),
+                certificate: Bytes::copy_from_slice(&certificate),
+                created_at_ms: 5,
+                last_seen_ms: 0,
+            }),
+        }
+    }
+
     /// Registers.
     pub fn register(&self, world: &mut World, conn: ConnId) -> Result<(), Refused> {
         let finish = self.registration(world, conn)?;
@@ -109,11 +151,27 @@ impl User {
         device: DeviceId,
         password: &[u8],
     ) -> Result<LoggedIn, Refused> {
+        let login = Login {
+            device,
+            password: Some(password.to_vec()),
+            ..Login::default()
+        };
+        self.log_in_as(world, conn, login)
+    }
+
+    /// Logs in as this says.
+    pub fn log_in_as(
+        &self,
+        world: &mut World,
+        conn: ConnId,
+        login: Login,
+    ) -> Result<LoggedIn, Refused> {
+        let password = login.password.as_ref().unwrap_or(&self.password).as_slice();
         let (state, request) = opaque::client::login_start(&[6; 32], password).expect("OPAQUE");
         let start = proto::OpaqueLoginStartRequest {
             username: self.name.clone(),
             request: request.into(),
-            ..proto::OpaqueLoginStartRequest::default()
+            ticket: login.ticket,
         };
         let answer = world.call::<rpc::OpaqueLoginStart>(conn, &start)?;
         let suite = Suite::parse_allowing_weak(answer.suite.as_bytes()).expect("a suite");
@@ -134,8 +192,8 @@ impl User {
             username: self.name.clone(),
             finalization: finalization.into(),
             identity_key: Bytes::new(),
-            device_id: Bytes::copy_from_slice(device.as_bytes()),
-            ..proto::OpaqueLoginFinishRequest::default()
+            device_id: Bytes::copy_from_slice(login.device.as_bytes()),
+            chain: login.chain,
         };
         let answer = world.call::<rpc::OpaqueLoginFinish>(conn, &finish)?;
         assert_eq!(answer.identity_key, self.key());
@@ -143,6 +201,8 @@ impl User {
             token: answer.session_token,
             expires_at_ms: answer.expires_at_ms,
             sealed_identity: answer.sealed_identity,
+            ticket: answer.ticket,
+            last: answer.last,
         })
     }
 

@@ -14,6 +14,7 @@ use qpq_protocol::frame::{
 };
 use qpq_protocol::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, Core as _, Output, PeerInfo, StreamInput, Wake};
+use qpq_protocol::limits::RateClass;
 use qpq_protocol::method::Rpc;
 use qpq_protocol::proto::{self, ErrorDetail, PushEvent};
 use qpq_protocol::server::{Config, Event, Server};
@@ -85,21 +86,8 @@ pub fn roomy() -> Config {
         ..Config::default()
     };
     let limits = &mut config.limits;
-    for rate in [
-        &mut limits.address_requests,
-        &mut limits.account_requests,
-        &mut limits.enqueues,
-        &mut limits.enqueue_recipients,
-        &mut limits.commits,
-        &mut limits.rotations,
-        &mut limits.logins_address,
-        &mut limits.logins_name,
-        &mut limits.registrations,
-        &mut limits.key_package_fetches,
-        &mut limits.resolves,
-        &mut limits.new_channels,
-    ] {
-        rate.count = u32::MAX;
+    for class in RateClass::ALL {
+        limits.rate_mut(*class).count = u32::MAX;
     }
     limits.queue_sender_share = 1;
     limits.memberships_a_day = usize::MAX;
@@ -121,9 +109,14 @@ impl World {
 
     /// A server that has started, or was refused, on this engine.
     pub fn on(config: Config, memory: Memory, seed: [u8; 32]) -> Self {
+        Self::starting_at(config, memory, seed, BEGIN)
+    }
+
+    /// The same, with a clock that says something else than the tests count with.
+    pub fn starting_at(config: Config, memory: Memory, seed: [u8; 32], unix: UnixTime) -> Self {
         let now = START;
         let mut world = Self {
-            server: Server::new(config.clone(), seed, now, BEGIN),
+            server: Server::new(config.clone(), seed, now, unix),
             memory,
             now,
             events: Vec::new(),

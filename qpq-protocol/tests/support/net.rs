@@ -14,6 +14,7 @@ use qpq_protocol::client::{
 };
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, ConnectError, Core, Job, Output, PeerInfo, StreamInput};
+use qpq_protocol::limits::RateClass;
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::memory::Memory;
@@ -281,19 +282,8 @@ impl Net {
         };
         // Nobody here is to be slowed down.
         let limits = &mut server_config.limits;
-        for rate in [
-            &mut limits.address_requests,
-            &mut limits.account_requests,
-            &mut limits.enqueues,
-            &mut limits.enqueue_recipients,
-            &mut limits.logins_address,
-            &mut limits.logins_name,
-            &mut limits.registrations,
-            &mut limits.key_package_fetches,
-            &mut limits.resolves,
-            &mut limits.new_channels,
-        ] {
-            rate.count = u32::MAX;
+        for class in RateClass::ALL {
+            limits.rate_mut(*class).count = u32::MAX;
         }
         let client_config = client::Config {
             opaque_suite: suite,

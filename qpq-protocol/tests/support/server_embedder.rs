@@ -186,7 +186,7 @@ pub fn tight() -> Config {
     limits.long_answers = 1;
     limits.cached_rows = 8;
     limits.cached_bytes = 4_000;
-    limits.rate_subjects = 4;
+    limits.rate_counters = 4;
     config
 }
 

@@ -4,32 +4,40 @@
 //! start alike, with one read or none, the login of an unknown name fails at its end like one with a
 //! wrong password, and all answers are paced. Only 101 tells that a name is taken.
 
+mod openings;
 mod register;
+mod resume;
 mod session;
+mod tickets;
 
 pub(in crate::server) use register::{register_finish, register_start};
-pub(in crate::server) use session::{check_again, logout, resume};
+pub(in crate::server) use resume::resume;
+pub(in crate::server) use session::{check_again, forget_sessions, logout};
 
 use bytes::Bytes;
 use qpq_crypto::opaque::{self, LoginState, OpaqueError};
 use sha2::{Digest as _, Sha256};
+use tickets::Counted;
 
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto::{
     OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
     OpaqueLoginStartResponse,
 };
-use crate::server::rate::Subject;
+use crate::server::rate::octets;
 use crate::server::rows::Row;
 use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load_fresh, read};
 use crate::storage::keys;
-use crate::storage::records::{DeviceUse, Name};
+use crate::storage::records::{Account, DeviceUse, Name};
 use crate::time::Time;
 
 /// The state between the two requests of a login, one a connection.
 pub(in crate::server) struct LoginSlot {
     /// When it is forgotten.
     pub(in crate::server) expires: Time,
+    /// Whom it counts for until it has succeeded, and since when.
+    counted: Counted,
+    counted_at: Time,
     username: String,
     /// The stored name as it was when the login started.
     name: Row,
@@ -46,44 +54,79 @@ enum Proof {
 }
 
 /// 102: begins a login. An unknown name gets an answer from a fake record.
+///
+/// It counts as a failure until its LoginFinish succeeds: whoever guesses knows from this answer
+/// whether the guess was right, and would never send the second request.
 pub(in crate::server) fn login_start(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: OpaqueLoginStartRequest,
 ) -> Next {
-    let name = request.username.as_bytes();
-    let address = caller.address.to_string();
-    let limits = &ctx.config.limits;
-    let (here, anywhere) = (limits.logins_address, limits.logins_name);
-    let subject = Subject::of("login from", &[name, address.as_bytes()]);
-    ctx.limit(subject, here, 1)?;
-    ctx.limit(Subject::of("login", &[name]), anywhere, 1)?;
-    read([keys::name(&request.username)], move |ctx, [row]| {
-        let name: Option<Name> = decode_row(&row)?;
-        let known = name.filter(|name| !name.identity_key.is_empty());
-        let seed = ctx.seed();
-        let (state, response) = opaque::server::login_start(
-            &ctx.keys.opaque,
-            &seed,
-            &ctx.config.domain,
-            &request.username,
-            known.as_ref().map(|name| name.record.as_ref()),
-            &request.request,
-        )
-        .map_err(refused)?;
-        let newest = || String::from_utf8_lossy(ctx.config.opaque_suite.as_bytes()).into_owned();
-        let suite = known.map_or_else(newest, |name| name.suite);
-        *ctx.login = Some(LoginSlot {
-            expires: ctx.now + ctx.config.limits.login_state,
-            username: request.username,
-            name: row,
-            proof: Proof::Asked(state),
+    let by_name = Counted::Name(octets(caller.address));
+    let (name_key, at) = (keys::name(&request.username), ctx.now);
+    if request.ticket.is_empty() {
+        by_name.count(ctx, &request.username)?;
+        return read([name_key], move |ctx, [name]| {
+            begin(ctx, request, name, (by_name, at))
         });
-        Ok(Step::ok(&OpaqueLoginStartResponse {
-            response: response.into(),
-            suite,
-        }))
+    }
+    read([name_key], move |_, [name]| {
+        // An unknown name has an account that nobody has: the reads are the same.
+        let identity = match known(&name)? {
+            Some(name) => IdentityKey::try_from(name.identity_key.as_ref()).map_err(|_| wrong())?,
+            None => IdentityKey(Sha256::digest(request.username.as_bytes()).into()),
+        };
+        read([keys::account(&identity)], move |ctx, [account]| {
+            let account: Account = decode_row(&account)?.unwrap_or_default();
+            let counted = match tickets::holder(&account, &request.ticket) {
+                Some(device) => Counted::Device(identity, device),
+                None => by_name,
+            };
+            let at = ctx.now;
+            counted.count(ctx, &request.username)?;
+            begin(ctx, request, name, (counted, at))
+        })
     })
+}
+
+/// What is stored of a name that somebody has.
+fn known(row: &Row) -> Result<Option<Name>, Fault> {
+    let name: Option<Name> = decode_row(row)?;
+    Ok(name.filter(|name| !name.identity_key.is_empty()))
+}
+
+/// Begins a login that was counted.
+fn begin(
+    ctx: &mut Ctx<'_>,
+    request: OpaqueLoginStartRequest,
+    row: Row,
+    (counted, counted_at): (Counted, Time),
+) -> Next {
+    let known = known(&row)?;
+    let seed = ctx.seed();
+    let (state, response) = opaque::server::login_start(
+        &ctx.keys.opaque,
+        &seed,
+        &ctx.config.domain,
+        &request.username,
+        known.as_ref().map(|name| name.record.as_ref()),
+        &request.request,
+    )
+    .map_err(refused)?;
+    let newest = || String::from_utf8_lossy(ctx.config.opaque_suite.as_bytes()).into_owned();
+    let suite = known.map_or_else(newest, |name| name.suite);
+    *ctx.login = Some(LoginSlot {
+        expires: ctx.now + ctx.config.limits.login_state,
+        counted,
+        counted_at,
+        username: request.username,
+        name: row,
+        proof: Proof::Asked(state),
+    });
+    Ok(Step::ok(&OpaqueLoginStartResponse {
+        response: response.into(),
+        suite,
+    }))
 }
 
 /// 103: ends a login with a session.
@@ -134,6 +177,7 @@ pub(in crate::server) fn login_finish(
                 account,
                 device,
                 devices,
+                chain: request.chain,
             };
             opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
                 session_token: Bytes::copy_from_slice(&opened.token),
@@ -142,7 +186,8 @@ pub(in crate::server) fn login_finish(
                 sealed_identity: name.sealed_identity,
                 server_time_ms: opened.server_time_ms,
                 server_epoch: opened.server_epoch,
-                ..OpaqueLoginFinishResponse::default()
+                last: opened.last.clone(),
+                ticket: Bytes::copy_from_slice(&opened.ticket),
             })
         },
     )
@@ -163,6 +208,8 @@ fn prove(ctx: &mut Ctx<'_>, request: &OpaqueLoginFinishRequest) -> Result<Row, F
     match slot.proof {
         Proof::Asked(state) => {
             state.finish(&request.finalization).map_err(|_| wrong())?;
+            slot.counted
+                .take_back(ctx, &request.username, slot.counted_at);
         }
         Proof::Shown(before) if before == shown => {}
         Proof::Shown(_) => return Err(wrong()),

@@ -10,9 +10,9 @@ use super::given;
 use super::group::membership_push;
 use super::standing::{By, Standing, load_standings};
 use crate::ids::{ChannelId, IdentityKey};
+use crate::limits::RateClass;
 use crate::proto::{self, MembershipChange};
 use crate::server::allowance;
-use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
@@ -121,8 +121,8 @@ impl Opening {
 
     /// The channel does not exist yet.
     fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next {
-        let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
-        ctx.limit_once(subject, ctx.config.limits.new_channels, 1)?;
+        let creator = session.identity_key;
+        ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
         let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
         load_all(ctx, sets, move |ctx, sets| {
             if sets.iter().any(|(_, set)| set.is_none()) {
@@ -180,8 +180,8 @@ impl Opening {
         session: Session,
         places: Vec<Standing>,
     ) -> Next {
-        let subject = Subject::of("channel", &[session.identity_key.as_bytes()]);
-        ctx.limit_once(subject, ctx.config.limits.new_channels, 1)?;
+        let creator = session.identity_key;
+        ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
         let sets = self.members.iter().map(keys::device_set).collect();
         load_all(ctx, sets, move |ctx, sets| {
             if sets.iter().any(|(_, set)| set.is_none()) {

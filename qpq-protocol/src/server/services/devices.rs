@@ -11,6 +11,7 @@ use bytes::Bytes;
 use qpq_crypto::identity::Credential;
 
 use crate::ids::{DeviceId, DeviceKey, IdentityKey};
+use crate::limits::RateClass;
 use crate::proto::{
     Device, ListDevicesRequest, ListDevicesResponse, RegisterDeviceRequest, RegisterDeviceResponse,
     RevokeDeviceRequest, RevokeDeviceResponse,
@@ -23,7 +24,8 @@ use crate::server::step::{
 use crate::storage::records::{Account, DeviceSet, DeviceUse, RegisteredDevice};
 use crate::storage::{Commit, keys};
 
-/// 700: registers a device. The same device again is no error.
+/// 700: registers a device. The same device again is only answered, unless its channels have not all been
+/// told.
 pub(in crate::server) fn register_device(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
@@ -38,8 +40,8 @@ pub(in crate::server) fn register_device(
         ctx,
         [set_key.clone(), use_key.clone()],
         move |ctx, [set, used]| {
-            let was: Option<DeviceUse> = decode_row(&used)?;
-            if was.is_some_and(|was| was.retired) {
+            let was: DeviceUse = decode_row(&used)?.unwrap_or_default();
+            if was.retired {
                 return Err(Fault::conflict(
                     "a device with this id was revoked: ids are never used again",
                 ));
@@ -55,7 +57,10 @@ pub(in crate::server) fn register_device(
             };
             if let Some(old) = find(&devices, &device_id) {
                 return if old.device_key == mine.device_key && old.certificate == mine.certificate {
-                    registered(ctx, session, device_id)
+                    match was.untold {
+                        true => registered(ctx, session, device_id),
+                        false => answer_registered(session, device_id, Effects::default()),
+                    }
                 } else {
                     Err(Fault::conflict(
                         "a device with this id is registered already",
@@ -63,7 +68,8 @@ pub(in crate::server) fn register_device(
                 };
             }
             add(&mut devices, mine, ctx.config.limits.devices)?;
-            let last_seen_ms = was.map_or(0, |was| was.last_seen_ms);
+            let account = session.identity_key;
+            ctx.limit_once(RateClass::DeviceChanges, &[account.as_bytes()], 1)?;
             let change = Commit {
                 checks: vec![unchanged(&set_key, &set), unchanged(&use_key, &used)],
                 puts: vec![
@@ -71,8 +77,8 @@ pub(in crate::server) fn register_device(
                     (
                         use_key,
                         encode_row(&DeviceUse {
-                            last_seen_ms,
-                            ..DeviceUse::default()
+                            untold: true,
+                            ..was
                         }),
                     ),
                 ],
@@ -115,7 +121,7 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
     }
     if devices.devices.len() >= most {
         return Err(Fault::quota(format!(
-            "an account has at most {most} devices: revoke one first"
+            "the limit `devices` is reached, an account has at most {most}: revoke one first"
         )));
     }
     devices.devices.push(mine);
@@ -125,19 +131,52 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
     Ok(())
 }
 
-/// Tells the channels, then answers 700. A session of that device is no longer one of an
-/// unregistered device, one of the default device becomes one.
+/// Tells the channels, then answers 700.
 fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId) -> Next {
-    channels::tell(ctx, session.identity_key, move |_, effects| {
-        let effects = Effects {
-            session: SessionChange::Bind(Session {
-                registered: session.device_id == device_id
-                    || (session.registered && !session.device_id.is_default()),
-                ..session
-            }),
-            ..effects
-        };
-        Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
+    tell(ctx, session.identity_key, device_id, move |_, effects| {
+        answer_registered(session, device_id, effects)
+    })
+}
+
+/// A session of that device is no longer one of an unregistered device, one of the default device
+/// becomes one.
+fn answer_registered(session: Session, device_id: DeviceId, effects: Effects) -> Next {
+    let effects = Effects {
+        session: SessionChange::Bind(Session {
+            registered: session.device_id == device_id
+                || (session.registered && !session.device_id.is_default()),
+            ..session
+        }),
+        ..effects
+    };
+    Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
+}
+
+/// Tells the channels of a device, and notes that they have been told.
+fn tell(
+    ctx: &mut Ctx<'_>,
+    identity: IdentityKey,
+    device_id: DeviceId,
+    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next + Send + 'static,
+) -> Next {
+    channels::tell(ctx, identity, move |ctx, effects| {
+        let use_key = keys::device(&identity, &device_id);
+        load_fresh(ctx, [use_key.clone()], move |ctx, [row]| {
+            let used: DeviceUse = decode_row(&row)?.unwrap_or_default();
+            if !used.untold {
+                return then(ctx, effects);
+            }
+            let told = DeviceUse {
+                untold: false,
+                ..used
+            };
+            let change = Commit {
+                checks: vec![unchanged(&use_key, &row)],
+                puts: vec![(use_key, encode_row(&told))],
+                deletes: Vec::new(),
+            };
+            commit(change, move |ctx| then(ctx, effects))
+        })
     })
 }
 
@@ -186,15 +225,27 @@ fn listed(devices: Vec<RegisteredDevice>, uses: &[Row]) -> Next {
     Ok(Step::ok(&ListDevicesResponse { devices: answer }))
 }
 
-/// 702: revokes a device of the account: its sessions end, its id is never used again.
+/// 702: revokes a device of the account: its sessions end, its id is never used again. Soon after a login
+/// it is open to an unregistered device too, which may be the one that has no room, and has a limit of
+/// its own, which nobody uses up who only has an old session.
 pub(in crate::server) fn revoke_device(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: RevokeDeviceRequest,
 ) -> Next {
-    let identity = caller.identity()?;
+    let session = caller.session()?;
+    let identity = session.identity_key;
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
+    let class = match ctx.date <= session.login_at + ctx.config.limits.fresh_login {
+        true => RateClass::FreshRevocations,
+        false if session.registered => RateClass::DeviceChanges,
+        false => {
+            return Err(Fault::unauthorized(
+                "a device that is not registered revokes another only soon after a login: log in again",
+            ));
+        }
+    };
     let keys = [
         keys::device_set(&identity),
         keys::device(&identity, &device_id),
@@ -208,21 +259,29 @@ pub(in crate::server) fn revoke_device(
         let Some(device) = find(&devices, &device_id) else {
             return match was {
                 // The same request again: it may have ended half way.
-                Some(was) if was.retired => revoked(ctx, identity, device_id, was.default_queues),
+                Some(was) if was.retired && was.untold => {
+                    ctx.limit_once(class, &[identity.as_bytes()], 1)?;
+                    revoked(ctx, identity, device_id, was.default_queues)
+                }
+                Some(was) if was.retired => Ok(Step::ok(&RevokeDeviceResponse {})),
                 _ => Err(Fault::not_found("no device with this id is registered")),
             };
         };
+        ctx.limit_once(class, &[identity.as_bytes()], 1)?;
         let default_queues = device.default_queues;
         devices
             .devices
             .retain(|device| device.device_id.as_ref() != device_id.as_bytes());
         let deletes = end_sessions(&mut state, &device_id);
+        let mine = device_id.as_bytes();
+        state.tickets.retain(|held| held.device_id.as_ref() != mine);
         let was = was.unwrap_or_default();
         let values = [
             encode_row(&devices),
             encode_row(&DeviceUse {
                 retired: true,
                 default_queues,
+                untold: true,
                 ..was
             }),
             encode_row(&state),
@@ -268,7 +327,7 @@ fn revoked(
         device_id
     };
     purge::purge(ctx, identity, device_id, stored, move |ctx| {
-        channels::tell(ctx, identity, move |_, effects| {
+        tell(ctx, identity, device_id, move |_, effects| {
             let effects = Effects {
                 ended: vec![Ended::Device(identity, device_id)],
                 ..effects

@@ -8,9 +8,8 @@ use super::given;
 use super::standing::{By, End, Standing, one_less, one_more};
 use crate::frame::MAX_PAYLOAD;
 use crate::ids::{ChannelId, IdentityKey};
-use crate::limits::Rate;
+use crate::limits::{Rate, RateClass};
 use crate::proto::{self, MembershipChange, MembershipPush, push_event};
-use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
@@ -72,7 +71,7 @@ pub(in crate::server) fn add_member(
             let at = rows.member.may_return_at(rate).ok_or_else(|| {
                 Fault::forbidden("only whom another's commit took off the list may come back")
             })?;
-            until(at, ctx.date, rate)?;
+            until("returns", at, ctx.date, rate)?;
         } else if state.dm {
             return Err(Fault::forbidden("a DM has two members"));
         } else if state.slot > 0 {
@@ -94,14 +93,15 @@ pub(in crate::server) fn add_member(
     })
 }
 
-/// RateLimited until `at`. A date more than twice as far away as the rate allows was written by a clock that
-/// was wrong; one that is only a little further, by another core's.
-pub(super) fn until(at: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
+/// RateLimited until `at`, by the limit of this name. A date more than twice as far away as the rate allows
+/// was written by a clock that was wrong; one that is only a little further, by another core's.
+pub(super) fn until(name: &str, at: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
     let left = at.as_millis().saturating_sub(now.as_millis());
     if left == 0 || at > now + rate.window.saturating_mul(2) {
         return Ok(());
     }
-    Err(Fault::rate_limited(u32::try_from(left).unwrap_or(u32::MAX)))
+    let left = u32::try_from(left).unwrap_or(u32::MAX);
+    Err(Fault::rate_limited(name, left))
 }
 
 /// A request to change the member list by one.
@@ -314,10 +314,10 @@ pub(in crate::server) fn rotate_keys(
     read(wanted, move |ctx, [row, member]| {
         let state = member_of(&row, &member)?;
         let limits = &ctx.config.limits;
-        let subject = Subject::of("rotations", &[channel.as_bytes(), me.as_bytes()]);
-        ctx.limit_once(subject, limits.rotations, 1)?;
+        let place: &[&[u8]] = &[channel.as_bytes(), me.as_bytes()];
+        ctx.limit_once(RateClass::Rotations, place, 1)?;
         let told = state.member_count.saturating_sub(1);
-        ctx.limit_once(Subject::Recipients(me), limits.enqueue_recipients, told)?;
+        ctx.limit_once(RateClass::EnqueueRecipients, &[me.as_bytes()], told)?;
         scan(members(&channel, limits.members), move |_, listed, _| {
             let push = membership_push(&channel, &me, MembershipChange::RotateRequested);
             let listed = listed.iter().filter_map(|(key, _)| keys::parse_member(key));

@@ -4,7 +4,8 @@ use super::delivery::parse_identity;
 use crate::ids::IdentityKey;
 use crate::proto;
 use crate::server::step::{
-    Caller, Ctx, Fault, Next, Step, commit, decode_row, encode_row, load, read, read_all, unchanged,
+    Caller, Ctx, Fault, Next, Step, commit, decode_row, encode_row, load_fresh, read, read_all,
+    unchanged,
 };
 use crate::storage::records::HybridKey;
 use crate::storage::{Commit, keys};
@@ -29,7 +30,7 @@ pub(in crate::server) fn upload_hybrid_key(
         return Err(Fault::bad_request("created_at_ms lies in the future"));
     }
     let key = keys::hybrid_key(&identity);
-    load(ctx, [key.clone()], move |_, [row]| {
+    load_fresh(ctx, [key.clone()], move |_, [row]| {
         let new = HybridKey {
             public_key: request.hybrid_public_key,
             signature: request.signature,

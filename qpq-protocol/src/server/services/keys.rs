@@ -2,8 +2,8 @@
 //!
 //! A device's packages are listed in one row, its pool. Whoever takes one checks that the pool is
 //! what was read and replaces it in the same Commit that removes the package, so no package is
-//! taken twice. A package that was uploaded once is remembered until its lifetime ends: a retry of
-//! the upload must not put back what was taken in between.
+//! taken twice. A package that was uploaded once is remembered for a while: a retry of the upload must
+//! not put back what was taken in between.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -13,12 +13,12 @@ use qpq_crypto::mls::inspect_key_package;
 use super::delivery::{own_device, parse_identity, sweep};
 use crate::defect::seeded;
 use crate::ids::{DeviceId, IdentityKey};
+use crate::limits::RateClass;
 use crate::proto;
-use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
-    read, unchanged,
+    load_fresh, read, unchanged,
 };
 use crate::storage::keys;
 use crate::storage::records::{DeviceSet, PackagePool, PackageSeen, PooledPackage};
@@ -47,17 +47,14 @@ pub(in crate::server) fn upload_key_package(
         keys::package_pool(&identity, &device),
         seen.clone(),
     ];
-    load(
+    load_fresh(
         ctx,
         wanted.clone(),
         move |ctx, [devices, pool, was_seen]| {
             if was_seen.is_some() {
                 return Ok(Step::ok(&answer));
             }
-            let expires_at_ms = match inspect(ctx, &request, &session, &devices) {
-                Ok(expires_at_ms) => expires_at_ms,
-                Err(fault) => return doubt(ctx, &wanted, fault),
-            };
+            let expires_at_ms = inspect(ctx, &request, &session, &devices)?;
             let [devices_key, pool_key, _] = wanted;
             let mut change = Commit {
                 checks: vec![
@@ -68,6 +65,11 @@ pub(in crate::server) fn upload_key_package(
                 ..Commit::default()
             };
             let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
+            let mut there = pool.packages.iter().chain(&pool.last_resort);
+            if there.any(|package| package.fingerprint == answer.fingerprint) {
+                return Ok(Step::ok(&answer));
+            }
+            ctx.limit_once(RateClass::KeyPackageUploads, &[identity.as_bytes()], 1)?;
             let package = PooledPackage {
                 fingerprint: answer.fingerprint.clone(),
                 expires_at_ms,
@@ -87,13 +89,15 @@ pub(in crate::server) fn upload_key_package(
                     change.deletes.push(package_key(&identity, &device, &old)?);
                 }
                 if pool.packages.len() >= ctx.config.limits.key_packages {
-                    let fault = Fault::quota("the device has as many key packages as it may have");
-                    return doubt(ctx, [&pool_key], fault);
+                    return Err(Fault::quota(
+                        "the limit `key_packages` is reached: the device has as many as it may have",
+                    ));
                 }
                 pool.packages.push(package);
             }
+            let seen_until = ctx.lasting + ctx.config.limits.key_package_seen;
             let keep = PackageSeen {
-                keep_until_ms: expires_at_ms,
+                keep_until_ms: expires_at_ms.min(seen_until.as_millis()),
             };
             change.puts.push((pool_key, encode_row(&pool)));
             change.puts.push((seen, encode_row(&keep)));
@@ -186,10 +190,10 @@ pub(in crate::server) fn fetch_key_packages(
 
 /// Counts a fetch of this account's packages by the caller.
 fn limit(ctx: &mut Ctx<'_>, caller: &Caller, target: &IdentityKey) -> Result<(), Fault> {
-    let parts = [caller.identity()?, *target];
-    let parts = parts.each_ref().map(|key| key.as_bytes().as_slice());
-    let rate = ctx.config.limits.key_package_fetches;
-    ctx.limit(Subject::of("key package", &parts), rate, 1)
+    let caller = caller.identity()?;
+    let pair: &[&[u8]] = &[caller.as_bytes(), target.as_bytes()];
+    ctx.limit(RateClass::KeyPackageFetches, pair, 1)?;
+    ctx.limit(RateClass::KeyPackageTargets, &[caller.as_bytes()], 1)
 }
 
 /// The package of one device that is given out.
@@ -230,7 +234,10 @@ fn take(
             .map(|id| keys::package_pool(&identity, id))
             .collect();
         load_all(ctx, pools, move |ctx, pools| {
-            let mut change = Commit::default();
+            let mut change = Commit {
+                checks: vec![unchanged(&set_key, &set)],
+                ..Commit::default()
+            };
             let mut taken = Vec::new();
             for (device, (key, row)) in ids.into_iter().zip(pools) {
                 let mut pool: PackagePool = decode_row(&row)?.unwrap_or_default();
@@ -245,8 +252,8 @@ fn take(
                         last_resort,
                     });
                 }
+                change.checks.push(unchanged(&key, &row));
                 if pool != before && !seeded!(ctx.config, PackageTwice) {
-                    change.checks.push(unchanged(&key, &row));
                     change.puts.push((key, encode_row(&pool)));
                 }
             }
@@ -255,7 +262,8 @@ fn take(
     })
 }
 
-/// Reads the packages, removes those that are single use, then answers.
+/// Reads the packages, removes those that are single use, then answers. `change` checks the devices and
+/// all their pools: an answer may also rest on a pool from which nothing is taken.
 fn hand_out(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
@@ -281,8 +289,12 @@ fn hand_out(
             }
             given.push((one.device, package));
         }
-        if change == Commit::default() {
-            return answer(given);
+        if change.puts.is_empty() && change.deletes.is_empty() {
+            // No check finds out what another core has changed since.
+            return match ctx.is_sure_of(change.checks.iter().map(|(key, _)| key)) {
+                true => answer(given),
+                false => Ok(Step::Rerun),
+            };
         }
         commit(change, move |_| answer(given))
     })

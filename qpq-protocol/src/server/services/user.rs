@@ -6,10 +6,10 @@
 use bytes::Bytes;
 
 use crate::ids::IdentityKey;
+use crate::limits::RateClass;
 use crate::proto::{
     ResolveIdentityRequest, ResolveIdentityResponse, ResolveUserRequest, ResolveUserResponse,
 };
-use crate::server::rate::Subject;
 use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, read};
 use crate::storage::keys;
 use crate::storage::records::{Account, Name};
@@ -21,8 +21,7 @@ pub(in crate::server) fn resolve_user(
     request: ResolveUserRequest,
 ) -> Next {
     let identity = caller.identity()?;
-    let rate = ctx.config.limits.resolves;
-    ctx.limit(Subject::of("resolve", &[identity.as_bytes()]), rate, 1)?;
+    ctx.limit(RateClass::Resolves, &[identity.as_bytes()], 1)?;
     let name = match request.username.split_once('@') {
         None => request.username.as_str(),
         Some((name, domain)) if domain == ctx.config.domain => name,

@@ -15,7 +15,7 @@ pub(in crate::sim) fn limits() -> Limits {
         connection_unsent: 64 * KIB,
         cached_rows: 200,
         cached_bytes: 64 * KIB,
-        rate_subjects: 16,
+        rate_counters: 1024,
         queue_messages: 20,
         stored_accounts: 16,
         memberships: 16,

@@ -8,7 +8,7 @@ use super::schedule::Due;
 use crate::client::{self, Client, MlsSuite, OpaqueSuite};
 use crate::ids::Ticket;
 use crate::io::Job;
-use crate::limits::Limits;
+use crate::limits::{Limits, RateClass};
 use crate::rng::Seed;
 use crate::server::{self, Server};
 use crate::sim::disk::Lanes;
@@ -125,21 +125,8 @@ pub(super) fn limits() -> Limits {
         memberships_open: usize::MAX,
         ..Limits::default()
     };
-    for rate in [
-        &mut limits.address_requests,
-        &mut limits.account_requests,
-        &mut limits.enqueues,
-        &mut limits.enqueue_recipients,
-        &mut limits.commits,
-        &mut limits.rotations,
-        &mut limits.logins_address,
-        &mut limits.logins_name,
-        &mut limits.registrations,
-        &mut limits.key_package_fetches,
-        &mut limits.resolves,
-        &mut limits.new_channels,
-    ] {
-        rate.count = u32::MAX;
+    for class in RateClass::ALL {
+        limits.rate_mut(*class).count = u32::MAX;
     }
     limits
 }

@@ -5,12 +5,14 @@ use qpq_crypto::opaque;
 use qpq_crypto::proof;
 
 use super::refused;
+use super::session::leftovers;
 use crate::ids::{DeviceId, IdentityKey};
+use crate::limits::RateClass;
 use crate::proto::{
     OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse, OpaqueRegisterStartRequest,
     OpaqueRegisterStartResponse,
 };
-use crate::server::rate::Subject;
+use crate::server::rate::octets;
 use crate::server::rows::Row;
 use crate::server::step::{
     Caller, Ctx, Effects, Ended, Fault, Next, Step, commit, decode_row, encode_row, load_fresh,
@@ -41,12 +43,14 @@ pub(in crate::server) fn register_finish(
     request: OpaqueRegisterFinishRequest,
 ) -> Next {
     let limits = &ctx.config.limits;
-    let rate = limits.registrations;
-    let address = caller.address.to_string();
     if request.sealed_identity.len() > limits.sealed_identity {
         return Err(Fault::bad_request("the sealed identity is too long"));
     }
-    ctx.limit(Subject::of("register", &[address.as_bytes()]), rate, 1)?;
+    let class = match caller.address.is_loopback() {
+        true => RateClass::LoopbackRegistrations,
+        false => RateClass::Registrations,
+    };
+    ctx.limit(class, &[&octets(caller.address)], 1)?;
     let identity = IdentityKey::try_from(request.identity_key.as_ref())
         .map_err(|_| Fault::bad_request("the identity key has a wrong length"))?;
     opaque::check_upload(&request.upload).map_err(refused)?;
@@ -62,8 +66,12 @@ pub(in crate::server) fn register_finish(
     )
     .map_err(|_| Fault::forbidden("the registration is not signed by that identity key"))?;
 
-    let keys = [keys::name(&request.username), keys::account(&identity)];
-    load_fresh(ctx, keys, move |ctx, [name, account]| {
+    let keys = [
+        keys::name(&request.username),
+        keys::account(&identity),
+        keys::device_set(&identity),
+    ];
+    load_fresh(ctx, keys, move |ctx, [name, account, devices]| {
         match decode_row::<Name>(&name)? {
             None if account.is_some() => Err(Fault::conflict(
                 "this identity key has a name already: log in with that one",
@@ -77,7 +85,7 @@ pub(in crate::server) fn register_finish(
             Some(old) if old.time_ms >= request.time_ms => Err(Fault::conflict(
                 "a later change of the password is already stored",
             )),
-            Some(_) => replace(identity, &request, name, account),
+            Some(_) => replace(identity, &request, name, account, devices),
         }
     })
 }
@@ -100,7 +108,7 @@ fn create(ctx: &Ctx<'_>, identity: IdentityKey, request: &OpaqueRegisterFinishRe
     let account = Account {
         username: request.username.clone(),
         created_at_ms,
-        sessions: Vec::new(),
+        ..Account::default()
     };
     let devices = DeviceSet {
         devices: vec![RegisteredDevice {
@@ -136,20 +144,19 @@ fn replace(
     request: &OpaqueRegisterFinishRequest,
     name: Row,
     account: Row,
+    devices: Row,
 ) -> Next {
     let mut state: Account =
         decode_row(&account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
     let ended = core::mem::take(&mut state.sessions);
-    let hashes = ended
-        .iter()
-        .filter_map(|session| session.token_hash.as_ref().try_into().ok());
-    let deletes = hashes.map(|hash: [u8; 32]| keys::session(&hash)).collect();
+    let deletes = leftovers(&identity, &state, &ended, &devices)?;
     let old: Name = decode_row(&name)?.unwrap_or_default();
     let (name_key, account_key) = (keys::name(&request.username), keys::account(&identity));
     let change = Commit {
         checks: vec![
             unchanged(&name_key, &name),
             unchanged(&account_key, &account),
+            unchanged(&keys::device_set(&identity), &devices),
         ],
         puts: vec![
             (name_key, encode_row(&record(request, old.suite))),

@@ -1,15 +1,18 @@
-//! Sessions: opened by a login, resumed by a token, ended by Logout (methods 103 to 105,
+//! Sessions: opened by a login, looked at again while they last, ended by Logout (methods 103 and 105,
 //! protocol.md §5.18).
 
 use bytes::Bytes;
-use core::time::Duration;
+use std::collections::BTreeSet;
+
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
+use super::{openings, tickets};
 use crate::ids::{DeviceId, IdentityKey};
-use crate::proto::{LogoutRequest, LogoutResponse, ResumeSessionRequest, ResumeSessionResponse};
+use crate::proto::{Chain, LogoutRequest, LogoutResponse};
 use crate::server::rows::Row;
+use crate::server::services::delivery::sweep;
 use crate::server::step::{
     Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
     encode_row, load_fresh, read, unchanged,
@@ -17,9 +20,6 @@ use crate::server::step::{
 use crate::storage::records::{self, Account, DeviceSet, DeviceUse, SessionEntry};
 use crate::storage::{Commit, keys};
 use crate::time::UnixTime;
-
-/// A session's end is not moved more often than this, so that not every resume writes.
-const REFRESH: Duration = Duration::from_secs(3600);
 
 /// A session about to be opened: who, and the rows it rests on.
 pub(super) struct Opening {
@@ -30,6 +30,8 @@ pub(super) struct Opening {
     pub(super) account: Row,
     pub(super) device: Row,
     pub(super) devices: Row,
+    /// The openings of the device, if it keeps some.
+    pub(super) chain: Option<Chain>,
 }
 
 /// A session that was opened.
@@ -38,11 +40,16 @@ pub(super) struct Opened {
     pub(super) expires_at_ms: u64,
     pub(super) server_time_ms: u64,
     pub(super) server_epoch: u64,
+    /// The opening of the device that was held.
+    pub(super) last: Bytes,
+    /// What the device may show at its next login.
+    pub(super) ticket: [u8; 32],
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
         self.token.zeroize();
+        self.ticket.zeroize();
     }
 }
 
@@ -55,9 +62,13 @@ impl Opening {
     ) -> Next {
         let mut account: Account =
             decode_row(&self.account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
+        let mut used: DeviceUse = decode_row(&self.device)?.unwrap_or_default();
+        used.last_seen_ms = ctx.unix.as_millis();
         let opened = Opened {
+            last: openings::advance(&mut used, self.chain.as_ref()),
+            ticket: ctx.seed(),
             token: ctx.seed(),
-            expires_at_ms: (ctx.date + ctx.config.limits.session).as_millis(),
+            expires_at_ms: (ctx.lasting + ctx.config.limits.session).as_millis(),
             server_time_ms: ctx.unix.as_millis(),
             server_epoch: ctx.keys.epoch,
         };
@@ -68,6 +79,7 @@ impl Opening {
             device_id: Bytes::copy_from_slice(self.device_id.as_bytes()),
             expires_at_ms: opened.expires_at_ms,
         });
+        tickets::give(&mut account, &self.device_id, &opened.ticket, &self.devices)?;
         let login_at = ctx.date;
         let stored = records::Session {
             identity_key: Bytes::copy_from_slice(self.identity.as_bytes()),
@@ -83,13 +95,14 @@ impl Opening {
                 unchanged(&name_key, &name),
                 unchanged(&account_key, &self.account),
                 unchanged(&device_key, &self.device),
+                unchanged(&keys::device_set(&self.identity), &self.devices),
             ],
             puts: vec![
                 (account_key, encode_row(&account)),
-                (device_key, encode_row(&seen(login_at))),
+                (device_key, encode_row(&used)),
                 (keys::session(&token_hash), encode_row(&stored)),
             ],
-            deletes: ended.iter().map(keys::session).collect(),
+            deletes: leftovers(&self.identity, &account, &ended, &self.devices)?,
         };
         let session = Session {
             identity_key: self.identity,
@@ -99,12 +112,13 @@ impl Opening {
             login_at,
             checked_at: ctx.now,
         };
+        ctx.leave_untidy();
         commit(change, move |ctx| {
             *ctx.login = None;
-            let ended = ended.into_iter();
+            let hashes = ended.iter().filter_map(hash_of);
             let effects = Effects {
                 session: SessionChange::Bind(session),
-                ended: ended
+                ended: hashes
                     .map(|hash| Ended::Session(session.identity_key, hash))
                     .collect(),
                 ..Effects::default()
@@ -115,8 +129,8 @@ impl Opening {
 }
 
 /// Takes sessions that are over off the list, and then those used longest ago until there is room
-/// for one more; their token hashes.
-fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<[u8; 32]> {
+/// for one more.
+fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<SessionEntry> {
     let (mut kept, mut ended): (Vec<_>, Vec<_>) = core::mem::take(&mut account.sessions)
         .into_iter()
         .partition(|session| session.expires_at_ms > now.as_millis());
@@ -124,18 +138,39 @@ fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<[u8; 32]>
     let over = kept.len().saturating_add(1).saturating_sub(most.max(1));
     ended.extend(kept.drain(..over));
     account.sessions = kept;
-    let hashes = ended.iter().map(|session| session.token_hash.as_ref());
-    hashes.filter_map(|hash| hash.try_into().ok()).collect()
+    ended
 }
 
-fn seen(now: UnixTime) -> DeviceUse {
-    DeviceUse {
-        last_seen_ms: now.as_millis(),
-        ..DeviceUse::default()
+/// The keys of the rows that go with sessions that were taken off the account's list: their own, and
+/// those of devices that have no session any more and are not registered. A login may name any device,
+/// so that their rows would never end. Check the devices.
+pub(super) fn leftovers(
+    identity: &IdentityKey,
+    account: &Account,
+    ended: &[SessionEntry],
+    devices: &Row,
+) -> Result<Vec<Bytes>, Fault> {
+    let mut keys: BTreeSet<Bytes> = BTreeSet::new();
+    for session in ended {
+        keys.extend(hash_of(session).map(|hash| keys::session(&hash)));
+        let Ok(device_id) = DeviceId::from_wire(&session.device_id) else {
+            continue;
+        };
+        let mut left = account.sessions.iter();
+        if left.all(|other| other.device_id != session.device_id)
+            && !is_registered(devices, &device_id)?
+        {
+            keys.insert(keys::device(identity, &device_id));
+        }
     }
+    Ok(keys.into_iter().collect())
 }
 
-fn is_registered(devices: &Row, device_id: &DeviceId) -> Result<bool, Fault> {
+fn hash_of(session: &SessionEntry) -> Option<[u8; 32]> {
+    session.token_hash.as_ref().try_into().ok()
+}
+
+pub(super) fn is_registered(devices: &Row, device_id: &DeviceId) -> Result<bool, Fault> {
     let devices: DeviceSet = decode_row(devices)?.unwrap_or_default();
     let mut devices = devices.devices.iter();
     Ok(devices.any(|device| device.device_id.as_ref() == device_id.as_bytes()))
@@ -153,7 +188,7 @@ pub(in crate::server) fn check_again(
     ];
     read(keys, move |ctx, [row, devices]| {
         let stored: Option<records::Session> = decode_row(&row)?;
-        if stored.is_none_or(|stored| stored.expires_at_ms <= ctx.date.as_millis()) {
+        if stored.is_none_or(|stored| is_over(ctx, &stored)) {
             ctx.notes.session = SessionChange::End;
             return Err(over());
         }
@@ -171,119 +206,48 @@ pub(in crate::server) fn check_again(
     })
 }
 
-/// 104: binds the connection to a session that was opened before.
-pub(in crate::server) fn resume(
-    ctx: &mut Ctx<'_>,
-    _: &Caller,
-    request: ResumeSessionRequest,
-) -> Next {
-    let auth = request.auth.unwrap_or_default();
-    let token_hash: [u8; 32] = Sha256::digest(&auth.access_token).into();
-    let unix = ctx.date;
-    read([keys::session(&token_hash)], move |ctx, [row]| {
-        let stored: records::Session = decode_row(&row)?.ok_or_else(over)?;
-        if stored.device_id != auth.device_id || stored.expires_at_ms <= unix.as_millis() {
-            return Err(over());
-        }
-        let identity = IdentityKey::try_from(stored.identity_key.as_ref()).map_err(|_| over())?;
-        let device_id = DeviceId::from_wire(&stored.device_id).map_err(|_| over())?;
-        let keys = [
-            keys::session(&token_hash),
-            keys::account(&identity),
-            keys::device(&identity, &device_id),
-            keys::device_set(&identity),
-        ];
-        load_fresh(ctx, keys, move |ctx, [row, account, device, devices]| {
-            let stored: records::Session = decode_row(&row)?.ok_or_else(over)?;
-            let used: DeviceUse = decode_row(&device)?.unwrap_or_default();
-            if used.retired || account.is_none() {
-                return Err(over());
-            }
-            let login_at = UnixTime::from_millis(stored.login_at_ms);
-            let session = Session {
-                identity_key: identity,
-                device_id,
-                token_hash,
-                registered: is_registered(&devices, &device_id)?,
-                login_at,
-                checked_at: ctx.now,
-            };
-            let end = ctx.date + ctx.config.limits.session;
-            if UnixTime::from_millis(stored.expires_at_ms) + REFRESH > end {
-                return resumed(ctx, session, stored.expires_at_ms);
-            }
-            let change = refresh(&session, end, ctx.date, [row, account, device])?;
-            commit(change, move |ctx| resumed(ctx, session, end.as_millis()))
-        })
+/// Removes sessions that ended by time. What the accounts keep of them goes with their next login.
+pub(in crate::server) fn forget_sessions(ctx: &mut Ctx<'_>) -> Next {
+    sweep(ctx, "swept sessions", keys::sessions(), |row, now, _| {
+        let stored: records::Session = decode_row(&Some(row))?.unwrap_or_default();
+        Ok(UnixTime::from_millis(stored.expires_at_ms) <= now)
     })
 }
 
-/// Moves the end of a session.
-fn refresh(
-    session: &Session,
-    end: UnixTime,
-    now: UnixTime,
-    [row, account, device]: [Row; 3],
-) -> Result<Commit, Fault> {
-    let mut stored: records::Session = decode_row(&row)?.ok_or_else(over)?;
-    let mut state: Account = decode_row(&account)?.ok_or_else(over)?;
-    stored.expires_at_ms = end.as_millis();
-    for entry in &mut state.sessions {
-        if entry.token_hash.as_ref() == session.token_hash {
-            entry.expires_at_ms = end.as_millis();
-        }
-    }
-    let session_key = keys::session(&session.token_hash);
-    let account_key = keys::account(&session.identity_key);
-    let device_key = keys::device(&session.identity_key, &session.device_id);
-    Ok(Commit {
-        checks: vec![
-            unchanged(&session_key, &row),
-            unchanged(&account_key, &account),
-            unchanged(&device_key, &device),
-        ],
-        puts: vec![
-            (session_key, encode_row(&stored)),
-            (account_key, encode_row(&state)),
-            (device_key, encode_row(&seen(now))),
-        ],
-        deletes: Vec::new(),
-    })
-}
-
-fn resumed(ctx: &Ctx<'_>, session: Session, expires_at_ms: u64) -> Next {
-    let response = ResumeSessionResponse {
-        identity_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),
-        expires_at_ms,
-        server_time_ms: ctx.unix.as_millis(),
-        server_epoch: ctx.keys.epoch,
-        ..ResumeSessionResponse::default()
-    };
-    let effects = Effects {
-        session: SessionChange::Bind(session),
-        ..Effects::default()
-    };
-    Ok(Step::ok_with(&response, effects))
+/// Whether a session has ended by time.
+pub(super) fn is_over(ctx: &Ctx<'_>, stored: &records::Session) -> bool {
+    UnixTime::from_millis(stored.expires_at_ms) <= ctx.date
 }
 
 /// The one answer to a token that is wrong, over, or of another device.
-fn over() -> Fault {
+pub(super) fn over() -> Fault {
     Fault::unauthorized("this session is over: log in again")
 }
 
 /// 105: ends the session of this connection, and with it every connection that has it.
 pub(in crate::server) fn logout(ctx: &mut Ctx<'_>, caller: &Caller, _: LogoutRequest) -> Next {
     let session = caller.session()?;
-    let account_key = keys::account(&session.identity_key);
-    load_fresh(ctx, [account_key.clone()], move |_, [account]| {
+    let identity = session.identity_key;
+    let keys = [keys::account(&identity), keys::device_set(&identity)];
+    load_fresh(ctx, keys.clone(), move |_, [account, devices]| {
+        let [account_key, devices_key] = keys;
         let mut state: Account = decode_row(&account)?.ok_or_else(over)?;
-        state
-            .sessions
-            .retain(|entry| entry.token_hash.as_ref() != session.token_hash);
+        let (ended, kept): (Vec<_>, Vec<_>) = core::mem::take(&mut state.sessions)
+            .into_iter()
+            .partition(|entry| entry.token_hash.as_ref() == session.token_hash);
+        state.sessions = kept;
+        let mut deletes = leftovers(&identity, &state, &ended, &devices)?;
+        let row = keys::session(&session.token_hash);
+        if !deletes.contains(&row) {
+            deletes.push(row);
+        }
         let change = Commit {
-            checks: vec![unchanged(&account_key, &account)],
+            checks: vec![
+                unchanged(&account_key, &account),
+                unchanged(&devices_key, &devices),
+            ],
             puts: vec![(account_key, encode_row(&state))],
-            deletes: vec![keys::session(&session.token_hash)],
+            deletes,
         };
         commit(change, move |_| {
             let effects = Effects {

@@ -19,11 +19,10 @@ use reset::Reset;
 use super::recipient::{Mailbox, mailboxes, parse_identity};
 use crate::defect::seeded;
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
-use crate::limits::Limits;
+use crate::limits::{Limits, RateClass};
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
-use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::services::given;
 use crate::server::services::standing::{Standing, load_standings};
@@ -248,8 +247,8 @@ impl Submission {
     /// Reads the member list.
     fn list_members(self, ctx: &mut Ctx<'_>, found: Found) -> Next {
         let sender = self.session.identity_key;
-        let subject = Subject::of("commits", &[self.channel.as_bytes(), sender.as_bytes()]);
-        ctx.limit_once(subject, ctx.config.limits.commits, 1)?;
+        let place: &[&[u8]] = &[self.channel.as_bytes(), sender.as_bytes()];
+        ctx.limit_once(RateClass::Commits, place, 1)?;
         let range = keys::members(&self.channel);
         let range = Scan {
             start: range.start,
@@ -294,8 +293,8 @@ impl Submission {
         self.remove.retain(|key| before.contains(key));
         let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
         let reached = u32::try_from(everyone.len()).unwrap_or(u32::MAX);
-        let subject = Subject::Recipients(self.session.identity_key);
-        ctx.limit_once(subject, ctx.config.limits.enqueue_recipients, reached)?;
+        let sender: &[&[u8]] = &[self.session.identity_key.as_bytes()];
+        ctx.limit_once(RateClass::EnqueueRecipients, sender, reached)?;
         let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
         load_all(ctx, sets, move |ctx, sets| {
             // Who has no account any more is passed over: that may have happened a moment ago.

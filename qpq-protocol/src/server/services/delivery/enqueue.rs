@@ -14,10 +14,10 @@ use super::recipient::{Mailbox, mailboxes, news, parse_channel, parse_identity};
 use super::share::Share;
 use crate::defect::seeded;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
+use crate::limits::RateClass;
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
-use crate::server::rate::Subject;
 use crate::server::rows::Row;
 use crate::server::services::given;
 use crate::server::step::{
@@ -142,8 +142,8 @@ impl Send {
         for recipient in &recipients {
             content.update(recipient.as_bytes());
         }
-        let expires_at_ms = (ctx.date + ttl).as_millis();
-        let keep_until_ms = (ctx.date + limits.message_id).as_millis();
+        let expires_at_ms = (ctx.lasting + ttl).as_millis();
+        let keep_until_ms = (ctx.lasting + limits.message_id).as_millis();
         let content_hash: [u8; 32] = content.finalize().into();
         Ok(Box::new(Self {
             session,
@@ -498,12 +498,10 @@ impl Send {
 
 /// Counts an enqueue, and whom it is to reach.
 fn limit(ctx: &mut Ctx<'_>, session: &Session, recipients: usize) -> Result<(), Fault> {
-    let identity = session.identity_key;
-    let limits = &ctx.config.limits;
-    let (enqueues, reached) = (limits.enqueues, limits.enqueue_recipients);
-    ctx.limit(Subject::Enqueues(identity), enqueues, 1)?;
+    let account: &[&[u8]] = &[session.identity_key.as_bytes()];
+    ctx.limit(RateClass::Enqueues, account, 1)?;
     let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-    ctx.limit(Subject::Recipients(identity), reached, recipients)
+    ctx.limit(RateClass::EnqueueRecipients, account, recipients)
 }
 
 fn refusal(status: u8) -> Fault {

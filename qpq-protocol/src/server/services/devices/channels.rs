@@ -7,7 +7,7 @@ use crate::ids::{ChannelId, IdentityKey};
 use crate::proto::MembershipChange;
 use crate::server::services::group::membership_push;
 use crate::server::step::{
-    Ctx, Effects, Next, commit, decode_row, encode_row, load, scan, unchanged,
+    Ctx, Effects, Fault, Next, decode_row, encode_row, load_fresh, scan, try_commit, unchanged,
 };
 use crate::storage::keys::{self, Range};
 use crate::storage::records::Channel;
@@ -52,7 +52,7 @@ struct Telling {
 impl Telling {
     fn next(mut self, ctx: &mut Ctx<'_>, then: Then) -> Next {
         match self.channels.pop() {
-            Some(channel) => self.raise(ctx, channel, then),
+            Some(channel) => self.raise(ctx, channel, 0, then),
             None if self.start >= self.end => then(ctx, self.effects),
             None => {
                 let page = Scan {
@@ -85,10 +85,11 @@ impl Telling {
         }
     }
 
-    /// Raises the version of one channel's member list.
-    fn raise(self, ctx: &mut Ctx<'_>, channel: ChannelId, then: Then) -> Next {
+    /// Raises the version of one channel's member list. What is remembered of the channel may be that it
+    /// does not exist: another core may have made it since.
+    fn raise(self, ctx: &mut Ctx<'_>, channel: ChannelId, attempt: u32, then: Then) -> Next {
         let key = keys::channel(&channel);
-        load(ctx, [key.clone()], move |ctx, [row]| {
+        load_fresh(ctx, [key.clone()], move |ctx, [row]| {
             let Some(mut state) = decode_row::<Channel>(&row)? else {
                 return self.next(ctx, then);
             };
@@ -98,7 +99,15 @@ impl Telling {
                 puts: vec![(key, encode_row(&state))],
                 deletes: Vec::new(),
             };
-            commit(change, move |ctx| self.collect(ctx, channel, then))
+            try_commit(change, move |ctx, made| match made {
+                true => self.collect(ctx, channel, then),
+                false if attempt < ctx.config.limits.conflicts => {
+                    self.raise(ctx, channel, attempt + 1, then)
+                }
+                false => Err(Fault::unavailable(
+                    "too much is changing at once: try again",
+                )),
+            })
         })
     }
 

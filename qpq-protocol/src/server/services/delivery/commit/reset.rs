@@ -27,7 +27,7 @@ impl Reset {
             0 => Ok(()),
             at_ms => {
                 let at = UnixTime::from_millis(at_ms) + limits.reset.window;
-                until(at, now, limits.reset)
+                until("reset", at, now, limits.reset)
             }
         };
         match hourly {

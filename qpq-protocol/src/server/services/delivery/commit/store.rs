@@ -50,7 +50,7 @@ impl Submission {
             welcomes.push(Payload::new(ctx, payload.clone(), *copies));
         }
         let limits = &ctx.config.limits;
-        let expires_at_ms = (ctx.date + limits.ttl_max).as_millis();
+        let expires_at_ms = (ctx.lasting + limits.ttl_max).as_millis();
         for ((mailbox, welcome), (key, head)) in deliveries.into_iter().zip(heads) {
             let mut queue = Queue::with_key(mailbox.stored, key, head)?;
             let (payload, mark) = match welcome.and_then(|number| welcomes.get_mut(number)) {
@@ -169,7 +169,7 @@ impl Submission {
         let done = Dedupe {
             content_hash: Bytes::copy_from_slice(&self.content_hash),
             accepted_at_ms,
-            keep_until_ms: (ctx.date + ctx.config.limits.ttl_max).as_millis(),
+            keep_until_ms: (ctx.lasting + ctx.config.limits.ttl_max).as_millis(),
             ..Dedupe::default()
         };
         change.checks.push((dedupe.clone(), Expect::Absent));
