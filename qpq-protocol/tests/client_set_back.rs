@@ -81,7 +81,7 @@ fn resumed(
 #[test]
 fn a_device_that_was_set_back_says_so_once_a_day_and_replaces_its_packages() {
     let mut net = world(&["alice", "bob"]);
-    group(&mut net, 0, &["bob"]);
+    let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     let lie: net::Lie = |method, said| {
         resumed(method, said, |answer| {
@@ -97,6 +97,12 @@ fn a_device_that_was_set_back_says_so_once_a_day_and_replaces_its_packages() {
     let uploads = net.asked.iter().filter(|method| **method == 300).count();
     let target = usize::try_from(net.client_config.package_target).expect("a number");
     assert_eq!(uploads, target + 1, "the pool and the last resort");
+    // It came back into the group, with keys that nobody used before.
+    send(&mut net, 0, id, "back");
+    send(&mut net, 1, id, "welcome");
+    settle(&mut net);
+    assert_eq!(history(&mut net, 0, id), ["back", "welcome"]);
+    assert_eq!(history(&mut net, 1, id), ["back", "welcome"]);
     // Two on one copy would go on for ever.
     for _ in 0..3 {
         net.restart(0);
