@@ -371,3 +371,63 @@ fn a_server_that_says_so_again_and_again_gets_nothing_a_third_time() {
     assert_eq!(sent, 1, "sent again once");
     assert_eq!(history(&mut net, 1, id), ["once"]);
 }
+
+#[test]
+fn a_copy_of_the_data_is_noticed_and_goes_on_where_nothing_is_said_twice() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "before");
+    settle(&mut net);
+    net.restart(0);
+    settle(&mut net);
+    let copy = net.clients[0].disk.clone();
+    net.restart(0);
+    send(&mut net, 0, id, "after");
+    settle(&mut net);
+    // Last week's disk.
+    net.clients[0].disk = copy;
+    net.restart(0);
+    settle(&mut net);
+    let set_back = |event: &Event| matches!(event, Event::SetBack);
+    assert_eq!(events(&net, 0, set_back), 1);
+    send(&mut net, 0, id, "with keys of its own");
+    settle(&mut net);
+    assert_eq!(
+        history(&mut net, 1, id),
+        ["before", "after", "with keys of its own"]
+    );
+    send(&mut net, 1, id, "heard");
+    settle(&mut net);
+    assert_eq!(
+        history(&mut net, 0, id).last().map(String::as_str),
+        Some("heard")
+    );
+}
+
+#[test]
+fn a_server_that_was_put_back_is_noticed_by_the_opening_that_it_names() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let backup = net.server.as_ref().expect("a server").disk.clone();
+    net.restart(1);
+    net.clients[1].away = true;
+    // Openings that the copy knows nothing of.
+    for text in ["one", "two"] {
+        net.restart(0);
+        send(&mut net, 0, id, text);
+    }
+    settle(&mut net);
+    net.stop_server();
+    net.server_disk = backup;
+    net.start_server();
+    net.clients[1].away = false;
+    net.pass(Duration::from_secs(120));
+    let told =
+        |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
+    assert_eq!(events(&net, 0, told), 1);
+    let mut all = history(&mut net, 1, id);
+    all.sort_unstable();
+    assert_eq!(all, ["one", "two"]);
+}
