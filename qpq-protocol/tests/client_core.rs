@@ -809,6 +809,9 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
     net.restart(0);
     net.stop_server();
     net.server_disk = before;
+    // Who knows of it would give the server bob's commit back.
+    net.clients[0].away = true;
+    net.clients[1].away = true;
     net.start_server();
     net.clients[2].away = false;
     settle(&mut net);
@@ -817,6 +820,8 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
     }
     let ended = net.ask(2, |core, now| core.invite(now, id, "erin"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    net.clients[0].away = false;
+    net.clients[1].away = false;
     settle(&mut net);
 
     let forks = net.clients[0]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use net::{Net, password};
 use qpq_protocol::client::{
-    Conversation, ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing,
+    Conversation, ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice,
+    UnreadableReason,
 };
 use qpq_protocol::ids::IdentityKey;
 
@@ -336,4 +337,59 @@ fn a_dm_that_was_left_is_opened_again_by_either() {
         assert_eq!(open(&mut net, opener, peer), id);
         assert_agree(&mut net, &[0, 1], id);
     }
+}
+
+fn unreadable(net: &Net, client: usize, why: UnreadableReason) -> usize {
+    events(net, client)
+        .filter(|event| matches!(event, Event::Unreadable { why: own, .. } if *own == why))
+        .count()
+}
+
+/// A copy of a device at work: one key for two messages.
+#[test]
+fn a_key_that_is_used_twice_is_told() {
+    let (mut net, id, _) = world(3);
+    let texts = ["of the device", "of its copy"];
+    let done = net.act(1, |core, now| core.say_twice(now, id, texts, Twice::Key));
+    assert!(done);
+    settle(&mut net);
+    for reader in [0, 2] {
+        assert_eq!(net.texts(reader).len(), 1);
+        assert_eq!(unreadable(&net, reader, UnreadableReason::Copied), 1);
+    }
+}
+
+/// The group has moved on and the server's slot fell: its commits are given back to it.
+#[test]
+fn a_server_that_lost_commits_is_given_them_back() {
+    let (mut net, id, _) = world(4);
+    let ended = net.ask(0, |core, now| core.remove(now, id, "dave"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    let backup = net.server.as_ref().expect("a server").disk.clone();
+    for _ in 0..2 {
+        let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
+        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        settle(&mut net);
+        let ended = net.ask(2, |core, now| core.remove(now, id, "dave"));
+        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        settle(&mut net);
+    }
+    let before = conversation(&mut net, 0, id);
+    net.stop_server();
+    net.server_disk = backup;
+    net.start_server();
+    settle(&mut net);
+    assert_agree(&mut net, &[0, 1, 2], id);
+    let after = conversation(&mut net, 0, id);
+    assert!(
+        after.epoch >= before.epoch,
+        "nothing that was merged is undone"
+    );
+    assert_eq!(after.members, before.members);
+    for client in [0, 1, 2] {
+        assert!(!events(&net, client).any(|event| matches!(event, Event::Rejoining { .. })));
+    }
+    let ended = net.ask(2, |core, now| core.remove(now, id, "bob"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
 }

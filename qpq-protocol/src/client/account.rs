@@ -244,6 +244,7 @@ impl Client {
         self.forget_work();
         self.forget_chain();
         self.forget_rejoins();
+        self.resubmitting.clear();
         self.timers.cancel(Timer::Packages);
     }
 }

@@ -18,7 +18,7 @@ use super::encoded;
 use super::error::IntentError;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
-use super::record::DraftRecord;
+use super::record::{self, DraftRecord, MergedRecord};
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
 use crate::defect::seeded;
@@ -349,6 +349,7 @@ impl Client {
         match answer {
             Ok(answer) => {
                 self.take_own_proof(id, &draft, &answer.commit_proof);
+                self.keep_own_commit(id, &draft, &answer.commit_proof);
                 self.accepted(id, &draft);
             }
             Err(fault) if fault.status == Status::Conflict => {
@@ -378,6 +379,20 @@ impl Client {
                 }
                 self.fetch(Some(id));
             }
+        }
+    }
+
+    fn keep_own_commit(&mut self, id: ConversationId, draft: &DraftRecord, proof: &Bytes) {
+        let request: Option<proto::SubmitCommitRequest> = record::read(&draft.request);
+        if let (Some(request), Some(own)) = (request, self.state.identity_key()) {
+            let record = MergedRecord {
+                slot: draft.slot,
+                commit: request.commit,
+                sender: own.as_bytes().to_vec(),
+                proof: proof.to_vec(),
+                ..MergedRecord::default()
+            };
+            self.keep_merged(id, draft.slot, record);
         }
     }
 
@@ -448,6 +463,9 @@ impl Client {
     /// The server refuses a slot and names one that is no later: it was set back to before what it
     /// has signed. Only others can bring it on; asking at once again would go on for ever.
     pub(super) fn wait_for_server(&mut self, id: ConversationId, own: u64, servers: u64) {
+        if servers < own {
+            self.server_lost_slots(id, servers);
+        }
         if servers <= own {
             let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
             self.timers.hold(Timer::Conversation(id, Pause::Server), at);
@@ -500,6 +518,7 @@ impl Client {
             }
             channel.gone.retain(|key| !added.contains(key));
         });
+        self.keep_moves(id, slot, &added, &removed);
         self.need_names(id, &added);
         if !added.is_empty() {
             self.note_addition(id);

@@ -88,7 +88,10 @@ impl Client {
 
     /// Does what the conversation needs next, unless it is under way or has to wait.
     pub(super) fn drive(&mut self, id: ConversationId) {
-        if !self.link.is_ready() || self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
+        if !self.link.is_ready() || self.drive_resubmission(id) {
+            return;
+        }
+        if self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
             return;
         }
         match self.phase(id) {

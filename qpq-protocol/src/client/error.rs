@@ -214,6 +214,10 @@ pub enum UnreadableReason {
     /// devices run on a copy of them.
     #[error("its writer has said something else under the same id")]
     SaidOtherwise,
+    /// A key that serves for one message has served for two: the sender's state exists twice, in a copy of
+    /// its data or at somebody else's.
+    #[error("its sender's keys are in use twice: a copy of their device is at work")]
+    Copied,
     /// A commit that every member rejects; its slot is used up and nothing else changed.
     #[error("a change of members was invalid and had no effect")]
     Void,

@@ -3,15 +3,19 @@
 
 use bytes::Bytes;
 
-use super::Client;
 use super::channel::Phase;
 use super::commits::Kind;
 use super::event::ConversationId;
+use super::history::app_message;
 use super::keys::Name;
+use super::record;
 use super::rpc::{Answer, Then};
-use crate::ids::IdentityKey;
+use super::{Client, encoded};
+use crate::ids::{IdentityKey, MessageId};
 use crate::method::rpc;
 use crate::proto;
+use crate::proto::app_message::Body;
+use crate::proto::delivery_payload::Payload;
 use crate::time::Time;
 
 /// What goes into the slot.
@@ -34,6 +38,15 @@ pub enum Misdeed {
     },
     /// A commit that nobody but its sender can merge, with a GroupInfo that leads nowhere.
     SpoiledForAll,
+}
+
+/// What two messages share that may not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Twice {
+    /// The message id.
+    Name,
+    /// The generation of the sender's keys.
+    Key,
 }
 
 /// Where the epoch stands in a private message of a group of ours: behind version, format and an id of
@@ -94,8 +107,7 @@ impl Client {
             return Some(());
         }
         self.state.forget_mls();
-        let mut request: proto::SubmitCommitRequest =
-            prost::Message::decode(record.request.clone()).ok()?;
+        let mut request: proto::SubmitCommitRequest = record::read(&record.request)?;
         let keys = |keys: &[IdentityKey]| -> Vec<Bytes> {
             let keys = keys.iter();
             keys.map(|key| Bytes::copy_from_slice(key.as_bytes()))
@@ -108,6 +120,59 @@ impl Client {
         }
         request.group_info = Bytes::new();
         self.call::<rpc::SubmitCommit>(&request, Then::Misdeed(id, record.slot));
+        Some(())
+    }
+
+    /// Says two things under one name, or with one key, as a copy of this device would; whether it could
+    /// be done.
+    pub fn say_twice(
+        &mut self,
+        now: Time,
+        id: ConversationId,
+        texts: [&str; 2],
+        way: Twice,
+    ) -> bool {
+        self.clock.advance(now);
+        let done = self.enqueue_twice(id, texts, way).is_some();
+        self.step_done();
+        done
+    }
+
+    fn enqueue_twice(&mut self, id: ConversationId, texts: [&str; 2], way: Twice) -> Option<()> {
+        if !self.link.is_ready() || self.phase(id) != Some(Phase::Active) {
+            return None;
+        }
+        let mut message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+        let recipients = self.identities(id);
+        let slot = self.state.conversations.get(&id)?.slot;
+        for text in texts {
+            let chat = proto::Chat {
+                text: text.to_owned(),
+            };
+            let app = app_message(message_id, self.clock.unix(), Body::Chat(chat));
+            let (app, seed) = (encoded(&app), self.rng.seed());
+            self.state.keep_mls(&mut self.writer);
+            let (device, group) = self.state.group(id)?;
+            let message = group.encrypt(device, &seed, &app).ok()?;
+            if way == Twice::Key {
+                self.state.forget_mls();
+                message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+            }
+            let payload = proto::DeliveryPayload {
+                payload: Some(Payload::MlsMessage(message.into())),
+            };
+            let bytes = |key: &IdentityKey| Bytes::copy_from_slice(key.as_bytes());
+            let request = proto::BatchEnqueueRequest {
+                recipient_keys: recipients.iter().map(bytes).collect(),
+                payload: encoded(&payload),
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+                message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
+                channel_slot: Some(slot),
+                ..Default::default()
+            };
+            let number = self.rng.below(u64::MAX);
+            self.call::<rpc::BatchEnqueue>(&request, Then::Said(number));
+        }
         Some(())
     }
 

@@ -146,6 +146,7 @@ impl Client {
         }
         if let Some(id) = queue {
             self.know_slot(id, listed.slot);
+            self.server_lost_slots(id, listed.slot);
             let known = self.state.conversations.get(&id);
             if known.is_some_and(|channel| channel.members_version < listed.members_version) {
                 self.list_members(id, listed.members_version);
@@ -410,7 +411,10 @@ impl Client {
             Some(Push::Membership(news)) => {
                 if let Ok(id) = ChannelId::try_from(news.channel_id.as_ref()) {
                     match news.change() {
-                        proto::MembershipChange::RotateRequested => self.rotation_requested(id),
+                        proto::MembershipChange::RotateRequested
+                        | proto::MembershipChange::GroupInfoRequested => {
+                            self.rotation_requested(id);
+                        }
                         _ => self.list_members(id, 0),
                     }
                 }

@@ -17,7 +17,7 @@ use super::inbox::Queue;
 use super::keys::Name;
 use super::known::Seen;
 use super::progress::MAX_GROUP_NAME;
-use super::record::ParkedRecord;
+use super::record::{MergedRecord, ParkedRecord};
 use super::rejoin::MAX_GENERATIONS;
 use super::state::{generation_of, group_id};
 use crate::ids::IdentityKey;
@@ -102,6 +102,14 @@ impl Client {
             return Ok(());
         }
         self.slot_taken(id, slot);
+        let record = MergedRecord {
+            slot,
+            commit: envelope.data.clone(),
+            sender: envelope.sender_key.to_vec(),
+            proof: envelope.commit_proof.to_vec(),
+            ..MergedRecord::default()
+        };
+        self.keep_merged(id, slot, record);
         if self.is_rejoining(id) {
             // Of an epoch that this device does not have: it cannot say who is to blame.
             return Ok(());
@@ -200,12 +208,15 @@ impl Client {
         };
         match group.process(device, message) {
             Ok(Processed::Application { sender, plaintext }) => {
+                self.remember_message(id, message);
                 self.take_app(id, &sender, plaintext.into())
             }
             Ok(Processed::Proposal { sender }) => {
                 let who = sender.identity_key;
+                let dropped = group.drop_proposals(device);
+                self.remember_message(id, message);
                 // Kept as what is wanted, in this epoch and in any later one.
-                if group.drop_proposals(device).is_err() {
+                if dropped.is_err() {
                     self.rejoin(id, RejoinReason::State);
                 } else if self.state.identity_key() != Some(who) {
                     self.hears_of_leaving(id, who);
@@ -216,6 +227,9 @@ impl Client {
             Err(error) => match error.kind {
                 ProcessErrorKind::FutureEpoch => self.park(id, seq, message),
                 ProcessErrorKind::PastEpoch => Err(UnreadableReason::TooOld),
+                ProcessErrorKind::Duplicate if !self.was_processed(id, message) => {
+                    Err(UnreadableReason::Copied)
+                }
                 ProcessErrorKind::Duplicate | ProcessErrorKind::OwnMessage => Ok(()),
                 ProcessErrorKind::Void | ProcessErrorKind::PathOrTag => {
                     Err(UnreadableReason::Undecryptable)

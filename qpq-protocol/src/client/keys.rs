@@ -12,6 +12,8 @@
 //! | `s/c/` channel (16) | `ConversationRecord` |
 //! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
 //! | `s/e/` channel (16) | `ProofsRecord` |
+//! | `s/g/` channel (16) place (8) | `MergedRecord`: one of the last commits |
+//! | `s/h/` channel (16) place (8) | `SeenRecord`: an encrypted message that was processed |
 //! | `s/k/` reference | `PackageRecord` |
 //! | `s/m/` key | a row of the device's MLS state |
 //! | `s/n/` channel (16) number (8) | `KnownRecord`: messages that were taken in before |
@@ -51,6 +53,8 @@ const ADDITION: &[u8] = b"s/a/";
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
 const PROOFS: &[u8] = b"s/e/";
+const MERGED: &[u8] = b"s/g/";
+const SEEN: &[u8] = b"s/h/";
 const PACKAGE: &[u8] = b"s/k/";
 const MLS: &[u8] = b"s/m/";
 const KNOWN: &[u8] = b"s/n/";
@@ -89,6 +93,10 @@ pub enum Name {
     Mls(Vec<u8>),
     /// Messages that were taken in before, by the number of the row.
     Known(ChannelId, u64),
+    /// One of the last commits, by its place among them.
+    Merged(ChannelId, u64),
+    /// An encrypted message that was processed, by its place among the last ones.
+    Seen(ChannelId, u64),
     /// A message to send, by its order.
     Outgoing(ChannelId, u64),
     /// A message of a future epoch, by its place in the queue.
@@ -119,6 +127,10 @@ impl Name {
             Self::Known(channel, number) => {
                 join(KNOWN, &[channel.as_bytes(), &number.to_be_bytes()])
             }
+            Self::Merged(channel, place) => {
+                join(MERGED, &[channel.as_bytes(), &place.to_be_bytes()])
+            }
+            Self::Seen(channel, place) => join(SEEN, &[channel.as_bytes(), &place.to_be_bytes()]),
             Self::Outgoing(channel, order) => {
                 join(OUTGOING, &[channel.as_bytes(), &order.to_be_bytes()])
             }
@@ -149,6 +161,8 @@ impl Name {
             PACKAGE => Self::Package(rest.to_vec()),
             MLS => Self::Mls(rest.to_vec()),
             KNOWN => numbered(rest).map(|(channel, number)| Self::Known(channel, number))?,
+            MERGED => numbered(rest).map(|(channel, place)| Self::Merged(channel, place))?,
+            SEEN => numbered(rest).map(|(channel, place)| Self::Seen(channel, place))?,
             OUTGOING => numbered(rest).map(|(channel, order)| Self::Outgoing(channel, order))?,
             PARKED => numbered(rest).map(|(channel, seq)| Self::Parked(channel, seq))?,
             QUEUE if rest.is_empty() => Self::Queue(None),
@@ -220,6 +234,8 @@ mod tests {
             Name::Proofs(channel),
             Name::Package(vec![1, 2]),
             Name::Mls(vec![0xff; 40]),
+            Name::Merged(channel, 15),
+            Name::Seen(channel, 1023),
             Name::Outgoing(channel, 300),
             Name::Parked(channel, u64::MAX),
             Name::Queue(None),

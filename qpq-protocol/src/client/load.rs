@@ -369,6 +369,13 @@ impl State {
             }
             // Taken in by the device.
             Name::Mls(_) => {}
+            Name::Merged(id, place) => {
+                self.merged.insert((id, place), record::read(value)?);
+            }
+            Name::Seen(id, _) => {
+                let seen = self.seen.entry(id).or_default();
+                seen.load(record::read(value)?);
+            }
             Name::Outgoing(id, order) => {
                 self.outgoing.insert((id, order), record::read(value)?);
             }

@@ -19,8 +19,11 @@
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
 //! | `lists` | the server's member list beside the tree |
 //! | `rejoin`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
+//! | `resubmit` | commits that a server lost when it was set back |
 //! | `proofs` | what the server signed, held against it |
 //! | `outbox`, `inbox`, `intake`, `known`, `history` | messages out, in, and kept |
+//! | `outbox`, `inbox`, `intake`, `history` | messages out, in, and kept |
+//! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
@@ -53,8 +56,10 @@ mod proofs;
 mod record;
 mod rejoin;
 mod reset;
+mod resubmit;
 mod rpc;
 mod seal;
+mod seen;
 mod set_back;
 mod state;
 mod streams;
@@ -94,7 +99,7 @@ pub use event::{
     Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent,
 };
 #[cfg(feature = "sim")]
-pub use hostile::Misdeed;
+pub use hostile::{Misdeed, Twice};
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
 
@@ -199,6 +204,8 @@ pub struct Client {
     promises: outbox::Promises,
     readings: history::Readings,
     rejoins: rejoin::Rejoins,
+    /// Channels whose server lost slots, and the one that it is given back next.
+    resubmitting: BTreeMap<ConversationId, u64>,
     /// Conversations that the app has not heard of yet.
     announcing: BTreeSet<ConversationId>,
     closing: Closing,
@@ -261,6 +268,7 @@ impl Client {
             promises: outbox::Promises::default(),
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
+            resubmitting: BTreeMap::new(),
             announcing: BTreeSet::new(),
             closing: Closing::Open,
         };

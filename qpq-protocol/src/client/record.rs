@@ -216,6 +216,27 @@ records! {
         group_info: Bytes,
     }
 
+    /// A commit that has its slot, for a server that loses it.
+    MergedRecord {
+        #[prost(uint64, tag = "1")]
+        slot: u64,
+        /// The MLSMessage.
+        #[prost(bytes = "bytes", tag = "2")]
+        commit: Bytes,
+        /// Whose it was, 32 bytes.
+        #[prost(bytes = "vec", tag = "3")]
+        sender: Vec<u8>,
+        /// The server's word on that, 72 bytes.
+        #[prost(bytes = "vec", tag = "4")]
+        proof: Vec<u8>,
+        /// Accounts that came, 32 bytes each.
+        #[prost(bytes = "vec", repeated, tag = "5")]
+        added: Vec<Vec<u8>>,
+        /// Accounts that went, 32 bytes each.
+        #[prost(bytes = "vec", repeated, tag = "6")]
+        removed: Vec<Vec<u8>>,
+    }
+
     /// The commits of a conversation that the server has signed for.
     ProofsRecord {
         #[prost(message, repeated, tag = "1")]
@@ -286,6 +307,16 @@ records! {
         /// The MLSMessage.
         #[prost(bytes = "bytes", tag = "1")]
         message: Bytes,
+    }
+
+    /// An encrypted message that was processed.
+    SeenRecord {
+        /// Messages processed in the conversation before it.
+        #[prost(uint64, tag = "1")]
+        number: u64,
+        /// SHA-256 of the MLSMessage.
+        #[prost(bytes = "vec", tag = "2")]
+        message: Vec<u8>,
     }
 
     /// A message of the history.

@@ -49,11 +49,16 @@ pub(super) enum Then {
     /// Asks the members for a fresh GroupInfo.
     RotateKeys(ConversationId),
     GetGroupInfo(ConversationId),
+    /// Gives back the commit of this slot.
+    Resubmit(ConversationId, u64),
     /// Asks for the own place on the list back.
     ListSelf(ConversationId),
     /// A commit of who means ill, in this slot.
     #[cfg(feature = "sim")]
     Misdeed(ConversationId, u64),
+    /// A message of who means ill.
+    #[cfg(feature = "sim")]
+    Said(u64),
 }
 
 /// An answer that is not Ok.
@@ -196,8 +201,13 @@ impl Client {
                 self.on_group_info(conversation, typed::<rpc::GetGroupInfo>(answer)?);
             }
             #[cfg(feature = "sim")]
+            Then::Said(_) => _ = typed::<rpc::BatchEnqueue>(answer)?,
+            #[cfg(feature = "sim")]
             Then::Misdeed(conversation, slot) => {
                 self.on_misdeed(conversation, slot, typed::<rpc::SubmitCommit>(answer)?);
+            }
+            Then::Resubmit(conversation, slot) => {
+                self.on_resubmitted(conversation, slot, typed::<rpc::SubmitCommit>(answer)?);
             }
             Then::ListSelf(conversation) => {
                 self.on_listed_self(conversation, typed::<rpc::AddMember>(answer)?);

@@ -16,8 +16,10 @@ use super::known::Known;
 use super::openings::Openings;
 use super::proofs::Proofs;
 use super::record::{
-    AccountRecord, DraftRecord, OutgoingRecord, PackageRecord, SentRecord, ServerRecord,
+    AccountRecord, DraftRecord, MergedRecord, OutgoingRecord, PackageRecord, SentRecord,
+    ServerRecord,
 };
+use super::seen::Seen;
 use super::write::Writer;
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
 
@@ -121,6 +123,10 @@ pub(super) struct State {
     pub(super) conversations: BTreeMap<ConversationId, Channel>,
     pub(super) drafts: BTreeMap<ConversationId, DraftRecord>,
     pub(super) proofs: BTreeMap<ConversationId, Proofs>,
+    /// The last commits of each conversation, by place.
+    pub(super) merged: BTreeMap<(ConversationId, u64), MergedRecord>,
+    /// Encrypted messages that were processed.
+    pub(super) seen: BTreeMap<ConversationId, Seen>,
     pub(super) outgoing: BTreeMap<(ConversationId, u64), OutgoingRecord>,
     pub(super) parked: BTreeMap<(ConversationId, u64), Bytes>,
     /// The last seq taken in, by queue.
