@@ -102,7 +102,7 @@ limits! {
     connections: usize = 16_384,
     /// Connections with a session that an account may have; for one more the longest silent one of
     /// them is closed with OVERLOADED.
-    account_connections: usize = 256,
+    account_connections: usize = 64,
     /// Connections without a session that an address may have (IPv6: a /56, and sixteen times as
     /// many a /40); for one more the longest silent one of them is closed with OVERLOADED.
     anonymous_connections: usize = 64,

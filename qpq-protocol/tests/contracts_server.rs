@@ -431,7 +431,9 @@ mod contracts {
     /// 6: idle connections with a session have no timer and no output, and cost what the limits say.
     #[test]
     fn server_does_nothing_for_idle_connections() {
-        let mut world = World::default();
+        let mut config = roomy();
+        config.limits.account_connections = 300;
+        let mut world = World::new(config);
         let (alice, first) = world.user("alice");
         let stream = world.send::<rpc::Health>(first, &proto::HealthRequest {});
         assert!(told(&world, first, stream));

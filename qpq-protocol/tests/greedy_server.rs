@@ -231,8 +231,10 @@ fn where_a_pool_is_full_the_youngest_gives_way_and_the_oldest_arrives() {
 
 #[test]
 fn an_account_that_takes_nothing_holds_up_nobody_and_is_closed() {
-    let limits = Limits::default();
-    let mut world = World::default();
+    let mut config = roomy();
+    config.limits.account_connections = 100;
+    let limits = config.limits.clone();
+    let mut world = World::new(config);
     let (mallory, _) = world.user("mallory");
     let (alice, honest) = world.user("alice");
     for id in 1..=5 {
@@ -536,4 +538,137 @@ fn waits_that_are_more_than_may_run_do_not_hold_each_other_up() {
     for stream in waits {
         assert_eq!(status(&world.answer(conn, stream)), Some(Status::Ok));
     }
+}
+
+#[test]
+fn one_connection_more_than_a_core_serves_is_closed() {
+    let mut config = roomy();
+    config.limits.connections = 2;
+    let mut world = World::new(config);
+    let (first, second, third) = (world.connect(), world.connect(), world.connect());
+    assert_eq!(world.closed(third), Some(AppCode::Overloaded.code()));
+    for conn in [first, second] {
+        is_served(&mut world, conn);
+    }
+}
+
+#[test]
+fn a_connection_runs_so_many_requests_with_long_answers() {
+    let mut config = roomy();
+    config.limits.long_answers = 2;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    world.hold_storage = true;
+    for _ in 0..5 {
+        world.send::<rpc::Fetch>(conn, &fetch(&alice));
+    }
+    assert_eq!(world.stored.len(), 2);
+    world.hold_storage = false;
+    world.pump();
+    assert_eq!(world.stored.len(), 0);
+    assert!(world.call::<rpc::Fetch>(conn, &fetch(&alice)).is_ok());
+}
+
+#[test]
+fn an_answer_is_no_longer_than_it_may_be() {
+    let mut config = roomy();
+    config.limits.answer = 20 * KIB;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    let (_, sender) = world.user("bob");
+    for id in 1..=2 {
+        let enqueue = message(&alice, id, 12 * KIB);
+        world.call::<rpc::Enqueue>(sender, &enqueue).unwrap();
+    }
+    let page = world.call::<rpc::Fetch>(conn, &fetch(&alice)).unwrap();
+    assert_eq!((page.payloads.len(), page.next_seq), (1, 3));
+    let after = proto::FetchRequest {
+        after_seq: 1,
+        ..fetch(&alice)
+    };
+    let page = world.call::<rpc::Fetch>(conn, &after).unwrap();
+    assert_eq!(page.payloads.len(), 1);
+}
+
+#[test]
+fn nothing_is_taken_while_too_much_output_is_queued() {
+    let mut config = roomy();
+    config.limits.outputs = 1;
+    let mut world = World::new(config);
+    let conn = world.connect();
+    let health = encode_request(802, 7, &proto::HealthRequest {}).unwrap();
+    let stream = StreamId::Peer(Dir::Bi, 7);
+    for number in 0..2 {
+        assert!(world.server.credit(conn, stream) > 0);
+        let of = StreamId::Peer(Dir::Bi, number);
+        for input in [StreamInput::Data(health.clone()), StreamInput::Fin] {
+            world.server.handle_stream(world.now, conn, of, input);
+        }
+    }
+    assert_eq!(world.server.credit(conn, stream), 0);
+    world.drain();
+    assert!(world.server.credit(conn, stream) > 0);
+}
+
+#[test]
+fn what_storage_does_not_answer_is_answered_in_time() {
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    let stranger = world.connect();
+    world.hold_storage = true;
+    let fetched = world.send::<rpc::Fetch>(conn, &fetch(&alice));
+    let resume = proto::ResumeSessionRequest {
+        auth: Some(proto::Auth {
+            access_token: Bytes::from_static(&[1; 32]),
+            device_id: Bytes::new(),
+        }),
+        ..Default::default()
+    };
+    let resumed = world.send::<rpc::ResumeSession>(stranger, &resume);
+    let late = Some(Status::DeadlineExceeded);
+    world.advance(Duration::from_millis(9_999));
+    assert_eq!(world.answer(stranger, resumed), None);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(status(&world.answer(stranger, resumed)), late);
+    world.advance(Duration::from_millis(19_999));
+    assert_eq!(world.answer(conn, fetched), None);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(status(&world.answer(conn, fetched)), late);
+}
+
+#[test]
+fn strangers_have_room_for_answers_of_their_own() {
+    let mut config = roomy();
+    config.limits.anonymous_unsent = 0;
+    config.limits.total_unsent = 0;
+    let mut world = World::new(config);
+    let (alice, stuck) = world.user("alice");
+    let (_, sender) = world.user("bob");
+    let enqueue = message(&alice, 1, 2 * MIB);
+    world.call::<rpc::Enqueue>(sender, &enqueue).unwrap();
+    world.hold_sent_of = Some(stuck);
+    world.send::<rpc::Fetch>(stuck, &fetch(&alice));
+    // All room of accounts is taken; a stranger's request is answered at once.
+    let stranger = world.connect();
+    let asked = world.send::<rpc::Fetch>(stranger, &fetch(&alice));
+    let answer = world.answer(stranger, asked);
+    assert_eq!(status(&answer), Some(Status::Unauthorized));
+}
+
+#[test]
+fn a_login_that_is_under_way_is_no_silence() {
+    let mut world = World::default();
+    let (alice, _) = world.user("alice");
+    let conn = world.connect();
+    let (_, request) = qpq_crypto::opaque::client::login_start(&[6; 32], b"password").unwrap();
+    let start = proto::OpaqueLoginStartRequest {
+        username: alice.name,
+        request: request.into(),
+        ..Default::default()
+    };
+    world.call::<rpc::OpaqueLoginStart>(conn, &start).unwrap();
+    world.advance(Duration::from_secs(29));
+    assert_eq!(world.closed(conn), None);
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.closed(conn), Some(AppCode::Timeout.code()));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use qpq_adapter_tokio::Node;
 use qpq_protocol::ids::IdentityKey;
-use qpq_protocol::io::Alpn;
+use qpq_protocol::io::{Alpn, Core as _};
 use qpq_protocol::limits::Limits;
 use qpq_protocol::quic;
 use qpq_protocol::server::{self, Config, Event, Server};
@@ -198,6 +198,13 @@ impl Running {
     #[must_use]
     pub const fn certificate(&self) -> [u8; 32] {
         self.certificate
+    }
+
+    /// Bytes of peers' data and queued output that its core holds
+    /// ([`Core::footprint`](qpq_protocol::io::Core::footprint)); none once it has stopped.
+    pub async fn footprint(&self) -> usize {
+        let held = self.node.act(|core, _| core.footprint());
+        held.await.unwrap_or(0)
     }
 
     /// Waits for the next trouble with storage, which may never come.

@@ -88,7 +88,9 @@ fn tight() -> ServerLimits {
 /// The same, but that anyone may send long requests: what [`flood`] makes use of.
 #[must_use]
 pub fn loose() -> ServerLimits {
-    let (mut core, glue) = tight();
+    let (mut core, mut glue) = tight();
+    core.anonymous_streams = core.streams;
+    glue.stranger_bi = glue.peer_bi;
     core.anonymous_payload = core.connection_buffer;
     core.anonymous_buffer = 64 * core.connection_buffer;
     (core, glue)

@@ -21,6 +21,10 @@
 //! * [`Sent`](crate::io::StreamInput::Sent) adds up to all the bytes given, unless the stream is
 //!   reset or stopped: what waited then is dropped, and not reported.
 //! * Credit is asked again after every input, and only then; the end of a stream needs none.
+//! * A stream whose first byte is missing is told by [`Data`](crate::io::StreamInput::Data) of nothing, so
+//!   that the core can set it a deadline.
+//! * Whoever connected to us has little to begin with, [`Limits::stranger_window`] and
+//!   [`Limits::stranger_bi`], and the rest once the core says [`Admit`](crate::io::Output::Admit).
 //! * After `Close`, what was sent before is delivered first, for at most [`Limits::linger`].
 //! * A stream that can't be opened because too many wait is `Stopped`, and `Reset` if it goes both
 //!   ways, with error code 5.

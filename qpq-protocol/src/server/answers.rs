@@ -6,6 +6,7 @@ use super::Server;
 use super::shares::Hold;
 use super::step::Fault;
 use super::stream::State;
+use super::timers::Timer;
 use crate::frame::{Header as _, ResponseHeader, encode_response};
 use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::Output;
@@ -28,9 +29,7 @@ impl Server {
             None => ENTRY,
         };
         let (Ok(payload_len), true) = (u32::try_from(length), length <= most) else {
-            if let Some(hold) = hold {
-                self.give_back_answer(hold);
-            }
+            self.drop_room(hold);
             let fault = Fault::internal("the answer is longer than it may be: ask for less");
             return self.send_fault(conn, stream, request_id, &fault);
         };
@@ -57,22 +56,45 @@ impl Server {
 
     /// Sends an answer and ends our half. A short one is covered by what its request keeps.
     fn send(&mut self, conn: ConnId, stream: u64, frame: Bytes, hold: Option<Hold>) {
-        let sends = self.connections.get(&conn).is_some_and(|connection| {
-            !connection.closing && connection.streams.contains_key(&stream)
-        });
-        let hold = hold.and_then(|mut hold| {
-            let covered = frame.len() <= ENTRY || !sends;
-            let freed = self
-                .shares
-                .shrink(&mut hold, if covered { 0 } else { frame.len() });
-            if freed {
+        let (now, limits) = (self.clock.now(), &self.config.limits);
+        let connection = self.connections.get_mut(&conn);
+        let open = connection
+            .filter(|connection| !connection.closing)
+            .and_then(|connection| {
+                let open = connection.streams.get_mut(&stream)?;
+                Some((open, &mut connection.unsent, &mut connection.check_at))
+            });
+        let Some((open, unsent, check_at)) = open else {
+            return self.drop_room(hold);
+        };
+        let length = frame.len();
+        open.answer = hold.and_then(|mut hold| {
+            let covers = if length > ENTRY { length } else { 0 };
+            if self.shares.shrink(&mut hold, covers) {
                 self.turns.freed(hold.holder());
             }
-            (!covered).then_some(hold)
+            (covers > 0).then_some(hold)
         });
-        if !sends {
-            return;
+        open.unsent = open.unsent.saturating_add(length);
+        if !matches!(open.state, State::Dropping) || open.fin {
+            open.state = State::Answered;
         }
+        unsent.add(length, now, limits);
+        self.unsent = self.unsent.saturating_add(length);
+        if let Some(due) = unsent.due() {
+            self.timers
+                .bring_forward(check_at, due, Timer::Connection(conn));
+        }
+        self.outputs.push(Output::Send {
+            conn,
+            stream: StreamId::Peer(Dir::Bi, stream),
+            data: frame,
+            fin: true,
+        });
+    }
+
+    /// The transport took bytes of an answer.
+    pub(super) fn request_sent(&mut self, conn: ConnId, stream: u64, bytes: usize) {
         let (now, limits) = (self.clock.now(), &self.config.limits);
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
@@ -80,56 +102,20 @@ impl Server {
         let Some(open) = connection.streams.get_mut(&stream) else {
             return;
         };
-        open.answer = hold;
-        open.unsent = open.unsent.saturating_add(frame.len());
-        if !matches!(open.state, State::Dropping) || open.fin {
-            open.state = State::Answered;
-        }
-        connection.unsent.add(frame.len(), now, limits);
-        self.unsent = self.unsent.saturating_add(frame.len());
-        self.outputs.push(Output::Send {
-            conn,
-            stream: StreamId::Peer(Dir::Bi, stream),
-            data: frame,
-            fin: true,
-        });
-        self.watch_unsent(conn);
-    }
-
-    /// The transport took bytes of an answer.
-    pub(super) fn request_sent(&mut self, conn: ConnId, stream: u64, bytes: usize) {
-        let Some(open) = self
-            .connections
-            .get_mut(&conn)
-            .and_then(|connection| connection.streams.get_mut(&stream))
-        else {
-            return;
-        };
         let bytes = bytes.min(open.unsent);
         open.unsent = open.unsent.saturating_sub(bytes);
-        let (left, over, answer) = (open.unsent, open.is_over(), open.answer.take());
-        self.unsend(conn, bytes);
-        if let Some(mut hold) = answer {
-            if self.shares.shrink(&mut hold, left) {
-                self.turns.freed(hold.holder());
-            }
-            if left > 0 {
-                self.keep_answer(conn, stream, hold);
-            }
+        connection.unsent.take(bytes, now, limits);
+        self.unsent = self.unsent.saturating_sub(bytes);
+        if let Some(hold) = &mut open.answer
+            && self.shares.shrink(hold, open.unsent)
+        {
+            self.turns.freed(hold.holder());
         }
-        if over {
+        if open.is_over() {
             self.tidy_stream(conn, stream);
         }
         self.admit_long(conn);
         self.shut_down_if_done();
-    }
-
-    fn keep_answer(&mut self, conn: ConnId, stream: u64, hold: Hold) {
-        if let Some(connection) = self.connections.get_mut(&conn)
-            && let Some(open) = connection.streams.get_mut(&stream)
-        {
-            open.answer = Some(hold);
-        }
     }
 
     /// Bytes of a connection wait no more: they were taken, or nobody wants them.
@@ -141,6 +127,13 @@ impl Server {
         let (now, limits) = (self.clock.now(), &self.config.limits);
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.unsent.take(bytes, now, limits);
+        }
+    }
+
+    /// Gives back room for a long answer that is not needed.
+    pub(super) fn drop_room(&mut self, room: Option<Hold>) {
+        if let Some(hold) = room {
+            self.give_back_answer(hold);
         }
     }
 

@@ -103,7 +103,7 @@ impl Connection {
 
     /// When a stranger on whose connection nothing happens has been silent for too long.
     pub(super) fn silent_at(&self, limits: &Limits) -> Option<Time> {
-        let idle = self.session.is_none() && self.streams.is_empty();
+        let idle = self.session.is_none() && self.login.is_none() && self.streams.is_empty();
         idle.then(|| self.heard + limits.login_time)
     }
 }

@@ -12,23 +12,11 @@ use crate::time::Time;
 
 impl Server {
     /// Sees to it that the connection is looked at by then.
-    pub(super) fn watch(&mut self, conn: ConnId, at: Time) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        if connection.check_at.is_none_or(|set| at < set) {
-            if let Some(set) = connection.check_at.replace(at) {
-                self.timers.clear(set, Timer::Connection(conn));
-            }
-            self.timers.set(at, Timer::Connection(conn));
-        }
-    }
-
-    /// Something waits to be taken on the connection.
-    pub(super) fn watch_unsent(&mut self, conn: ConnId) {
-        let connection = self.connections.get(&conn);
-        if let Some(at) = connection.and_then(|connection| connection.unsent.due()) {
-            self.watch(conn, at);
+    fn watch(&mut self, conn: ConnId, at: Time) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            let timer = Timer::Connection(conn);
+            self.timers
+                .bring_forward(&mut connection.check_at, at, timer);
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Server;
 use super::shares::{Hold, Kind, Shares};
 use super::step::{Caller, Ended, Session, SessionChange};
+use super::timers::Timer;
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
 use crate::io::{Dir, MAX_WAKE_BODY, Output, StreamInput, Topic, Wake};
@@ -299,7 +300,11 @@ impl Server {
             data: frame.clone(),
             fin: false,
         });
-        self.watch_unsent(conn);
+        if let Some(due) = connection.unsent.due() {
+            let timer = Timer::Connection(conn);
+            self.timers
+                .bring_forward(&mut connection.check_at, due, timer);
+        }
     }
 
     /// Something happened on the stream of a connection's pushes.

@@ -1,6 +1,8 @@
 //! The bytes of a connection's streams: requests in, each charged for as it arrives. What gives way where
 //! there is no room is in `arriving.rs`, how answers leave in `answers.rs`.
 
+use std::collections::btree_map::Entry;
+
 use bytes::Bytes;
 
 use super::arriving::Lack;
@@ -166,14 +168,17 @@ impl Server {
         let now = self.clock.now();
         let limits = &self.config.limits;
         let connection = self.connections.get_mut(&conn)?;
-        if !connection.streams.contains_key(&stream) {
-            if connection.streams.len() >= connection.most_streams(limits) {
-                return None;
+        let full = connection.streams.len() >= connection.most_streams(limits);
+        match connection.streams.entry(stream) {
+            Entry::Occupied(open) => Some(open.into_mut()),
+            Entry::Vacant(_) if full => None,
+            Entry::Vacant(new) => {
+                let (due, timer) = (now + limits.arrival_time, Timer::Connection(conn));
+                self.timers
+                    .bring_forward(&mut connection.check_at, due, timer);
+                Some(new.insert(Stream::new(now)))
             }
-            connection.streams.insert(stream, Stream::new(now));
-            self.watch(conn, now + self.config.limits.arrival_time);
         }
-        self.connections.get_mut(&conn)?.streams.get_mut(&stream)
     }
 
     fn request_fin(&mut self, conn: ConnId, stream: u64) {

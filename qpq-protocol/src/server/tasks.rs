@@ -388,12 +388,6 @@ impl Server {
         self.admit_long(conn);
     }
 
-    fn drop_room(&mut self, room: Option<Hold>) {
-        if let Some(hold) = room {
-            self.give_back_answer(hold);
-        }
-    }
-
     /// Gives back what a request holds.
     pub(super) fn release(&mut self, task: &mut Task) {
         let room = self.leave_long(task);

@@ -14,7 +14,7 @@ pub(super) enum Timer {
     Startup,
     /// To stop waiting for what runs.
     Shutdown,
-    /// To look for requests of a connection that do not arrive and logins that are not finished.
+    /// To look for what does not move on a connection.
     Connection(ConnId),
     /// A request's own.
     Task(TaskId),
@@ -28,7 +28,7 @@ impl Timer {
         match self {
             Self::Startup => "try to start again",
             Self::Shutdown => "close what is left",
-            Self::Connection(_) => "look for requests that do not arrive",
+            Self::Connection(_) => "look for what does not move on a connection",
             Self::Upkeep => "clean up after requests",
             Self::Task(_) => "a request's wait, pace or limit is over",
         }
@@ -48,6 +48,16 @@ impl Timers {
     /// Removes a deadline.
     pub(super) fn clear(&mut self, at: Time, timer: Timer) {
         self.0.remove(&(at, timer));
+    }
+
+    /// Moves a deadline that may be set to an earlier time; a later one changes nothing.
+    pub(super) fn bring_forward(&mut self, set: &mut Option<Time>, at: Time, timer: Timer) {
+        if set.is_none_or(|set| at < set) {
+            if let Some(later) = set.replace(at) {
+                self.clear(later, timer);
+            }
+            self.set(at, timer);
+        }
     }
 
     /// The first deadline.

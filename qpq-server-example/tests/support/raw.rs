@@ -1,7 +1,11 @@
 //! A peer that sends whatever bytes a test likes, over a real socket: a core that decides nothing.
 
+// Each test file is a crate of its own and uses what it needs.
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,9 +42,11 @@ pub enum Event {
 #[derive(Default)]
 pub struct Raw {
     outputs: VecDeque<Output<Event>>,
-    streams: BTreeMap<OwnStream, Vec<u8>>,
+    streams: BTreeMap<OwnStream, (ConnId, Vec<u8>)>,
     connections: Vec<ConnId>,
     named: u64,
+    /// Takes nothing of what the peer sends.
+    deaf: bool,
     stopped: bool,
 }
 
@@ -63,7 +69,7 @@ impl Raw {
     fn send(&mut self, conn: ConnId, bytes: Bytes, fin: bool) -> OwnStream {
         self.named += 1;
         let stream = OwnStream(self.named);
-        self.streams.insert(stream, Vec::new());
+        self.streams.insert(stream, (conn, Vec::new()));
         self.outputs.push_back(Output::Open {
             conn,
             stream,
@@ -95,12 +101,12 @@ impl Core for Raw {
         let StreamId::Own(own) = stream else { return };
         match input {
             StreamInput::Data(data) => {
-                if let Some(bytes) = self.streams.get_mut(&own) {
+                if let Some((_, bytes)) = self.streams.get_mut(&own) {
                     bytes.extend_from_slice(&data);
                 }
             }
             StreamInput::Fin => {
-                if let Some(bytes) = self.streams.remove(&own) {
+                if let Some((_, bytes)) = self.streams.remove(&own) {
                     self.event(Event::Answer(own, Answer::Bytes(bytes)));
                 }
             }
@@ -115,7 +121,9 @@ impl Core for Raw {
 
     fn handle_disconnected(&mut self, _: Time, conn: ConnId) {
         self.connections.retain(|one| *one != conn);
-        while let Some((own, _)) = self.streams.pop_first() {
+        let closed = self.streams.extract_if(.., |_, (of, _)| *of == conn);
+        let closed: Vec<OwnStream> = closed.map(|(own, _)| own).collect();
+        for own in closed {
             self.event(Event::Answer(own, Answer::Closed));
         }
     }
@@ -134,7 +142,7 @@ impl Core for Raw {
     }
 
     fn credit(&self, _: ConnId, _: StreamId) -> usize {
-        usize::MAX
+        if self.deaf { 0 } else { usize::MAX }
     }
 
     fn poll_output(&mut self) -> Option<Output<Event>> {
@@ -155,8 +163,9 @@ impl Core for Raw {
 }
 
 /// One connection of a [`Raw`] peer.
+#[derive(Clone)]
 pub struct Peer {
-    node: Node<Raw>,
+    node: Arc<Node<Raw>>,
     conn: ConnId,
 }
 
@@ -165,12 +174,36 @@ impl Peer {
     pub async fn connect(server: SocketAddr, alpn: Alpn) -> Result<Self, ConnectError> {
         let config = Config::client(Trust::PinOnFirstUse { sha256: None });
         let node = Node::open(&config, Raw::default(), Memory::new()).unwrap();
+        Self::connect_on(&Arc::new(node), server, alpn).await
+    }
+
+    /// Connects from this local address.
+    pub async fn connect_from(local: IpAddr, server: SocketAddr) -> Result<Self, ConnectError> {
+        let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+        let local = SocketAddr::new(local, 0);
+        let node = Node::bind(local, &config, Raw::default(), Memory::new()).unwrap();
+        Self::connect_on(&Arc::new(node), server, Alpn::Qpq).await
+    }
+
+    /// One more connection of the same socket. Nobody else may be waiting for something there.
+    pub async fn another(&self, server: SocketAddr) -> Result<Self, ConnectError> {
+        Self::connect_on(&self.node, server, Alpn::Qpq).await
+    }
+
+    async fn connect_on(
+        node: &Arc<Node<Raw>>,
+        server: SocketAddr,
+        alpn: Alpn,
+    ) -> Result<Self, ConnectError> {
         node.act(move |raw, _| raw.connect(server, alpn))
             .await
             .unwrap();
         loop {
-            match next(&node).await {
-                Event::Connected(conn) => return Ok(Self { node, conn }),
+            match next(node).await {
+                Event::Connected(conn) => {
+                    let node = node.clone();
+                    return Ok(Self { node, conn });
+                }
                 Event::Refused(why) => return Err(why),
                 Event::Answer(..) => {}
             }
@@ -179,12 +212,22 @@ impl Peer {
 
     /// Sends these bytes on a stream of their own, then its end if `fin`, and waits for what comes.
     pub async fn send(&self, bytes: impl Into<Bytes>, fin: bool) -> Answer {
+        let stream = self.begin(bytes, fin).await;
+        self.answer(stream).await
+    }
+
+    /// Sends these bytes on a stream of their own, then its end if `fin`.
+    pub async fn begin(&self, bytes: impl Into<Bytes>, fin: bool) -> OwnStream {
         let (conn, bytes) = (self.conn, bytes.into());
         let sent = self
             .node
             .act(move |raw, _| raw.send(conn, bytes, fin))
             .await;
-        let stream = sent.unwrap();
+        sent.unwrap()
+    }
+
+    /// Waits for what comes on a stream; what comes on others meanwhile is lost.
+    pub async fn answer(&self, stream: OwnStream) -> Answer {
         loop {
             if let Event::Answer(of, answer) = next(&self.node).await
                 && of == stream
@@ -192,6 +235,18 @@ impl Peer {
                 return answer;
             }
         }
+    }
+
+    /// Takes nothing any more of what comes on any connection of its socket.
+    pub async fn deafen(&self) {
+        self.node.act(|raw, _| raw.deaf = true).await.unwrap();
+    }
+
+    /// Whether the connection stands.
+    pub async fn stands(&self) -> bool {
+        let conn = self.conn;
+        let stands = self.node.act(move |raw, _| raw.connections.contains(&conn));
+        stands.await.unwrap()
     }
 }
 

@@ -39,6 +39,7 @@ pub fn limits() -> Limits {
     (limits.memberships_a_day, limits.memberships_open) = (usize::MAX, usize::MAX);
     // Callers of Health have no session, and idle ones say nothing.
     limits.anonymous_connections = usize::MAX;
+    limits.account_connections = usize::MAX;
     limits.anonymous_streams = limits.streams;
     limits.anonymous_small_buffer = 1 << 30;
     limits.login_time = Duration::from_secs(3600);
