@@ -331,6 +331,10 @@ fn every_family_of_rows_has_an_end() {
         assert_eq!(rows(&world, family), left, "{family:?}");
     }
     assert_eq!(heads(&world), 2);
+    // Of Alice, Bob and Carol nobody has come back: their sessions are over. Dave's are new.
+    let accounts = rows(&world, Family::Account);
+    assert!(rows(&world, Family::Session) < accounts);
+    assert_eq!(rows(&world, Family::PackageSeen), 0);
     let of_accounts = [
         Family::Meta,
         Family::Account,
