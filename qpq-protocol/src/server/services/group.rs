@@ -126,6 +126,9 @@ enum Edited {
     Unlist(End),
 }
 
+/// Says what a request makes of the channel; `None`: nothing is left to do.
+type Decide = fn(&Edit, &Ctx<'_>, &EditRows) -> Result<Option<(Channel, Edited)>, Fault>;
+
 impl EditRows {
     fn channel(&self) -> Result<Channel, Fault> {
         decode_row::<Channel>(&self.channel)?
@@ -158,12 +161,8 @@ impl Edit {
         ]
     }
 
-    /// `edit` says what becomes of the channel; `None`: nothing is left to do.
-    fn run(
-        self,
-        ctx: &mut Ctx<'_>,
-        edit: fn(&Self, &Ctx<'_>, &EditRows) -> Result<Option<(Channel, Edited)>, Fault>,
-    ) -> Next {
+    /// Reads what is to be known, and does what `edit` says.
+    fn run(self, ctx: &mut Ctx<'_>, edit: Decide) -> Next {
         load(
             ctx,
             self.keys(),

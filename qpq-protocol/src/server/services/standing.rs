@@ -154,7 +154,7 @@ impl Standing {
                 end: None,
                 returned_at_ms,
                 written_at_ms: now.as_millis(),
-                ..self.former.clone()
+                ..self.former
             };
             change.puts.push((former, encode_row(&row)));
         }
@@ -178,7 +178,7 @@ impl Standing {
             reset_at_ms: self.member.as_ref().map_or(0, |row| row.reset_at_ms),
             open: self.is_open(),
             written_at_ms: now.as_millis(),
-            ..self.former.clone()
+            ..self.former
         };
         if row.end.is_some() || row.reset_at_ms > 0 || row.returned_at_ms > 0 {
             change.puts.push((former, encode_row(&row)));
