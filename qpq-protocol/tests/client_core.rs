@@ -491,7 +491,8 @@ fn mistakes_are_told_apart() {
         unknown
     );
     let id = dm(&mut net, 0, "bob");
-    let ended = net.ask(0, |core, now| core.send(now, id, ""));
+    let long = "x".repeat(64 * 1024 + 1);
+    let ended = net.ask(0, |core, now| core.send(now, id, &long));
     assert!(
         matches!(ended, Err(IntentError::BadLength { .. })),
         "{ended:?}"

@@ -185,13 +185,11 @@ impl Client {
             }
             Err(fault) => {
                 if let Login::Settling(intent) = self.login {
-                    let error = match fault.status {
-                        Status::QuotaExceeded => IntentError::TooManyDevices,
-                        _ => IntentError::Refused {
-                            message: fault.message,
-                        },
-                    };
-                    self.fail(intent, error);
+                    if fault.status == Status::QuotaExceeded {
+                        return self.find_room(intent);
+                    }
+                    let message = fault.message;
+                    self.fail(intent, IntentError::Refused { message });
                 }
                 self.forget_session();
             }

@@ -1,5 +1,8 @@
 //! Why something came to nothing, and what to do about it.
 
+use core::time::Duration;
+
+use super::event::DeviceInfo;
 use crate::io::ConnectError;
 use crate::storage::Failure;
 
@@ -65,8 +68,17 @@ pub enum IntentError {
     #[error("this account's key is not stored at the server: use a device that has it")]
     NoSealedIdentity,
     /// The account has as many devices as it may have.
-    #[error("this account has too many devices: remove one first")]
-    TooManyDevices,
+    #[error("this account has {} devices and may have no more: log in in place of one of them", devices.len())]
+    TooManyDevices {
+        /// Those that it has.
+        devices: Vec<DeviceInfo>,
+    },
+    /// There is no such device.
+    #[error("this account has no such device: list its devices for their ids")]
+    UnknownDevice,
+    /// This device, where another belongs.
+    #[error("that is this device: log out, or remove it from another one")]
+    OwnDevice,
     /// There is no such user.
     #[error("there is no user {name}: check the spelling")]
     UnknownUser {
@@ -144,9 +156,29 @@ pub enum IntentError {
         /// The server's words.
         message: String,
     },
+    /// A limit of the server, which is over after a while.
+    #[error("the server's limit is reached ({message}): try again in {}", in_words(*retry_after))]
+    LimitReached {
+        /// The server's words, which name the limit.
+        message: String,
+        /// When it is over.
+        retry_after: Duration,
+    },
     /// Another intent of the same kind runs, or too many at once.
     #[error("too much at once: wait for the earlier ones to end")]
     Busy,
+    /// The app took it back before it was done.
+    #[error("it was taken back: nothing of it is kept")]
+    TakenBack,
+    /// Nothing is kept under this id: it was done, has failed, or was never asked for.
+    #[error("nothing is kept under this id")]
+    NotKept,
+    /// The server may know of it already.
+    #[error("it is on its way and can't be taken back")]
+    OnItsWay,
+    /// Another message or conversation has this id.
+    #[error("this id belongs to something else: leave it out, or use a new one")]
+    OtherId,
     /// Storage failed.
     #[error("{0}")]
     Storage(Failure),
@@ -161,6 +193,19 @@ pub enum IntentError {
         "this client's state does not allow it: open the client again, and report it if it stays so"
     )]
     State,
+}
+
+/// A time as people say it, never shorter than it is.
+fn in_words(time: Duration) -> String {
+    let seconds = time
+        .as_secs()
+        .saturating_add(u64::from(time.subsec_nanos() > 0));
+    match seconds {
+        0..=1 => "a second".to_owned(),
+        2..=120 => format!("{seconds} seconds"),
+        121..=7200 => format!("{} minutes", seconds.div_ceil(60)),
+        _ => format!("{} hours", seconds.div_ceil(3600)),
+    }
 }
 
 /// Why there is no connection.
@@ -248,4 +293,26 @@ pub enum Fatal {
     /// The stored state contradicts itself.
     #[error("the data is damaged: restore a backup or use another data directory")]
     Corrupt,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_says_when_it_ends() {
+        let after = |millis| {
+            let retry_after = Duration::from_millis(millis);
+            let message = "registrations".to_owned();
+            let error = IntentError::LimitReached {
+                message,
+                retry_after,
+            };
+            error.to_string()
+        };
+        assert!(after(1).ends_with("(registrations): try again in a second"));
+        assert!(after(1001).ends_with("in 2 seconds"));
+        assert!(after(121_000).ends_with("in 3 minutes"));
+        assert!(after(7_200_001).ends_with("in 3 hours"));
+    }
 }

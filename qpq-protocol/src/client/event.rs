@@ -3,9 +3,11 @@
 use core::time::Duration;
 
 use qpq_crypto::proof::COMMIT_PROOF_LENGTH;
+use qpq_crypto::safety::SafetyNumber;
 
 use super::error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
+use crate::proto::app_message;
 use crate::storage::Failure;
 use crate::time::UnixTime;
 
@@ -18,8 +20,9 @@ pub type ConversationId = ChannelId;
 pub struct IntentId(pub u64);
 
 /// What the client core tells its app. Nothing in an event is known before it is durable.
+///
+/// Exhaustive on purpose: an app that shows events has to say what it does with each new one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
 pub enum Event {
     /// The stored state is loaded; with it the account, if there is one.
     Opened {
@@ -203,6 +206,14 @@ pub enum Event {
         /// Own messages that the server may have lost for good.
         unsent: Vec<Unsent>,
     },
+    /// What was asked for is durable, and will be done without being asked for again, whatever
+    /// becomes of the intent and of this process. See [`Client::take_back`](super::Client::take_back).
+    Kept {
+        /// Which intent.
+        intent: IntentId,
+        /// What is kept.
+        kept: Kept,
+    },
     /// Storage failed; the core loads its state again and goes on from there.
     StorageTrouble(Failure),
     /// The core has stopped for good.
@@ -221,6 +232,57 @@ pub enum Event {
         /// Why, and what to do about it.
         error: IntentError,
     },
+}
+
+/// An act that is kept until it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// A message that is to be sent.
+    Message {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The message.
+        message_id: MessageId,
+    },
+    /// A conversation that is to be made.
+    Conversation(ConversationId),
+    /// A change of members that is to be made.
+    Change {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who is to be added or removed.
+        identity_key: IdentityKey,
+    },
+    /// A conversation that is to be left.
+    Leaving(ConversationId),
+}
+
+/// A message that waits to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub message_id: MessageId,
+    /// What it says.
+    pub body: Body,
+    /// Whether the server may have it already, so that it can't be taken back.
+    pub on_its_way: bool,
+}
+
+/// A device of this account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceInfo {
+    /// Its id; empty for the account's first.
+    pub device_id: DeviceId,
+    /// What it was called when it was registered.
+    pub name: String,
+    /// When it was made, by its own clock.
+    pub created_at: UnixTime,
+    /// When the server last saw it.
+    pub last_seen: UnixTime,
+    /// Whether it is this one.
+    pub own: bool,
 }
 
 /// The server's word that a commit has a slot; see
@@ -375,8 +437,19 @@ pub struct Unsent {
 pub enum Body {
     /// Text.
     Text(String),
+    /// Its writer has taken it back before it was sent.
+    TakenBack,
     /// Something this version cannot show.
     Unsupported,
+}
+
+impl Body {
+    pub(super) fn of(body: Option<app_message::Body>) -> Self {
+        match body {
+            Some(app_message::Body::Chat(chat)) => Self::Text(chat.text),
+            _ => Self::Unsupported,
+        }
+    }
 }
 
 /// What an intent gave.
@@ -416,6 +489,21 @@ pub enum Outcome {
     Read,
     /// What the server says of itself.
     Server(ServerInfo),
+    /// Messages that wait to be sent.
+    Outbox(Vec<Waiting>),
+    /// It will not be done.
+    TakenBack,
+    /// The devices of this account.
+    Devices(Vec<DeviceInfo>),
+    /// The device is none of this account's any more.
+    DeviceRemoved(DeviceId),
+    /// What to compare with a person.
+    SafetyNumber {
+        /// The person, by the key that the number is made of.
+        person: Person,
+        /// The number.
+        number: SafetyNumber,
+    },
 }
 
 /// What the server says of itself.

@@ -79,8 +79,11 @@ impl Client {
             message_id: MessageId::try_from(app.message_id.as_ref()).unwrap_or(MessageId([0; 16])),
             sent_at: UnixTime::from_millis(app.sent_at_ms),
             body: match app.body {
-                Some(Body::Chat(chat)) => event::Body::Text(chat.text),
-                _ => event::Body::Unsupported,
+                // Only this client itself keeps one in the place of the message that it names.
+                Some(Body::Delete(delete)) if delete.message_id == app.message_id => {
+                    event::Body::TakenBack
+                }
+                body => event::Body::of(body),
             },
         }
     }

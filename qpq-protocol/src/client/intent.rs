@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Outcome};
+use super::event::{ConversationId, Event, IntentId, Kept, Outcome};
 use super::load::Phase;
 use super::login::Attempt;
 use super::timers::Timer;
 use super::{Client, Closing};
-use crate::ids::{IdentityKey, MessageId};
+use crate::ids::{DeviceId, IdentityKey, MessageId};
 use crate::io::Output;
 use crate::time::Time;
 
@@ -36,6 +36,8 @@ pub(super) enum Task {
     ServerInfo,
     Dm(String),
     CreateGroup {
+        /// `None`: a new one.
+        id: Option<ConversationId>,
         name: String,
         members: BTreeSet<String>,
     },
@@ -56,7 +58,14 @@ pub(super) enum Task {
     Send {
         conversation: ConversationId,
         text: String,
+        /// `None`: a new one.
+        message_id: Option<MessageId>,
     },
+    Outbox,
+    TakeBack(Kept),
+    Devices,
+    RemoveDevice(DeviceId),
+    SafetyNumber(String),
     History {
         conversation: ConversationId,
         before: Option<u64>,
@@ -90,6 +99,10 @@ pub(super) struct Intents {
     /// Those that have not ended, wherever they wait.
     alive: BTreeSet<IntentId>,
     open: BTreeMap<IntentId, Task>,
+    /// Those of which [`Event::Kept`] was told.
+    pub(super) kept: BTreeSet<IntentId>,
+    /// Logins, and the device that may give way to theirs.
+    pub(super) replacing: BTreeMap<IntentId, DeviceId>,
     /// Messages in the outbox, by their place there.
     pub(super) sending: BTreeMap<(ConversationId, u64), (IntentId, MessageId)>,
 }
@@ -144,8 +157,8 @@ impl Client {
     /// it. Ends in [`Outcome::Conversation`] when all are in.
     pub fn create_group(&mut self, now: Time, name: &str, members: &[&str]) -> IntentId {
         let members = members.iter().map(|name| (*name).to_owned()).collect();
-        let name = name.to_owned();
-        self.intent(now, Task::CreateGroup { name, members })
+        let (id, name) = (None, name.to_owned());
+        self.intent(now, Task::CreateGroup { id, name, members })
     }
 
     /// Adds `user` to a group. Ends in [`Outcome::Changed`].
@@ -189,11 +202,15 @@ impl Client {
         self.intent(now, Task::Conversations)
     }
 
-    /// Sends a text of 1 byte to 64 KiB. It is stored at once and sent when there is a connection,
+    /// Sends a text of up to 64 KiB. It is stored at once and sent when there is a connection,
     /// after a restart too. Ends in [`Outcome::Sent`] when the server has it; never times out.
     pub fn send(&mut self, now: Time, conversation: ConversationId, text: &str) -> IntentId {
-        let text = text.to_owned();
-        self.intent(now, Task::Send { conversation, text })
+        let task = Task::Send {
+            conversation,
+            text: text.to_owned(),
+            message_id: None,
+        };
+        self.intent(now, task)
     }
 
     /// At most `limit` messages before the one at index `before`, or the last ones. Ends in
@@ -232,7 +249,7 @@ impl Client {
         self.intent(now, task)
     }
 
-    fn intent(&mut self, now: Time, task: Task) -> IntentId {
+    pub(super) fn intent(&mut self, now: Time, task: Task) -> IntentId {
         let now = self.clock.advance(now);
         self.intents.last = self.intents.last.saturating_add(1);
         let intent = IntentId(self.intents.last);
@@ -344,6 +361,8 @@ impl Client {
 
     fn forget_intent(&mut self, intent: IntentId) -> bool {
         self.intents.open.remove(&intent);
+        self.intents.kept.remove(&intent);
+        self.intents.replacing.remove(&intent);
         self.timers.cancel(Timer::Intent(intent));
         self.intents.alive.remove(&intent)
     }
@@ -389,7 +408,8 @@ impl Client {
     /// Whether something waits that a connection is needed for.
     pub(super) fn wants_server(&self) -> bool {
         let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
-        matches!(self.phase, Phase::Running)
+        !self.config.offline
+            && matches!(self.phase, Phase::Running)
             && (has_token
                 || !self.login.is_idle()
                 || self.intents.open.values().any(Task::needs_server))
@@ -407,11 +427,16 @@ impl Task {
             | Self::CreateGroup { .. }
             | Self::Change { .. }
             | Self::Changing { .. }
-            | Self::Leave(_) => true,
+            | Self::Leave(_)
+            | Self::Devices
+            | Self::RemoveDevice(_)
+            | Self::SafetyNumber(_) => true,
             Self::WhoAmI
             | Self::Members(_)
             | Self::Conversations
             | Self::Send { .. }
+            | Self::Outbox
+            | Self::TakeBack(_)
             | Self::History { .. }
             | Self::Unread { .. }
             | Self::MarkRead { .. }
@@ -424,6 +449,11 @@ impl Intents {
     /// The end of this intent was never told.
     pub(super) fn revive(&mut self, intent: IntentId) {
         self.alive.insert(intent);
+    }
+
+    /// Whether the intent has not ended, wherever it waits.
+    pub(super) fn is_alive(&self, intent: IntentId) -> bool {
+        self.alive.contains(&intent)
     }
 
     /// Whether the intent waits.

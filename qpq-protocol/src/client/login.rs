@@ -427,6 +427,10 @@ impl Client {
         let error = match fault.status {
             Status::Unauthorized => IntentError::WrongPassword,
             Status::Conflict => IntentError::NameTaken,
+            Status::RateLimited => IntentError::LimitReached {
+                message: fault.message.clone(),
+                retry_after: fault.retry_after,
+            },
             _ => IntentError::Refused {
                 message: fault.message.clone(),
             },

@@ -12,6 +12,8 @@
 //! | file | what is decided there |
 //! | --- | --- |
 //! | `intent`, `progress` | what an app can ask for, and when that is done |
+//! | `kept` | what is done without being asked for again, and how it is taken back |
+//! | `devices` | the account's devices; safety numbers |
 //! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
 //! | `login`, `domain`, `account`, `packages` | registration and login; the server that is meant; session and device; key packages |
 //! | `openings`, `chain`, `set_back`, `clocks` | which copy of this data and of the server's is the newest, and what time it is |
@@ -34,6 +36,7 @@ mod commits;
 mod connection;
 mod contacts;
 mod conversation;
+mod devices;
 mod domain;
 mod error;
 mod event;
@@ -43,6 +46,7 @@ mod hostile;
 mod inbox;
 mod intake;
 mod intent;
+mod kept;
 pub mod keys;
 mod known;
 mod lists;
@@ -95,8 +99,8 @@ use write::Writer;
 
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, CommitProof, Conversation, ConversationId, Event, IntentId, Kind, Message,
-    Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent,
+    Account, Body, CommitProof, Conversation, ConversationId, DeviceInfo, Event, IntentId, Kept,
+    Kind, Message, Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent, Waiting,
 };
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};
@@ -146,6 +150,8 @@ pub struct Config {
     pub strange_queues: usize,
     /// How long requests that run at a shutdown are waited for.
     pub shutdown_grace: Duration,
+    /// Never connect: only what is stored is asked for.
+    pub offline: bool,
     /// What it does wrong, for tests of tests.
     #[cfg(qpq_defects)]
     pub defect: Option<crate::defect::Defect>,
@@ -169,6 +175,7 @@ impl Default for Config {
             look_interval: Duration::from_secs(300),
             strange_queues: 1000,
             shutdown_grace: Duration::from_secs(2),
+            offline: false,
             #[cfg(qpq_defects)]
             defect: None,
         }
@@ -181,8 +188,11 @@ impl Default for Config {
 ///   [`whoami`](Self::whoami), [`server_info`](Self::server_info), [`dm`](Self::dm),
 ///   [`create_group`](Self::create_group), [`invite`](Self::invite), [`remove`](Self::remove),
 ///   [`leave`](Self::leave), [`members`](Self::members), [`conversations`](Self::conversations),
-///   [`send`](Self::send), [`history`](Self::history), [`unread`](Self::unread),
-///   [`mark_read`](Self::mark_read).
+///   [`send`](Self::send), [`send_as`](Self::send_as), [`create_group_as`](Self::create_group_as),
+///   [`outbox`](Self::outbox), [`take_back`](Self::take_back), [`history`](Self::history),
+///   [`unread`](Self::unread), [`mark_read`](Self::mark_read), [`devices`](Self::devices),
+///   [`remove_device`](Self::remove_device), [`login_in_place_of`](Self::login_in_place_of),
+///   [`safety_number`](Self::safety_number).
 /// - Everything else is [`Core`]: inputs, then `poll_output` until `None`, then `poll_timeout`.
 pub struct Client {
     config: Config,

@@ -10,7 +10,7 @@ use super::Client;
 use super::channel::{Phase, is_dm};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Outcome, Person, RejoinReason};
+use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason};
 use super::history::app_message;
 use super::intent::{MAX_TEXT, Progress};
 use super::keys::Name;
@@ -43,9 +43,10 @@ impl Client {
         &mut self,
         intent: IntentId,
         id: ConversationId,
+        message_id: Option<MessageId>,
         text: &str,
     ) -> Progress {
-        if text.is_empty() || text.len() > MAX_TEXT {
+        if text.len() > MAX_TEXT {
             return Progress::Failed(IntentError::BadLength { limit: MAX_TEXT });
         }
         let Some(phase) = self.phase(id) else {
@@ -57,7 +58,11 @@ impl Client {
         let Some(own) = self.state.identity_key() else {
             return Progress::Failed(IntentError::NotLoggedIn);
         };
-        let message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+        if let Some(place) = message_id.and_then(|own| self.waiting_message(own)) {
+            return self.wait_for_message(intent, id, place, text);
+        }
+        let new = || MessageId(self.rng.child().uuid_v7(self.clock.unix()));
+        let message_id = message_id.unwrap_or_else(new);
         let chat = proto::Chat {
             text: text.to_owned(),
         };
@@ -75,6 +80,41 @@ impl Client {
         self.intents
             .sending
             .insert((id, order), (intent, message_id));
+        let kept = Kept::Message {
+            conversation: id,
+            message_id,
+        };
+        self.keep(intent, kept);
+        self.drive(id);
+        Progress::Handed
+    }
+
+    /// Waits for a message that is in the outbox, in the place of whoever waited for it before.
+    fn wait_for_message(
+        &mut self,
+        intent: IntentId,
+        id: ConversationId,
+        place: (ConversationId, u64),
+        text: &str,
+    ) -> Progress {
+        let kept = self.state.outgoing.get(&place);
+        let app = kept.and_then(|record| wire::decode_app(record.app.clone()).ok());
+        let same = app
+            .and_then(|app| app.body)
+            .is_some_and(|body| matches!(body, Body::Chat(chat) if chat.text == text));
+        let message_id =
+            kept.and_then(|record| MessageId::try_from(record.message_id.as_slice()).ok());
+        let Some(message_id) = message_id.filter(|_| same && place.0 == id) else {
+            return Progress::Failed(IntentError::OtherId);
+        };
+        if let Some((before, _)) = self.intents.sending.insert(place, (intent, message_id)) {
+            self.fail(before, IntentError::Busy);
+        }
+        let kept = Kept::Message {
+            conversation: id,
+            message_id,
+        };
+        self.keep(intent, kept);
         self.drive(id);
         Progress::Handed
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::channel::{Change, Phase as Standing};
 use super::contacts::LookUp;
 use super::error::IntentError;
-use super::event::{ConversationId, IntentId, Outcome};
+use super::event::{ConversationId, IntentId, Kept, Outcome};
 use super::intent::{Progress, Task};
 use super::rpc::Then;
 use super::{Client, MAX_MEMBERS};
@@ -37,19 +37,21 @@ impl Client {
                     Progress::Wait(task)
                 }
             },
-            Task::Dm(name) => self.advance_dm(name),
-            Task::CreateGroup { name, members } => self.advance_group(name, members),
+            Task::Dm(name) => self.advance_dm(intent, name),
+            Task::CreateGroup { id, name, members } => {
+                self.advance_group(intent, id, name, members)
+            }
             Task::Change {
                 conversation,
                 name,
                 remove,
-            } => self.advance_change(conversation, name, remove),
+            } => self.advance_change(intent, conversation, name, remove),
             Task::Changing {
                 conversation,
                 who,
                 is_new,
             } => self.advance_changing(conversation, who, is_new),
-            Task::Leave(conversation) => self.advance_leave(conversation),
+            Task::Leave(conversation) => self.advance_leave(intent, conversation),
             Task::Members(id) => match self.conversation(id) {
                 Some(conversation) => Progress::Done(Outcome::Members(conversation.members)),
                 None => Progress::Failed(IntentError::UnknownConversation),
@@ -59,7 +61,16 @@ impl Client {
                 let all = ids.into_iter().filter_map(|id| self.conversation(id));
                 Progress::Done(Outcome::Conversations(all.collect()))
             }
-            Task::Send { conversation, text } => self.take_message(intent, conversation, &text),
+            Task::Send {
+                conversation,
+                text,
+                message_id,
+            } => self.take_message(intent, conversation, message_id, &text),
+            Task::Outbox => self.read_outbox(),
+            Task::TakeBack(kept) => self.advance_taking_back(kept),
+            Task::Devices => self.advance_devices(intent),
+            Task::RemoveDevice(device) => self.advance_removing_device(intent, device),
+            Task::SafetyNumber(name) => self.advance_safety_number(name),
             Task::History {
                 conversation,
                 before,
@@ -77,12 +88,12 @@ impl Client {
     }
 
     /// Why no request of the account can ever be made as things are.
-    fn session_missing(&self) -> Option<IntentError> {
+    pub(super) fn session_missing(&self) -> Option<IntentError> {
         let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
         (!has_token && self.login.is_idle()).then_some(IntentError::NotLoggedIn)
     }
 
-    fn advance_dm(&mut self, name: String) -> Progress {
+    fn advance_dm(&mut self, intent: IntentId, name: String) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
         }
@@ -106,6 +117,7 @@ impl Client {
         {
             None => {
                 self.start_dm(id, peer);
+                self.keep(intent, Kept::Conversation(id));
                 Progress::Wait(Task::Dm(name))
             }
             Some(Standing::Active) => self.conversation_outcome(id),
@@ -115,14 +127,33 @@ impl Client {
             }
             Some(phase) => match phase.error() {
                 Some(error) => Progress::Failed(error),
-                None => Progress::Wait(Task::Dm(name)),
+                None => {
+                    self.keep(intent, Kept::Conversation(id));
+                    Progress::Wait(Task::Dm(name))
+                }
             },
         }
     }
 
-    fn advance_group(&mut self, name: String, members: BTreeSet<String>) -> Progress {
+    fn advance_group(
+        &mut self,
+        intent: IntentId,
+        id: Option<ConversationId>,
+        name: String,
+        members: BTreeSet<String>,
+    ) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
+        }
+        if let Some((id, channel)) = id.and_then(|id| self.state.conversations.get_key_value(&id)) {
+            let id = *id;
+            if channel.name != name {
+                return Progress::Failed(IntentError::OtherId);
+            }
+            let who = channel.wanted.iter().map(|change| change.identity_key);
+            let who = who.collect();
+            self.keep(intent, Kept::Conversation(id));
+            return self.advance_changing(id, who, true);
         }
         if name.is_empty() || name.len() > MAX_GROUP_NAME {
             return Progress::Failed(IntentError::BadLength {
@@ -147,10 +178,11 @@ impl Client {
             }
         }
         if asked || self.state.me.is_none() {
-            return Progress::Wait(Task::CreateGroup { name, members });
+            return Progress::Wait(Task::CreateGroup { id, name, members });
         }
-        let id = ChannelId(self.rng.child().uuid_v7(self.clock.unix()));
+        let id = id.unwrap_or_else(|| ChannelId(self.rng.child().uuid_v7(self.clock.unix())));
         self.start_group(id, name, &who);
+        self.keep(intent, Kept::Conversation(id));
         Progress::Wait(Task::Changing {
             conversation: id,
             who,
@@ -160,6 +192,7 @@ impl Client {
 
     fn advance_change(
         &mut self,
+        intent: IntentId,
         conversation: ConversationId,
         name: String,
         remove: bool,
@@ -206,6 +239,11 @@ impl Client {
             false => Change::add(identity_key),
         };
         self.want(conversation, change);
+        let kept = Kept::Change {
+            conversation,
+            identity_key,
+        };
+        self.keep(intent, kept);
         Progress::Wait(Task::Changing {
             conversation,
             who: BTreeSet::from([identity_key]),
@@ -243,7 +281,7 @@ impl Client {
         }
     }
 
-    fn advance_leave(&mut self, conversation: ConversationId) -> Progress {
+    fn advance_leave(&mut self, intent: IntentId, conversation: ConversationId) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
         }
@@ -255,9 +293,13 @@ impl Client {
         {
             None => Progress::Failed(IntentError::UnknownConversation),
             Some(Standing::Over) => Progress::Done(Outcome::Left(conversation)),
-            Some(Standing::Leaving) => Progress::Wait(Task::Leave(conversation)),
+            Some(Standing::Leaving) => {
+                self.keep(intent, Kept::Leaving(conversation));
+                Progress::Wait(Task::Leave(conversation))
+            }
             Some(_) => {
                 self.start_leaving(conversation);
+                self.keep(intent, Kept::Leaving(conversation));
                 Progress::Wait(Task::Leave(conversation))
             }
         }

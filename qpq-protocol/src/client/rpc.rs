@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::Client;
 use super::error::DisconnectReason;
 use super::event::{ConversationId, IntentId};
-use crate::ids::{ChannelId, IdentityKey};
+use crate::ids::{ChannelId, DeviceId, IdentityKey};
 use crate::method::{Rpc, rpc};
 use crate::proto;
 use crate::status::Status;
@@ -59,6 +59,10 @@ pub(super) enum Then {
     /// A message of who means ill.
     #[cfg(feature = "sim")]
     Said(u64),
+    ListDevices(IntentId),
+    /// The devices that a login finds no room beside.
+    DevicesInTheWay(IntentId),
+    RevokeDevice(IntentId, DeviceId),
 }
 
 /// An answer that is not Ok.
@@ -211,6 +215,15 @@ impl Client {
             }
             Then::ListSelf(conversation) => {
                 self.on_listed_self(conversation, typed::<rpc::AddMember>(answer)?);
+            }
+            Then::ListDevices(intent) => {
+                self.on_devices(intent, typed::<rpc::ListDevices>(answer)?);
+            }
+            Then::DevicesInTheWay(intent) => {
+                self.on_devices_in_the_way(intent, typed::<rpc::ListDevices>(answer)?);
+            }
+            Then::RevokeDevice(intent, device) => {
+                self.on_device_revoked(intent, device, typed::<rpc::RevokeDevice>(answer)?);
             }
         }
         Some(())

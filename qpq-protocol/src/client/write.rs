@@ -126,7 +126,12 @@ impl Writer {
 
     /// Deletes a row in this step.
     pub(super) fn delete(&mut self, name: &Name) {
-        self.step.rows.insert(name.key(), None);
+        self.delete_bytes(name.key());
+    }
+
+    /// Deletes a row in this step.
+    pub(super) fn delete_bytes(&mut self, key: Vec<u8>) {
+        self.step.rows.insert(key, None);
     }
 
     /// What follows from this step.
@@ -316,7 +321,7 @@ fn effect_bytes(effect: &Effect) -> usize {
         } => commit.bytes(),
         Output::Event(Event::Message(message)) => match &message.body {
             super::event::Body::Text(text) => text.len(),
-            super::event::Body::Unsupported => 0,
+            super::event::Body::TakenBack | super::event::Body::Unsupported => 0,
         },
         _ => 0,
     }

@@ -184,7 +184,7 @@ pub(super) fn brief(event: &Event) -> String {
             let (index, conversation) = (message.index, message.conversation);
             let text = match &message.body {
                 Body::Text(text) => without_padding(text),
-                Body::Unsupported => "?",
+                Body::TakenBack | Body::Unsupported => "?",
             };
             format!("message {index} of {conversation}: {text}")
         }

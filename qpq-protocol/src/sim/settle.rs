@@ -215,7 +215,7 @@ impl<N: Network> World<N> {
             }
             let text = match &message.body {
                 Body::Text(text) => without_padding(text),
-                Body::Unsupported => "",
+                Body::TakenBack | Body::Unsupported => "",
             };
             if !self.apps.iter().any(|app| app.texts.contains(text)) {
                 let what = format!("{who} holds what nobody wrote: {text}");

@@ -114,6 +114,7 @@ impl Start<ClientConfig> {
             look_interval: time("look_interval_micros")?,
             strange_queues: config.number("strange_queues")?,
             shutdown_grace: time("shutdown_grace_micros")?,
+            offline: false,
             #[cfg(qpq_defects)]
             defect: None,
         };

@@ -1,0 +1,217 @@
+//! What is kept: acts of the user that are durable, and done without being asked for again. They
+//! are told as soon as that is so, and can be taken back until the server may know of them.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::Client;
+use super::channel::{Change, Phase};
+use super::error::IntentError;
+use super::event::{Body, ConversationId, Event, IntentId, Kept, Outcome, Waiting};
+use super::intent::{Progress, Task};
+use super::keys;
+use super::keys::Name;
+use super::record::{HistoryRecord, OutgoingRecord};
+use super::rpc::Then;
+use crate::ids::{IdentityKey, MessageId};
+use crate::proto;
+use crate::time::Time;
+use crate::wire;
+
+/// Pieces that the row of an own message may have, whichever process wrote it.
+const MAX_PIECES: u16 = 2;
+
+impl Client {
+    /// As [`send`](Self::send), under an id of the app's own: while a message with this id waits to
+    /// be sent, this waits for that one. Ids must never be used for two different messages.
+    pub fn send_as(
+        &mut self,
+        now: Time,
+        conversation: ConversationId,
+        message_id: MessageId,
+        text: &str,
+    ) -> IntentId {
+        let task = Task::Send {
+            conversation,
+            text: text.to_owned(),
+            message_id: Some(message_id),
+        };
+        self.intent(now, task)
+    }
+
+    /// As [`create_group`](Self::create_group), with an id that [`Event::Kept`] has named or that is
+    /// a UUID v7 of the app's own: a group that is kept under this id is waited for.
+    pub fn create_group_as(
+        &mut self,
+        now: Time,
+        id: ConversationId,
+        name: &str,
+        members: &[&str],
+    ) -> IntentId {
+        let task = Task::CreateGroup {
+            id: Some(id),
+            name: name.to_owned(),
+            members: members.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        self.intent(now, task)
+    }
+
+    /// The messages that wait to be sent, oldest first in each conversation. Ends in
+    /// [`Outcome::Outbox`], without the server.
+    pub fn outbox(&mut self, now: Time) -> IntentId {
+        self.intent(now, Task::Outbox)
+    }
+
+    /// Takes back what is kept: it will not be done. Ends in [`Outcome::TakenBack`], without the
+    /// server; in [`IntentError::OnItsWay`] if the server may know of it already. The intent that is
+    /// taken back fails with [`IntentError::TakenBack`].
+    pub fn take_back(&mut self, now: Time, kept: Kept) -> IntentId {
+        self.intent(now, Task::TakeBack(kept))
+    }
+
+    /// Says once of an intent that it is kept, as soon as what this step changed is durable.
+    pub(super) fn keep(&mut self, intent: IntentId, kept: Kept) {
+        if self.intents.kept.insert(intent) {
+            self.writer.emit(Event::Kept { intent, kept });
+        }
+    }
+
+    pub(super) fn read_outbox(&self) -> Progress {
+        let shown = |(place, record): (&(ConversationId, u64), &OutgoingRecord)| {
+            let (conversation, order) = *place;
+            // Without a place in the history it is nothing that the user wrote.
+            record.index?;
+            let app = wire::decode_app(record.app.clone()).ok()?;
+            Some(Waiting {
+                conversation,
+                message_id: MessageId::try_from(record.message_id.as_slice()).ok()?,
+                body: Body::of(app.body),
+                on_its_way: self.is_on_its_way(conversation, order, &record.request),
+            })
+        };
+        Progress::Done(Outcome::Outbox(
+            self.state.outgoing.iter().filter_map(shown).collect(),
+        ))
+    }
+
+    /// The place in the outbox of the message with this id.
+    pub(super) fn waiting_message(&self, id: MessageId) -> Option<(ConversationId, u64)> {
+        let mut waiting = self.state.outgoing.iter();
+        waiting
+            .find(|(_, record)| record.message_id == id.0)
+            .map(|(place, _)| *place)
+    }
+
+    pub(super) fn advance_taking_back(&mut self, kept: Kept) -> Progress {
+        let taken = match kept {
+            Kept::Message {
+                conversation,
+                message_id,
+            } => self.take_message_back(conversation, message_id),
+            Kept::Conversation(id) => self.take_conversation_back(id),
+            Kept::Change {
+                conversation,
+                identity_key,
+            } => self.take_change_back(conversation, identity_key),
+            Kept::Leaving(_) => Err(IntentError::OnItsWay),
+        };
+        match taken {
+            Ok(()) => Progress::Done(Outcome::TakenBack),
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    fn take_message_back(
+        &mut self,
+        id: ConversationId,
+        message_id: MessageId,
+    ) -> Result<(), IntentError> {
+        let place = self.waiting_message(message_id);
+        let Some(place) = place.filter(|(conversation, _)| *conversation == id) else {
+            return Err(IntentError::NotKept);
+        };
+        let Some(record) = self.state.outgoing.get(&place) else {
+            return Err(IntentError::NotKept);
+        };
+        if self.is_on_its_way(id, place.1, &record.request) {
+            return Err(IntentError::OnItsWay);
+        }
+        let index = record.index;
+        self.writer.delete(&Name::Outgoing(id, place.1));
+        self.state.outgoing.remove(&place);
+        if let Some(index) = index {
+            self.strike_out(id, index, message_id);
+        }
+        if let Some((intent, _)) = self.intents.sending.remove(&place) {
+            self.fail(intent, IntentError::TakenBack);
+        }
+        Ok(())
+    }
+
+    /// Once it is encrypted nobody knows whether it reached the server, until that has answered.
+    fn is_on_its_way(&self, id: ConversationId, order: u64, request: &Bytes) -> bool {
+        !request.is_empty() || self.link.is_asked(&Then::Send(id, order))
+    }
+
+    /// Takes a message out of the history. An index once given stays with what it was given to, so
+    /// only the last one goes without a trace.
+    fn strike_out(&mut self, id: ConversationId, index: u64, message_id: MessageId) {
+        let is_last = self.change_channel(id, |channel| {
+            let is_last = channel.messages == index.saturating_add(1);
+            if is_last {
+                channel.messages = index;
+                channel.read = channel.read.min(index);
+            }
+            is_last
+        });
+        let key = keys::history(id, index);
+        self.writer.note_pieces(key.clone(), MAX_PIECES);
+        match (is_last, self.state.identity_key()) {
+            (Some(false), Some(own)) => {
+                let body = proto::app_message::Body::Delete(proto::Delete {
+                    message_id: Bytes::copy_from_slice(message_id.as_bytes()),
+                });
+                let app = super::history::app_message(message_id, self.clock.unix(), body);
+                let record = HistoryRecord {
+                    sender: own.as_bytes().to_vec(),
+                    app: super::encoded(&app),
+                    stored_at_ms: self.unix_ms(),
+                };
+                self.writer.put_bytes(key, record.encode_to_vec());
+            }
+            _ => self.writer.delete_bytes(key),
+        }
+    }
+
+    fn take_conversation_back(&mut self, id: ConversationId) -> Result<(), IntentError> {
+        match self.phase(id) {
+            // The server may have made the channel: alone in it, this account is nobody's concern.
+            Some(Phase::Creating) if !self.link.is_asked(&Then::CreateChannel(id)) => {
+                self.abandon_channel(id, &IntentError::TakenBack);
+                Ok(())
+            }
+            Some(_) => Err(IntentError::OnItsWay),
+            None => Err(IntentError::NotKept),
+        }
+    }
+
+    fn take_change_back(
+        &mut self,
+        id: ConversationId,
+        identity_key: IdentityKey,
+    ) -> Result<(), IntentError> {
+        let is_it = |change: &Change| change.identity_key == identity_key;
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return Err(IntentError::NotKept);
+        };
+        if !channel.wanted.iter().any(is_it) {
+            return Err(IntentError::NotKept);
+        }
+        if self.state.drafts.contains_key(&id) {
+            return Err(IntentError::OnItsWay);
+        }
+        self.change_channel(id, |channel| channel.wanted.retain(|one| !is_it(one)));
+        self.change_failed(id, identity_key, &IntentError::TakenBack);
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! What a client core keeps for its user, how that is waited for and taken back; the account's
+//! devices; safety numbers.
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use net::{Net, password};
+use qpq_protocol::client::{
+    Body, Conversation, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome,
+    Standing, Waiting,
+};
+use qpq_protocol::ids::{ChannelId, MessageId};
+use qpq_protocol::server::Config;
+
+fn world(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    net
+}
+
+fn dm(net: &mut Net, client: usize, user: &str) -> ConversationId {
+    match net.ask(client, |core, now| core.dm(now, user)) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was told to be kept of an intent.
+fn kept(net: &mut Net, client: usize, intent: IntentId) -> Option<Kept> {
+    net.pass(Duration::from_secs(1));
+    net.clients[client]
+        .events
+        .iter()
+        .find_map(|event| match event {
+            Event::Kept { intent: own, kept } if *own == intent => Some(*kept),
+            _ => None,
+        })
+}
+
+fn outbox(net: &mut Net, client: usize) -> Vec<Waiting> {
+    match net.ask(client, |core, now| core.outbox(now)) {
+        Ok(Outcome::Outbox(waiting)) => waiting,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<Body> {
+    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+        Ok(Outcome::Messages(all)) => all.into_iter().map(|message| message.body).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn text(text: &str) -> Body {
+    Body::Text(text.to_owned())
+}
+
+#[test]
+fn a_message_is_kept_once_under_its_id_whoever_repeats_it() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    net.pass(Duration::from_secs(30));
+    net.stop_server();
+    let first = net.act(0, |core, now| core.send(now, id, "hello"));
+    let Some(Kept::Message { message_id, .. }) = kept(&mut net, 0, first) else {
+        panic!("not kept");
+    };
+    // The same text again is a second message; the same id is not, not even by another process.
+    let second = net.act(0, |core, now| core.send(now, id, "hello"));
+    assert_ne!(
+        kept(&mut net, 0, second),
+        Some(Kept::Message {
+            conversation: id,
+            message_id
+        })
+    );
+    net.restart(0);
+    net.pass(Duration::from_secs(1));
+    let again = net.act(0, |core, now| core.send_as(now, id, message_id, "hello"));
+    assert_eq!(outbox(&mut net, 0).len(), 2);
+    let other = net.ask(0, |core, now| core.send_as(now, id, message_id, "other"));
+    assert_eq!(other, Err(IntentError::OtherId));
+    net.start_server();
+    assert!(net.until(|net| net.result(0, again).is_some()));
+    let sent = net.result(0, again);
+    assert!(matches!(sent, Some(Ok(Outcome::Sent { message_id: own, .. })) if own == message_id));
+    net.pass(Duration::from_secs(30));
+    assert_eq!(history(&mut net, 1, id), [text("hello"), text("hello")]);
+    assert_eq!(outbox(&mut net, 0), []);
+}
+
+#[test]
+fn a_message_is_taken_back_until_the_server_may_have_it() {
+    let mut net = world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
+    net.pass(Duration::from_secs(30));
+    let long = "x".repeat(64 * 1024);
+    net.stop_server();
+    let mut ids = Vec::new();
+    let mut intents = Vec::new();
+    for text in ["one", long.as_str(), "three"] {
+        let intent = net.act(0, |core, now| core.send(now, id, text));
+        let Some(kept) = kept(&mut net, 0, intent) else {
+            panic!("not kept");
+        };
+        intents.push(intent);
+        ids.push(kept);
+    }
+    // The last one goes without a trace, one before it leaves its place.
+    for at in [2, 1] {
+        let taken = net.ask(0, |core, now| core.take_back(now, ids[at]));
+        assert_eq!(taken, Ok(Outcome::TakenBack));
+        assert_eq!(
+            net.result(0, intents[at]),
+            Some(Err(IntentError::TakenBack))
+        );
+        let again = net.ask(0, |core, now| core.take_back(now, ids[at]));
+        assert_eq!(again, Err(IntentError::NotKept));
+    }
+    assert_eq!(history(&mut net, 0, id), [text("one")]);
+    net.act(0, |core, now| core.send(now, id, "four"));
+    let taken = net.ask(0, |core, now| core.take_back(now, ids[0]));
+    assert_eq!(taken, Ok(Outcome::TakenBack));
+    assert_eq!(history(&mut net, 0, id), [Body::TakenBack, text("four")]);
+    net.start_server();
+    assert!(net.until(|net| net.texts(1).len() == 1));
+    net.pass(Duration::from_secs(30));
+    assert_eq!(history(&mut net, 1, id), [text("four")]);
+    // One that is encrypted may be with the server.
+    let intent = net.act(0, |core, now| core.send(now, id, "five"));
+    while outbox_now(&net, 0, intent).is_none() {
+        assert!(net.turn());
+    }
+    let Some(five) = outbox_now(&net, 0, intent) else {
+        panic!("not kept");
+    };
+    net.stop_server();
+    let taken = net.ask(0, |core, now| core.take_back(now, five));
+    assert_eq!(taken, Err(IntentError::OnItsWay));
+    net.start_server();
+    assert!(net.until(|net| net.result(0, intent).is_some()));
+}
+
+fn outbox_now(net: &Net, client: usize, intent: IntentId) -> Option<Kept> {
+    net.clients[client]
+        .events
+        .iter()
+        .find_map(|event| match event {
+            Event::Kept { intent: own, kept } if *own == intent => Some(*kept),
+            _ => None,
+        })
+}
+
+#[test]
+fn a_group_that_is_kept_is_made_once_or_taken_back() {
+    let mut net = world(&["alice", "bob"]);
+    dm(&mut net, 0, "bob");
+    net.pass(Duration::from_secs(30));
+    net.stop_server();
+    let make = |net: &mut Net, name: &str| {
+        let intent = net.act(0, |core, now| core.create_group(now, name, &["bob"]));
+        match kept(net, 0, intent) {
+            Some(Kept::Conversation(id)) => id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (stays, goes) = (make(&mut net, "stays"), make(&mut net, "goes"));
+    let taken = net.ask(0, |core, now| core.take_back(now, Kept::Conversation(goes)));
+    assert_eq!(taken, Ok(Outcome::TakenBack));
+    let other = net.ask(0, |core, now| {
+        core.create_group_as(now, stays, "other", &[])
+    });
+    assert_eq!(other, Err(IntentError::OtherId));
+    let again = net.act(0, |core, now| {
+        core.create_group_as(now, stays, "stays", &["bob"])
+    });
+    net.start_server();
+    assert!(net.until(|net| net.result(0, again).is_some()));
+    let made = net.result(0, again);
+    assert!(matches!(made, Some(Ok(Outcome::Conversation(one))) if one.id == stays));
+    net.pass(Duration::from_secs(30));
+    for client in 0..2 {
+        let all = conversations(&mut net, client);
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all.iter().all(|one| one.standing == Standing::Active));
+    }
+    // What stands is no more taken back.
+    let late = net.ask(0, |core, now| {
+        core.take_back(now, Kept::Conversation(stays))
+    });
+    assert_eq!(late, Err(IntentError::OnItsWay));
+}
+
+#[test]
+fn what_was_never_asked_for_is_not_kept() {
+    let mut net = world(&["alice"]);
+    net.pass(Duration::from_secs(30));
+    net.stop_server();
+    // Nobody knows who zoe is, so nothing can be done later.
+    let intent = net.act(0, |core, now| core.dm(now, "zoe"));
+    assert_eq!(kept(&mut net, 0, intent), None);
+    let nothing = Kept::Message {
+        conversation: ChannelId([7; 16]),
+        message_id: MessageId([7; 16]),
+    };
+    let taken = net.ask(0, |core, now| core.take_back(now, nothing));
+    assert_eq!(taken, Err(IntentError::NotKept));
+}
+
+fn devices(net: &mut Net, client: usize) -> Vec<DeviceInfo> {
+    match net.ask(client, |core, now| core.devices(now)) {
+        Ok(Outcome::Devices(devices)) => devices,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn login(net: &mut Net) -> (usize, Result<Outcome, IntentError>) {
+    let client = net.add_client();
+    let ended = net.ask(client, |core, now| {
+        core.login(now, "alice", password("secret"))
+    });
+    (client, ended)
+}
+
+#[test]
+fn a_full_account_tells_a_login_which_devices_it_has() {
+    let limit = Config::default().limits.devices;
+    let mut net = world(&["alice"]);
+    for _ in 1..limit {
+        let (_, ended) = login(&mut net);
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+        // Logins of one account are counted by the hour.
+        net.pass(Duration::from_secs(3600));
+    }
+    let (_, ended) = login(&mut net);
+    let Err(IntentError::TooManyDevices { devices: all }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(all.len(), limit);
+    // Any device removes another, but not itself.
+    let all = devices(&mut net, 0);
+    let own = all.iter().find(|one| one.own).unwrap().device_id;
+    let ended = net.ask(0, |core, now| core.remove_device(now, own));
+    assert_eq!(ended, Err(IntentError::OwnDevice));
+    let other = all.iter().find(|one| !one.own).unwrap().device_id;
+    let ended = net.ask(0, |core, now| core.remove_device(now, other));
+    assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
+    assert_eq!(devices(&mut net, 0).len(), limit - 1);
+    let ended = net.ask(0, |core, now| core.remove_device(now, other));
+    assert_eq!(ended, Err(IntentError::UnknownDevice));
+    let (_, ended) = login(&mut net);
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+}
+
+#[test]
+fn two_people_have_one_safety_number() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let mut number = |client: usize, user: &str| match net
+        .ask(client, |core, now| core.safety_number(now, user))
+    {
+        Ok(Outcome::SafetyNumber { number, person }) => {
+            assert_eq!(person.name.as_deref(), Some(user));
+            number
+        }
+        other => panic!("{other:?}"),
+    };
+    let ours = number(0, "bob");
+    assert_eq!(ours, number(1, "alice"));
+    assert_ne!(ours, number(0, "carol"));
+    // What is known is answered without the server.
+    net.stop_server();
+    let again = net.ask(0, |core, now| core.safety_number(now, "bob"));
+    assert!(matches!(again, Ok(Outcome::SafetyNumber { number, .. }) if number == ours));
+    let own = net.ask(0, |core, now| core.safety_number(now, "alice"));
+    assert_eq!(own, Err(IntentError::Yourself));
+}
