@@ -6,7 +6,7 @@ use clap::Parser as _;
 
 use crate::choices::Choices;
 use crate::hex::{hex, unhex};
-use crate::server_config::ServerArgs;
+use crate::server_config::{ServerArgs, ServerCommand};
 
 /// A command line. Input: arguments, each a byte for a known one or for one that follows as bytes.
 ///
@@ -77,12 +77,26 @@ fn check(args: &ServerArgs) {
         flag("domain", text(&args.domain)),
         flag("enqueues-per-minute", text(&args.enqueues_per_minute)),
         flag("requests-per-second", text(&args.requests_per_second)),
-        flag("registrations-per-hour", text(&args.registrations_per_hour)),
     ];
+    let registrations = args.registrations_per_hour.iter();
+    again.extend(registrations.map(|count| flag("registrations-per-hour", text(count))));
     let most = args.max_database.iter();
     again.extend(most.map(|most| flag("max-database", text(most))));
     let admins = args.admins.iter();
     again.extend(admins.map(|key| flag("admin", hex(key.as_bytes()).into())));
+    let given = [
+        ("--new-certificate", args.new_certificate),
+        ("--accept-clock", args.accept_clock),
+    ];
+    again.extend(
+        given
+            .iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(name, _)| name.into()),
+    );
+    if let Some(ServerCommand::Restore { backup }) = &args.command {
+        again.extend(["restore".into(), "--".into(), backup.clone().into()]);
+    }
     let again = ServerArgs::try_parse_from(again).expect("its own flags");
     assert_eq!(format!("{again:?}"), format!("{args:?}"));
 }

@@ -1,4 +1,5 @@
-//! The server's self-signed certificate: made at the first start, the same ever after.
+//! The server's self-signed certificate: made at the first start, the same ever after (see
+//! [`server_data`](crate::server_data)).
 //!
 //! Clients pin it, so neither its names nor its dates are looked at; it only has to stay the same.
 
@@ -37,12 +38,6 @@ pub enum CertificateError {
         /// What the system said.
         kind: ErrorKind,
     },
-    /// One of the two files is there without the other.
-    #[error("{} is missing: restore it from a backup, or remove its sibling to make a new pair", path.display())]
-    Half {
-        /// The one that is missing.
-        path: PathBuf,
-    },
     /// The certificate cannot be made for this name.
     #[error("no certificate can be made for the domain {domain}: choose another domain")]
     Domain {
@@ -52,35 +47,38 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// The one kept in `dir`, or a new one for `domain`.
+    /// The one kept in `dir`.
     ///
     /// # Errors
     ///
-    /// See [`CertificateError`]; a new one is never made while a part of an old one is there.
-    pub fn load_or_make(dir: &Path, domain: &str) -> Result<Self, CertificateError> {
+    /// [`CertificateError::File`], also where one of the two is missing.
+    pub fn load(dir: &Path) -> Result<Self, CertificateError> {
+        Ok(Self {
+            certificate: read(&dir.join(CERTIFICATE_FILE))?,
+            private_key: read(&dir.join(KEY_FILE))?,
+        })
+    }
+
+    /// A new one for `domain`, kept in `dir` in the place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`CertificateError`].
+    pub fn make_in(dir: &Path, domain: &str) -> Result<Self, CertificateError> {
         let (certificate_path, key_path) = (dir.join(CERTIFICATE_FILE), dir.join(KEY_FILE));
-        match (read(&certificate_path)?, read(&key_path)?) {
-            (Some(certificate), Some(private_key)) => Ok(Self {
-                certificate,
-                private_key,
-            }),
-            // The key is written first: one alone is left by a crash before anyone saw a certificate.
-            (None, _) => {
-                let made = Self::make(domain)?;
-                let failed = |path: &Path| {
-                    let path = path.to_owned();
-                    move |error: std::io::Error| CertificateError::File {
-                        path,
-                        kind: error.kind(),
-                    }
-                };
-                files::write_private(&key_path, &made.private_key).map_err(failed(&key_path))?;
-                files::write_public(&certificate_path, &made.certificate)
-                    .map_err(failed(&certificate_path))?;
-                Ok(made)
+        let made = Self::make(domain)?;
+        // A key without its certificate is seen to be half a pair; a certificate before its key could
+        // be pinned.
+        match std::fs::remove_file(&certificate_path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed(&certificate_path)(error));
             }
-            (Some(_), None) => Err(CertificateError::Half { path: key_path }),
+            _ => {}
         }
+        files::write_private(&key_path, &made.private_key).map_err(failed(&key_path))?;
+        files::write_public(&certificate_path, &made.certificate)
+            .map_err(failed(&certificate_path))?;
+        Ok(made)
     }
 
     /// A new one for `domain`, kept nowhere.
@@ -110,11 +108,18 @@ impl Certificate {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, CertificateError> {
-    files::read(path, MAX_FILE).map_err(|error| CertificateError::File {
-        path: path.to_owned(),
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    files::read(path, MAX_FILE)
+        .and_then(|contents| contents.ok_or_else(|| ErrorKind::NotFound.into()))
+        .map_err(failed(path))
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> CertificateError {
+    let path = path.to_owned();
+    move |error| CertificateError::File {
+        path: path.clone(),
         kind: error.kind(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -123,29 +128,22 @@ mod tests {
     use crate::scratch::Scratch;
 
     #[test]
-    fn the_same_pair_comes_back_and_half_a_pair_is_refused() {
+    fn the_same_pair_comes_back() {
         let dir = Scratch::try_new("certificate").unwrap();
-        let made = Certificate::load_or_make(dir.path(), "example.org").unwrap();
-        let loaded = Certificate::load_or_make(dir.path(), "other.org").unwrap();
+        let missing = Certificate::load(dir.path()).err();
+        assert!(matches!(
+            missing,
+            Some(CertificateError::File {
+                kind: ErrorKind::NotFound,
+                ..
+            })
+        ));
+        let made = Certificate::make_in(dir.path(), "example.org").unwrap();
+        let loaded = Certificate::load(dir.path()).unwrap();
         assert_eq!(made.certificate, loaded.certificate);
         assert_eq!(made.private_key, loaded.private_key);
         assert_eq!(made.sha256(), loaded.sha256());
-
-        std::fs::remove_file(dir.path().join(KEY_FILE)).unwrap();
-        assert_eq!(
-            Certificate::load_or_make(dir.path(), "example.org").err(),
-            Some(CertificateError::Half {
-                path: dir.path().join(KEY_FILE)
-            })
-        );
-    }
-
-    #[test]
-    fn a_crash_between_key_and_certificate_is_healed() {
-        let dir = Scratch::try_new("certificate-crash").unwrap();
-        std::fs::write(dir.path().join(KEY_FILE), b"old").unwrap();
-        let made = Certificate::load_or_make(dir.path(), "example.org").unwrap();
-        let key = std::fs::read(dir.path().join(KEY_FILE)).unwrap();
-        assert_eq!(key, made.private_key);
+        let again = Certificate::make_in(dir.path(), "example.org").unwrap();
+        assert_ne!(made.sha256(), again.sha256());
     }
 }

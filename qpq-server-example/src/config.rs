@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::limits::{Limits, Rate};
 
@@ -11,8 +11,9 @@ use crate::hex::unhex;
 
 /// A qpq server on one machine: messages for groups, end-to-end encrypted, over QUIC.
 ///
-/// Everything is kept in the data directory: the database `server.db`, the certificate
-/// `server-cert.der` that clients pin, and its key. SIGTERM and SIGINT finish what runs and stop.
+/// Everything is kept in the data directory, which belongs together: the database `server.db`, the
+/// certificate `server-cert.der` that clients pin, its key, and the server's name. SIGTERM and SIGINT
+/// finish what runs and stop.
 ///
 /// Exit codes: 0 stopped, 1 failed (one sentence on standard error says why), 2 wrong usage.
 #[derive(Parser, Clone, Debug)]
@@ -31,8 +32,9 @@ pub struct ServerArgs {
     #[arg(
         long,
         value_name = "DIR",
-        env = "QPQ_DATA_DIR",
-        default_value = "./qpq-data"
+        env = "QPQ_SERVER_DATA_DIR",
+        default_value = "./qpq-data",
+        global = true
     )]
     pub data_dir: PathBuf,
 
@@ -62,10 +64,40 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", env = "QPQ_REQUESTS_PER_SECOND", default_value_t = Limits::default().address_requests.count)]
     pub requests_per_second: u32,
 
-    /// Registrations an hour that an address may make
-    #[arg(long, value_name = "N", env = "QPQ_REGISTRATIONS_PER_HOUR", default_value_t = Limits::default().registrations.count)]
-    pub registrations_per_hour: u32,
+    /// Registrations an hour that an address may make; 5, but 100 while only this machine can connect
+    #[arg(long, value_name = "N", env = "QPQ_REGISTRATIONS_PER_HOUR")]
+    pub registrations_per_hour: Option<u32>,
+
+    /// Make a new certificate if the old one or its key is lost. Clients refuse it until the old one is
+    /// removed from what they know
+    #[arg(long)]
+    pub new_certificate: bool,
+
+    /// The clock is right, though it says more than a day beyond the last date that was stored. Without
+    /// it nothing expires by such a clock before the server has run for a day
+    #[arg(long)]
+    pub accept_clock: bool,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<ServerCommand>,
 }
+
+/// What to do instead of serving.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum ServerCommand {
+    /// Put a backup of the database in the place of the one that is there, which is kept beside it
+    ///
+    /// Clients learn that the server was set back, and send again what it has forgotten. The server
+    /// must not run meanwhile. Certificate and domain stay as they are.
+    Restore {
+        /// The backup: a copy of `server.db` as a stopped server has left it, or one that SQLite made
+        backup: PathBuf,
+    },
+}
+
+/// Everyone on this machine has one address.
+const LOOPBACK_REGISTRATIONS: u32 = 100;
 
 impl ServerArgs {
     /// The table of limits with those that were given.
@@ -76,7 +108,12 @@ impl ServerArgs {
         limits.enqueues = count(limits.enqueues, self.enqueues_per_minute);
         limits.address_requests = count(limits.address_requests, self.requests_per_second);
         limits.account_requests = count(limits.account_requests, self.requests_per_second);
-        limits.registrations = count(limits.registrations, self.registrations_per_hour);
+        let registrations = match self.listen.ip().is_loopback() {
+            true => LOOPBACK_REGISTRATIONS,
+            false => limits.registrations.count,
+        };
+        let registrations = self.registrations_per_hour.unwrap_or(registrations);
+        limits.registrations = count(limits.registrations, registrations);
         limits
     }
 
@@ -123,7 +160,13 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.limits().enqueues, Rate::per_secs(7, 60));
-        assert_eq!(args.limits().registrations, Limits::default().registrations);
+        assert_eq!(args.limits().registrations, Rate::per_secs(100, 3600));
+        let open = ["qpq-server", "--listen", "0.0.0.0:5001"];
+        let open = ServerArgs::try_parse_from(open).unwrap().limits();
+        assert_eq!(open.registrations, Limits::default().registrations);
+        let given = ["qpq-server", "--registrations-per-hour=3"];
+        let given = ServerArgs::try_parse_from(given).unwrap().limits();
+        assert_eq!(given.registrations, Rate::per_secs(3, 3600));
         assert_eq!(args.max_pages(), Some(512));
         assert_eq!(args.admins.first().unwrap().as_bytes()[1], 0x23);
         for wrong in ["", "a b", &"x".repeat(256)] {

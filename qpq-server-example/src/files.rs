@@ -4,6 +4,46 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
 use std::path::Path;
 
+/// What is where a file should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// A file of 0 bytes, which is not the same: what was in it is lost.
+    Empty,
+    /// Something.
+    There,
+    /// Something that it can't be.
+    Damaged,
+}
+
+impl Found {
+    /// What is at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn at(path: &Path) -> Result<Self> {
+        match std::fs::metadata(path) {
+            Ok(file) if file.len() == 0 => Ok(Self::Empty),
+            Ok(_) => Ok(Self::There),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::Missing),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Empty => "empty",
+            Self::There => "there",
+            Self::Damaged => "damaged",
+        })
+    }
+}
+
 /// Makes a directory, and those above it, that only its owner may enter. One that exists is left as
 /// it is.
 ///

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use qpq_adapter_tokio::Node;
 use qpq_protocol::ids::IdentityKey;
@@ -11,22 +11,13 @@ use qpq_protocol::limits::Limits;
 use qpq_protocol::quic;
 use qpq_protocol::server::{self, Config, Event, Server};
 use qpq_protocol::storage::Failure;
-use qpq_protocol::time::Time;
+use qpq_protocol::time::{Time, UnixTime};
 use tokio::sync::oneshot;
 
-use crate::certificate::{Certificate, CertificateError};
 use crate::config::ServerArgs;
-use crate::files;
-use crate::sqlite::{self, Broken, Sqlite};
+use crate::server_data::{DataError, ServerData};
+use crate::sqlite::{self, Broken};
 use crate::time::unix_now;
-
-/// The database's name in a server's data directory.
-pub const DATABASE_FILE: &str = "server.db";
-/// The name of the file with the domain that the data were made for.
-pub const DOMAIN_FILE: &str = "domain";
-
-/// The longest name of a host.
-const MAX_DOMAIN: u64 = 255;
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -43,6 +34,10 @@ pub struct Options {
     pub limits: Limits,
     /// The most pages of 4,096 bytes of its database.
     pub max_pages: Option<u32>,
+    /// Whether to make a new certificate if the old one is lost.
+    pub new_certificate: bool,
+    /// Whether the clock is right, however far it has gone since the server last ran.
+    pub accept_clock: bool,
 }
 
 impl From<ServerArgs> for Options {
@@ -54,6 +49,8 @@ impl From<ServerArgs> for Options {
             data_dir: args.data_dir,
             domain: args.domain,
             admins: args.admins,
+            new_certificate: args.new_certificate,
+            accept_clock: args.accept_clock,
         }
     }
 }
@@ -63,42 +60,32 @@ pub struct Running {
     node: Node<Server>,
     certificate: [u8; 32],
     broken: Option<oneshot::Receiver<Broken>>,
+    /// What was wrong with the clock at the start.
+    doubt: Option<Trouble>,
 }
 
-/// What is wrong with a running server's storage.
+/// What is wrong with a running server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trouble {
-    /// Some commands failed; others may succeed.
+    /// Some commands of the storage failed; others may succeed.
     Passing(Failure),
-    /// It answers nothing more: stop the server and start it again.
+    /// The storage answers nothing more: stop the server and start it again.
     Final(Broken),
+    /// The clock went further than a day since it was last looked at: nothing expires by it for a day.
+    Clock {
+        /// What the clock says.
+        says: UnixTime,
+        /// The date that the server goes on from.
+        believed: UnixTime,
+    },
 }
 
 /// Why a server did not start.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data directory cannot be made or used.
-    #[error("the data directory {} cannot be used ({kind}): choose another or change its permissions", path.display())]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        kind: ErrorKind,
-    },
-    /// Every password and signature in the data is bound to the domain they were made for.
-    #[error("the data in {} are those of {known}: start it with --domain {known}, or choose another directory", path.display())]
-    OtherDomain {
-        /// The directory.
-        path: PathBuf,
-        /// The domain of its data.
-        known: String,
-    },
-    /// The database.
+    /// The data directory.
     #[error(transparent)]
-    Database(#[from] sqlite::OpenError),
-    /// The certificate.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Data(#[from] DataError),
     /// The port is taken.
     #[error("port {} of {} is in use: stop the program that has it or choose another port with --listen", address.port(), address.ip())]
     InUse {
@@ -129,21 +116,20 @@ impl Running {
     ///
     /// See [`StartError`].
     pub async fn start(options: &Options) -> Result<Self, StartError> {
-        let dir = &options.data_dir;
-        files::create_private_dir(dir).map_err(|error| data_dir(dir, &error))?;
         let database = sqlite::Options {
             max_pages: options.max_pages,
             ..sqlite::Options::default()
         };
-        // First, since its lock keeps other processes away from the other files too.
-        let mut engine = Sqlite::open(&dir.join(DATABASE_FILE), &database)?;
+        let (dir, domain) = (&options.data_dir, &options.domain);
+        let ServerData {
+            mut engine,
+            certificate,
+        } = ServerData::open(dir, domain, &database, options.new_certificate)?;
         let (tell, broken) = oneshot::channel();
         engine.on_broken(move |broken| {
             // Nobody waits for it once the server is being stopped.
             let _ = tell.send(broken);
         });
-        keep_domain(dir, &options.domain)?;
-        let certificate = Certificate::load_or_make(dir, &options.domain)?;
         let sha256 = certificate.sha256();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| StartError::Random)?;
@@ -151,6 +137,7 @@ impl Running {
             domain: options.domain.clone(),
             limits: options.limits.clone(),
             admins: options.admins.clone(),
+            accept_clock: options.accept_clock,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Config::default()
         };
@@ -172,9 +159,13 @@ impl Running {
                 } => StartError::InUse { address },
                 other => other.into(),
             })?;
+        let mut doubt = None;
         loop {
             match node.next_event().await {
                 Some(Event::Started { .. }) => break,
+                Some(Event::ClockDoubted { says, believed }) => {
+                    doubt = Some(Trouble::Clock { says, believed });
+                }
                 Some(Event::Refused(why)) => return Err(why.into()),
                 Some(Event::StorageFailed(failure)) => return Err(failure.into()),
                 Some(_) => {}
@@ -185,6 +176,7 @@ impl Running {
             node,
             certificate: sha256,
             broken: Some(broken),
+            doubt,
         })
     }
 
@@ -207,8 +199,11 @@ impl Running {
         held.await.unwrap_or(0)
     }
 
-    /// Waits for the next trouble with storage, which may never come.
+    /// Waits for the next trouble, which may never come.
     pub async fn trouble(&mut self) -> Trouble {
+        if let Some(doubt) = self.doubt.take() {
+            return doubt;
+        }
         loop {
             tokio::select! {
                 // The final word first: what fails after it says nothing new.
@@ -216,6 +211,9 @@ impl Running {
                 broken = until_broken(&mut self.broken) => return Trouble::Final(broken),
                 event = self.node.next_event() => match event {
                     Some(Event::StorageFailed(failure)) => return Trouble::Passing(failure),
+                    Some(Event::ClockDoubted { says, believed }) => {
+                        return Trouble::Clock { says, believed };
+                    }
                     Some(_) => {}
                     None => std::future::pending().await,
                 },
@@ -239,24 +237,4 @@ async fn until_broken(tell: &mut Option<oneshot::Receiver<Broken>>) -> Broken {
     }
     // The engine has said it before, or is gone without having failed.
     std::future::pending().await
-}
-
-fn keep_domain(dir: &Path, domain: &str) -> Result<(), StartError> {
-    let path = dir.join(DOMAIN_FILE);
-    let failed = |error: std::io::Error| data_dir(&path, &error);
-    match files::read(&path, MAX_DOMAIN).map_err(failed)? {
-        None => files::write_public(&path, domain.as_bytes()).map_err(failed),
-        Some(known) if known == domain.as_bytes() => Ok(()),
-        Some(known) => Err(StartError::OtherDomain {
-            path: dir.to_owned(),
-            known: String::from_utf8_lossy(&known).into_owned(),
-        }),
-    }
-}
-
-fn data_dir(path: &Path, error: &std::io::Error) -> StartError {
-    StartError::DataDir {
-        path: path.to_owned(),
-        kind: error.kind(),
-    }
 }

@@ -34,6 +34,12 @@ pub enum TrustError {
         /// What the system said.
         kind: ErrorKind,
     },
+    /// It holds nothing, though it was made to hold a certificate.
+    #[error("{} is empty, and the certificates of known servers were in it: restore it from a backup, or remove it to trust what each server shows next", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is not what it should be; guessing could mean to trust anyone.
     #[error("line {line} of {} is damaged: correct or remove it", path.display())]
     Damaged {
@@ -56,6 +62,9 @@ impl KnownServers {
             path: path.clone(),
             kind: error.kind(),
         })?;
+        if contents.as_ref().is_some_and(Vec::is_empty) {
+            return Err(TrustError::Empty { path });
+        }
         let contents = contents.unwrap_or_default();
         let mut pins = BTreeMap::new();
         for (at, line) in contents.split(|&byte| byte == b'\n').enumerate() {
@@ -69,6 +78,12 @@ impl KnownServers {
             pins.insert(server, sha256);
         }
         Ok(Self { path, pins })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// SHA-256 of the certificate that this server must show; `None` if it was never seen.
@@ -120,6 +135,15 @@ mod tests {
         let known = KnownServers::load(dir.path()).unwrap();
         assert_eq!(known.pin("a:1"), Some([1; 32]));
         assert_eq!(known.pin("b:1"), Some([2; 32]));
+    }
+
+    #[test]
+    fn an_empty_file_is_not_taken_for_a_first_use() {
+        let dir = Scratch::try_new("trust-empty").unwrap();
+        let path = dir.path().join(KNOWN_SERVERS_FILE);
+        std::fs::write(&path, b"").unwrap();
+        let error = KnownServers::load(dir.path()).unwrap_err();
+        assert_eq!(error, TrustError::Empty { path });
     }
 
     #[test]

@@ -35,6 +35,8 @@ impl World {
             admins: Vec::new(),
             limits: Limits::default(),
             max_pages: None,
+            new_certificate: false,
+            accept_clock: false,
         };
         let server = Running::start(&options).await.unwrap();
         Self { server, _dir: dir }

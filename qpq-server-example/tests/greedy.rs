@@ -77,6 +77,8 @@ impl World {
             admins: Vec::new(),
             limits: limits.clone(),
             max_pages: None,
+            new_certificate: false,
+            accept_clock: false,
         };
         let server = Arc::new(Running::start(&options).await.unwrap());
         let address = server.local_addr();

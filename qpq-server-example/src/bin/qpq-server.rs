@@ -1,19 +1,27 @@
 //! `qpq-server`: a server on one machine, from its flags to its exit code.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use qpq_server_example::config::ServerArgs;
+use qpq_protocol::time::UnixTime;
+use qpq_server_example::config::{ServerArgs, ServerCommand};
 use qpq_server_example::hex::hex;
+use qpq_server_example::restore::restore;
 use qpq_server_example::serve::{Options, Running, Trouble};
+use qpq_server_example::time::date;
 use tokio::signal::unix::{SignalKind, signal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let options = Options::from(ServerArgs::parse());
+    let args = ServerArgs::parse();
+    if let Some(ServerCommand::Restore { backup }) = &args.command {
+        return restored(backup, &args.data_dir);
+    }
+    let options = Options::from(args);
     // One thread: what many requests answer then leaves in few datagrams. Storage has its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -26,6 +34,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             complain(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Puts a backup back.
+fn restored(backup: &Path, data_dir: &Path) -> ExitCode {
+    match restore(backup, data_dir) {
+        Ok(former) => {
+            say(&format!("restored {}", backup.display()));
+            if let Some(former) = former {
+                say(&format!("the former database is {}", former.display()));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -60,11 +85,25 @@ async fn serve(options: &Options) -> Result<(), String> {
                 complain(&failure.to_string());
             }
             Trouble::Passing(_) => {}
+            Trouble::Clock { says, believed } => complain(&format!(
+                "the clock says {}, {} after the last date that was stored: until the server has run for a day nothing expires; if the clock is right, start with --accept-clock",
+                date(says),
+                days(says, believed),
+            )),
         }
     };
     complain("stopping");
     server.stop().await;
     broken.map_or(Ok(()), Err)
+}
+
+fn days(says: UnixTime, believed: UnixTime) -> String {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let days = says.as_millis().saturating_sub(believed.as_millis()) / DAY;
+    match days {
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 fn complain(sentence: &str) {

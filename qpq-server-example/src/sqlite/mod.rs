@@ -81,7 +81,15 @@ impl Sqlite {
     /// See [`OpenError`]: held by another process, of a newer layout, not ours, damaged, or not
     /// writable.
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let lock = Lock::take(path)?;
+        Self::open_locked(Lock::take(path)?, path, options)
+    }
+
+    /// As [`Sqlite::open`], for who had to look at other files first and has the lock of `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sqlite::open`].
+    pub fn open_locked(lock: Lock, path: &Path, options: &Options) -> Result<Self, OpenError> {
         let failed = |error: rusqlite::Error| OpenError::new(path, &error);
         let unwritable = |error: std::io::Error| OpenError::Unwritable {
             path: path.to_owned(),
@@ -109,6 +117,39 @@ impl Sqlite {
             broken: false,
             _lock: lock,
         })
+    }
+
+    /// Whether there is no row.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Damaged`] if it cannot be read.
+    pub fn holds_nothing(&self) -> Result<bool, OpenError> {
+        let path = self.db.path().unwrap_or_default();
+        self.db
+            .query_row("SELECT NOT EXISTS (SELECT 1 FROM rows)", [], |row| {
+                row.get(0)
+            })
+            .map_err(|error| OpenError::new(Path::new(path), &error))
+    }
+
+    /// Reads the whole file and looks whether it is sound.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Damaged`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        let path = Path::new(self.db.path().unwrap_or_default());
+        let said: String = self
+            .db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| OpenError::new(path, &error))?;
+        match said.as_str() {
+            "ok" => Ok(()),
+            _ => Err(OpenError::Damaged {
+                path: path.to_owned(),
+            }),
+        }
     }
 
     /// Calls `tell` once, on the engine's thread, when the engine stops answering for good.

@@ -7,7 +7,8 @@ mod story;
 use std::path::{Path, PathBuf};
 
 use qpq_protocol::limits::{Limits, Rate};
-use qpq_server_example::serve::{DATABASE_FILE, Options, Running};
+use qpq_server_example::serve::{Options, Running};
+use qpq_server_example::server_data::DATABASE_FILE;
 
 use crate::failed::Failed;
 use crate::output::Output;
@@ -35,6 +36,8 @@ async fn play(dir: &Path, story: &mut Story<'_>) -> Result<usize, Failed> {
         admins: Vec::new(),
         limits,
         max_pages: None,
+        new_certificate: false,
+        accept_clock: false,
     };
     story.chapter("A server, and three people who have never met it")?;
     let server = start(&options, story, "starts").await?;
