@@ -1,36 +1,33 @@
 //! [`Session`]: a client core on its data directory and a connection, for programs that ask one
 //! thing after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use qpq_adapter_tokio::{Node, Stopped};
 use qpq_protocol::client::{
-    Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Outcome,
-    StorageKey,
+    Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Kept,
+    MAX_DEVICE_NAME, Outcome, StorageKey,
 };
 use qpq_protocol::io::ConnectError;
 use qpq_protocol::quic::{self, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::storage::Failure;
 use qpq_protocol::time::Time;
+use tokio::time::{Instant, timeout_at};
 
+use crate::client_data::{ClientData, DataError};
 use crate::files;
-use crate::sqlite::{self, Sqlite};
 use crate::time::unix_now;
 use crate::trust::{KnownServers, TrustError};
 use crate::watch::{Watch, Watched};
 
-/// The database's name in a client's data directory.
-pub const DATABASE_FILE: &str = "client.db";
-/// The name of the file with the 32 bytes that seal the database's contents.
-pub const STORAGE_KEY_FILE: &str = "storage.key";
-
 /// Longer files are not certificates.
 const MAX_CERTIFICATE: u64 = 64 * 1024;
-/// Bytes of pages kept in memory: a client's data are small.
-const CACHE: u32 = 4 * 1024 * 1024;
+/// How long an answer is waited for, at most: longer than the core itself waits for what can fail.
+const ANSWER: Duration = Duration::from_secs(75);
 
 /// Where a client keeps its data and whom it talks to.
 #[derive(Clone, Debug)]
@@ -42,9 +39,19 @@ pub struct Options {
     /// File with the certificate, in DER, of the server or its authority. `None`: the certificate
     /// seen first is pinned.
     pub ca_cert: Option<PathBuf>,
-    /// Whether to go on trying when no connection comes to stand, instead of giving up at the first
-    /// time.
-    pub patient: bool,
+    /// What it needs of the server.
+    pub patience: Patience,
+}
+
+/// How long a client waits for its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// It asks only for what is stored here, and never connects.
+    Offline,
+    /// It gives up at the first attempt that fails, and when an answer takes too long.
+    Once,
+    /// It goes on trying.
+    Forever,
 }
 
 /// A client at work. Ask it with [`Session::ask`], read what happens with [`Session::next`].
@@ -54,8 +61,10 @@ pub struct Session {
     server: String,
     /// `None` where an authority was given.
     known: Option<KnownServers>,
-    patient: bool,
+    patience: Patience,
     account: Option<Account>,
+    /// What is kept of intents that have not ended.
+    kept: BTreeMap<IntentId, Kept>,
     /// Events that came while something else was waited for.
     later: VecDeque<Event>,
 }
@@ -63,26 +72,20 @@ pub struct Session {
 /// Why a client cannot do what it was asked to.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The data directory, or a file in it, cannot be used.
-    #[error("{} cannot be read or written ({kind}): choose another data directory or change permissions", path.display())]
-    File {
-        /// Which one.
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The certificate of an authority.
+    #[error("{} cannot be read ({kind}): pass the file with the certificate of the server's authority", path.display())]
+    Authority {
+        /// The file.
         path: PathBuf,
         /// What the system said.
         kind: ErrorKind,
     },
-    /// The database is there, but not the key to its contents.
-    #[error("{} is missing or damaged: without it this data cannot be read; restore it, or use another data directory", path.display())]
-    StorageKey {
-        /// Where it should be.
-        path: PathBuf,
-    },
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: check /dev/urandom")]
     Random,
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] sqlite::OpenError),
     /// The pinned certificates.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -96,6 +99,36 @@ pub enum SessionError {
         server: String,
         /// Why not.
         why: ConnectError,
+    },
+    /// The server shows another certificate than the one that is pinned.
+    #[error("the certificate of {server} has changed: if you expected that, remove its line from {}, otherwise do not connect", path.display())]
+    CertificateChanged {
+        /// Whom it wanted to talk to.
+        server: String,
+        /// The file with the pinned certificates.
+        path: PathBuf,
+    },
+    /// It is a server, but not that of the account.
+    #[error(
+        "{server} is another server than the one of this account, and was shown nothing: check --server"
+    )]
+    OtherServer {
+        /// Whom it talked to.
+        server: String,
+    },
+    /// There is a connection, or one is being tried, and no answer.
+    #[error("{server} does not answer in time: check that it runs, then try again")]
+    NoAnswer {
+        /// Whom it wanted to talk to.
+        server: String,
+    },
+    /// Not done, but stored here, and done with the next connection.
+    #[error("{why}")]
+    Kept {
+        /// What is kept.
+        kept: Kept,
+        /// Why it is not done yet.
+        why: Box<Self>,
     },
     /// The intent failed.
     #[error(transparent)]
@@ -117,6 +150,30 @@ impl From<Stopped> for SessionError {
     }
 }
 
+impl SessionError {
+    /// Whether it leaves what is kept as it is: another attempt may do it.
+    const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. }
+                | Self::CertificateChanged { .. }
+                | Self::OtherServer { .. }
+                | Self::NoAnswer { .. }
+                | Self::Intent(
+                    IntentError::TimedOut | IntentError::HeldBack | IntentError::OtherServer
+                )
+        )
+    }
+}
+
+/// Whether an intent can be done without a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    Session,
+    /// It makes one, or goes without.
+    Nothing,
+}
+
 impl Session {
     /// Opens the data and waits until they are loaded. Call it within a tokio runtime.
     ///
@@ -125,24 +182,12 @@ impl Session {
     /// See [`SessionError`]. Another process on the same data is an error that names it.
     pub async fn open(options: &Options) -> Result<Self, SessionError> {
         let dir = &options.data_dir;
-        files::create_private_dir(dir).map_err(at(dir))?;
-        let database = dir.join(DATABASE_FILE);
-        let engine_options = sqlite::Options {
-            cache_bytes: CACHE,
-            ..sqlite::Options::default()
-        };
-        let is_new = !database.exists();
-        // First, since its lock keeps other processes away from the other files too.
-        let engine = Sqlite::open(&database, &engine_options)?;
-        let storage_key = StorageKey::new(storage_key(dir, is_new)?);
+        let ClientData {
+            engine,
+            storage_key,
+        } = ClientData::open(dir)?;
         let (trust, known) = match &options.ca_cert {
-            Some(path) => {
-                let missing = || at(path)(ErrorKind::NotFound.into());
-                let der = files::read(path, MAX_CERTIFICATE)
-                    .map_err(at(path))?
-                    .ok_or_else(missing)?;
-                (Trust::Authority(der), None)
-            }
+            Some(path) => (Trust::Authority(authority(path)?), None),
             None => {
                 let known = KnownServers::load(dir)?;
                 let sha256 = known.pin(&options.server);
@@ -152,11 +197,13 @@ impl Session {
         let config = Config {
             server: options.server.clone(),
             holder: format!("process {}", std::process::id()),
+            device_name: host_name(),
+            offline: options.patience == Patience::Offline,
             ..Config::default()
         };
         let client = Client::new(
             config,
-            storage_key,
+            StorageKey::new(storage_key),
             Seed::new(random()?),
             Time::ZERO,
             unix_now(),
@@ -168,8 +215,9 @@ impl Session {
             watch,
             server: options.server.clone(),
             known,
-            patient: options.patient,
+            patience: options.patience,
             account: None,
+            kept: BTreeMap::new(),
             later: VecDeque::new(),
         };
         loop {
@@ -185,19 +233,117 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The intent's, or what keeps it from ever ending.
+    /// The intent's, or what keeps it from ending: then [`SessionError::Kept`] if it will be done
+    /// all the same.
     pub async fn ask(
         &mut self,
         intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
     ) -> Result<Outcome, SessionError> {
         let asked = self.begin(intent).await?;
+        self.end_of(asked, Needs::Session).await
+    }
+
+    /// As [`Session::ask`], for an intent that makes a session or needs none: that there is none, or
+    /// that an older one ends, is not its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ask`].
+    pub async fn ask_without_session(
+        &mut self,
+        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
+    ) -> Result<Outcome, SessionError> {
+        let asked = self.begin(intent).await?;
+        self.end_of(asked, Needs::Nothing).await
+    }
+
+    async fn end_of(&mut self, asked: IntentId, needs: Needs) -> Result<Outcome, SessionError> {
+        let deadline = Instant::now() + ANSWER;
+        let why = loop {
+            let event = match self.patience {
+                Patience::Once => match timeout_at(deadline, self.event()).await {
+                    Ok(event) => event,
+                    Err(_) => break self.no_answer(),
+                },
+                Patience::Offline | Patience::Forever => self.event().await,
+            };
+            match event {
+                Ok(event) => match self.judge(event, asked)? {
+                    Some(outcome) => return Ok(outcome),
+                    None if needs == Needs::Session && self.has_lost_session() => {
+                        break IntentError::NotLoggedIn.into();
+                    }
+                    None => {}
+                },
+                Err(why) if why.is_passing() => break why,
+                Err(why) => return Err(why),
+            }
+        };
+        // It may have been done meanwhile, or be on its way to the disk.
+        let settled = self.begin(Client::whoami).await?;
         loop {
-            match self.event().await? {
-                Event::Done { intent, outcome } if intent == asked => return Ok(outcome),
-                Event::Failed { intent, error } if intent == asked => return Err(error.into()),
-                other => self.later.push_back(other),
+            match self.event().await {
+                Ok(Event::Done { intent, .. }) if intent == settled => break,
+                Ok(event) => {
+                    if let Some(outcome) = self.judge(event, asked)? {
+                        return Ok(outcome);
+                    }
+                }
+                Err(why) if why.is_passing() => {}
+                Err(why) => return Err(why),
             }
         }
+        Err(match self.kept.remove(&asked) {
+            Some(kept) => SessionError::Kept {
+                kept,
+                why: Box::new(why),
+            },
+            None => why,
+        })
+    }
+
+    /// What an event says about an intent: its end, or nothing.
+    fn judge(&mut self, event: Event, asked: IntentId) -> Result<Option<Outcome>, SessionError> {
+        match event {
+            Event::Done { intent, outcome } if intent == asked => Ok(Some(outcome)),
+            Event::Failed { intent, error } if intent == asked => Err(self.failure(intent, error)),
+            Event::Kept { .. } => Ok(None),
+            other => {
+                self.later.push_back(other);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the failure of an intent means, with what is kept of it.
+    pub fn failure(&mut self, intent: IntentId, error: IntentError) -> SessionError {
+        let why = SessionError::from(error);
+        match self.kept.remove(&intent).filter(|_| why.is_passing()) {
+            Some(kept) => SessionError::Kept {
+                kept,
+                why: Box::new(why),
+            },
+            None => why,
+        }
+    }
+
+    /// What is kept of an intent that has not ended, once all that was on its way to the disk is
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::next`], but for missing connections.
+    pub async fn kept(&mut self) -> Result<BTreeMap<IntentId, Kept>, SessionError> {
+        let settled = self.begin(Client::whoami).await?;
+        loop {
+            match self.event().await {
+                Ok(Event::Done { intent, .. }) if intent == settled => break,
+                Ok(event) => self.later.push_back(event),
+                Err(why) if why.is_passing() => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(self.kept.clone())
     }
 
     /// States an intent without waiting; its end comes by [`Session::next`].
@@ -210,6 +356,19 @@ impl Session {
         intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
     ) -> Result<IntentId, SessionError> {
         let act = move |core: &mut Watched<Client>, now| intent(&mut core.core, now);
+        Ok(self.node.act(act).await?)
+    }
+
+    /// Tells the core something that has no end of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Stopped`].
+    pub async fn state(
+        &self,
+        act: impl FnOnce(&mut Client, Time) + Send + 'static,
+    ) -> Result<(), SessionError> {
+        let act = move |core: &mut Watched<Client>, now| act(&mut core.core, now);
         Ok(self.node.act(act).await?)
     }
 
@@ -226,6 +385,11 @@ impl Session {
         }
     }
 
+    /// The next thing that happened, if it has come already.
+    pub fn next_if_there(&mut self) -> Option<Event> {
+        self.later.pop_front()
+    }
+
     /// Waits until everything that waited at the server is here and stored.
     ///
     /// # Errors
@@ -236,14 +400,18 @@ impl Session {
             self.later.remove(at);
             return Ok(());
         }
-        if !self.account.as_ref().is_some_and(|me| me.logged_in) {
+        if self.is_logged_out() {
             return Err(IntentError::NotLoggedIn.into());
         }
+        let deadline = Instant::now() + ANSWER;
         loop {
-            match self.event().await? {
-                Event::Synced => return Ok(()),
-                Event::LoggedOut => return Err(IntentError::NotLoggedIn.into()),
-                other => self.later.push_back(other),
+            match timeout_at(deadline, self.event()).await {
+                Ok(Ok(Event::Synced)) => return Ok(()),
+                Ok(Ok(Event::LoggedOut)) => return Err(IntentError::NotLoggedIn.into()),
+                Ok(Ok(other)) => self.later.push_back(other),
+                Ok(Err(why)) => return Err(why),
+                Err(_) if self.patience == Patience::Forever => {}
+                Err(_) => return Err(self.no_answer()),
             }
         }
     }
@@ -252,6 +420,12 @@ impl Session {
     #[must_use]
     pub const fn account(&self) -> Option<&Account> {
         self.account.as_ref()
+    }
+
+    /// Whether there is no session to ask anything of the server in.
+    #[must_use]
+    pub fn is_logged_out(&self) -> bool {
+        !self.account.as_ref().is_some_and(|me| me.logged_in)
     }
 
     /// What passed over its connections.
@@ -270,25 +444,64 @@ impl Session {
         match &event {
             Event::Opened { account } => self.account.clone_from(account),
             Event::LoggedIn { account } => self.account = Some(account.clone()),
-            Event::Done {
-                outcome: Outcome::LoggedIn(account),
-                ..
-            } => self.account = Some(account.clone()),
+            Event::Done { intent, outcome } => {
+                self.kept.remove(intent);
+                if let Outcome::LoggedIn(account) = outcome {
+                    self.account = Some(account.clone());
+                }
+            }
+            Event::LoggedOut => {
+                if let Some(account) = &mut self.account {
+                    account.logged_in = false;
+                }
+            }
+            Event::Kept { intent, kept } => {
+                self.kept.insert(*intent, *kept);
+            }
             Event::Connected => self.pin()?,
             Event::Disconnected {
                 why: DisconnectReason::Connect(why),
                 ..
-            } if !self.patient || !may_pass(why) => {
-                return Err(SessionError::Connect {
-                    server: self.server.clone(),
-                    why: why.clone(),
-                });
+            } if self.patience != Patience::Forever || !may_pass(why) => {
+                return Err(self.no_connection(why));
+            }
+            Event::Disconnected {
+                why: DisconnectReason::OtherServer,
+                ..
+            } => {
+                let server = self.server.clone();
+                return Err(SessionError::OtherServer { server });
             }
             Event::StorageTrouble(failure) => return Err((*failure).into()),
             Event::Fatal(fatal) => return Err(fatal.clone().into()),
             _ => {}
         }
         Ok(event)
+    }
+
+    /// Whether what needs the server can't be done any more; what is stored can always be asked for.
+    fn has_lost_session(&self) -> bool {
+        self.patience != Patience::Offline && self.is_logged_out()
+    }
+
+    fn no_connection(&self, why: &ConnectError) -> SessionError {
+        let server = self.server.clone();
+        match (why, &self.known) {
+            (ConnectError::CertificateChanged, Some(known)) => SessionError::CertificateChanged {
+                server,
+                path: known.path().to_owned(),
+            },
+            (why, _) => SessionError::Connect {
+                server,
+                why: why.clone(),
+            },
+        }
+    }
+
+    fn no_answer(&self) -> SessionError {
+        SessionError::NoAnswer {
+            server: self.server.clone(),
+        }
     }
 
     fn pin(&mut self) -> Result<(), SessionError> {
@@ -304,34 +517,22 @@ const fn may_pass(why: &ConnectError) -> bool {
     matches!(why, ConnectError::Unreachable | ConnectError::Refused)
 }
 
-/// The key in `dir`. A new one is made only for a database that was not there: one that was made
-/// under a lost key must not be written on under another.
-fn storage_key(dir: &Path, is_new: bool) -> Result<[u8; 32], SessionError> {
-    let path = dir.join(STORAGE_KEY_FILE);
-    match files::read(&path, 32) {
-        Ok(Some(key)) => key
-            .as_slice()
-            .try_into()
-            .map_err(|_| SessionError::StorageKey { path }),
-        Ok(None) if is_new => {
-            let key = random()?;
-            files::write_private(&path, &key).map_err(at(&path))?;
-            Ok(key)
-        }
-        Ok(None) => Err(SessionError::StorageKey { path }),
-        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-            Err(SessionError::StorageKey { path })
-        }
-        Err(error) => Err(at(&path)(error)),
-    }
+/// What this machine calls itself, for the list of an account's devices.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let end = name.floor_char_boundary(MAX_DEVICE_NAME);
+    name.get(..end).unwrap_or_default().to_owned()
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> SessionError {
-    let path = path.to_owned();
-    move |error| SessionError::File {
-        path: path.clone(),
-        kind: error.kind(),
-    }
+fn authority(path: &Path) -> Result<Vec<u8>, SessionError> {
+    let unreadable = |kind| SessionError::Authority {
+        path: path.to_owned(),
+        kind,
+    };
+    files::read(path, MAX_CERTIFICATE)
+        .map_err(|error| unreadable(error.kind()))?
+        .ok_or_else(|| unreadable(ErrorKind::NotFound))
 }
 
 fn random() -> Result<[u8; 32], SessionError> {

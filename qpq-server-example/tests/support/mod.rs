@@ -3,6 +3,8 @@
 // Each test file is a crate of its own and uses what it needs.
 #![allow(dead_code)]
 
+pub mod world;
+
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_qpq-server");
+
+/// Everybody's.
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// Far longer than anything takes, so that a test that hangs ends.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -147,7 +152,7 @@ impl User {
             .args(["--json", "--server", &self.server, "--data-dir"])
             .arg(&self.dir)
             .args(args)
-            .env("QPQ_PASSWORD", "correct horse battery staple")
+            .env("QPQ_PASSWORD", PASSWORD)
             .env_remove("QPQ_CA_CERT");
         command
     }
@@ -175,6 +180,57 @@ impl User {
     pub fn fails(&self, args: &[&str]) -> String {
         let ended = self.run(args);
         sentence(&ended)
+    }
+
+    /// Runs a command that must end with this exit code.
+    pub fn ends(&self, args: &[&str], code: i32) -> Ended {
+        let ended = self.run(args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        ended
+    }
+
+    /// Runs a command as a person does; its exit code, what is on the screen, what is on standard
+    /// error.
+    pub fn screen(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_qpq"))
+            .args(["--server", &self.server, "--data-dir"])
+            .arg(&self.dir)
+            .args(args)
+            .env("QPQ_PASSWORD", PASSWORD)
+            .env_remove("QPQ_CA_CERT")
+            .env("TZ", "XST-5:30")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs a command on this standard input.
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> Ended {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // It may end before it has read all of it.
+        let writer = std::thread::spawn(move || stdin.write_all(&input).is_ok());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        Ended {
+            code: output.status.code(),
+            said: said.lines().map(parse).collect(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// Starts a command that goes on.

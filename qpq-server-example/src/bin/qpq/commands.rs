@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use qpq_protocol::client::{Conversation, ConversationId, IntentError, Outcome};
-use qpq_server_example::session::{Options, Session};
+use qpq_protocol::client::{Client, Conversation, ConversationId, IntentError, Outcome, Standing};
+use qpq_server_example::session::{Options, Patience, Session};
 
-use crate::args::{Command, Common, Group};
+use crate::act::act;
+use crate::address::{self, conversations, find, find_here, typed, user};
+use crate::args::{Command, Common, Group, Keep};
+use crate::events::Teller;
 pub use crate::failed::Failed;
 use crate::output::Output;
-use crate::receive::{Names, Receiver};
+use crate::receive::Receiver;
 use crate::stop::Stop;
-use crate::{password, send};
+use crate::{devices, password, send};
+
+/// Messages that are counted at once.
+const PAGE: u64 = 200;
 
 /// Runs one command on its own session.
 pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(), Failed> {
@@ -18,12 +24,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         server: common.server.clone(),
         data_dir: data_dir(common)?,
         ca_cert: common.ca_cert.clone(),
-        // Those run for long, and go on by themselves once the server is back.
-        patient: match &command {
-            Command::Recv { follow, .. } => *follow,
-            Command::Send { text, .. } => text == "-",
-            _ => false,
-        },
+        patience: patience(&command),
     };
     let mut stop = match command {
         // While a password is typed an interrupt must end the process as the shell expects it, or
@@ -41,30 +42,79 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
                 Err(failed) => Err(failed),
             }
         }
-        command => tokio::select! {
-            done = one(command, &mut session, output) => done,
-            () = stop.asked() => Err(Failed::Interrupted),
+        // Says of each line what became of it.
+        Command::Send {
+            conversation,
+            text,
+            keep,
+            ..
+        } if text == "-" => match with_session(&mut session, &conversation).await {
+            Ok(found) => send::lines(&mut session, &found, keep, &mut stop, output).await,
+            Err(failed) => Err(failed),
         },
+        command => {
+            let done = tokio::select! {
+                done = one(command, &mut session, output) => done,
+                () = stop.asked() => Err(Failed::Interrupted),
+            };
+            match done {
+                Err(Failed::Interrupted) => interrupted(&mut session).await,
+                done => done,
+            }
+        }
     };
+    if let Err(Failed::Kept { kept, .. }) = &done {
+        output.kept(*kept, None)?;
+    }
+    // What else came in, nobody will be told again.
+    let told = Teller::new(output).note_rest(&mut session).await;
     // Also after a failure: what was stated is stored, and the database closed in order.
     session.close().await;
-    done
+    done.and(told)
+}
+
+/// What a command needs of the server.
+fn patience(command: &Command) -> Patience {
+    match command {
+        Command::Whoami
+        | Command::Conversations
+        | Command::Outbox
+        | Command::History { .. }
+        | Command::Group(Group::Members { .. }) => Patience::Offline,
+        // Those run for long, and go on by themselves once the server is back.
+        Command::Recv { follow: true, .. } => Patience::Forever,
+        Command::Send { text, .. } if text == "-" => Patience::Forever,
+        _ => Patience::Once,
+    }
+}
+
+/// Whether an interrupted command has left something that will be done all the same.
+async fn interrupted(session: &mut Session) -> Result<(), Failed> {
+    let kept = session.kept().await?;
+    Err(match kept.into_values().next() {
+        None => Failed::Interrupted,
+        Some(kept) => Failed::Kept {
+            kept,
+            id: crate::failed::id(kept),
+            why: Box::new(Failed::Interrupted),
+        },
+    })
 }
 
 async fn one(command: Command, session: &mut Session, output: &Output) -> Result<(), Failed> {
     match command {
         Command::Register { name } => {
             let password = password::get(&name, true).await?;
-            let asked = session.ask(move |client, now| client.register(now, &name, password));
+            let asked = session
+                .ask_without_session(move |client, now| client.register(now, &name, password));
             show_account("registered", asked.await?, output)
         }
-        Command::Login { name } => {
-            let password = password::get(&name, false).await?;
-            let asked = session.ask(move |client, now| client.login(now, &name, password));
-            show_account("logged in as", asked.await?, output)
+        Command::Login { name, remove } => {
+            let account = devices::log_in(session, &name, remove, output).await?;
+            show_account("logged in as", account, output)
         }
         Command::Logout => {
-            session.ask(qpq_protocol::client::Client::logout).await?;
+            session.ask(Client::logout).await?;
             let machine = serde_json::json!({ "type": "logged_out" });
             output.line(
                 "logged out; `qpq login` takes this device up again",
@@ -76,43 +126,63 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             Some(account) => output.account("logged out, you were", account),
             None => Err(IntentError::NotLoggedIn.into()),
         },
-        Command::Dm { user } => {
-            let asked = session.ask(move |client, now| client.dm(now, &user));
-            show_conversation(asked.await?, output)
+        Command::Dm { user: name, keep } => {
+            let name = user(&name);
+            let asked = act(session, keep, move |client, now| client.dm(now, &name));
+            let outcome = asked.await?;
+            show_conversation(outcome, session, output).await
         }
+        Command::Devices => devices::list(session, output).await,
+        Command::Device(crate::args::Device::Remove { device }) => {
+            devices::remove(session, &device, output).await
+        }
+        Command::Verify {
+            user: name,
+            scanned,
+        } => devices::verify(session, user(&name), scanned, output).await,
         Command::Group(group) => self::group(group, session, output).await,
         Command::Conversations => {
-            for conversation in conversations(session).await? {
-                output.conversation(&conversation)?;
+            let all = conversations(session).await?;
+            for conversation in &all {
+                show(conversation, &all, session, output).await?;
             }
             Ok(())
         }
-        Command::Send { conversation, text } => {
-            let id = find(session, &conversation).await?;
-            match text.as_str() {
-                "-" => send::lines(session, id, output).await,
-                _ => send::one(session, id, text, output).await,
+        Command::Send {
+            conversation,
+            text,
+            id,
+            keep,
+        } => {
+            let found = with_session(session, &conversation).await?;
+            send::one(session, &found, text, id, keep, output).await
+        }
+        Command::Outbox => {
+            let all = conversations(session).await?;
+            for waiting in send::outbox(session).await? {
+                let of = all.iter().find(|one| one.id == waiting.conversation);
+                let called = of.map_or_else(String::new, address::address);
+                output.waiting(&waiting, &called)?;
             }
+            Ok(())
         }
         Command::History {
             conversation,
             limit,
         } => {
-            let id = find(session, &conversation).await?;
-            let limit = u64::from(limit);
+            let found = find_here(session, &conversation).await?;
+            let (id, limit) = (found.id, u64::from(limit));
             let asked = session.ask(move |client, now| client.history(now, id, None, limit));
             let Outcome::Messages(messages) = asked.await? else {
                 return Err(Failed::Unexpected);
             };
-            let names = Names::load(session).await?;
-            for message in &messages {
-                output.message(message, names.of(message.conversation))?;
-            }
-            Ok(())
+            messages
+                .iter()
+                .try_for_each(|message| output.message(message, &found))
         }
         Command::ServerInfo => {
-            let asked = session.ask(qpq_protocol::client::Client::server_info);
-            let Outcome::Server(server) = asked.await? else {
+            let Outcome::Server(server) = session.ask_without_session(Client::server_info).await?
+            else {
                 return Err(Failed::Unexpected);
             };
             output.server(&server, session.watch().certificate())
@@ -128,34 +198,91 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
 
 async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(), Failed> {
     match group {
-        Group::Create { name, members } => {
-            let asked = session.ask(move |client, now| {
-                let members: Vec<&str> = members.iter().map(String::as_str).collect();
-                client.create_group(now, &name, &members)
-            });
-            show_conversation(asked.await?, output)
+        Group::Create {
+            name,
+            members,
+            id,
+            keep,
+        } => {
+            let outcome = create_group(session, typed(&name), members, id, keep).await?;
+            show_conversation(outcome, session, output).await
         }
-        Group::Invite { conversation, user } => {
-            let id = find(session, &conversation).await?;
-            let asked = session.ask(move |client, now| client.invite(now, id, &user));
-            show_conversation(asked.await?, output)
+        Group::Invite {
+            conversation,
+            user: name,
+            keep,
+        } => {
+            let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
+            let asked = act(session, keep, move |client, now| {
+                client.invite(now, id, &name)
+            });
+            let outcome = asked.await?;
+            show_conversation(outcome, session, output).await
+        }
+        Group::Remove {
+            conversation,
+            user: name,
+            keep,
+        } => {
+            let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
+            let asked = act(session, keep, move |client, now| {
+                client.remove(now, id, &name)
+            });
+            let outcome = asked.await?;
+            show_conversation(outcome, session, output).await
         }
         Group::Members { conversation } => {
-            let id = find(session, &conversation).await?;
+            let id = find_here(session, &conversation).await?.id;
             let asked = session.ask(move |client, now| client.members(now, id));
             let Outcome::Members(members) = asked.await? else {
                 return Err(Failed::Unexpected);
             };
             members.iter().try_for_each(|member| output.member(member))
         }
+        Group::Accept { conversation } => {
+            let id = with_session(session, &conversation).await?.id;
+            session
+                .state(move |client, now| client.accept_returned(now, id))
+                .await?;
+            Ok(session.sync().await?)
+        }
         Group::Leave { conversation } => {
-            let id = find(session, &conversation).await?;
-            let asked = session.ask(move |client, now| client.leave(now, id));
-            asked.await?;
+            let id = with_session(session, &conversation).await?.id;
+            session
+                .ask(move |client, now| client.leave(now, id))
+                .await?;
             let machine = serde_json::json!({ "type": "left", "conversation": id.to_string() });
             output.line("left", &machine)
         }
     }
+}
+
+/// Makes a group, unless one of that name is being made: a command that is repeated because it failed
+/// must not make a second one.
+async fn create_group(
+    session: &mut Session,
+    name: String,
+    members: Vec<String>,
+    id: Option<ConversationId>,
+    keep: Keep,
+) -> Result<Outcome, Failed> {
+    let all = conversations(session).await?;
+    let is_kept = |one: &&Conversation| {
+        one.standing == Standing::Forming && Some(one.id) != id && typed(&one.name) == name
+    };
+    if let Some(kept) = all.iter().find(is_kept) {
+        let id = kept.id.to_string();
+        return Err(Failed::GroupIsKept { name, id });
+    }
+    let members: Vec<String> = members.iter().map(|name| user(name)).collect();
+    let asked = act(session, keep, move |client, now| {
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        match id {
+            Some(id) => client.create_group_as(now, id, &name, &members),
+            None => client.create_group(now, &name, &members),
+        }
+    });
+    asked.await
 }
 
 fn show_account(verb: &str, outcome: Outcome, output: &Output) -> Result<(), Failed> {
@@ -165,54 +292,55 @@ fn show_account(verb: &str, outcome: Outcome, output: &Output) -> Result<(), Fai
     }
 }
 
-fn show_conversation(outcome: Outcome, output: &Output) -> Result<(), Failed> {
+async fn show_conversation(
+    outcome: Outcome,
+    session: &mut Session,
+    output: &Output,
+) -> Result<(), Failed> {
     match outcome {
         Outcome::Conversation(conversation) | Outcome::Changed(conversation) => {
-            output.conversation(&conversation)
+            let all = conversations(session).await?;
+            show(&conversation, &all, session, output).await
         }
         _ => Err(Failed::Unexpected),
     }
 }
 
-/// All conversations of this client.
-pub async fn conversations(session: &mut Session) -> Result<Vec<Conversation>, Failed> {
-    match session
-        .ask(qpq_protocol::client::Client::conversations)
-        .await?
-    {
-        Outcome::Conversations(conversations) => Ok(conversations),
-        _ => Err(Failed::Unexpected),
-    }
+async fn show(
+    conversation: &Conversation,
+    all: &[Conversation],
+    session: &mut Session,
+    output: &Output,
+) -> Result<(), Failed> {
+    let unread = unread(conversation, session).await?;
+    output.conversation(conversation, &address::short(conversation.id, all), unread)
 }
 
-/// The conversation that a user means by `wanted`.
-async fn find(session: &mut Session, wanted: &str) -> Result<ConversationId, Failed> {
-    let all = conversations(session).await?;
-    match pick(wanted, &all) {
-        Err(Failed::NoConversation(_)) if session.account().is_some_and(|me| me.logged_in) => {}
-        other => return other,
+/// Messages of others that were not read.
+async fn unread(conversation: &Conversation, session: &mut Session) -> Result<u64, Failed> {
+    let (id, mut count) = (conversation.id, 0u64);
+    let mut end = conversation.messages.saturating_sub(conversation.unread);
+    while end < conversation.messages {
+        let start = end;
+        end = start.saturating_add(PAGE).min(conversation.messages);
+        let (before, limit) = (Some(end), end.saturating_sub(start));
+        let asked = session.ask(move |client, now| client.history(now, id, before, limit));
+        let Outcome::Messages(messages) = asked.await? else {
+            return Err(Failed::Unexpected);
+        };
+        let others = messages.iter().filter(|message| !message.own).count();
+        count = count.saturating_add(u64::try_from(others).unwrap_or(u64::MAX));
     }
-    // It may be one that this client was invited to and has not heard of yet.
-    session.sync().await?;
-    pick(wanted, &conversations(session).await?)
+    Ok(count)
 }
 
-/// The one whose name is `wanted`, else the one whose id starts or ends with it.
-fn pick(wanted: &str, all: &[Conversation]) -> Result<ConversationId, Failed> {
-    let only = |of: Vec<&Conversation>| match of.as_slice() {
-        [] => None,
-        [one] => Some(Ok(one.id)),
-        _ => Some(Err(Failed::Ambiguous(wanted.to_owned()))),
-    };
-    let named = all.iter().filter(|one| one.name == wanted).collect();
-    let digits = wanted.to_ascii_lowercase();
-    let with_id = |one: &&Conversation| {
-        let id = one.id.to_string();
-        digits.len() >= 4 && (id.starts_with(&digits) || id.ends_with(&digits))
-    };
-    only(named)
-        .or_else(|| only(all.iter().filter(with_id).collect()))
-        .unwrap_or_else(|| Err(Failed::NoConversation(wanted.to_owned())))
+/// The conversation that an act is about, which needs a session: without one nothing would ever end
+/// it.
+async fn with_session(session: &mut Session, wanted: &str) -> Result<Conversation, Failed> {
+    match session.is_logged_out() {
+        true => Err(IntentError::NotLoggedIn.into()),
+        false => find(session, wanted).await,
+    }
 }
 
 fn data_dir(common: &Common) -> Result<PathBuf, Failed> {

@@ -1,14 +1,20 @@
 //! `qpq`: a client for the terminal, from its command line to its exit code.
 
+mod act;
+mod address;
 mod args;
 #[cfg(feature = "bench")]
 mod bench;
 mod commands;
 mod demo;
+mod devices;
+mod events;
 mod failed;
 mod journal;
+mod lines;
 mod output;
 mod password;
+mod printable;
 mod receive;
 mod send;
 mod sim;
@@ -24,7 +30,8 @@ use failed::Failed;
 use output::Output;
 
 fn main() -> ExitCode {
-    let args = match Qpq::try_parse() {
+    let args = args::with_text_apart(std::env::args_os().collect());
+    let args = match Qpq::try_parse_from(args) {
         Ok(args) => args,
         Err(wrong) => return usage(&wrong),
     };
@@ -49,7 +56,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             output.error(&why);
-            ExitCode::FAILURE
+            why.exit_code()
         }
     }
 }

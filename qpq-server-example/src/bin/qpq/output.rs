@@ -2,15 +2,22 @@
 
 use std::io::{self, Write as _};
 
+use qpq_crypto::safety::SafetyNumber;
 use qpq_protocol::client::{
-    Account, Body, Conversation, ConversationId, Kind, Message, Person, ServerInfo, Standing,
+    Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Person,
+    ServerInfo, Standing, Waiting,
 };
-use qpq_protocol::ids::MessageId;
-use qpq_protocol::time::UnixTime;
+use qpq_protocol::ids::{DeviceId, MessageId};
 use qpq_server_example::hex::hex;
+use qpq_server_example::time::date;
 use serde_json::{Value, json};
 
+use crate::address::address;
 use crate::failed::Failed;
+use crate::printable::printable;
+
+/// What the account's first device is called, which has no id.
+pub const FIRST_DEVICE: &str = "first";
 
 /// Standard output, in one of two forms.
 pub struct Output {
@@ -59,7 +66,7 @@ impl Output {
             account.name,
             printable(&account.domain),
             hex(account.identity_key.as_bytes()),
-            device(account),
+            device(account.device_id),
         );
         let machine = json!({
             "type": "account",
@@ -72,7 +79,13 @@ impl Output {
         self.line(&human, &machine)
     }
 
-    pub fn conversation(&self, conversation: &Conversation) -> Result<(), Failed> {
+    /// A conversation, by what it is called and by the start of its id.
+    pub fn conversation(
+        &self,
+        conversation: &Conversation,
+        short: &str,
+        unread: u64,
+    ) -> Result<(), Failed> {
         let kind = match conversation.kind {
             Kind::Dm => "dm",
             Kind::Group => "group",
@@ -80,17 +93,16 @@ impl Output {
         let standing = match conversation.standing {
             Standing::Forming => "forming",
             Standing::Active => "active",
+            Standing::Rejoining => "rejoining",
             Standing::Over => "over",
             Standing::Broken => "broken",
             Standing::Rejoining => "rejoining",
         };
         let human = format!(
-            "{kind} {}  {}  {standing}, {} members, {} messages ({} unread), epoch {}",
-            printable(&conversation.name),
-            short(conversation.id),
+            "{}  {short}  {standing}, {} members, {} messages ({unread} unread), epoch {}",
+            printable(&address(conversation)),
             conversation.members.len(),
             conversation.messages,
-            conversation.unread,
             conversation.epoch,
         );
         let machine = json!({
@@ -98,34 +110,36 @@ impl Output {
             "id": conversation.id.to_string(),
             "kind": kind,
             "name": conversation.name,
+            "address": address(conversation),
             "standing": standing,
             "epoch": conversation.epoch,
             "members": conversation.members.iter().map(person).collect::<Vec<_>>(),
             "messages": conversation.messages,
-            "unread": conversation.unread,
+            "unread": unread,
         });
         self.line(&human, &machine)
     }
 
     pub fn member(&self, member: &Person) -> Result<(), Failed> {
-        let human = format!("{}  {}", name(member), hex(member.identity_key.as_bytes()));
+        let human = format!(
+            "{}  {}",
+            person_name(member),
+            hex(member.identity_key.as_bytes())
+        );
         let machine = json!({ "type": "member", "member": person(member) });
         self.line(&human, &machine)
     }
 
-    pub fn message(&self, message: &Message, conversation: &str) -> Result<(), Failed> {
-        let text = match &message.body {
-            Body::Text(text) => text.as_str(),
-            _ => "(something that this version cannot show)",
-        };
+    /// A message of the conversation that is called so.
+    pub fn message(&self, message: &Message, conversation: &Conversation) -> Result<(), Failed> {
         let human = format!(
             "{}  {}  {}: {}",
             date(message.sent_at),
-            printable(conversation),
-            name(&message.sender),
-            printable(text),
+            printable(&address(conversation)),
+            person_name(&message.sender),
+            printable(text(&message.body)),
         );
-        self.line(&human, &message_line(message, conversation))
+        self.line(&human, &message_line(message, &conversation.name))
     }
 
     pub fn sent(
@@ -138,8 +152,7 @@ impl Output {
     ) -> Result<(), Failed> {
         let mut human = "sent".to_owned();
         if !undelivered.is_empty() {
-            let names: Vec<String> = undelivered.iter().map(name).collect();
-            human = format!("sent, but not to {}: no room for it", names.join(", "));
+            human = format!("sent, but not to {}", names(undelivered));
         }
         let machine = json!({
             "type": "sent",
@@ -148,6 +161,124 @@ impl Output {
             "message_id": message_id.to_string(),
             "index": index,
             "undelivered": undelivered.iter().map(person).collect::<Vec<_>>(),
+        });
+        self.line(&human, &machine)
+    }
+
+    /// A line of standard input that was not sent, and will not be.
+    pub fn not_sent(&self, line: u64, why: &Failed) -> Result<(), Failed> {
+        let human = format!("line {line} was not sent: {}", printable(&why.to_string()));
+        let machine = json!({
+            "type": "not_sent",
+            "line": line,
+            "code": why.code(),
+            "message": why.to_string(),
+        });
+        self.line(&human, &machine)
+    }
+
+    /// Something that is not done yet, and the id that names it.
+    pub fn kept(&self, kept: Kept, line: Option<u64>) -> Result<(), Failed> {
+        let (what, conversation) = match kept {
+            Kept::Message { conversation, .. } => ("message", conversation),
+            Kept::Conversation(id) => ("conversation", id),
+            Kept::Change { conversation, .. } => ("change of members", conversation),
+            Kept::Leaving(id) => ("leaving", id),
+        };
+        let id = crate::failed::id(kept);
+        let of_line = line.map_or_else(String::new, |line| format!("line {line}: "));
+        let machine = json!({
+            "type": "kept",
+            "what": what,
+            "id": id,
+            "conversation": conversation.to_string(),
+            "line": line,
+        });
+        self.line(&format!("{of_line}{what} kept as {id}"), &machine)
+    }
+
+    /// A message of the same text waits already.
+    pub fn like_kept(&self, like: MessageId, line: u64) -> Result<(), Failed> {
+        match self.json {
+            true => {
+                let machine = json!({ "type": "like_kept", "line": line, "id": like.to_string() });
+                self.line("", &machine)
+            }
+            false => {
+                self.note(&format!(
+                    "one like it is kept already; this is a second one (the first: --id {like})"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// A message that waits to be sent, to the conversation that is called so.
+    pub fn waiting(&self, waiting: &Waiting, conversation: &str) -> Result<(), Failed> {
+        let state = match waiting.on_its_way {
+            true => "on its way",
+            false => "kept",
+        };
+        let human = format!(
+            "{}  {state}  {}: {}",
+            waiting.message_id,
+            printable(conversation),
+            printable(text(&waiting.body)),
+        );
+        let machine = json!({
+            "type": "waiting",
+            "id": waiting.message_id.to_string(),
+            "conversation": waiting.conversation.to_string(),
+            "on_its_way": waiting.on_its_way,
+            "text": text_of(&waiting.body),
+        });
+        self.line(&human, &machine)
+    }
+
+    pub fn device(&self, info: &DeviceInfo) -> Result<(), Failed> {
+        let human = format!(
+            "{}  {}made {}, last seen {}{}",
+            device(info.device_id),
+            match info.name.as_str() {
+                "" => String::new(),
+                name => format!("{}, ", printable(name)),
+            },
+            date(info.created_at),
+            date(info.last_seen),
+            if info.own { " (this one)" } else { "" },
+        );
+        let machine = json!({
+            "type": "device",
+            "id": hex(info.device_id.as_bytes()),
+            "name": info.name,
+            "created_at_ms": info.created_at.as_millis(),
+            "last_seen_ms": info.last_seen.as_millis(),
+            "own": info.own,
+        });
+        self.line(&human, &machine)
+    }
+
+    pub fn device_removed(&self, id: DeviceId) -> Result<(), Failed> {
+        let human = format!("removed {}", device(id));
+        let machine = json!({ "type": "device_removed", "id": hex(id.as_bytes()) });
+        self.line(&human, &machine)
+    }
+
+    pub fn safety_number(&self, with: &Person, number: &SafetyNumber) -> Result<(), Failed> {
+        let digits = number.to_string();
+        let groups: Vec<&str> = digits.split(' ').collect();
+        let rows: Vec<String> = groups.chunks(4).map(|row| row.join(" ")).collect();
+        let payload = hex(&number.qr_payload());
+        let human = format!(
+            "safety number with {}\n  {}\nQR code {payload}",
+            person_name(with),
+            rows.join("\n  "),
+        );
+        let machine = json!({
+            "type": "safety_number",
+            "person": person(with),
+            "number": digits,
+            "qr": payload,
         });
         self.line(&human, &machine)
     }
@@ -194,15 +325,38 @@ pub fn person(person: &Person) -> Value {
     })
 }
 
-/// A person for people: the name, or the start of the key.
-pub fn name(person: &Person) -> String {
+/// A person for people: the name, or the start of the key, which is no name.
+pub fn person_name(person: &Person) -> String {
     let key = || {
-        hex(person.identity_key.as_bytes())
-            .chars()
-            .take(12)
-            .collect()
+        let digits = hex(person.identity_key.as_bytes());
+        format!("(key {})", digits.get(..12).unwrap_or(&digits))
     };
-    person.name.as_deref().map_or_else(key, printable)
+    let name = |name| format!("@{}", printable(name));
+    person.name.as_deref().map_or_else(key, name)
+}
+
+/// Several people for people.
+pub fn names(people: &[Person]) -> String {
+    people
+        .iter()
+        .map(person_name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn text(body: &Body) -> &str {
+    match body {
+        Body::Text(text) => text,
+        Body::TakenBack => "(taken back before it was sent)",
+        _ => "(something that this version cannot show)",
+    }
+}
+
+fn text_of(body: &Body) -> Option<&str> {
+    match body {
+        Body::Text(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// Says on standard error, to a script, why it came to nothing.
@@ -223,90 +377,13 @@ pub fn message_line(message: &Message, conversation: &str) -> Value {
         "own": message.own,
         "message_id": message.message_id.to_string(),
         "sent_at_ms": message.sent_at.as_millis(),
-        "text": match &message.body {
-            Body::Text(text) => Some(text),
-            _ => None,
-        },
+        "text": text_of(&message.body),
     })
 }
 
-/// The start of an id, enough to name the conversation by.
-fn short(id: ConversationId) -> String {
-    let id = id.to_string();
-    // The last digits of a UUID v7 are random, its first ones are a date; a DM's are all random.
-    id.chars().skip(id.len().saturating_sub(12)).collect()
-}
-
-fn device(account: &Account) -> String {
-    match account.device_id.as_bytes() {
-        [] => "the account's first".to_owned(),
+fn device(id: DeviceId) -> String {
+    match id.as_bytes() {
+        [] => FIRST_DEVICE.to_owned(),
         id => hex(id),
-    }
-}
-
-/// Text of others without what could drive the terminal: no control characters, no marks that turn
-/// the direction of what follows. A line break stays one, indented.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|char| match char {
-            '\n' => "\n    ".to_owned(),
-            '\t' => " ".to_owned(),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                char::REPLACEMENT_CHARACTER.to_string()
-            }
-            char if char.is_control() => char::REPLACEMENT_CHARACTER.to_string(),
-            char => char.to_string(),
-        })
-        .collect()
-}
-
-/// A date in UTC, to the second.
-fn date(unix: UnixTime) -> String {
-    let seconds = unix.as_millis() / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// Year, month and day of a day after 1970-01-01 (Howard Hinnant's `civil_from_days`).
-const fn civil(days: u64) -> (u64, u64, u64) {
-    // Counted from 0000-03-01, so that the leap day is a year's last.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = match month {
-        0..=9 => (month + 3, 0),
-        _ => (month - 9, 1),
-    };
-    (era * 400 + year_of_era + carry, month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let at = |seconds: u64| date(UnixTime::from_millis(seconds * 1000));
-        assert_eq!(at(0), "1970-01-01 00:00:00");
-        assert_eq!(at(951_782_399), "2000-02-28 23:59:59");
-        assert_eq!(at(951_782_400), "2000-02-29 00:00:00");
-        assert_eq!(at(4_107_542_400), "2100-03-01 00:00:00");
-        assert_eq!(at(1_795_257_845), "2026-11-21 10:44:05");
-        // The largest there is: no overflow.
-        date(UnixTime::from_millis(u64::MAX));
-    }
-
-    #[test]
-    fn nothing_that_others_wrote_drives_the_terminal() {
-        assert_eq!(
-            printable("a\u{1b}[2Jb\r\u{202e}c\n\u{9b}d"),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n    \u{fffd}d"
-        );
     }
 }

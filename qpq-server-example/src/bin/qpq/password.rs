@@ -1,5 +1,11 @@
 //! Where the password comes from: `QPQ_PASSWORD`, or a prompt that shows nothing.
+//!
+//! What a person typed is prepared as an OpaqueString (RFC 8265 section 4.2), so that it is the same
+//! password on every keyboard: a letter with its accent is one character or two, and a space one of
+//! many.
 
+use precis_profiles::OpaqueString;
+use precis_profiles::precis_core::profile::PrecisFastInvocation as _;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
@@ -23,10 +29,13 @@ pub async fn get(name: &str, is_new: bool) -> Result<Zeroizing<Vec<u8>>, Failed>
                 .map_err(|_| Failed::NoPassword)??
         }
     };
-    match password.is_empty() {
-        true => Err(Failed::BadPassword),
-        false => Ok(Zeroizing::new(password.as_bytes().to_vec())),
-    }
+    prepared(&password)
+}
+
+/// The password as both ends hash it.
+fn prepared(typed: &str) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    let prepared = OpaqueString::enforce(typed).map_err(|_| Failed::BadPassword)?;
+    Ok(Zeroizing::new(prepared.into_owned().into_bytes()))
 }
 
 fn ask(text: &str, is_new: bool) -> Result<Zeroizing<String>, Failed> {
@@ -41,4 +50,28 @@ fn prompt(text: &str) -> Result<Zeroizing<String>, Failed> {
     rpassword::prompt_password(text)
         .map(Zeroizing::new)
         .map_err(|_| Failed::NoPassword)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_password_is_one_whatever_the_keyboard_makes_of_it() {
+        let prepared = |typed| prepared(typed).map(|bytes| bytes.to_vec());
+        // RFC 8265 section 4.3.
+        for same in [
+            "correct horse battery staple",
+            "Correct Horse Battery Staple",
+            "πßå",
+            "Jack of ♦s",
+        ] {
+            assert_eq!(prepared(same), Ok(same.as_bytes().to_vec()));
+        }
+        assert_eq!(prepared("foo\u{1680}bar"), Ok(b"foo bar".to_vec()));
+        assert_eq!(prepared("cafe\u{301}"), Ok("caf\u{e9}".as_bytes().to_vec()));
+        for bad in ["", "my cat is a \tby"] {
+            assert_eq!(prepared(bad), Err(Failed::BadPassword), "{bad}");
+        }
+    }
 }

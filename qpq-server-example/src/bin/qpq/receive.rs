@@ -4,22 +4,22 @@
 //! is printed again only if this process died between printing and marking: at most one page, whose
 //! lines a reader of a pipe recognises by conversation and index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::ready;
 use std::mem;
 use std::path::Path;
+use std::time::Duration;
 
-use qpq_protocol::client::{
-    CommitProof, Conversation, ConversationId, Event, IntentError, Message, Outcome, Person,
-};
-use qpq_server_example::hex::hex;
+use qpq_protocol::client::{Conversation, ConversationId, Event, IntentError, Message, Outcome};
 use qpq_server_example::session::Session;
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::time::sleep;
 
-use crate::commands::conversations;
+use crate::address::conversations;
+use crate::events::Teller;
 use crate::failed::Failed;
 use crate::journal::Journal;
-use crate::output::{Output, message_line, name, person};
+use crate::output::{Output, message_line};
 use crate::stop::Stop;
 
 /// Messages that are printed before they are marked read, with one commit: what a kill repeats is
@@ -28,20 +28,26 @@ const PRINTED: u64 = 20;
 /// Messages that are written to a file at once.
 const WRITTEN: u64 = 100;
 
-/// Names of conversations, for people.
-pub struct Names(BTreeMap<ConversationId, String>);
+/// How long the name of a conversation that was joined is waited for.
+const NAME: Duration = Duration::from_secs(2);
 
-impl Names {
-    pub async fn load(session: &mut Session) -> Result<Self, Failed> {
-        let all = conversations(session).await?;
-        Ok(Self(
-            all.into_iter().map(|one| (one.id, one.name)).collect(),
-        ))
-    }
+/// A conversation with messages to hand on.
+struct Source {
+    conversation: Conversation,
+    /// The index before which all is marked read.
+    read: u64,
+    /// The index of the next message to hand on.
+    next: u64,
+    /// The index behind those of `page`.
+    loaded: u64,
+    /// The next messages.
+    page: VecDeque<Message>,
+}
 
-    pub fn of(&self, conversation: ConversationId) -> &str {
-        self.0.get(&conversation).map_or("", String::as_str)
-    }
+/// A message to hand on.
+struct Handed {
+    message: Message,
+    conversation: Conversation,
 }
 
 /// Messages on their way to standard output or into a file.
@@ -49,6 +55,7 @@ pub struct Receiver<'a> {
     session: &'a mut Session,
     stop: &'a mut Stop,
     output: &'a Output,
+    teller: Teller<'a>,
     journal: Option<Journal>,
     /// The index to go on from, of conversations that were looked at.
     next: BTreeMap<ConversationId, u64>,
@@ -66,17 +73,22 @@ impl<'a> Receiver<'a> {
             session,
             stop,
             output,
+            teller: Teller::new(output),
             journal: file.map(Journal::open).transpose()?,
             next: BTreeMap::new(),
         })
     }
 
-    /// Fetches what waits at the server, hands on what is unread, and ends.
+    /// Fetches what waits at the server, says what happened, hands on what is unread, and ends.
     pub async fn once(mut self) -> Result<(), Failed> {
         tokio::select! {
             synced = self.session.sync() => synced?,
             () = self.stop.asked() => return Err(Failed::Interrupted),
         }
+        while let Some(event) = self.session.next_if_there() {
+            self.teller.tell(&event, self.session).await?;
+        }
+        self.teller.tell_waiting(None, self.session).await?;
         self.catch_up().await
     }
 
@@ -97,6 +109,11 @@ impl<'a> Receiver<'a> {
                 event = self.session.next() => Some(event?),
                 // Everything that had come goes out together.
                 () = ready(()), if has_news => None,
+                // A group's name comes from whoever made it, or never.
+                () = sleep(NAME), if self.teller.is_waiting() => {
+                    self.teller.tell_waiting(None, self.session).await?;
+                    continue;
+                }
             };
             if let Some(Event::Message(_)) = event {
                 has_news = true;
@@ -107,38 +124,95 @@ impl<'a> Receiver<'a> {
             }
             match event {
                 Some(Event::LoggedOut) => return Err(IntentError::NotLoggedIn.into()),
-                Some(event) => tell(&event, self.session, self.output).await?,
+                Some(event) => self.teller.tell(&event, self.session).await?,
                 None => {}
             }
         }
     }
 
-    /// Hands on all that is stored and was not handed on. Stops between two pages.
+    /// Hands on all that is stored and was not handed on, in the order of time, but for what a writer
+    /// who dates a message wrongly puts out of order: within a conversation it stays as it came.
+    /// Stops between two pages.
     async fn catch_up(&mut self) -> Result<(), Failed> {
-        let page = self.journal.as_ref().map_or(PRINTED, |_| WRITTEN);
+        let mut sources = Vec::new();
         for conversation in conversations(self.session).await? {
-            let id = conversation.id;
-            let mut read = conversation.messages.saturating_sub(conversation.unread);
-            let mut next = self.start(&conversation, read).await?;
-            loop {
-                if read < next {
-                    self.mark_read(id, next).await?;
-                    read = next;
-                }
-                self.next.insert(id, next);
-                if next >= conversation.messages {
-                    break;
-                }
-                if self.stop.was_asked().await {
-                    return Err(Failed::Interrupted);
-                }
-                let end = next.saturating_add(page).min(conversation.messages);
-                let messages = self.messages(id, next, end).await?;
-                self.hand_on(&conversation, &messages).await?;
-                next = end;
+            let read = conversation.messages.saturating_sub(conversation.unread);
+            let next = self.start(&conversation, read).await?;
+            sources.push(Source {
+                conversation,
+                read,
+                next,
+                loaded: next,
+                page: VecDeque::new(),
+            });
+        }
+        self.note_read(&mut sources).await?;
+        while !sources.is_empty() {
+            if self.stop.was_asked().await {
+                return Err(Failed::Interrupted);
             }
+            let batch = self.batch(&mut sources).await?;
+            for source in &sources {
+                self.teller
+                    .tell_waiting(Some(source.conversation.id), self.session)
+                    .await?;
+            }
+            self.hand_on(&batch).await?;
+            self.note_read(&mut sources).await?;
         }
         Ok(())
+    }
+
+    /// Remembers how far conversations were handed on; leaves those that have more.
+    async fn note_read(&mut self, sources: &mut Vec<Source>) -> Result<(), Failed> {
+        for source in &mut *sources {
+            let id = source.conversation.id;
+            if source.read < source.next {
+                self.mark_read(id, source.next).await?;
+                source.read = source.next;
+            }
+            self.next.insert(id, source.next);
+        }
+        sources.retain(|source| source.next < source.conversation.messages);
+        Ok(())
+    }
+
+    /// The next messages of all conversations, and own ones are passed over.
+    async fn batch(&mut self, sources: &mut [Source]) -> Result<Vec<Handed>, Failed> {
+        let page = self.journal.as_ref().map_or(PRINTED, |_| WRITTEN);
+        let mut batch = Vec::new();
+        for _ in 0..page {
+            for source in &mut *sources {
+                let end = source
+                    .loaded
+                    .saturating_add(page)
+                    .min(source.conversation.messages);
+                if source.page.is_empty() && source.loaded < end {
+                    let messages = self
+                        .messages(source.conversation.id, source.loaded, end)
+                        .await?;
+                    source.page = messages.into();
+                    source.loaded = end;
+                }
+            }
+            let waiting = sources.iter_mut().filter_map(|source| {
+                let at = source.page.front()?.sent_at;
+                Some((at, source))
+            });
+            let Some((_, source)) = waiting.min_by_key(|(at, _)| *at) else {
+                break;
+            };
+            if let Some(message) = source.page.pop_front() {
+                source.next = message.index.saturating_add(1);
+                if !message.own {
+                    batch.push(Handed {
+                        message,
+                        conversation: source.conversation.clone(),
+                    });
+                }
+            }
+        }
+        Ok(batch)
     }
 
     /// The index to go on from: behind the last one in the file, whatever is marked read. Where the
@@ -185,23 +259,22 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    async fn hand_on(
-        &mut self,
-        conversation: &Conversation,
-        messages: &[Message],
-    ) -> Result<(), Failed> {
-        let others = messages.iter().filter(|message| !message.own);
+    async fn hand_on(&mut self, batch: &[Handed]) -> Result<(), Failed> {
         if let Some(journal) = &mut self.journal {
-            let line = |message| message_line(message, &conversation.name);
-            let lines: Vec<Value> = others.map(line).collect();
+            let line = |one: &Handed| message_line(&one.message, &one.conversation.name);
+            let lines: Vec<Value> = batch.iter().map(line).collect();
             return Ok(journal.append(&lines)?);
         }
-        for message in others {
-            if let Err(failed) = self.output.message(message, &conversation.name) {
+        let mut printed = BTreeMap::new();
+        for one in batch {
+            if let Err(failed) = self.output.message(&one.message, &one.conversation) {
                 // Those before it were printed.
-                self.mark_read(conversation.id, message.index).await?;
+                for (id, up_to) in printed {
+                    self.mark_read(id, up_to).await?;
+                }
                 return Err(failed);
             }
+            printed.insert(one.conversation.id, one.message.index.saturating_add(1));
         }
         Ok(())
     }
@@ -212,132 +285,5 @@ impl<'a> Receiver<'a> {
             .ask(move |client, now| client.mark_read(now, id, up_to));
         asked.await?;
         Ok(())
-    }
-}
-
-/// Says what else happened.
-async fn tell(event: &Event, session: &mut Session, output: &Output) -> Result<(), Failed> {
-    match event {
-        Event::Joined { conversation } => {
-            let human = format!(
-                "you are in {}",
-                crate::output::printable(&conversation.name)
-            );
-            let machine = json!({
-                "type": "joined",
-                "conversation": conversation.id.to_string(),
-                "name": conversation.name,
-                "epoch": conversation.epoch,
-            });
-            output.line(&human, &machine)
-        }
-        Event::Membership {
-            conversation,
-            by,
-            added,
-            removed,
-            epoch,
-        } => {
-            let names = Names::load(session).await?;
-            let list = |people: &[Person]| people.iter().map(name).collect::<Vec<_>>().join(", ");
-            let mut human = format!("{}: ", crate::output::printable(names.of(*conversation)));
-            human.push_str(&match (added.is_empty(), removed.is_empty()) {
-                (false, true) => format!("{} added {}", name(by), list(added)),
-                (true, false) => format!("{} removed {}", name(by), list(removed)),
-                (false, false) => format!(
-                    "{} added {} and removed {}",
-                    name(by),
-                    list(added),
-                    list(removed)
-                ),
-                (true, true) => format!("{} renewed the keys", name(by)),
-            });
-            let machine = json!({
-                "type": "membership",
-                "conversation": conversation.to_string(),
-                "by": person(by),
-                "added": added.iter().map(person).collect::<Vec<_>>(),
-                "removed": removed.iter().map(person).collect::<Vec<_>>(),
-                "epoch": epoch,
-            });
-            output.line(&human, &machine)
-        }
-        Event::Removed { conversation } => {
-            let names = Names::load(session).await?;
-            let human = format!(
-                "you are not in {} any more",
-                crate::output::printable(names.of(*conversation))
-            );
-            let machine = json!({ "type": "removed", "conversation": conversation.to_string() });
-            output.line(&human, &machine)
-        }
-        Event::Unreadable {
-            conversation,
-            seq,
-            why,
-        } => {
-            let machine = json!({
-                "type": "unreadable",
-                "conversation": conversation.to_string(),
-                "seq": seq,
-                "why": why.to_string(),
-            });
-            output.line(&format!("a message was lost: {why}"), &machine)
-        }
-        Event::KeyChanged { name, .. } => {
-            let machine = json!({ "type": "key_changed", "name": name });
-            let human = format!("the key of {name} has changed: compare safety numbers");
-            output.line(&human, &machine)
-        }
-        Event::ServerKeyChanged { known, claimed } => {
-            let machine = json!({
-                "type": "server_key_changed",
-                "known": hex(known),
-                "claimed": hex(claimed),
-            });
-            let human = "the server's signing key has changed: ask who runs it";
-            output.line(human, &machine)
-        }
-        Event::Unproven { conversation, slot } => {
-            let machine = json!({
-                "type": "unproven",
-                "conversation": conversation.to_string(),
-                "slot": slot,
-            });
-            let human =
-                "the server gave no valid proof of a change of members: compare safety numbers";
-            output.line(human, &machine)
-        }
-        Event::Forked {
-            conversation,
-            slot,
-            proofs,
-        } => {
-            let proof = |proof: &CommitProof| {
-                json!({
-                    "commit_hash": hex(&proof.commit_hash),
-                    "sender": hex(proof.sender.as_bytes()),
-                    "server_epoch": proof.server_epoch.to_string(),
-                    "proof": hex(&proof.proof),
-                })
-            };
-            let machine = json!({
-                "type": "forked",
-                "conversation": conversation.to_string(),
-                "slot": slot,
-                "proofs": proofs.iter().map(proof).collect::<Vec<_>>(),
-            });
-            let human = "the server has shown members different changes: do not trust this conversation, compare safety numbers";
-            output.line(human, &machine)
-        }
-        Event::Disconnected { why, retry_in } => {
-            output.note(&format!("{why}; next try in {} s", retry_in.as_secs()));
-            Ok(())
-        }
-        Event::Connected => {
-            output.note("connected");
-            Ok(())
-        }
-        _ => Ok(()),
     }
 }

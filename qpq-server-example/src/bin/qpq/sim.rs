@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 #[cfg(qpq_defects)]
 use qpq_protocol::defect::Defect;
 use qpq_protocol::sim::{Carrier, Config, Cost, Report, Villain, run};
@@ -26,10 +27,10 @@ pub struct Seeds {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     start: u64,
     /// Clients in each world
-    #[arg(long, value_name = "N", default_value_t = Config::default().clients)]
+    #[arg(long, value_name = "N", default_value_t = Config::default().clients, value_parser = at_least_one())]
     clients: usize,
     /// Server cores in each world, on one store
-    #[arg(long, value_name = "N", default_value_t = Config::default().servers)]
+    #[arg(long, value_name = "N", default_value_t = Config::default().servers, value_parser = at_least_one())]
     servers: usize,
     /// Random actions in each world
     #[arg(long, value_name = "N", default_value_t = Config::default().steps)]
@@ -84,6 +85,11 @@ fn named(name: &str) -> Result<Defect, String> {
         let names: Vec<_> = Defect::ALL.iter().map(|defect| defect.name()).collect();
         format!("one of {}", names.join(", "))
     })
+}
+
+/// A world without anyone in it shows nothing.
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use qpq_protocol::client::{
     Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome,
 };
-use qpq_server_example::session::{Options, Session};
+use qpq_server_example::session::{Options, Patience, Session};
 use zeroize::Zeroizing;
 
 use super::story::{Meter, Story};
-use crate::commands::conversations;
+use crate::address::conversations;
 use crate::failed::Failed;
 
 /// How long anything may take before the demo gives up.
@@ -348,7 +348,7 @@ impl Away {
             server: server.to_owned(),
             data_dir: self.dir.clone(),
             ca_cert: None,
-            patient: true,
+            patience: Patience::Forever,
         };
         let session = story
             .timed(self.name, what, Session::open(&options))
