@@ -479,6 +479,35 @@ pub(crate) fn stored_cursor(
     record.map_or(0, |record| record.cursor)
 }
 
+#[cfg(feature = "sim")]
+impl Client {
+    /// The token of this client's session, for a simulation in which it means ill.
+    pub(crate) fn token(&self) -> Option<[u8; 32]> {
+        self.state.me.as_ref()?.token.as_deref().copied()
+    }
+
+    /// A commit of this member whose path secret is wrong for one other, drawn by `rng`; nothing of it is kept here.
+    pub(crate) fn spoil(&mut self, id: ConversationId, rng: &mut Rng) -> Option<Vec<u8>> {
+        self.state.keep_mls(&mut self.writer);
+        let (device, group) = self.state.group(id)?;
+        let own = group.own_leaf();
+        let others = group.members().into_iter();
+        let others: Vec<u32> = others
+            .map(|member| member.leaf)
+            .filter(|leaf| *leaf != own)
+            .collect();
+        let last = u64::try_from(others.len()).unwrap_or_default();
+        let place = usize::try_from(rng.below(last)).unwrap_or_default();
+        let victim = *others.get(place)?;
+        let made = match group.has_pending_commit() {
+            true => None,
+            false => group.update_spoiled_for(device, &rng.seed(), victim).ok(),
+        };
+        self.state.forget_mls();
+        Some(made?.commit)
+    }
+}
+
 /// The bytes of a message, shared.
 fn encoded(message: &impl prost::Message) -> Bytes {
     message.encode_to_vec().into()

@@ -188,7 +188,10 @@ impl<N: Network> World<N> {
             Wish::Login => self.act(client, intent, |core, now| {
                 core.login(now, &name, password())
             }),
-            Wish::Logout => self.act(client, intent, |core, now| core.logout(now)),
+            Wish::Logout => {
+                self.apps[client].logouts += 1;
+                self.act(client, intent, |core, now| core.logout(now));
+            }
             Wish::Dm(peer) => {
                 let peer = format!("user{peer}");
                 self.act(client, intent, |core, now| core.dm(now, &peer));

@@ -49,6 +49,8 @@ pub(super) struct App {
     pub(super) called_sent: BTreeSet<MessageId>,
     /// Up to where the app was promised that it is marked as read.
     pub(super) read: BTreeMap<ConversationId, u64>,
+    /// How often the user asked to be logged out, and was not yet told that it is so.
+    pub(super) logouts: usize,
     /// Texts that this user has sent.
     pub(super) texts: BTreeSet<String>,
     /// The last answer to [`Wish::Conversations`], if one came since it was asked.
@@ -157,11 +159,6 @@ impl App {
     pub(super) fn holds(&self, id: &ConversationId, message: &MessageId) -> bool {
         let history = self.histories.get(id);
         history.is_some_and(|all| all.iter().any(|one| one.message_id == *message))
-    }
-
-    /// Whether it was told that the server has this message of its own.
-    pub(super) fn has_sent(&self, message: &MessageId) -> bool {
-        self.called_sent.contains(message)
     }
 
     /// Whether a registration, login or logout runs.

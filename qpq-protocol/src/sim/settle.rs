@@ -241,17 +241,20 @@ impl<N: Network> World<N> {
         let mut own: BTreeSet<MessageId> = own.map(|message| message.message_id).collect();
         // And what a client called sent, though its disk was set back since.
         own.extend(self.honest().flat_map(|(_, app)| &app.called_sent).copied());
+        let unsent = self.checker.said.unsent.iter();
+        let unsent = unsent.filter_map(|(client, id, index)| {
+            let history = self.apps.get(*client)?.histories.get(id)?;
+            Some(history.get(usize::try_from(*index).ok()?)?.message_id)
+        });
+        let unsent: BTreeSet<MessageId> = unsent.collect();
         for (message, accepted) in &self.checker.promised {
             let id = &accepted.channel;
-            let mut sender = self.honest().filter(|(_, app)| app.has_sent(message));
-            let sender = sender.next().map(|(client, _)| client);
             for (client, app) in self.honest() {
                 let is_for = app
                     .account
                     .is_some_and(|key| accepted.recipients.contains(&key));
                 let stays = own.contains(message) && !app.left.contains(id);
-                let of = |client| self.checker.said.of(client, *id);
-                let said = of(client) || sender.is_some_and(of);
+                let said = self.checker.said.to(client, *id) || unsent.contains(message);
                 if is_for && stays && !said && !app.holds(id, message) {
                     let what = format!("c{client} lacks {message} of {id}");
                     if self.plan.is_any() {

@@ -18,13 +18,16 @@ use crate::time::Time;
 pub(in crate::sim) struct Said {
     /// To a client, of a conversation.
     conversations: BTreeSet<(usize, ConversationId)>,
-    /// To a client, of anything.
+    /// To a client, of all that came to it.
     clients: BTreeSet<usize>,
+    /// To a sender, of messages that may be lost for good, by their place in its history.
+    pub(in crate::sim) unsent: BTreeSet<(usize, ConversationId, u64)>,
 }
 
 impl Said {
-    pub(in crate::sim) fn of(&self, client: usize, id: ConversationId) -> bool {
-        self.clients.contains(&client) || self.conversations.contains(&(client, id))
+    /// Whether a reader was told that something of this conversation may be missing.
+    pub(in crate::sim) fn to(&self, reader: usize, id: ConversationId) -> bool {
+        self.clients.contains(&reader) || self.conversations.contains(&(reader, id))
     }
 }
 
@@ -73,6 +76,14 @@ impl Checker {
             Event::Unreadable { conversation, .. } => {
                 self.said.conversations.insert((client, *conversation));
             }
+            Event::SetBack => {
+                self.said.clients.insert(client);
+            }
+            Event::ServerSetBack { unsent } => {
+                let unsent = unsent.iter();
+                let unsent = unsent.map(|one| (client, one.conversation, one.index));
+                self.said.unsent.extend(unsent);
+            }
             Event::Broken { conversation } => {
                 self.fail(
                     now,
@@ -91,10 +102,7 @@ impl Checker {
         }
         if self.plan.kinds == [Villain::Clocks] {
             let undone = match event {
-                Event::LoggedOut => !app
-                    .open
-                    .values()
-                    .any(|wish| *wish == crate::sim::app::Wish::Logout),
+                Event::LoggedOut => app.logouts == 0,
                 Event::Unreadable { why, .. } => matches!(
                     why,
                     UnreadableReason::Expired | UnreadableReason::BadWelcome

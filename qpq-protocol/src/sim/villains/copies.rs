@@ -1,6 +1,8 @@
 //! Disks that are set back to an earlier state, and clocks that jump and come back: what a copy of last week and a
 //! dead battery do.
 
+use core::time::Duration;
+
 use crate::sim::app::App;
 use crate::sim::host::Who;
 use crate::sim::invariants::Known;
@@ -8,6 +10,7 @@ use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{ms, pick};
 use crate::storage::{Command, Commit, Engine as _, Memory, keys};
+use crate::time::Time;
 
 /// A year, in milliseconds.
 const YEAR: u64 = 365 * 24 * 3_600_000;
@@ -19,7 +22,12 @@ pub(in crate::sim) struct Copies {
     client: Option<(usize, Memory, App)>,
     /// The servers' disk, with what everyone has a right to rely on then.
     servers: Option<(Memory, Known)>,
+    /// When disks were set back last: disasters don't come by the second.
+    last: Option<Time>,
 }
+
+/// Between two disasters.
+const PEACE: Duration = Duration::from_secs(30);
 
 impl<N: Network> World<N> {
     /// A client's directory is copied, or put back.
@@ -28,16 +36,22 @@ impl<N: Network> World<N> {
             return self.copy_client();
         };
         // Now and then it is kept for later.
-        if self.ill.below(3) == 0 {
+        if self.is_peace() || self.ill.below(3) == 0 {
             self.copies.client = Some((client, memory, app));
             return;
         }
+        self.copies.last = Some(self.now);
         let who = Who::Client(client);
         self.log
             .line(self.now, format_args!("* {who} is put back to its copy"));
         self.crash(who, ms(100));
         self.disk(who).memory = memory;
         self.apps[client].set_back(app);
+    }
+
+    fn is_peace(&self) -> bool {
+        let last = self.copies.last;
+        last.is_some_and(|last| self.now - last < PEACE)
     }
 
     fn copy_client(&mut self) {
@@ -59,10 +73,11 @@ impl<N: Network> World<N> {
         let Some((memory, known)) = self.copies.servers.take() else {
             return self.copy_servers();
         };
-        if self.ill.below(3) == 0 {
+        if self.is_peace() || self.ill.below(3) == 0 {
             self.copies.servers = Some((memory, known));
             return;
         }
+        self.copies.last = Some(self.now);
         let is_said = self.ill.below(2) == 0;
         self.log.line(
             self.now,

@@ -130,6 +130,9 @@ impl<N: Network> World<N> {
             Event::Broken { .. } => "Broken".to_owned(),
             Event::Unproven { .. } => "Unproven".to_owned(),
             Event::Forked { .. } => "Forked".to_owned(),
+            Event::SetBack => "SetBack".to_owned(),
+            Event::ServerSetBack { .. } => "ServerSetBack".to_owned(),
+            Event::NotFollowed { .. } => "NotFollowed".to_owned(),
             Event::KeyChanged { .. } => "KeyChanged".to_owned(),
             Event::ServerKeyChanged { .. } => "ServerKeyChanged".to_owned(),
             Event::Failed { error, .. } => {

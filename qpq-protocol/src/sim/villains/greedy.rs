@@ -8,10 +8,10 @@ use super::{Mask, rubbish};
 use crate::frame::{Header as _, RequestHeader, encode_request};
 use crate::method::Method;
 use crate::proto;
-use crate::sim::below;
 use crate::sim::host::Host as _;
 use crate::sim::network::Network;
 use crate::sim::world::World;
+use crate::sim::{below, pick};
 
 /// Connections that one villain opens at once, and has at most.
 const DIALS: usize = 24;
@@ -26,13 +26,17 @@ impl<N: Network> World<N> {
         let own = self.apps.get(villain).and_then(|app| app.account);
         let other = (self.config.clients..self.people()).find(|one| *one != villain);
         let other = other.and_then(|other| self.apps.get(other)?.account);
-        let what = self.ill.below(4);
+        let what = self.ill.below(5);
         let count = below(&mut self.ill, 80);
         let mut sendings = Vec::new();
         for _ in 0..count {
             let (bytes, manner) = match (what, own, other) {
                 (0, ..) => (self.announced(Method::BatchEnqueue), Manner::Endless),
-                (1, ..) => (self.announced(Method::Health), Manner::Endless),
+                (1, ..) => (
+                    self.announced(Method::OpaqueRegisterFinish),
+                    Manner::Endless,
+                ),
+                (4, ..) => (self.resumption(villain), Manner::Whole),
                 (2, Some(own), _) => {
                     let request = proto::FetchRequest {
                         recipient_key: Bytes::copy_from_slice(own.as_bytes()),
@@ -55,7 +59,7 @@ impl<N: Network> World<N> {
             };
             sendings.push((bytes, manner));
         }
-        let is_bare = self.ill.below(3) == 0;
+        let is_bare = what == 4 || self.ill.below(3) > 0;
         self.send_all(villain, sendings, is_bare);
     }
 
@@ -76,13 +80,28 @@ impl<N: Network> World<N> {
         self.send_all(villain, sendings, true);
     }
 
-    /// The head of a request that announces as much as it may, and perhaps some of what it announces.
-    fn announced(&mut self, method: Method) -> Bytes {
-        let most = if method == Method::BatchEnqueue {
-            3 << 20
-        } else {
-            4 << 10
+    /// The villain's session, for one connection more.
+    fn resumption(&mut self, villain: usize) -> Bytes {
+        let now = self.now;
+        let host = self.hosts.client(villain);
+        let token = host.and_then(|host| host.act(now, |mask, _| mask.client().token()));
+        let auth = proto::Auth {
+            access_token: Bytes::copy_from_slice(&token.unwrap_or_default()),
+            ..Default::default()
         };
+        let request = proto::ResumeSessionRequest {
+            auth: Some(auth),
+            ..Default::default()
+        };
+        encode_request(Method::ResumeSession.id(), 1, &request).unwrap_or_default()
+    }
+
+    /// The head of a request that announces much, and perhaps some of what it announces.
+    fn announced(&mut self, method: Method) -> Bytes {
+        let most = pick(
+            &mut self.ill,
+            &[100, 4_000, 16_000, 31_000, 60_000, 3 << 20],
+        );
         let header = RequestHeader {
             method_id: method.id(),
             request_id: 1,

@@ -3,6 +3,9 @@
 
 use crate::limits::Limits;
 
+/// How many conversations of strangers a client looks into.
+pub(in crate::sim) const STRANGE_QUEUES: usize = 16;
+
 const KIB: usize = 1024;
 
 /// Queues of 20, tables of 16, little memory; the rates are those of every server.

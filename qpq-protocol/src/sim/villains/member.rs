@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::mask::{Manner, Where};
 use super::rubbish;
-use crate::frame::encode_request;
 use crate::ids::{ChannelId, IdentityKey};
-use crate::method::Method;
+use crate::method::rpc;
 use crate::proto;
+use crate::sim::host::Host as _;
 use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{below, pick};
@@ -38,15 +37,40 @@ impl<N: Network> World<N> {
         let many = if self.ill.below(4) == 0 { BURST } else { 1 };
         for _ in 0..=self.ill.below(many) {
             let request = self.void_commit(&channel, slot, &own, lists);
-            let frame = encode_request(Method::SubmitCommit.id(), 1, &request);
-            if let (Ok(frame), Some(host)) = (frame, self.hosts.client(villain)) {
-                let send = |mask: &mut super::Mask, _| {
-                    mask.send(Where::Session, frame, Manner::Whole);
-                };
-                crate::sim::host::Host::act(host, self.now, send);
-            }
+            self.errand::<rpc::SubmitCommit>(villain, &request);
             slot += 1;
         }
+    }
+
+    /// A member submits a commit that all can follow but one.
+    pub(super) fn betray(&mut self) {
+        let Some(villain) = self.some_villain() else {
+            return;
+        };
+        let Some(own) = self.apps.get(villain).and_then(|app| app.account) else {
+            return;
+        };
+        let channels = self.channels_of(&own);
+        if channels.is_empty() {
+            return;
+        }
+        let channel = pick(&mut self.ill, &channels);
+        let (now, mut rng) = (self.now, self.ill.child());
+        let Some(host) = self.hosts.client(villain) else {
+            return;
+        };
+        let spoil = |mask: &mut super::Mask, _| mask.client().spoil(channel, &mut rng);
+        let (Some(commit), Some(slot)) = (host.act(now, spoil), self.slot_of(&channel)) else {
+            return;
+        };
+        let request = proto::SubmitCommitRequest {
+            channel_id: Bytes::copy_from_slice(channel.as_bytes()),
+            slot,
+            commit: commit.into(),
+            message_id: Bytes::copy_from_slice(&self.ill.uuid_v7(self.date())),
+            ..Default::default()
+        };
+        self.errand::<rpc::SubmitCommit>(villain, &request);
     }
 
     fn void_commit(

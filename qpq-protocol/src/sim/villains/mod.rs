@@ -32,7 +32,7 @@ pub(super) use copies::Copies;
 pub use cost::Cost;
 pub(super) use cost::Waiting;
 pub(super) use liar::Liar;
-pub(super) use limits::limits;
+pub(super) use limits::{STRANGE_QUEUES, limits};
 pub(super) use mask::Mask;
 
 /// The table of villains: what each does, what the command line calls it, how many accounts it has, and
@@ -78,6 +78,8 @@ villains! {
     Member "member" 1 false,
     /// A member whose void commits throw others off the list, and put strangers onto it.
     Lists "lists" 1 false,
+    /// A member whose commits are right for all but one, for whom the path secret is wrong.
+    Traitor "traitor" 1 false,
     /// Accounts that begin channels with everyone, take their key packages and ask without end.
     Strangers "strangers" 2 true,
     /// A peer that announces what it never sends, and asks for what it never reads.
@@ -163,6 +165,7 @@ impl<N: Network> World<N> {
         match kind {
             Villain::Member => self.put_rubbish(false),
             Villain::Lists => self.put_rubbish(true),
+            Villain::Traitor => self.betray(),
             Villain::Strangers => self.ask_without_end(),
             Villain::Greedy => self.take_without_end(),
             Villain::Silent => self.say_nothing(),

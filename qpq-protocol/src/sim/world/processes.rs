@@ -15,7 +15,7 @@ use crate::sim::disk::Lanes;
 use crate::sim::host::Who;
 use crate::sim::network::Network;
 use crate::sim::tap::Tap;
-use crate::sim::villains::{Liar, Mask};
+use crate::sim::villains::{self, Liar, Mask};
 use crate::sim::{ms, storage_key};
 
 /// When a process dies while its disk works.
@@ -54,7 +54,10 @@ impl<N: Network> World<N> {
         self.log.line(now, format_args!("{who} starts"));
         match who {
             Who::Client(client) => {
-                let config = client_config(who, process.start);
+                let mut config = client_config(who, process.start);
+                if self.plan.is_any() {
+                    config.strange_queues = villains::STRANGE_QUEUES;
+                }
                 #[cfg(qpq_defects)]
                 let config = client::Config {
                     defect: self.config.defect,

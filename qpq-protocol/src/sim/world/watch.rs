@@ -107,7 +107,10 @@ impl<N: Network> World<N> {
                 app.registered |= account.is_some();
                 app.account = account.map(|account| account.identity_key).or(app.account);
             }
-            client::Event::LoggedOut => app.logged_in = false,
+            client::Event::LoggedOut => {
+                app.logged_in = false;
+                app.logouts = app.logouts.saturating_sub(1);
+            }
             client::Event::LoggedIn { account } => {
                 app.logged_in = true;
                 app.registered = true;
