@@ -31,6 +31,14 @@
 //! client had asked to be written may come after the next one has begun. Wall clocks are set; wakes between
 //! servers are lost and repeated.
 //!
+//! # Who means ill
+//!
+//! [`Config::villains`] says of which kinds a seed chooses ([`Villain`] names them); with none, everyone means well.
+//! Their worlds have small limits and the rates of every server, so that what is full is met early. What must hold there
+//! besides: nobody is ended by what another puts into a slot; where only villains do harm, another account's Health,
+//! Fetch and Enqueue are answered within a second; what a client called sent is delivered, or somebody was told; nothing
+//! that can't be undone follows from one wrong clock; once the villains are gone, honest members agree within [`SETTLE`].
+//!
 //! # Where it is
 //!
 //! | file | what is in it |
@@ -45,6 +53,7 @@
 //! | `actions`, `app` | what people do, and what their apps heard |
 //! | `invariants` | what must always hold |
 //! | `settle` | what must come to hold |
+//! | `villains` | who means ill, what they do, and what it costs the others |
 //! | `log` | the readable log and its hash |
 //!
 //! The log, and so its hash, holds what is exact: actions, events, methods, statuses, and a hash of
