@@ -411,7 +411,9 @@ SERVER_KEYS = {
     "members": "M channel *", "membership": "A identity channel", "memberships": "A identity *",
     "slot": "s channel number", "package_pool": "k identity device", "package": "K identity device fingerprint",
     "packages": "K identity device *", "package_seen": "U identity device fingerprint", "packages_seen": "U *",
-    "hybrid_key": "h identity",
+    "hybrid_key": "h identity", "channels": "c *", "given": "y identity", "all_given": "y *", "slots": "s *",
+    "former": "F channel identity", "formers": "F *", "all_queues": "q *", "allowance": "w identity",
+    "allowances": "w *",
 }
 CLIENT_KEYS = {
     "schema": "meta/schema", "writer": "meta/writer", "account": "s/account", "server": "s/server",
@@ -497,11 +499,36 @@ def check_mls(case):
             same("message", unpad(epochs[info.epoch].decrypt(*unhex(step, "message"))), *unhex(step, "content"))
 
 
+def check_refused(case):
+    kind = case["kind"]
+    if kind == "commit_proof":
+        server, channel, commit, sender, proof = unhex(case, "signer_key", "channel_id", "commit", "sender_key", "proof")
+        message = b"qpq commit v2" + proof[:8] + channel + u64(case["slot"]) + sha256(commit) + sender
+        same("verdict", len(proof) == 72 and verifies(server, message, proof[8:]), case["verdict"] == "accepted")
+    elif kind == "delivery_proof":
+        server, id_, to, channel, payload = unhex(
+            case, "signer_key", "message_id", "recipient_key", "channel_id", "payload_hash")
+        (proof,) = unhex(case, "proof")
+        message = b"qpq delivery v1" + id_ + to + var(channel) + payload + u64(case["seq"]) + proof[:8]
+        same("verdict", len(proof) == 72 and verifies(server, message, proof[8:]), case["verdict"] == "accepted")
+    elif not MISSING:
+        kem, _ = groups.SUITES[case["suite"]]
+        init, leaf = groups.key_package_keys(*unhex(case, "key_package_seed"), kem)
+        welcome = groups.welcome_verdict(*unhex(case, "welcome", "reference"), init)
+        if kind == "welcome":
+            same("verdict", welcome, case["verdict"])
+        else:
+            # Behind commits that are taken lies an epoch that only a path leads into.
+            epoch = welcome.info.epoch + len(case["before"])
+            verdict = groups.commit_verdict(*unhex(case, "commit"), welcome, epoch, leaf)
+            same("verdict", (epoch, verdict), (case["epoch"], case["verdict"]))
+
+
 CHECKS_OF = {
     "identity": check_identity, "envelopes": check_envelopes, "sealed_sender": check_sealed_sender,
     "proofs": check_proofs, "log": check_log, "safety": check_safety, "padding": check_padding,
     "recovery": check_recovery, "transcripts": check_transcripts, "opaque": check_opaque,
-    "key_layout": check_key_layout, "mls": check_mls,
+    "key_layout": check_key_layout, "mls": check_mls, "refused": check_refused,
 }
 
 

@@ -228,23 +228,28 @@ class Epoch:
             secret = expand(secret, b"tree", side, 32)
         return secret
 
-    def decrypt(self, data):
-        """A PrivateMessage of this epoch, decrypted and its signature checked."""
-        reader = mls_message(data, PRIVATE)
-        group_id, epoch, kind = reader.vector(), reader.number(8), reader.number(1)
-        authenticated, sender_data, ciphertext = reader.vector(), reader.vector(), reader.vector()
-        reader.done()
-        same("message's group and epoch", (group_id, epoch), (self.info.group_id, self.info.epoch))
+    def unseal(self, group_id, epoch, kind, authenticated, sender_data, ciphertext):
+        """Whose leaf it comes from, and what is inside: either None where that does not decrypt."""
         place = vector(group_id) + u64(epoch) + bytes([kind])
         key, nonce = self.key_and_nonce(self.secret[b"sender data"], ciphertext[:32])
-        sender_data = Reader(hpke.open_aead(self.aead, key, nonce, place, sender_data))
+        sender_data = hpke.open_aead(self.aead, key, nonce, place, sender_data)
+        if sender_data is None:
+            return None, None
+        sender_data = Reader(sender_data)
         index, generation, guard = sender_data.number(4), sender_data.number(4), sender_data.take(4)
         ratchet = expand(self.leaf_secret(index), b"application" if kind == APPLICATION else b"handshake", b"", 32)
         for number in range(generation):
             ratchet = expand(ratchet, b"secret", u32(number), 32)
         key, nonce = self.key_and_nonce(ratchet, u32(generation))
         nonce = bytes(a ^ b for a, b in zip(nonce, guard)) + nonce[4:]
-        inside = Reader(hpke.open_aead(self.aead, key, nonce, place + vector(authenticated), ciphertext))
+        return index, hpke.open_aead(self.aead, key, nonce, place + vector(authenticated), ciphertext)
+
+    def decrypt(self, data):
+        """A PrivateMessage of this epoch, decrypted and its signature checked."""
+        message = group_id, epoch, kind, authenticated, *_ = read_private(data)
+        same("message's group and epoch", (group_id, epoch), (self.info.group_id, self.info.epoch))
+        index, inside = self.unseal(*message)
+        inside = Reader(inside)
         content, what = inside.span({APPLICATION: Reader.vector, COMMIT: read_commit}[kind])
         framed = vector(group_id) + u64(epoch) + b"\1" + u32(index) + vector(authenticated) + bytes([kind]) + content
         tbs = b"\0\1\0\2" + framed + self.info.context
@@ -256,6 +261,17 @@ class Epoch:
             what = sha256(interim, b"\0\2", framed, vector(signature)), tag
         same("zeros after the content", inside.rest().strip(b"\0"), b"")
         return what
+
+
+def read_private(data):
+    """Group, epoch, kind, authenticated data, sender data, ciphertext."""
+    reader = Reader(data)
+    if (reader.number(2), reader.number(2)) != (1, PRIVATE):
+        raise ValueError("it is no PrivateMessage")
+    parts = (reader.vector(), reader.number(8), reader.number(1), reader.vector(), reader.vector(), reader.vector())
+    if reader.at < len(data):
+        raise ValueError("it does not end")
+    return parts
 
 
 def read_commit(reader):
@@ -299,24 +315,69 @@ def key_package_keys(seed, kem):
     return init, leaf
 
 
-def open_welcome(data, reference, init, suite):
-    """The epoch that a Welcome leads into."""
-    kem, aead = SUITES[suite]
-    reader = mls_message(data, WELCOME)
-    same("suite", reader.number(2), suite)
-    secrets, group_info = Reader(reader.vector()), reader.vector()
-    reader.done()
+def read_welcome(data):
+    """Suite, the secrets by reference, the encrypted group info."""
+    reader = Reader(data)
+    if (reader.number(2), reader.number(2)) != (1, WELCOME):
+        raise ValueError("it is no Welcome")
+    suite, secrets, group_info = reader.number(2), Reader(reader.vector()), reader.vector()
+    if reader.at < len(data):
+        raise ValueError("it does not end")
+    sealed = {}
     while secrets.at < len(secrets.data):
-        whom, enc, ciphertext = secrets.vector(), secrets.vector(), secrets.vector()
-        if whom == reference:
-            break
-    else:
-        raise ValueError("it is for others")
-    opened = Reader(init.open(aead, label(b"Welcome", group_info), b"", enc, ciphertext))
+        whom = secrets.vector()
+        sealed[whom] = secrets.vector(), secrets.vector()
+    return suite, sealed, group_info
+
+
+def open_welcome(data, reference, init, suite):
+    """The epoch that a Welcome leads into, None if it does not open."""
+    _, aead = SUITES[suite]
+    _, sealed, group_info = read_welcome(data)
+    opened = init.open(aead, label(b"Welcome", group_info), b"", *sealed[reference])
+    if opened is None:
+        return None
+    opened = Reader(opened)
     epoch = Epoch(opened.vector(), aead)
     if opened.number(1):
         opened.vector()
     same("pre-shared keys", opened.vector(), b"")
     opened.done()
-    epoch.start(GroupInfo(Reader(epoch.welcome(group_info))))
+    group_info = epoch.welcome(group_info)
+    if group_info is None:
+        return None
+    epoch.start(GroupInfo(Reader(group_info)))
     return epoch
+
+
+# -- what is refused ---------------------------------------------------------------------------
+
+
+def welcome_verdict(data, reference, init):
+    """The epoch that it leads into, or the word for what is wrong with it."""
+    try:
+        suite, sealed, _ = read_welcome(data)
+    except (ValueError, IndexError):
+        return "malformed"
+    if suite not in SUITES:
+        return "malformed"
+    if reference not in sealed:
+        return "not_for_us"
+    return open_welcome(data, reference, init, suite) or "invalid"
+
+
+def commit_verdict(data, joined, epoch, leaf):
+    """The word for what is wrong with a commit, for one who has joined and is in `epoch` since; None if
+    nothing was found."""
+    try:
+        message = group_id, named, *_ = read_private(data)
+    except (ValueError, IndexError):
+        return "void"
+    if group_id != joined.info.group_id:
+        return "void"
+    if named != epoch:
+        return "future_epoch" if named > epoch else "past_epoch"
+    index, inside = joined.unseal(*message)
+    if index is not None and joined.info.tree.leaf(index).encryption_key == leaf.public:
+        return "own_message"
+    return "void" if inside is None else None

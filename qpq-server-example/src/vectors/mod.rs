@@ -17,6 +17,7 @@ mod opaque;
 mod padding;
 mod proofs;
 mod recovery;
+mod refused;
 mod released;
 mod safety;
 mod scripts;
@@ -149,7 +150,7 @@ impl Subject {
     }
 }
 
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     Subject {
         name: "frames",
         content: Content::Foreign(frames::check),
@@ -174,6 +175,7 @@ const SUBJECTS: [Subject; 15] = [
     Subject::cases("transcripts", transcripts::inputs, transcripts::replay),
     Subject::cases("opaque", opaque::inputs, opaque::replay),
     Subject::cases("mls", mls::inputs, mls::replay),
+    Subject::cases("refused", refused::inputs, refused::replay),
     Subject {
         name: "sessions",
         content: Content::Own(sessions::make, sessions::check),

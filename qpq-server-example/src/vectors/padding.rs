@@ -29,6 +29,9 @@ pub(super) fn inputs() -> Result<Vec<Value>, VectorError> {
         "68698000",
         "686980ff",
         &"00".repeat(256),
+        // The shortest padding of two bytes, and one that is longer than need be.
+        &format!("686980{}", "00".repeat(253)),
+        &format!("686980{}", "00".repeat(509)),
     ];
     let padded = padded
         .iter()

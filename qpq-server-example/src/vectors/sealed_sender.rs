@@ -1,6 +1,6 @@
 //! `sealed_sender`: messages that do not tell the server who wrote them.
 
-use qpq_crypto::hybrid::HybridSecret;
+use qpq_crypto::hybrid::{self, HybridSecret};
 use qpq_crypto::identity::{Credential, DeviceId, DeviceSecret, IdentityKey, IdentitySecret};
 use qpq_crypto::sealed::{self, Purpose};
 use serde_json::{Value, json};
@@ -61,7 +61,85 @@ pub(super) fn inputs() -> Result<Vec<Value>> {
         ),
         open("nothing", "message", BOB, "3", "".into()),
     ]);
+    for (name, sealed) in forged()? {
+        cases.push(open(name, "message", BOB, "3", digits(sealed)));
+    }
     Ok(cases)
+}
+
+/// Messages that open, and whose sender did not write them.
+fn forged() -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let broken = VectorError::Broken("a sealed message");
+    let alice = IdentitySecret::from_seed([ALICE; 32]);
+    let device = DeviceSecret::from_seed([0xd1; 32]);
+    let genuine = Credential::issue(&alice, DeviceId::new([0xd0; 16]), device.public(), 1);
+    let to = IdentitySecret::from_seed([BOB; 32]).public();
+    let key = HybridSecret::derive(&[BOB; 32], 3).public();
+    let device_key = device.public();
+    let data = [b"qpq sealed to v1".as_slice(), &[1], to.as_bytes()].concat();
+    // As the README has it; what is signed may be for another recipient.
+    let inner = |credential: &[u8], signer: &DeviceSecret, recipient: &IdentityKey| {
+        let length = u32::try_from(credential.len()).unwrap_or_default();
+        let head = [&length.to_be_bytes()[..], credential].concat();
+        let time = TIME_MS.to_be_bytes();
+        let signed = [
+            b"qpq sealed v1".as_slice(),
+            &[1],
+            recipient.as_bytes(),
+            key.as_bytes(),
+            &head,
+            device_key.as_bytes(),
+            &time,
+            &7_u32.to_be_bytes(),
+            b"content",
+        ];
+        let signature = signer.sign(&signed.concat());
+        [
+            &head[..],
+            device_key.as_bytes(),
+            &time,
+            &signature,
+            b"content",
+        ]
+        .concat()
+    };
+    let seal = |name, padded: &[u8]| {
+        let sealed = hybrid::seal(&key, &data, padded, &[3; 32]);
+        sealed
+            .map(|sealed| (name, sealed))
+            .map_err(|_| broken.clone())
+    };
+    let pad = qpq_crypto::padding::pad;
+    let mut other_account = genuine;
+    other_account.identity_key = to;
+    let mut later = genuine;
+    later.created_at_ms = 2;
+    let default = Credential::issue(&alice, DeviceId::DEFAULT, device.public(), 1);
+    let stranger = DeviceSecret::from_seed([0xd2; 32]);
+    let [whole, of_another, of_later, of_default] =
+        [genuine, other_account, later, default].map(|one| inner(&one.encode(), &device, &to));
+    let shorter = genuine.encode().split_last().map(|(_, rest)| rest.to_vec());
+    let shorter = inner(&shorter.unwrap_or_default(), &device, &to);
+    Ok(vec![
+        seal("whole, made by hand", &pad(&whole))?,
+        seal("a credential in another account's name", &pad(&of_another))?,
+        seal("a credential with another date", &pad(&of_later))?,
+        seal(
+            "a default device that is not the identity",
+            &pad(&of_default),
+        )?,
+        seal("a credential of 119 bytes", &pad(&shorter))?,
+        seal(
+            "signed by another device",
+            &pad(&inner(&genuine.encode(), &stranger, &to)),
+        )?,
+        seal(
+            "signed for somebody else",
+            &pad(&inner(&genuine.encode(), &device, &alice.public())),
+        )?,
+        seal("not padded", &whole)?,
+        seal("nothing inside", &pad(b""))?,
+    ])
 }
 
 pub(super) fn replay(case: &Value) -> Result<Value> {
