@@ -48,7 +48,9 @@ pub enum Policy {
     Qpq,
     /// Any group of a suite that the provider knows, with any credential; a leaf whose credential
     /// is not ours stands for an account of its own, named by its signature key. For groups of
-    /// other software and for public test vectors.
+    /// other software and for public test vectors. It takes what openmls takes: leaves whose capabilities
+    /// list GREASE (RFC 9420 §13.5), but with openmls 0.9.2 no leaf or key package that has a GREASE
+    /// *extension*, since that is not found again among its own capabilities (openmls's issue 2156).
     Interop,
 }
 

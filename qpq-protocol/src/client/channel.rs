@@ -287,11 +287,23 @@ mod tests {
         assert_eq!(RejoinReason::from_number(0), None);
     }
 
+    /// They are stored: a number means the same for ever.
     #[test]
-    fn every_phase_comes_back_from_its_number() {
-        for phase in Phase::ALL {
-            assert_eq!(Phase::from_number(phase.number()), Some(phase));
+    fn the_numbers_of_the_phases_stay() {
+        let numbers = [
+            (0, Phase::Creating),
+            (1, Phase::Founding),
+            (2, Phase::Joining),
+            (3, Phase::Active),
+            (4, Phase::Leaving),
+            (5, Phase::Over),
+            (6, Phase::Broken),
+        ];
+        for (number, phase) in numbers {
+            assert_eq!(phase.number(), number);
+            assert_eq!(Phase::from_number(number), Some(phase));
         }
+        assert_eq!(numbers.len(), Phase::ALL.len());
         assert_eq!(Phase::from_number(7), None);
     }
 }

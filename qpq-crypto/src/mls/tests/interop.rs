@@ -52,8 +52,9 @@ impl<P: OpenMlsProvider + Default> Stock<P> {
         }
     }
 
+    /// With GREASE in every list, as other software sends it (RFC 9420 §13.5).
     fn capabilities(suite: Suite) -> Capabilities {
-        Capabilities::new(
+        let plain = Capabilities::new(
             None,
             Some(&[suite.ciphersuite()]),
             Some(&[
@@ -62,16 +63,26 @@ impl<P: OpenMlsProvider + Default> Stock<P> {
             ]),
             None,
             None,
-        )
+        );
+        plain.with_grease(P::default().rand())
     }
 
     fn key_package(&self, suite: Suite) -> Vec<u8> {
+        self.key_package_with(suite, None)
+    }
+
+    /// With this empty extension beside the validity.
+    fn key_package_with(&self, suite: Suite, other: Option<u16>) -> Vec<u8> {
         let validity = [NOW.to_be_bytes(), (NOW + 1).to_be_bytes()].concat();
-        let extension = Extension::Unknown(LIFETIME_EXTENSION, UnknownExtension(validity));
+        let mut extensions = vec![Extension::Unknown(
+            LIFETIME_EXTENSION,
+            UnknownExtension(validity),
+        )];
+        extensions.extend(other.map(|kind| Extension::Unknown(kind, UnknownExtension(Vec::new()))));
         openmls::prelude::KeyPackage::builder()
             .leaf_node_capabilities(Self::capabilities(suite))
             .key_package_lifetime(Lifetime::init(0, u64::MAX))
-            .key_package_extensions(Extensions::single(extension).unwrap())
+            .key_package_extensions(Extensions::from_vec(extensions).unwrap())
             .build(
                 suite.ciphersuite(),
                 &self.provider,
@@ -280,4 +291,20 @@ fn another_x_wing_shares_our_groups() {
         they_join_our_group::<Other>(suite);
         we_join_theirs::<Other>(suite, true);
     }
+}
+
+/// openmls 0.9.2 does not find a GREASE extension among the capabilities that list it (its issue 2156),
+/// so such a key package is refused, by name, before it spoils a commit. This fails once openmls takes it.
+#[test]
+fn a_key_package_with_a_grease_extension_is_refused_by_name() {
+    let mut phone = Phone::new(1);
+    let stock = Stock::<OpenMlsRustCrypto>::new(9);
+    let package = stock.key_package_with(Suite::X25519, Some(0x8A8A));
+    assert!(inspect_key_package(&package, NOW).is_err());
+    let mut group = Group::create(&mut phone.device, &[1; 32], Suite::X25519, GROUP).unwrap();
+    let refused = group.add(&mut phone.device, &[2; 32], &[&package], NOW);
+    assert!(matches!(
+        refused,
+        Err(GroupError::KeyPackage { index: 0, .. })
+    ));
 }
