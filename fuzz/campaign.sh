@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A campaign of libFuzzer: SECONDS (600 unless told) on each TARGET (all unless told), two at a time.
-# Prints a markdown table. Inputs that reach new code and crashes are kept in target/campaign/TARGET,
+# Targets that keep state are built without a sanitizer: our crates forbid unsafe code, and address
+# sanitizer makes them several times slower. Prints a markdown table. Inputs that reach new code and crashes are kept in target/campaign/TARGET,
 # which the next campaign goes on from; README.md says how to take them into the repository.
 #
 #     fuzz/campaign.sh [SECONDS [TARGET...]]
@@ -13,7 +14,9 @@ cd "$(dirname "$0")/.."
 seconds=${1:-600}
 if [ $# -gt 0 ]; then shift; fi
 # A target is a test that calls check!().
-mapfile -t all < <(awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' fuzz/tests/*.rs)
+names() { awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' "$@"; }
+mapfile -t all < <(names fuzz/tests/*.rs)
+stateful=" $(names fuzz/tests/stateful.rs | tr '\n' ' ')"
 targets=("$@")
 if [ $# -eq 0 ]; then targets=("${all[@]}"); fi
 for target in "${targets[@]}"; do
@@ -24,11 +27,13 @@ for target in "${targets[@]}"; do
 done
 
 campaign=$PWD/target/campaign
-export campaign seconds
+export campaign seconds stateful
 
 bolero() {
+    local sanitizer=()
+    if [[ $stateful == *" $1 "* ]]; then sanitizer=(--sanitizer NONE); fi
     cargo +nightly bolero test -p qpq-fuzz --engine libfuzzer \
-        --corpus-dir "$campaign/$1/corpus" --crashes-dir "$campaign/$1/crashes" "${@:2}" "$1"
+        --corpus-dir "$campaign/$1/corpus" --crashes-dir "$campaign/$1/crashes" "${sanitizer[@]}" "${@:2}" "$1"
 }
 
 run() {
@@ -39,12 +44,19 @@ run() {
 }
 export -f bolero run
 
-# Built once, before two at a time wait for it.
+# Each kind is built once, before two at a time wait for it.
 mkdir -p "$campaign/build"
-if ! bolero "${targets[0]}" --runs 1 >"$campaign/build/log" 2>&1; then
-    cat "$campaign/build/log" >&2
-    exit 1
-fi
+build() {
+    if ! bolero "$1" --runs 1 >"$campaign/build/log" 2>&1; then
+        cat "$campaign/build/log" >&2
+        exit 1
+    fi
+}
+with='' without=''
+for target in "${targets[@]}"; do
+    if [[ $stateful == *" $target "* ]]; then without=$target; else with=$target; fi
+done
+for target in $with $without; do build "$target"; done
 printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P 2 bash -c 'run "$1"' run
 
 printf '| target | executions | a second | edges | features | corpus | crashes |\n'

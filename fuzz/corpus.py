@@ -273,6 +273,10 @@ def add_acts():
         "flood": ready + b"".join(bytes([53, n]) for n in range(16)) * 6,
         "connection comes and goes": ready + (bytes([54]) + timeout + connected + answer(3) + stored) * 6,
     }
+    for row in range(0, 60, 5):
+        spoilt = bytes([1, 0, row, 1, 1, 0, row, row % 8])
+        clients[f"row {row} spoilt"] = opening + spoilt + open_up
+    clients["swollen answers"] = ready + b"".join(bytes([2, n, n]) + stored for n in range(12))
     for name, acts in clients.items():
         add("hostile_server", name, acts)
 
@@ -306,6 +310,18 @@ def add_acts():
     add("group_messages", "after a removal", whole[4] + whole[0])
     add("group_messages", "a life", b"".join(whole))
     add("group_messages", "a life backwards", b"".join(reversed(whole)))
+    for row in range(0, 40, 3):
+        for how in range(4):
+            damaged = bytes([8, 0, row, how]) + bytes([1, 1, 0, row, 3] if how > 1 else [])
+            add("group_messages", f"row {row} damaged {how}", damaged)
+    for at in range(0, 300, 37):
+        edit = bytes([1, 1]) + struct.pack(">H", at) + bytes([at % 8])
+        add("group_messages", f"signed again {at}", bytes([9]) + edit + bytes([0]))
+        add("group_messages", f"signed again, extension {at}", bytes([9, 0]) + edit)
+    # The same life in the other suite.
+    for name in ("message 0", "message 4", "join 5", "rejoin 3", "add 2", "add 2 changed", "a life", "a life backwards"):
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", name)
+        add("x_wing_messages", name, (HERE / "tests/__fuzz__/group_messages/corpus" / slug).read_bytes())
 
     dial, second = bytes([4]), bytes([5, 3, 0xE8])
 

@@ -8,6 +8,7 @@ use qpq_crypto::recovery::{
 };
 use qpq_crypto::secret::Secret32;
 use qpq_crypto::transcript::{self, Exporter, Record};
+use sha2::{Digest as _, Sha256};
 
 use crate::choices::Choices;
 
@@ -18,10 +19,11 @@ use crate::choices::Choices;
 /// nothing was changed, and then say what was put in.
 pub fn backups(input: &[u8]) {
     let mut choices = Choices::new(input);
-    match choices.byte() % 4 {
+    match choices.byte() % 5 {
         0 => code(&mut choices),
         1 => bundle(&mut choices),
         2 => exported(&mut choices),
+        4 => signed(&mut choices),
         _ => {
             // As it comes, without anything genuine in it.
             let bytes = choices.edited(input);
@@ -116,6 +118,43 @@ fn bundle(choices: &mut Choices<'_>) {
         "opened by another code"
     );
 }
+
+/// A transcript that an exporter signed over records of his own making: it verifies, and is read with
+/// the password as far as that goes. The password is tried seldom, since it takes 64 MiB.
+fn signed(choices: &mut Choices<'_>) {
+    let identity = IdentitySecret::from_seed([8; 32]);
+    let mut file = TRANSCRIPT[..HEADER].to_vec();
+    file[5..21].copy_from_slice(&choices.array::<16>());
+    let mut link = Sha256::new_with_prefix("qpq transcript v1")
+        .chain_update(&file)
+        .finalize();
+    let records = u64::from(choices.byte() % 4);
+    for index in 0..records {
+        let sealed = choices.bytes();
+        let length = u32::try_from(sealed.len()).expect("few bytes");
+        file.extend([&[1][..], &length.to_be_bytes(), sealed].concat());
+        link = Sha256::new_with_prefix(link)
+            .chain_update(index.to_be_bytes())
+            .chain_update(sealed)
+            .finalize();
+    }
+    let head = [
+        b"qpq transcript head v1".as_slice(),
+        &records.to_be_bytes(),
+        &link,
+    ];
+    let signature = identity.sign(&head.concat());
+    file.extend([&[0][..], &records.to_be_bytes(), &signature].concat());
+    let summary = transcript::verify(&file).expect("signed by its exporter");
+    assert_eq!(summary.records, records);
+    if choices.byte() == 1 {
+        let opened = transcript::open(&file, choices.bytes());
+        assert_eq!(opened.is_ok(), records == 0, "nobody knows the key");
+    }
+}
+
+/// Bytes of a transcript before its records.
+const HEADER: usize = 61;
 
 fn exported(choices: &mut Choices<'_>) {
     let changed = choices.edited(&TRANSCRIPT);

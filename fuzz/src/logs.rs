@@ -27,8 +27,31 @@ pub fn log_proofs(input: &[u8]) {
             0 | 1 => inclusion(&mut choices),
             2 | 3 => consistency(&mut choices),
             4 => checkpoint(&mut choices),
+            7 => stored(&mut choices),
             _ => follower.observe(&mut choices),
         }
+    }
+}
+
+/// A log as a server takes it up from its rows: of the right ones it is the log again, of another number
+/// of them it is none.
+fn stored(choices: &mut Choices<'_>) {
+    let history = &HISTORIES[choices.below(2)];
+    let size = u64::from(choices.byte()) % (LEAVES + 1);
+    let rows: Vec<Hash> = Log::peaks(size)
+        .iter()
+        .map(|node| history.rows[node])
+        .collect();
+    let whole = Log::load(size, rows).expect("all of its rows");
+    assert_eq!(whole.root(), history.root(size));
+
+    // Rows of nobody's: as many as there must be, or others.
+    let (size, count) = (choices.u64(), choices.below(70));
+    let loaded = Log::load(size, vec![[0; 32]; count]);
+    let fits = size <= 1 << 62 && count == Log::peaks(size).len();
+    assert_eq!(loaded.is_ok(), fits, "{count} rows of {size}");
+    if let Ok(mut log) = loaded {
+        let _ = log.append([1; 32]);
     }
 }
 

@@ -47,6 +47,11 @@ fn group_messages() {
 }
 
 #[test]
+fn x_wing_messages() {
+    check!().for_each(within(group::budget(), group::x_wing_messages));
+}
+
+#[test]
 fn quic_glue() {
     check!().for_each(within(glue::budget(), glue::quic_glue));
 }
@@ -73,6 +78,13 @@ fn a_flood_of_pushes_is_held_by_credit() {
     let budget = client::budget();
     let held = most_held(|| client::hostile_server(&client::flood()));
     assert!((budget / 2..=budget).contains(&held), "{held}");
+}
+
+/// What an answer would be once it is decoded counts too: the client refuses it before that.
+#[test]
+fn an_answer_that_would_swell_is_refused_before_it_is_decoded() {
+    let held = most_held(|| client::hostile_server(&client::swollen()));
+    assert!(held <= client::budget(), "{held}");
 }
 
 /// The same as for requests, for the transport.

@@ -1,21 +1,27 @@
 //! The client core under a hostile server.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use qpq_protocol::frame::encode_push;
 use qpq_protocol::ids::{ChannelId, Dir, OwnStream, StreamId};
 use qpq_protocol::io::{Core as _, MAX_SLEEP};
 use qpq_protocol::proto;
+use qpq_protocol::storage::{Command, Commit, Engine as _};
 
 use super::MOST_ACTS;
 use super::peers::{reply, stream_input};
 use crate::choices::Choices;
-use crate::client_embedder::{Act, Embedder, Start};
+use crate::client_embedder::{Act, Embedder, SWOLLEN, Start};
 use crate::net::Say;
 use crate::story::STORY;
 
 /// A client, new, opening or at work, whose server answers right, wrong, altered, twice and never,
 /// pushes genuine and altered envelopes and floods, whose disk fails, and whose user wants things.
-/// Input: a byte for how far the client is, then acts, each a byte for its kind and its choices.
+/// What lies on its disk may be another's, under its own seal. Input: a byte for how far the client is,
+/// then acts, each a byte for its kind and its choices.
 ///
 /// Nothing panics, nothing is seen before it is durable, each intent ends once and all end with a
 /// shutdown, no deadline is beyond the longest sleep, and what is held is bounded.
@@ -30,7 +36,10 @@ pub fn hostile_server(input: &[u8]) {
         if choices.is_empty() {
             break;
         }
-        step(&mut embedder, act(&mut choices));
+        match choices.byte() % 64 {
+            SPOIL => spoil(&mut embedder, &mut choices),
+            kind => step(&mut embedder, act(kind, &mut choices)),
+        }
         let timeout = embedder.core.poll_timeout();
         assert!(timeout.is_none_or(|(at, _)| at <= embedder.now + MAX_SLEEP));
         assert!(embedder.core.footprint() <= FOOTPRINT);
@@ -66,7 +75,8 @@ const FOOTPRINT: usize = 13 * 1024 * 1024;
 /// Bytes that an input may need: what a client holds, and its state and disk, small as its story is.
 #[must_use]
 pub fn budget() -> usize {
-    std::sync::LazyLock::force(&STORY);
+    LazyLock::force(&STORY);
+    LazyLock::force(&SWOLLEN);
     FOOTPRINT + 2 * 1024 * 1024
 }
 
@@ -81,9 +91,48 @@ pub fn flood() -> Vec<u8> {
         .collect()
 }
 
-fn act(choices: &mut Choices<'_>) -> Act {
-    match choices.byte() % 64 {
-        0..3 => Act::Connected,
+/// An input: answers of 4 MiB that are full of empty items, to all that is asked.
+#[must_use]
+pub fn swollen() -> Vec<u8> {
+    let ready = 2;
+    let answers = (0..16).flat_map(|number| [SWELL, number, number]);
+    [ready].into_iter().chain(answers).collect()
+}
+
+const SPOIL: u8 = 1;
+const SWELL: u8 = 2;
+
+/// What the client's rows are sealed under.
+const STORAGE_KEY: [u8; 32] = [7; 32];
+
+/// Somebody who has the key has written another value into a row: a nonce, then the value sealed, with the
+/// row's key as associated data (`tests/vectors/sessions`).
+fn spoil(embedder: &mut Embedder, choices: &mut Choices<'_>) {
+    let rows = embedder.disk.len();
+    if rows == 0 {
+        return;
+    }
+    let row = embedder.disk.rows().nth(usize::from(choices.u16()) % rows);
+    let (key, sealed) = row.expect("a row");
+    let cipher = XChaCha20Poly1305::new(&STORAGE_KEY.into());
+    let (nonce, ciphertext) = sealed.split_first_chunk::<24>().expect("a sealed value");
+    let nonce = XNonce::from(*nonce);
+    let seal = |msg| Payload { msg, aad: key };
+    let value = cipher.decrypt(&nonce, seal(ciphertext));
+    let changed = choices.edited(&value.expect("the client's own"));
+    let sealed = cipher.encrypt(&nonce, seal(&changed));
+    let sealed = [&nonce[..], &sealed.expect("a short value")].concat();
+    let commit = Commit {
+        puts: vec![(key.clone(), sealed.into())],
+        ..Commit::default()
+    };
+    embedder.disk.run(vec![Command::Commit(commit)]);
+}
+
+fn act(kind: u8, choices: &mut Choices<'_>) -> Act {
+    match kind {
+        0 | SPOIL => Act::Connected,
+        SWELL => Act::Swollen(choices.byte(), choices.byte()),
         3..16 => Act::Answer(choices.byte(), choices.byte() % 3, choices.u64()),
         16..22 => Act::Altered(choices.byte(), choices.u64(), choices.u16(), choices.byte()),
         22..27 => Act::Envelope(choices.byte() % 40, choices.byte() % 3),

@@ -21,14 +21,30 @@ const SEED: [u8; 32] = [0x77; 32];
 /// What is refused changes no row and nothing that the group says of itself; what is accepted is
 /// genuine, and is stored; afterwards the group still reads what its members say.
 pub fn group_messages(input: &[u8]) {
+    messages(&CLASSICAL, input);
+}
+
+/// The same in a group of the post-quantum suite.
+pub fn x_wing_messages(input: &[u8]) {
+    messages(&X_WING, input);
+}
+
+fn messages(scene: &Scene, input: &[u8]) {
     let mut choices = Choices::new(input);
-    let scene = &*SCENE;
-    let (mut bob, mut group) = world();
+    let (mut bob, mut group) = scene.world();
     for _ in 0..MOST_STEPS {
         if choices.is_empty() {
             break;
         }
-        let step = choices.byte() % 8;
+        let step = choices.byte() % 10;
+        if step == 8 {
+            damaged(scene, &mut choices);
+            continue;
+        }
+        if step == 9 {
+            foreign(scene, &mut bob, &mut group, &mut choices);
+            continue;
+        }
         let pool = if step < 4 {
             &scene.messages
         } else {
@@ -38,11 +54,11 @@ pub fn group_messages(input: &[u8]) {
         let genuine = pool.get(which).map_or(&[][..], Vec::as_slice);
         let bytes = choices.edited(genuine);
         match step {
-            0..4 => process(&mut bob, &mut group, &bytes),
-            4 => join(&bytes),
-            5 => rejoin(&bytes),
-            6 => add(&mut bob, &mut group, &bytes),
-            _ => inspect(&bytes),
+            0..4 => process(scene, &mut bob, &mut group, &bytes),
+            4 => join(scene, &bytes),
+            5 => rejoin(scene, &bytes),
+            6 => add(scene, &mut bob, &mut group, &bytes),
+            _ => inspect(scene, &bytes),
         }
     }
     let again = bob.restarted().group();
@@ -57,15 +73,14 @@ pub fn group_messages(input: &[u8]) {
     }
 }
 
-fn world() -> (Member, Group) {
-    let bob = Member::on(2, SCENE.bob.clone());
-    let group = bob.group();
-    (bob, group)
-}
-
 /// What an execution begins with.
 pub fn begin() {
-    drop(world());
+    drop(CLASSICAL.world());
+}
+
+/// The same in the post-quantum suite.
+pub fn begin_x_wing() {
+    drop(X_WING.world());
 }
 
 const MOST_STEPS: usize = 16;
@@ -75,19 +90,20 @@ const MOST_STEPS: usize = 16;
 /// that a message is at most 3 MiB (`Limits::payload`), and inputs are far shorter.
 #[must_use]
 pub fn budget() -> usize {
-    LazyLock::force(&SCENE);
+    LazyLock::force(&CLASSICAL);
+    LazyLock::force(&X_WING);
     256 * 1024
 }
 
-fn process(bob: &mut Member, group: &mut Group, bytes: &[u8]) {
+fn process(scene: &Scene, bob: &mut Member, group: &mut Group, bytes: &[u8]) {
     let before = Told::by(group);
     match group.process(&mut bob.device, bytes) {
         Ok(processed) => {
-            let genuine = SCENE.messages.iter().any(|message| message == bytes);
+            let genuine = scene.messages.iter().any(|message| message == bytes);
             assert!(genuine, "accepted and not genuine: {processed:?}");
             if let Processed::Application { plaintext, .. } = processed {
                 assert_eq!(Told::by(group), before);
-                assert!(SCENE.texts.contains(&plaintext));
+                assert!(scene.texts.contains(&plaintext));
             }
             assert!(bob.save(), "what was used up is stored");
         }
@@ -98,33 +114,33 @@ fn process(bob: &mut Member, group: &mut Group, bytes: &[u8]) {
     }
 }
 
-fn join(bytes: &[u8]) {
-    let mut joiner = Member::on(4, SCENE.joiner.clone());
+fn join(scene: &Scene, bytes: &[u8]) {
+    let mut joiner = Member::on(4, scene.joiner.clone());
     match Group::join(&mut joiner.device, bytes, None, Policy::Qpq) {
         Ok(_) => {
-            assert!(SCENE.others.iter().any(|other| other == bytes));
+            assert!(scene.others.iter().any(|other| other == bytes));
             assert!(joiner.save());
         }
         Err(_) => assert!(!joiner.save(), "a refusal uses up nothing"),
     }
 }
 
-fn rejoin(bytes: &[u8]) {
-    let mut carol = Member::on(3, SCENE.carol.clone());
+fn rejoin(scene: &Scene, bytes: &[u8]) {
+    let mut carol = Member::on(3, scene.carol.clone());
     match Group::rejoin(&mut carol.device, &SEED, bytes, None, Policy::Qpq) {
         Ok(_) => {
-            assert!(SCENE.others.iter().any(|other| other == bytes));
+            assert!(scene.others.iter().any(|other| other == bytes));
             assert!(carol.save());
         }
         Err(_) => assert!(!carol.save(), "a refusal leaves the old group"),
     }
 }
 
-fn add(bob: &mut Member, group: &mut Group, bytes: &[u8]) {
+fn add(scene: &Scene, bob: &mut Member, group: &mut Group, bytes: &[u8]) {
     let before = Told::by(group);
     match group.add(&mut bob.device, &SEED, &[bytes], NOW_MS) {
         Ok(_) => {
-            assert!(SCENE.others.iter().any(|other| other == bytes));
+            assert!(scene.others.iter().any(|other| other == bytes));
             group
                 .clear_pending(&mut bob.device)
                 .expect("a pending commit");
@@ -140,13 +156,135 @@ fn add(bob: &mut Member, group: &mut Group, bytes: &[u8]) {
 }
 
 /// As a server reads what it keeps for others.
-fn inspect(bytes: &[u8]) {
+fn inspect(scene: &Scene, bytes: &[u8]) {
     if let Ok(info) = inspect_key_package(bytes, NOW_MS) {
         assert!(info.not_before <= NOW_MS && NOW_MS <= info.not_after);
-        assert!(SCENE.others.iter().any(|other| other == bytes));
+        assert!(scene.others.iter().any(|other| other == bytes));
     }
     if let Ok(references) = welcome_references(bytes) {
         assert!(references.iter().map(Vec::len).sum::<usize>() <= bytes.len());
+    }
+}
+
+/// A start on rows that a disk has spoilt: refused, or a group that refuses.
+fn damaged(scene: &Scene, choices: &mut Choices<'_>) {
+    let mut rows = scene.bob.clone();
+    let at = usize::from(choices.u16()) % rows.len();
+    let (key, value) = rows.iter().nth(at).expect("a row");
+    let (key, value) = (key.clone(), value.clone());
+    match choices.byte() % 4 {
+        0 => drop(rows.remove(&key)),
+        1 => {
+            let other = usize::from(choices.u16()) % rows.len();
+            let other = rows.values().nth(other).expect("a row").clone();
+            rows.insert(key, other);
+        }
+        2 => {
+            rows.remove(&key);
+            rows.insert(choices.edited(&key), value);
+        }
+        _ => drop(rows.insert(key, choices.edited(&value))),
+    }
+    let (secret, credential) = keys(2);
+    let Ok(mut device) = Device::new(secret, credential, rows) else {
+        return;
+    };
+    let _ = device.key_packages();
+    for id in device.groups() {
+        let Ok(Some(mut group)) = Group::load(&device, &id) else {
+            continue;
+        };
+        drop((
+            group.members(),
+            group.epoch_authenticator(),
+            group.leaving(),
+        ));
+        let message = &scene.messages[choices.below(scene.messages.len())];
+        let _ = group.process(&mut device, message);
+        let _ = group.encrypt(&mut device, &SEED, b"said on spoilt rows");
+    }
+}
+
+/// A key package that its owner signed and no program of ours made. What passes the inspection is not
+/// one that spoils an `add`, and what is refused is named.
+fn foreign(scene: &Scene, bob: &mut Member, group: &mut Group, choices: &mut Choices<'_>) {
+    let package = signed_again(choices, &scene.package);
+    let inspected = inspect_key_package(&package, NOW_MS);
+    match group.add(&mut bob.device, &SEED, &[&package], NOW_MS) {
+        Ok(_) => {
+            let pending = group.clear_pending(&mut bob.device);
+            pending.expect("a pending commit");
+            bob.save();
+        }
+        Err(GroupError::KeyPackage { index, .. }) => {
+            assert_eq!(index, 0);
+            assert!(!bob.save(), "a refusal changes nothing");
+        }
+        Err(GroupError::Inactive | GroupError::PendingProposals) => {}
+        Err(error) => panic!("{inspected:?}, and then {error}"),
+    }
+}
+
+/// Dave's key package with changes in leaf and extensions, under signatures that hold.
+fn signed_again(choices: &mut Choices<'_>, package: &[u8]) -> Vec<u8> {
+    let (dave, _) = keys(5);
+    let mut at = 4;
+    let vector = |at: &mut usize| {
+        let size = 1 << (package[*at] >> 6);
+        let length = package[*at..*at + size]
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte));
+        *at += size + (length & ((1 << (8 * size - 2)) - 1));
+    };
+    vector(&mut at);
+    let leaf = at;
+    vector(&mut at);
+    vector(&mut at);
+    at += 2;
+    // Credential and capabilities.
+    (0..6).for_each(|_| vector(&mut at));
+    // Source and lifetime.
+    at += 17;
+    vector(&mut at);
+    let leaf = leaf..at;
+    vector(&mut at);
+    let extensions = at;
+    vector(&mut at);
+
+    let sign = |label: &[u8], content: &[u8]| {
+        let label = [b"MLS 1.0 ", label].concat();
+        let mut signed = vec![u8::try_from(label.len()).expect("short")];
+        signed.extend(label);
+        let length = u32::try_from(content.len()).expect("short") | 0x8000_0000;
+        // The shortest header of a vector, as RFC 9420 wants it.
+        match content.len() {
+            0..0x40 => signed.push(length.to_be_bytes()[3]),
+            0x40..0x4000 => {
+                let [.., high, low] = length.to_be_bytes();
+                signed.extend([high | 0x40, low]);
+            }
+            _ => signed.extend(length.to_be_bytes()),
+        }
+        signed.extend(content);
+        [&[0x40, 0x40][..], &dave.sign(&signed)].concat()
+    };
+    let changed = choices.edited(&package[leaf.clone()]);
+    let mut whole = package[..leaf.start].to_vec();
+    whole.extend(&changed);
+    whole.extend(sign(b"LeafNodeTBS", &changed));
+    whole.extend(choices.edited(&package[extensions..at]));
+    let signature = sign(b"KeyPackageTBS", &whole);
+    whole.extend(signature);
+    whole
+}
+
+/// Unchanged, it is the same key package.
+#[test]
+fn what_is_signed_again_is_genuine() {
+    for scene in [&*CLASSICAL, &*X_WING] {
+        let again = signed_again(&mut Choices::new(&[]), &scene.package);
+        assert_eq!(again, scene.package);
+        assert!(inspect_key_package(&again, NOW_MS).is_ok());
     }
 }
 
@@ -174,6 +312,15 @@ impl Told {
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Whose device has this number.
+fn keys(name: u8) -> (DeviceSecret, Credential) {
+    let identity = IdentitySecret::from_seed([name; 32]);
+    let secret = DeviceSecret::from_seed([name ^ 0x80; 32]);
+    let device = DeviceId::new([name; 16]);
+    let credential = Credential::issue(&identity, device, secret.public(), NOW_MS);
+    (secret, credential)
+}
+
 /// A device with its disk.
 struct Member {
     name: u8,
@@ -183,10 +330,7 @@ struct Member {
 
 impl Member {
     fn on(name: u8, rows: Rows) -> Self {
-        let identity = IdentitySecret::from_seed([name; 32]);
-        let secret = DeviceSecret::from_seed([name ^ 0x80; 32]);
-        let device = DeviceId::new([name; 16]);
-        let credential = Credential::issue(&identity, device, secret.public(), NOW_MS);
+        let (secret, credential) = keys(name);
         let device = Device::new(secret, credential, rows.clone()).expect("good rows");
         Self { name, device, rows }
     }
@@ -212,10 +356,8 @@ impl Member {
         changed
     }
 
-    fn package(&mut self, seed: u8) -> Vec<u8> {
-        let package = self
-            .device
-            .key_package(&[seed; 32], Suite::X25519, NOW_MS, false);
+    fn package(&mut self, suite: Suite, seed: u8) -> Vec<u8> {
+        let package = self.device.key_package(&[seed; 32], suite, NOW_MS, false);
         self.save();
         package.expect("a key package").bytes
     }
@@ -239,17 +381,28 @@ struct Scene {
     texts: Vec<Vec<u8>>,
     /// Welcomes, group infos, key packages.
     others: Vec<Vec<u8>>,
+    /// Dave's, who is in no group.
+    package: Vec<u8>,
     /// A message for each epoch, by its authenticator, that nobody has seen.
     last: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-static SCENE: LazyLock<Scene> = LazyLock::new(play);
+impl Scene {
+    fn world(&self) -> (Member, Group) {
+        let bob = Member::on(2, self.bob.clone());
+        let group = bob.group();
+        (bob, group)
+    }
+}
 
-fn play() -> Scene {
+static CLASSICAL: LazyLock<Scene> = LazyLock::new(|| play(Suite::X25519));
+static X_WING: LazyLock<Scene> = LazyLock::new(|| play(Suite::MlKem768X25519));
+
+fn play(suite: Suite) -> Scene {
     let new = |name| Member::on(name, Rows::new());
     let [mut alice, mut bob, mut carol, mut joiner, mut dave] = [1, 2, 3, 4, 5].map(new);
-    let mut group = Group::create(&mut alice.device, &[1; 32], Suite::X25519, GROUP).expect("made");
-    let packages = [bob.package(2), carol.package(3)];
+    let mut group = Group::create(&mut alice.device, &[1; 32], suite, GROUP).expect("made");
+    let packages = [bob.package(suite, 2), carol.package(suite, 3)];
     let added = group.add(
         &mut alice.device,
         &[4; 32],
@@ -276,15 +429,16 @@ fn play() -> Scene {
         alice.say(&mut group, 13, b"last"),
     );
 
-    let mut others = vec![welcome, packages[0].clone(), dave.package(20)];
+    let package = dave.package(suite, 20);
+    let mut others = vec![welcome, packages[0].clone(), package.clone()];
     others.push(group.group_info(&alice.device).expect("a group info"));
     // Commits for the same slot: each is tried, and all but the last are taken back.
-    let package = joiner.package(21);
+    let joiners = joiner.package(suite, 21);
     let out = group
-        .add(&mut alice.device, &[22; 32], &[&package], NOW_MS)
+        .add(&mut alice.device, &[22; 32], &[&joiners], NOW_MS)
         .expect("a commit");
     messages.push(out.commit);
-    others.extend([package, out.welcome.expect("a welcome"), out.group_info]);
+    others.extend([joiners, out.welcome.expect("a welcome"), out.group_info]);
     group.clear_pending(&mut alice.device).expect("pending");
     for (seed, name) in [(23, 2), (24, 3)] {
         let who = IdentitySecret::from_seed([name; 32]).public();
@@ -325,6 +479,7 @@ fn play() -> Scene {
         messages,
         texts: texts.to_vec(),
         others,
+        package,
         last,
     }
 }

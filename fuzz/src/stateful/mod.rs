@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "server_services",
         run: service::service,
@@ -49,6 +49,11 @@ pub const TARGETS: [Target; 6] = [
         name: "group_messages",
         run: group::group_messages,
         begin: group::begin,
+    },
+    Target {
+        name: "x_wing_messages",
+        run: group::x_wing_messages,
+        begin: group::begin_x_wing,
     },
     Target {
         name: "quic_glue",

@@ -32,6 +32,7 @@ pub(super) struct Town {
 /// A request that the server answers well, at least once.
 pub(super) struct Genuine {
     /// Whose session it needs, by the number in [`Town::resume`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "targets try all sessions"))]
     pub of: Option<usize>,
     pub method: Method,
     pub payload: Vec<u8>,

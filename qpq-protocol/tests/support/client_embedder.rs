@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 use qpq_protocol::client::{Client, Event};
-use qpq_protocol::frame::{Header as _, RequestHeader, encode_push, encode_response};
+use qpq_protocol::frame::{Header as _, MAX_PAYLOAD, RequestHeader, encode_push, encode_response};
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{
     Alpn, ConnectError, Core as _, Job, Output, PeerInfo, StreamInput, Topic, Wake,
@@ -37,6 +38,9 @@ pub enum Act {
     Altered(u8, u64, u16, u8),
     /// As many bytes as the core takes now, on a push stream or, from 8, on one of its requests'.
     Flood(u8),
+    /// An answer of a whole frame that is full of one empty field, by its key: a hundred times as much,
+    /// were it decoded as it comes.
+    Swollen(u8, u8),
     /// Random bytes as an answer's.
     Garbage(u8, Bytes),
     Fin(u8),
@@ -76,7 +80,7 @@ pub enum Start {
 /// Drives a client by acts, and watches it.
 pub struct Embedder {
     pub core: Client,
-    disk: Memory,
+    pub disk: Memory,
     pub now: Time,
     connects: Vec<Ticket>,
     conn: Option<ConnId>,
@@ -269,6 +273,25 @@ impl Embedder {
         }
     }
 
+    fn swollen(&mut self, which: u8, key: u8) {
+        let Some(conn) = self.conn.filter(|_| !self.requests.is_empty()) else {
+            return;
+        };
+        let at = usize::from(which) % self.requests.len();
+        let (stream, _, id, _) = self.requests.remove(at);
+        let header = [&[0], &id.to_be_bytes()[..], &[0, 0x40, 0, 0]].concat();
+        self.input(stream, StreamInput::Data(header.into()));
+        let mut payload = SWOLLEN[usize::from(key % 2)].clone();
+        while !payload.is_empty() {
+            let credit = self.core.credit(conn, stream).min(payload.len());
+            if credit == 0 {
+                return;
+            }
+            self.input(stream, StreamInput::Data(payload.split_to(credit)));
+        }
+        self.input(stream, StreamInput::Fin);
+    }
+
     fn push(&mut self, stream: u8, event: proto::PushEvent) {
         let frame = encode_push(1000, &event).expect("a frame");
         let stream = StreamId::Peer(Dir::Uni, stream.into());
@@ -304,6 +327,7 @@ impl Embedder {
             Act::Answer(which, status, seed) => self.answer(which, status, seed),
             Act::Altered(which, seed, at, byte) => self.answer_altered(which, seed, at, byte),
             Act::Flood(stream) => self.flood(stream),
+            Act::Swollen(which, key) => self.swollen(which, key),
             Act::Garbage(which, data) => {
                 if !self.requests.is_empty() {
                     let at = usize::from(which) % self.requests.len();
@@ -396,6 +420,10 @@ impl Embedder {
         self.drain();
     }
 }
+
+/// The first and the second field of a message, empty, as often as fits into a frame.
+pub static SWOLLEN: LazyLock<[Bytes; 2]> =
+    LazyLock::new(|| [0x0a, 0x12].map(|key| [key, 0].repeat(MAX_PAYLOAD / 2).into()));
 
 pub fn peer() -> PeerInfo {
     PeerInfo {
