@@ -141,8 +141,8 @@ def add_acts():
         return bytes([31, 0, 1, method, len(payload)]) + payload
 
     flip_last = bytes([1, 0, 40, 0])
-    login_start, login_finish, revoke_device = 2, 3, 34
-    for which in range(35):
+    login_start, login_finish, revoke_device = 2, 3, 35
+    for which in range(36):
         user = 2 if which == revoke_device else 0
         peer = settle + connect + (template(login_start) if which == login_finish else resume(user)) + template(which)
         add("server_peers", f"request {which}", peer)

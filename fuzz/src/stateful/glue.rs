@@ -70,6 +70,8 @@ fn tight() -> ServerLimits {
     core.total_unsent = 128 * 1024;
     core.anonymous_unsent = 128 * 1024;
     core.cached_bytes = 64 * 1024;
+    // The honest client has no session, and is silent while time passes.
+    core.login_time = Duration::from_secs(3600);
     let glue = Limits {
         connections: 6,
         handshakes: 3,

@@ -337,6 +337,12 @@ fn about_channels(bob: &User, carol: &User, [channel, committed]: [&Bytes; 2]) -
                 channel_id: committed.clone(),
             },
         ),
+        genuine::<rpc::RotateKeys>(
+            of,
+            &proto::RotateKeysRequest {
+                channel_id: committed.clone(),
+            },
+        ),
     ]
 }
 
