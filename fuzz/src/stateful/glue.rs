@@ -95,6 +95,7 @@ pub fn loose() -> ServerLimits {
     core.anonymous_streams = core.streams;
     glue.stranger_bi = glue.peer_bi;
     core.anonymous_payload = core.connection_buffer;
+    core.anonymous_streams = core.streams;
     core.anonymous_buffer = 64 * core.connection_buffer;
     (core, glue)
 }
