@@ -89,13 +89,12 @@ fn an_answer_that_would_swell_is_refused_before_it_is_decoded() {
     assert!(held <= budget, "{held}");
 }
 
-/// The same as for requests, for the transport.
+/// The same for the transport, which lets a connection without a session open few streams, whatever the
+/// core's limits are.
 #[test]
 fn a_flood_of_datagrams_is_held_by_the_limits() {
     let flood = glue::flood();
     let budget = glue::budget();
     let held = most_held(|| glue::quic_glue(&flood));
     assert!(held <= budget, "{held}");
-    let held = most_held(|| glue::under(glue::loose(), &flood));
-    assert!(held > budget, "{held}");
 }

@@ -29,13 +29,8 @@ use crate::support::{BEGIN, roomy};
 ///
 /// Nothing panics, and the honest client, connected all along, gets its answers.
 pub fn quic_glue(input: &[u8]) {
-    under(tight(), input);
-}
-
-/// The same under other limits of the server.
-pub fn under(limits: ServerLimits, input: &[u8]) {
     let mut choices = Choices::new(input);
-    let mut net = Net::new(limits);
+    let mut net = Net::new(tight());
     for _ in 0..MOST_ACTS {
         if choices.is_empty() {
             break;
@@ -56,7 +51,7 @@ pub fn begin() {
 }
 
 /// What all peers together may make a server hold: its core and its endpoint.
-pub type ServerLimits = (limits::Limits, Limits);
+type ServerLimits = (limits::Limits, Limits);
 
 /// For few connections with small windows; nobody is refused for asking often.
 fn tight() -> ServerLimits {
@@ -85,18 +80,6 @@ fn tight() -> ServerLimits {
         events: 64,
         ..Limits::server()
     };
-    (core, glue)
-}
-
-/// The same, but that anyone may send long requests: what [`flood`] makes use of.
-#[must_use]
-pub fn loose() -> ServerLimits {
-    let (mut core, mut glue) = tight();
-    core.anonymous_streams = core.streams;
-    glue.stranger_bi = glue.peer_bi;
-    core.anonymous_payload = core.connection_buffer;
-    core.anonymous_streams = core.streams;
-    core.anonymous_buffer = 64 * core.connection_buffer;
     (core, glue)
 }
 
