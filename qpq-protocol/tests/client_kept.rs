@@ -268,6 +268,48 @@ fn a_full_account_tells_a_login_which_devices_it_has() {
 }
 
 #[test]
+fn a_full_account_makes_room_for_a_device() {
+    let limit = Config::default().limits.devices;
+    let mut net = world(&["alice"]);
+    let mut last = 0;
+    for _ in 1..limit {
+        let (client, ended) = login(&mut net);
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+        last = client;
+        // Logins of one account are counted by the hour.
+        net.pass(Duration::from_secs(3600));
+    }
+    let (late, ended) = login(&mut net);
+    let Err(IntentError::TooManyDevices { devices: all }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(all.len(), limit);
+    let gone = devices(&mut net, last)
+        .into_iter()
+        .find(|one| one.own)
+        .unwrap();
+    let ended = net.ask(late, |core, now| {
+        core.login_in_place_of(now, "alice", password("secret"), gone.device_id)
+    });
+    assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    assert_eq!(devices(&mut net, late).len(), limit);
+    assert!(net.until(|net| net.clients[last].events.contains(&Event::LoggedOut)));
+
+    // Any device removes another, but not itself.
+    net.pass(Duration::from_secs(3600));
+    let all = devices(&mut net, late);
+    let own = all.iter().find(|one| one.own).unwrap().device_id;
+    let ended = net.ask(late, |core, now| core.remove_device(now, own));
+    assert_eq!(ended, Err(IntentError::OwnDevice));
+    let other = all.iter().find(|one| !one.own).unwrap().device_id;
+    let ended = net.ask(late, |core, now| core.remove_device(now, other));
+    assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
+    assert_eq!(devices(&mut net, late).len(), limit - 1);
+    let ended = net.ask(late, |core, now| core.remove_device(now, other));
+    assert_eq!(ended, Err(IntentError::UnknownDevice));
+}
+
+#[test]
 fn two_people_have_one_safety_number() {
     let mut net = world(&["alice", "bob", "carol"]);
     let mut number = |client: usize, user: &str| match net

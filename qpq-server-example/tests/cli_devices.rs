@@ -47,6 +47,21 @@ fn who_finds_no_room_is_told_which_devices_there_are() {
 }
 
 #[test]
+fn a_login_makes_room_for_itself() {
+    let world = World::new("devices-room");
+    let first = full_account(&world);
+    let second = world.user("alice-2");
+    let gone = device_of(&second);
+    let sixth = world.user("alice-6");
+    sixth.ok(&["login", "alice", "--remove", &gone[..12]]);
+    let said = second.fails(&["recv"]);
+    assert!(said.contains("not logged in"), "{said}");
+    let listed = first.ok(&["devices"]);
+    assert_eq!(listed.len(), 5);
+    assert!(listed.iter().all(|line| line["id"] != gone.as_str()));
+}
+
+#[test]
 fn two_people_compare_one_number() {
     let world = World::new("devices-verify");
     let (alice, bob) = (world.registered("alice"), world.registered("bob"));
