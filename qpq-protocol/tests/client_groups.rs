@@ -57,7 +57,7 @@ fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversatio
     }
 }
 
-fn events<'a>(net: &'a Net, client: usize) -> impl Iterator<Item = &'a Event> {
+fn events(net: &Net, client: usize) -> impl Iterator<Item = &Event> {
     net.clients[client].events.iter()
 }
 

@@ -2,8 +2,6 @@
 
 mod support;
 
-// Its other tests use more of it.
-#[allow(dead_code)]
 #[path = "support/raw.rs"]
 mod raw;
 

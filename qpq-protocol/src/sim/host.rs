@@ -61,7 +61,7 @@ impl<E, P> Todo<E, P> {
 
 /// What any core tells.
 pub(super) enum Told {
-    Client(client::Event),
+    Client(Box<client::Event>),
     Server(server::Event),
 }
 
@@ -120,7 +120,7 @@ impl<N: Network> Hosts<N> {
         match who {
             Who::Client(client) => {
                 let todo = self.clients.get_mut(client)?.as_mut()?.poll(now)?;
-                Some(todo.map(Told::Client))
+                Some(todo.map(|told| Told::Client(Box::new(told))))
             }
             Who::Server(server) => {
                 let todo = self.servers.get_mut(server)?.as_mut()?.poll(now)?;

@@ -199,10 +199,8 @@ impl Mask {
             }
             StreamInput::Fin => {
                 let errand = self.errands.remove(&(conn, own));
-                let mut answer: &[u8] = &errand.map(|errand| errand.answer).unwrap_or_default();
-                if answer.len() >= ResponseHeader::LEN
-                    && let Some(header) = ResponseHeader::read(&mut answer)
-                {
+                let answer = errand.map(|errand| errand.answer).unwrap_or_default();
+                if let Some(header) = ResponseHeader::read(&answer) {
                     *self.told.entry(header.status).or_default() += 1;
                 }
             }

@@ -68,7 +68,7 @@ impl<N: Network> World<N> {
             }
             Todo::Event(Told::Client(event)) => {
                 if let Who::Client(client) = who {
-                    self.app_told(client, event);
+                    self.app_told(client, *event);
                 }
             }
         }

@@ -96,7 +96,6 @@ impl Output {
             Standing::Rejoining => "rejoining",
             Standing::Over => "over",
             Standing::Broken => "broken",
-            Standing::Rejoining => "rejoining",
         };
         let human = format!(
             "{}  {short}  {standing}, {} members, {} messages ({unread} unread), epoch {}",
