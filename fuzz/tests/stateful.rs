@@ -48,7 +48,7 @@ fn group_messages() {
 
 #[test]
 fn x_wing_messages() {
-    check!().for_each(within(group::budget(), group::x_wing_messages));
+    check!().for_each(within(group::budget_x_wing(), group::x_wing_messages));
 }
 
 #[test]

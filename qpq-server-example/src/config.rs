@@ -64,7 +64,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", env = "QPQ_REQUESTS_PER_SECOND", default_value_t = Limits::default().address_requests.count)]
     pub requests_per_second: u32,
 
-    /// Registrations an hour that an address may make; 5, but 100 while only this machine can connect
+    /// Registrations an hour that an address may make; 5, and 500 from this machine
     #[arg(long, value_name = "N", env = "QPQ_REGISTRATIONS_PER_HOUR")]
     pub registrations_per_hour: Option<u32>,
 
@@ -96,9 +96,6 @@ pub enum ServerCommand {
     },
 }
 
-/// Everyone on this machine has one address.
-const LOOPBACK_REGISTRATIONS: u32 = 100;
-
 impl ServerArgs {
     /// The table of limits with those that were given.
     #[must_use]
@@ -108,12 +105,14 @@ impl ServerArgs {
         limits.enqueues = count(limits.enqueues, self.enqueues_per_minute);
         limits.address_requests = count(limits.address_requests, self.requests_per_second);
         limits.account_requests = count(limits.account_requests, self.requests_per_second);
-        let registrations = match self.listen.ip().is_loopback() {
-            true => LOOPBACK_REGISTRATIONS,
-            false => limits.registrations.count,
-        };
-        let registrations = self.registrations_per_hour.unwrap_or(registrations);
-        limits.registrations = count(limits.registrations, registrations);
+        if let Some(registrations) = self.registrations_per_hour {
+            for rate in [
+                &mut limits.registrations,
+                &mut limits.loopback_registrations,
+            ] {
+                *rate = count(*rate, registrations);
+            }
+        }
         limits
     }
 
@@ -160,13 +159,11 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.limits().enqueues, Rate::per_secs(7, 60));
-        assert_eq!(args.limits().registrations, Rate::per_secs(100, 3600));
-        let open = ["qpq-server", "--listen", "0.0.0.0:5001"];
-        let open = ServerArgs::try_parse_from(open).unwrap().limits();
-        assert_eq!(open.registrations, Limits::default().registrations);
+        assert_eq!(args.limits().registrations, Limits::default().registrations);
         let given = ["qpq-server", "--registrations-per-hour=3"];
         let given = ServerArgs::try_parse_from(given).unwrap().limits();
         assert_eq!(given.registrations, Rate::per_secs(3, 3600));
+        assert_eq!(given.loopback_registrations, Rate::per_secs(3, 3600));
         assert_eq!(args.max_pages(), Some(512));
         assert_eq!(args.admins.first().unwrap().as_bytes()[1], 0x23);
         for wrong in ["", "a b", &"x".repeat(256)] {

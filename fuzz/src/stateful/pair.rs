@@ -26,12 +26,11 @@ pub fn begin() {
 }
 
 /// Bytes that an input may need. Nobody here floods, so no limit of a core is near: this is what four
-/// clients and a server with their disks need, its tables of rates among them (8 MiB), so that what grows with
-/// time or restarts is noticed.
+/// clients and a server with their disks need, so that what grows with time or restarts is noticed.
 #[must_use]
 pub fn budget() -> usize {
     LazyLock::force(&START);
-    9 * 1024 * 1024
+    2 * 1024 * 1024
 }
 
 fn act(choices: &mut Choices<'_>) -> Act {

@@ -285,6 +285,7 @@ impl Net {
         for class in RateClass::ALL {
             limits.rate_mut(*class).count = u32::MAX;
         }
+        limits.rate_counters = 64;
         let client_config = client::Config {
             opaque_suite: suite,
             // The classical suite: a quarter of the bytes, a tenth of the time.

@@ -32,7 +32,7 @@ async fn play(dir: &Path, story: &mut Story<'_>) -> Result<usize, Failed> {
     let mut options = Options {
         listen: ([127, 0, 0, 1], 0).into(),
         data_dir: dir.join("server"),
-        domain: "demo.localhost".to_owned(),
+        domain: "localhost".to_owned(),
         admins: Vec::new(),
         limits,
         max_pages: None,

@@ -55,7 +55,7 @@ impl Actor {
         let name = self.name;
         let password = password(name);
         let meter = self.meter();
-        self.ask(move |client, now| client.register(now, name, password))
+        self.enter_account(move |client, now| client.register(now, name, password))
             .await?;
         self.told("registers (OPAQUE), uploads key packages", &meter, story)
     }
@@ -67,7 +67,7 @@ impl Actor {
         self.told("logs out", &meter, story)?;
         let password = password(name);
         let meter = self.meter();
-        self.ask(move |client, now| client.login(now, name, password))
+        self.enter_account(move |client, now| client.login(now, name, password))
             .await?;
         self.told("logs in with her password (OPAQUE)", &meter, story)
     }
@@ -260,6 +260,21 @@ impl Actor {
     ) -> Result<Outcome, Failed> {
         let name = self.name;
         match tokio::time::timeout(PATIENCE, self.session.ask(intent)).await {
+            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
+            Err(_) => Err(self.gave_up("an answer")),
+        }
+    }
+
+    /// Registers or logs in.
+    async fn enter_account(
+        &mut self,
+        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
+        + Send
+        + 'static,
+    ) -> Result<Outcome, Failed> {
+        let name = self.name;
+        let asked = self.session.ask_without_session(intent);
+        match tokio::time::timeout(PATIENCE, asked).await {
             Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
             Err(_) => Err(self.gave_up("an answer")),
         }
