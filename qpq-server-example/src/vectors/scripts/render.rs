@@ -126,6 +126,7 @@ fn output(out: &Value, is_server: bool) -> String {
             format!("send {what} on {}", place())
         }
         "reset" => format!("reset {} with {}", place(), number(out, "code")),
+        "admit" => format!("admit connection {}", number(out, "conn")),
         "close" => format!(
             "close connection {} with {}",
             number(out, "conn"),

@@ -210,6 +210,7 @@ impl<C: Recorded> Machine<C> {
                 "stream": stream_name(*stream),
                 "code": code,
             }),
+            Output::Admit { conn } => json!({"kind": "admit", "conn": conn.0}),
             Output::Close { conn, code } => {
                 json!({"kind": "close", "conn": conn.0, "code": code})
             }
