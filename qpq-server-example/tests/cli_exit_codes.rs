@@ -133,7 +133,7 @@ fn a_send_without_a_session_is_answered() {
 
 #[test]
 fn who_got_nothing_is_named() {
-    let world = World::new("exit-undelivered");
+    let world = World::with("exit-undelivered", &["--enqueues-per-minute", "10000"]);
     let (alice, bob) = (world.registered("alice"), world.registered("bob"));
     alice.ok(&["group", "create", "club", "bob"]);
     bob.ok(&["recv"]);
