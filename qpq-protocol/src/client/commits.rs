@@ -536,6 +536,13 @@ impl Client {
                 .collect(),
             epoch,
         });
+        let stays = self
+            .state
+            .group(id)
+            .is_some_and(|(_, group)| group.is_active());
+        if stays && self.phase(id) == Some(Phase::Leaving) && !self.will_propose(id) {
+            self.propose_leaving(id);
+        }
         self.unpark(id);
     }
 

@@ -275,15 +275,21 @@ impl Client {
             channel.phase = Phase::Leaving;
             channel.wanted.clear();
         });
+        self.propose_leaving(id);
+        self.drive(id);
+    }
+
+    /// The proposal for the others to commit, or to know; the server's list comes after it. Who commits
+    /// before it has read the proposal can't read it any more, so it is made anew in each epoch that still
+    /// has this member.
+    pub(super) fn propose_leaving(&mut self, id: ConversationId) {
         if self.identities(id).len() > 1 {
-            // The proposal for the others to commit, or to know; the server's list comes after it.
             let record = OutgoingRecord {
                 message_id: self.rng.child().uuid_v7(self.clock.unix()).to_vec(),
                 ..OutgoingRecord::default()
             };
             self.queue_message(id, record);
         }
-        self.drive(id);
     }
 
     fn drive_leaving(&mut self, id: ConversationId) {
@@ -293,6 +299,10 @@ impl Client {
         }
         if self.has_messages(id) {
             return self.drive_outbox(id);
+        }
+        // Off the list, one hears of no commit that crosses the proposal.
+        if self.timers.is_set(Timer::Conversation(id, Pause::Courtesy)) || self.is_behind(id) {
+            return;
         }
         let then = Then::RemoveSelf(id);
         if let (Some(own), false) = (self.state.identity_key(), self.link.is_asked(&then)) {

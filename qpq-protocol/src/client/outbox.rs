@@ -5,6 +5,7 @@
 //! nothing, is a message encrypted again.
 
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::Client;
 use super::channel::{Phase, is_dm};
@@ -36,6 +37,10 @@ pub(super) struct Promises {
     came: Vec<super::event::Message>,
     failure: Option<Failure>,
 }
+
+/// How long after its proposal one who leaves stays on the server's list: a commit that was on its way
+/// then still comes, and the proposal can be made again.
+const LEAVING: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Takes a message into outbox and history.
@@ -153,6 +158,12 @@ impl Client {
         order
     }
 
+    /// Whether a proposal to leave is still to be made, for the epoch that there is then.
+    pub(super) fn will_propose(&self, id: ConversationId) -> bool {
+        let mut waiting = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        waiting.any(|(_, record)| record.app.is_empty() && record.request.is_empty())
+    }
+
     pub(super) fn has_messages(&self, id: ConversationId) -> bool {
         self.state
             .outgoing
@@ -263,6 +274,11 @@ impl Client {
                     .filter(|key| Some(*key) != own)
                     .map(|key| self.state.person(key))
                     .collect();
+                if record.app.is_empty() {
+                    let at = self.clock.now() + LEAVING;
+                    self.timers
+                        .hold(Timer::Conversation(id, Pause::Courtesy), at);
+                }
                 self.message_sent(id, order, undelivered);
             }
             Err(fault) if fault.status == Status::Conflict => {
@@ -281,6 +297,8 @@ impl Client {
                 let at = self.clock.now() + self.pause(&fault);
                 self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
+            // Refused since the session had ended meanwhile: it is sent again in the next.
+            Err(_) if self.session_missing().is_some() => {}
             // It took this message when it was encrypted otherwise: the same id may not say two things.
             Err(fault) if fault.status == Status::BadRequest && record.again => {
                 self.message_sent(id, order, Vec::new());
