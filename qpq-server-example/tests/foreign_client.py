@@ -213,10 +213,11 @@ async def rubbish(client):
 
 
 async def many(client):
-    waiting, rounds = set(range(1, 101)), 0
+    # Fifty a second may be made, and whoever waits as long as told gets the next that is free.
+    waiting, rounds, end = set(range(1, 101)), 0, asyncio.get_running_loop().time() + 10
     while waiting:
         rounds += 1
-        assert rounds < 20, f"{len(waiting)} calls still refused"
+        assert asyncio.get_running_loop().time() < end, f"{len(waiting)} calls still refused"
         ids = sorted(waiting)
         calls = {n: client.start(request(HEALTH, n)) for n in ids}
         pause = 0
