@@ -243,6 +243,7 @@ impl Client {
         self.forget_chain();
         self.forget_rejoins();
         self.resubmitting.clear();
+        self.won.clear();
         self.timers.cancel(Timer::Packages);
     }
 }

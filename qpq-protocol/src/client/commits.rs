@@ -4,7 +4,8 @@
 //! stored as a draft with its exact bytes, and goes to the server, again and again until there is an
 //! answer: accepted, or another one's commit has the slot. Then the draft is dropped, the other
 //! commit is taken in, and what is still wanted is committed anew. While there is a draft the
-//! queue waits: nothing may be merged before the fate of the own commit is known.
+//! queue waits: nothing may be merged before the fate of the own commit is known. One that has its slot is
+//! merged when what lay in the queue before it has been read.
 
 use std::collections::BTreeSet;
 
@@ -332,7 +333,8 @@ impl Client {
         let Some(draft) = self.state.drafts.get(&id).filter(|_| self.link.is_ready()) else {
             return;
         };
-        if self.link.is_asked(&then) || self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
+        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Server));
+        if self.link.is_asked(&then) || waits || self.has_won(id) {
             return;
         }
         let request = draft.request.clone();
@@ -396,7 +398,7 @@ impl Client {
         }
     }
 
-    /// The server gave our commit its slot: merges it.
+    /// The server gave our commit its slot.
     fn accepted(&mut self, id: ConversationId, draft: &DraftRecord) {
         if draft.rejoin.is_some() {
             return self.rejoined(id, draft);
@@ -404,6 +406,28 @@ impl Client {
         if draft.reset > 0 {
             return self.reset_accepted(id, draft);
         }
+        self.won.insert(id, draft.commit_hash.clone());
+        // Who has merged it can't read the proposals of before it any more. The first has nothing before it.
+        if self.phase(id) == Some(Phase::Founding) || self.is_drained(id) {
+            self.merge_own(id);
+        } else {
+            self.fetch(Some(id));
+        }
+    }
+
+    /// Whether the draft has its slot, and waits for what came before it.
+    pub(super) fn has_won(&self, id: ConversationId) -> bool {
+        let draft = self.state.drafts.get(&id);
+        draft.is_some_and(|draft| self.won.get(&id) == Some(&draft.commit_hash))
+    }
+
+    /// Everything of before our commit has been taken in: merges it, if it has its slot.
+    pub(super) fn merge_own(&mut self, id: ConversationId) {
+        let draft = self.state.drafts.get(&id).filter(|_| self.has_won(id));
+        let Some(draft) = draft.cloned() else {
+            return;
+        };
+        self.won.remove(&id);
         let merged = match self.state.group(id) {
             Some((device, group)) => group.confirm_pending(device),
             None => Err(GroupError::State),

@@ -244,12 +244,25 @@ impl Client {
 
     /// Whether the queue has to wait for something else.
     pub(super) fn is_blocked(&self, queue: Queue) -> bool {
-        queue.is_some_and(|id| self.state.drafts.contains_key(&id) || self.is_nameless(id))
+        queue.is_some_and(|id| {
+            let has_draft = self.state.drafts.contains_key(&id);
+            has_draft && !self.has_won(id) || self.is_nameless(id)
+        })
     }
 
     /// Whether it is known what waits at the server, fetched or not.
     pub(super) fn is_listed(&self) -> bool {
         self.inbox.is_listed
+    }
+
+    /// Whether nothing is known to wait in the queue of a conversation.
+    pub(super) fn is_drained(&self, id: ConversationId) -> bool {
+        let queue = Some(id);
+        let end = self.inbox.ends.get(&queue).copied().unwrap_or_default();
+        self.inbox.is_listed
+            && self.cursor(queue).saturating_add(1) >= end
+            && !self.inbox.again.contains(&queue)
+            && !self.is_fetching(id)
     }
 
     pub(super) fn is_fetching(&self, id: ConversationId) -> bool {
@@ -333,6 +346,7 @@ impl Client {
         }
         if let Some(id) = queue {
             if is_drained && !again {
+                self.merge_own(id);
                 self.check_the_end(id);
                 if let Some(list) = self.inbox.lists.remove(&id) {
                     self.judge_list(id, &list);

@@ -55,6 +55,16 @@ impl Client {
         if self.is_blocked(queue) {
             return Taken::Not;
         }
+        if let (Some(id), Some(slot)) = (queue, envelope.slot)
+            && self
+                .state
+                .drafts
+                .get(&id)
+                .is_some_and(|own| own.slot <= slot)
+        {
+            // What came before our own commit has been read.
+            self.merge_own(id);
+        }
         // What was changed so far stays, whatever this envelope turns out to be.
         self.state.keep_mls(&mut self.writer);
         self.set_cursor(queue, envelope.seq);
@@ -225,6 +235,11 @@ impl Client {
             }
             Ok(Processed::Commit { .. }) => Err(UnreadableReason::Unsupported),
             Err(error) => match error.kind {
+                ProcessErrorKind::FutureEpoch if self.has_won(id) => {
+                    // All that follows was sent after our commit.
+                    self.merge_own(id);
+                    self.take_mls(id, seq, message)
+                }
                 ProcessErrorKind::FutureEpoch => self.park(id, seq, message),
                 ProcessErrorKind::PastEpoch => Err(UnreadableReason::TooOld),
                 ProcessErrorKind::Duplicate if !self.was_processed(id, message) => {

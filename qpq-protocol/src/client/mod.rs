@@ -216,6 +216,8 @@ pub struct Client {
     rejoins: rejoin::Rejoins,
     /// Channels whose server lost slots, and the one that it is given back next.
     resubmitting: BTreeMap<ConversationId, u64>,
+    /// The own commits that have their slots and are not merged yet, by hash.
+    won: BTreeMap<ConversationId, Vec<u8>>,
     /// Conversations that the app has not heard of yet.
     announcing: BTreeSet<ConversationId>,
     closing: Closing,
@@ -279,6 +281,7 @@ impl Client {
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
             resubmitting: BTreeMap::new(),
+            won: BTreeMap::new(),
             announcing: BTreeSet::new(),
             closing: Closing::Open,
         };
