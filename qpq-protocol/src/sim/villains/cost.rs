@@ -73,7 +73,8 @@ impl<N: Network> World<N> {
         let Some((what, since)) = self.waiting.0.remove(&(client, conn, stream)) else {
             return;
         };
-        self.cost.slowest = self.cost.slowest.max(self.now - since);
+        let waited = self.now - since;
+        self.cost.slowest = self.cost.slowest.max(waited);
         let is_served = !matches!(
             status,
             None | Some(
@@ -84,9 +85,9 @@ impl<N: Network> World<N> {
                     | Status::Internal
             )
         );
-        if self.plan.is_calm() && !is_served {
+        if self.plan.is_calm() && (!is_served || waited > PATIENCE) {
             let (name, status) = (what.name(), status.map(Status::name));
-            let detail = format!("{} of c{client} was answered {status:?}", name);
+            let detail = format!("{name} of c{client} was answered {status:?} after {waited:?}");
             self.checker.fail(self.now, Invariant::Served, detail);
         }
     }

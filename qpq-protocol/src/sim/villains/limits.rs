@@ -8,12 +8,17 @@ pub(in crate::sim) const STRANGE_QUEUES: usize = 16;
 
 const KIB: usize = 1024;
 
-/// Queues of 20, tables of 16, little memory; the rates are those of every server.
+/// Queues of 20, tables of 16, little memory; the rates are those of every server. Sixteen holders find room for a
+/// whole answer each, as they do with every server: with less, who takes nothing would keep the others waiting.
 pub(in crate::sim) fn limits() -> Limits {
     Limits {
         connections: 256,
         total_buffer: 16 * 64 * KIB,
-        total_unsent: 16 * 64 * KIB,
+        total_unsent: 17 * 64 * KIB,
+        anonymous_unsent: 17 * 64 * KIB,
+        answer: 64 * KIB,
+        payload: 48 * KIB,
+        group_info: 48 * KIB,
         connection_buffer: 64 * KIB,
         connection_unsent: 64 * KIB,
         cached_rows: 200,
