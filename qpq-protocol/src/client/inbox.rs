@@ -49,6 +49,8 @@ pub(super) struct Inbox {
     listed: Bytes,
     /// How far the queues were taken in when their listing was asked for.
     floor: BTreeMap<Queue, u64>,
+    /// And which slots the conversations were at then.
+    slot_floor: BTreeMap<ConversationId, u64>,
     /// Channels that this client is in no conversation of, and whose queues it follows.
     strange: BTreeSet<ConversationId>,
     /// There are more of them.
@@ -87,6 +89,8 @@ impl Client {
         if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
             if after.is_empty() {
                 self.inbox.floor.clone_from(&self.state.cursors);
+                let slots = self.state.conversations.iter();
+                self.inbox.slot_floor = slots.map(|(id, channel)| (*id, channel.slot)).collect();
             }
             self.inbox.listed.clone_from(&after);
             let request = proto::ListQueuesRequest { after, limit: 0 };
@@ -146,7 +150,11 @@ impl Client {
         }
         if let Some(id) = queue {
             self.know_slot(id, listed.slot);
-            self.server_lost_slots(id, listed.slot);
+            // Commits that came since it was asked for are not in the listing.
+            let floor = self.inbox.slot_floor.get(&id);
+            if floor.is_some_and(|floor| listed.slot < *floor) {
+                self.server_lost_slots(id, listed.slot);
+            }
             let known = self.state.conversations.get(&id);
             if known.is_some_and(|channel| channel.members_version < listed.members_version) {
                 self.list_members(id, listed.members_version);

@@ -47,6 +47,10 @@ impl Checker {
             }
             Method::SubmitCommit => {
                 let request = proto::SubmitCommitRequest::decode(request).unwrap_or_default();
+                if request.original.is_some() {
+                    // What somebody else has put into a slot, whatever it is.
+                    return;
+                }
                 self.message_is_fresh(now, &request.commit);
                 for welcome in &request.welcomes {
                     self.payload_is_fresh(now, &welcome.payload);
