@@ -246,7 +246,7 @@ limits! {
     /// The longest sealed metadata of a group, in bytes.
     group_metadata: usize = 16 * KIB,
     /// How often whom a commit took off the list may put itself back, in a channel.
-    returns: Rate = Rate::per_secs(1, DAY),
+    returns: Rate = Rate::per_secs(1, 3600),
     /// How long slot 0 must have been free before the peer is told that the channel is new.
     slot_zero: Duration = Duration::from_secs(30),
     /// How often a member may reset a channel.

@@ -66,7 +66,14 @@ impl Client {
         }
         self.is_back(id);
         if self.is_rejoining(id) {
+            let tree = self.identities(id);
             if self.is_reset_due(id) {
+                // The list takes nobody out of the tree, not even of the one that is lost.
+                if let Some(channel) = self.state.conversations.get(&id).filter(|_| !is_dm(id)) {
+                    let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
+                    let stays: Vec<_> = tree.into_iter().filter(|key| !leaves(key)).collect();
+                    members.extend(stays);
+                }
                 members.retain(|key| Some(*key) != own);
                 self.begin_reset(id, members);
             }

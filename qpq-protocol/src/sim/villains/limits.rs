@@ -1,7 +1,7 @@
 //! The limits of worlds with villains: small, so that what is full is met early, and with rates, which are what
 //! stands between one account and the others.
 
-use crate::limits::Limits;
+use crate::limits::{Limits, Rate};
 
 /// How many conversations of strangers a client looks into.
 pub(in crate::sim) const STRANGE_QUEUES: usize = 16;
@@ -25,6 +25,9 @@ pub(in crate::sim) fn limits() -> Limits {
         cached_bytes: 64 * KIB,
         rate_counters: 1024,
         queue_messages: 20,
+        // What is once an hour elsewhere: a world settles within ten minutes.
+        returns: Rate::per_secs(1, 60),
+        reset: Rate::per_secs(1, 60),
         stored_accounts: 16,
         memberships: 16,
         memberships_open: 6,
