@@ -407,15 +407,21 @@ impl Client {
         }
     }
 
-    /// Everything that led to this slot has been taken in, so the channel is there: a joiner knows
-    /// the epoch, not the slots that void commits used up before.
+    /// Everything in the queue that led to this slot has been taken in. A joiner knows the epoch, not the
+    /// slots that void commits used up before, so the channel is there. Who has seen a slot has seen all
+    /// that followed, or was off the list when they came.
     fn adopt_slot(&mut self, id: ConversationId, slot: u64) {
-        let behind = self
-            .state
-            .conversations
-            .get(&id)
-            .is_some_and(|channel| channel.slot < slot);
-        if behind && !self.state.drafts.contains_key(&id) {
+        let channel = self.state.conversations.get(&id);
+        let Some(channel) = channel.filter(|channel| channel.slot < slot) else {
+            return;
+        };
+        if self.state.drafts.contains_key(&id) {
+            return;
+        }
+        let follows = channel.phase == Phase::Active && channel.rejoin.is_none();
+        if channel.slot_seen && follows {
+            self.rejoin(id, RejoinReason::Missed);
+        } else {
             self.change_channel(id, |channel| {
                 channel.slot = slot;
                 channel.slot_seen = true;
