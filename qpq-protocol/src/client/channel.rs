@@ -143,6 +143,8 @@ pub(super) struct Channel {
     pub(super) gone: BTreeSet<IdentityKey>,
     /// Accounts that were seen both in the tree and on the server's list.
     pub(super) listed: BTreeSet<IdentityKey>,
+    /// When this device last let itself into the group; 0: never.
+    pub(super) returned_ms: u64,
 }
 
 /// Accounts of each kind that are remembered of a conversation.
@@ -171,6 +173,7 @@ impl Channel {
             rejoin: None,
             gone: BTreeSet::new(),
             listed: BTreeSet::new(),
+            returned_ms: 0,
         }
     }
 
@@ -199,6 +202,7 @@ impl Channel {
                 .iter()
                 .map(|key| key.as_bytes().to_vec())
                 .collect(),
+            returned_ms: self.returned_ms,
         };
         writer.put(&Name::Conversation(id), &record);
     }
@@ -228,6 +232,7 @@ impl Channel {
             },
             gone: accounts(&record.gone)?,
             listed: accounts(&record.listed)?,
+            returned_ms: record.returned_ms,
         })
     }
 }

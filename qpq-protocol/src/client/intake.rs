@@ -13,6 +13,7 @@ use super::Client;
 use super::channel::{Channel, Phase, dm_channel, is_dm};
 use super::error::UnreadableReason;
 use super::event::{ConversationId, Event, RejoinReason};
+use super::framing::{Content, framing};
 use super::inbox::Queue;
 use super::keys::Name;
 use super::known::Seen;
@@ -136,7 +137,7 @@ impl Client {
         };
         let processed = match &committer {
             Some(committer) => group.process_commit(device, committer, commit),
-            None => return self.void(id, slot, None),
+            None => return self.void(id, slot, None, commit),
         };
         match processed {
             Ok(Processed::Commit {
@@ -154,8 +155,10 @@ impl Client {
                 }
                 Ok(())
             }
-            Ok(_) => self.void(id, slot, committer),
-            Err(error) if error.kind == ProcessErrorKind::Void => self.void(id, slot, committer),
+            Ok(_) => self.void(id, slot, committer, commit),
+            Err(error) if error.kind == ProcessErrorKind::Void => {
+                self.void(id, slot, committer, commit)
+            }
             Err(_) => {
                 self.rejoin(id, RejoinReason::Unfit);
                 Ok(())
@@ -169,13 +172,16 @@ impl Client {
         conversation: ConversationId,
         slot: u64,
         by: Option<IdentityKey>,
+        commit: &[u8],
     ) -> Result<(), UnreadableReason> {
-        let by = by.map(|by| self.state.person(by));
         self.writer.emit(Event::VoidCommit {
             conversation,
             slot,
-            by,
+            by: by.map(|by| self.state.person(by)),
         });
+        if let Some(by) = by {
+            self.compare_trees(conversation, by, commit);
+        }
         Ok(())
     }
 
@@ -202,10 +208,8 @@ impl Client {
         message: &Bytes,
     ) -> Result<(), UnreadableReason> {
         // A commit counts only in a slot: here it would change the group behind the server's back.
-        if !matches!(
-            content_type(message),
-            Some(ContentType::Application | ContentType::Proposal)
-        ) {
+        let content = framing(message).map(|framing| framing.content);
+        if !matches!(content, Some(Content::Application | Content::Proposal)) {
             return Err(UnreadableReason::Unsupported);
         }
         match self.phase(id) {
@@ -434,72 +438,5 @@ impl Client {
         if let Some(conversation) = self.conversation(id) {
             self.writer.emit(Event::Joined { conversation });
         }
-    }
-}
-
-/// What an MLSMessage of a group carries (RFC 9420 section 6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ContentType {
-    Application,
-    Proposal,
-    Commit,
-}
-
-/// The content type of an encrypted handshake or application message, or of a commit by which
-/// somebody lets himself in, which is not encrypted. `None` for anything else.
-fn content_type(message: &[u8]) -> Option<ContentType> {
-    let (version_and_format, rest) = message.split_first_chunk::<4>()?;
-    match version_and_format {
-        // Version mls10, wire format PrivateMessage: group id, epoch, content type.
-        [0, 1, 0, 2] => {
-            let rest = skip_vector(rest)?;
-            match rest.get(8)? {
-                1 => Some(ContentType::Application),
-                2 => Some(ContentType::Proposal),
-                3 => Some(ContentType::Commit),
-                _ => None,
-            }
-        }
-        // PublicMessage: taken only in a slot, where it is judged as a commit or as nothing.
-        [0, 1, 0, 1] => Some(ContentType::Commit),
-        _ => None,
-    }
-}
-
-/// What follows a vector with a variable-size length (RFC 9420 section 2.1.2).
-fn skip_vector(bytes: &[u8]) -> Option<&[u8]> {
-    let (&first, rest) = bytes.split_first()?;
-    let low = usize::from(first & 0x3f);
-    match first >> 6 {
-        0 => rest.get(low..),
-        1 => {
-            let (&second, rest) = rest.split_first()?;
-            rest.get((low << 8 | usize::from(second))..)
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_content_type_stands_behind_group_and_epoch() {
-        let private = |content: u8| {
-            let mut bytes = vec![0, 1, 0, 2, 3, b'g', b'i', b'd'];
-            bytes.extend([0; 8]);
-            bytes.push(content);
-            bytes
-        };
-        assert_eq!(content_type(&private(1)), Some(ContentType::Application));
-        assert_eq!(content_type(&private(2)), Some(ContentType::Proposal));
-        assert_eq!(content_type(&private(3)), Some(ContentType::Commit));
-        assert_eq!(content_type(&private(4)), None);
-        let whole = private(1);
-        for length in 0..whole.len() {
-            assert_eq!(content_type(&whole[..length]), None, "{length}");
-        }
-        assert_eq!(content_type(&[0, 1, 0, 3, 0]), None);
     }
 }

@@ -40,6 +40,7 @@ mod devices;
 mod domain;
 mod error;
 mod event;
+mod framing;
 mod history;
 #[cfg(feature = "sim")]
 mod hostile;
@@ -68,6 +69,7 @@ mod set_back;
 mod state;
 mod streams;
 mod timers;
+mod trees;
 mod write;
 
 use core::time::Duration;

@@ -171,6 +171,9 @@ records! {
         /// Accounts that were seen in the tree and on the server's list, 32 bytes each.
         #[prost(bytes = "vec", repeated, tag = "13")]
         listed: Vec<Vec<u8>>,
+        /// When this device last let itself into the group, in Unix milliseconds; 0: never.
+        #[prost(uint64, tag = "14")]
+        returned_ms: u64,
     }
 
     /// A change of members.

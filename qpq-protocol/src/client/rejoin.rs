@@ -330,6 +330,7 @@ impl Client {
         self.state.groups.insert(id, group);
         self.slot_taken(id, draft.slot);
         self.change_channel(id, |channel| channel.generation = generation);
+        self.note_return(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
     }

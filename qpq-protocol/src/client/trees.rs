@@ -1,0 +1,52 @@
+//! Members in different trees, and how they come together (protocol.md §5.8, §5.31).
+//!
+//! A GroupInfo is of whoever gave it: who came back by one of a member that means ill, or whose own commit
+//! was void, is in a tree that the others are not in. All see it by the next commit, which is void on the
+//! other side. Who let himself in is the one to move: those who followed the slots answer his external
+//! commit with a fresh GroupInfo, and a commit that is void for who came back sends him back once more. Where
+//! that leads nowhere, there is a new group in the end.
+
+use core::time::Duration;
+
+use super::Client;
+use super::channel::Phase;
+use super::event::{ConversationId, RejoinReason};
+use super::framing::{Content, framing};
+use super::state::group_id;
+use crate::ids::IdentityKey;
+
+/// For so long somebody has just come back.
+const RECENT: Duration = Duration::from_secs(3600);
+
+impl Client {
+    /// This device let itself into the group.
+    pub(super) fn note_return(&mut self, id: ConversationId) {
+        let now_ms = self.unix_ms();
+        self.change_channel(id, |channel| channel.returned_ms = now_ms);
+    }
+
+    /// A member's commit is void here. Was it for the group that this device is in, then it may be valid in
+    /// another tree of it.
+    pub(super) fn compare_trees(&mut self, id: ConversationId, by: IdentityKey, commit: &[u8]) {
+        if self.phase(id) != Some(Phase::Active) || self.state.identity_key() == Some(by) {
+            return;
+        }
+        let now_ms = self.unix_ms();
+        let members = self.identities(id);
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        let own = group_id(id, channel.generation);
+        let framing = framing(commit).filter(|framing| framing.group_id == own);
+        let Some(framing) = framing.filter(|_| members.contains(&by)) else {
+            return;
+        };
+        let recent_ms = u64::try_from(RECENT.as_millis()).unwrap_or(u64::MAX);
+        let is_back = channel.returned_ms > 0 && now_ms.abs_diff(channel.returned_ms) < recent_ms;
+        match framing.content {
+            Content::ExternalCommit => self.rotation_requested(id),
+            Content::Commit if is_back => self.rejoin(id, RejoinReason::Unfit),
+            _ => {}
+        }
+    }
+}
