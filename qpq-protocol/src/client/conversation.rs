@@ -97,7 +97,7 @@ impl Client {
         match self.phase(id) {
             Some(Phase::Creating) => self.create_channel(id),
             Some(Phase::Founding) => self.drive_commit(id),
-            Some(Phase::Active) if self.is_rejoining(id) => self.drive_rejoin(id),
+            Some(Phase::Active | Phase::Leaving) if self.is_rejoining(id) => self.drive_rejoin(id),
             Some(Phase::Active) => {
                 self.drive_commit(id);
                 self.drive_outbox(id);

@@ -418,7 +418,8 @@ impl Client {
         if self.state.drafts.contains_key(&id) {
             return;
         }
-        let follows = channel.phase == Phase::Active && channel.rejoin.is_none();
+        let is_in = matches!(channel.phase, Phase::Active | Phase::Leaving);
+        let follows = is_in && channel.rejoin.is_none();
         if channel.slot_seen && follows {
             self.rejoin(id, RejoinReason::Missed);
         } else {

@@ -357,7 +357,8 @@ impl Client {
         let epoch = group.epoch();
         self.replace_group(id, group, generation);
         self.is_back(id);
-        self.joined(id, epoch, peer.filter(|_| is_dm(id)), generation);
+        let goes_on = !matches!(entry, Entrance::New);
+        self.joined(id, epoch, peer.filter(|_| is_dm(id)), generation, goes_on);
         let members: Vec<_> = members.into_iter().collect();
         self.need_names(id, &members);
         match entry {
@@ -414,13 +415,16 @@ impl Client {
         epoch: u64,
         peer: Option<IdentityKey>,
         generation: u32,
+        goes_on: bool,
     ) {
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();
         let new = Channel::new(Phase::Active, peer, name.clone());
         let channel = self.state.conversations.entry(id).or_insert(new);
-        channel.phase = Phase::Active;
+        if !(channel.phase == Phase::Leaving && goes_on) {
+            channel.phase = Phase::Active;
+        }
         channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.
         channel.slot = channel.slot.max(epoch);

@@ -18,6 +18,7 @@ use qpq_crypto::mls::{CommitOut, Group, JoinError, Policy};
 use sha2::{Digest as _, Sha256};
 
 use super::channel::{Phase, remember};
+use super::error::IntentError;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
 use super::record::{DraftRecord, RejoinRecord};
@@ -68,7 +69,8 @@ impl Client {
     /// Follows the group no more, and comes back into it. Other groups are not held up.
     pub(super) fn rejoin(&mut self, id: ConversationId, why: RejoinReason) {
         match self.phase(id) {
-            Some(Phase::Active | Phase::Broken) if !self.is_rejoining(id) => {}
+            // Who leaves says so in the epoch that the others are in.
+            Some(Phase::Active | Phase::Leaving | Phase::Broken) if !self.is_rejoining(id) => {}
             _ => return,
         }
         if self.state.drafts.remove(&id).is_some() {
@@ -79,7 +81,9 @@ impl Client {
             }
         }
         self.change_channel(id, |channel| {
-            channel.phase = Phase::Active;
+            if channel.phase == Phase::Broken {
+                channel.phase = Phase::Active;
+            }
             channel.rejoin = Some(why);
         });
         self.writer.emit(Event::Rejoining {
@@ -170,11 +174,7 @@ impl Client {
             return;
         }
         match answer {
-            // It may be that this account is out.
-            Err(fault) if fault.status == Status::Forbidden => {
-                self.look_for_the_end(id);
-                self.wait_to_rejoin(id);
-            }
+            Err(fault) if fault.status == Status::Forbidden => self.shut_out(id),
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
                 self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
@@ -182,6 +182,15 @@ impl Client {
             Err(_) => self.misfit(id),
             Ok(answer) => self.draft_rejoin(id, answer.group_info, answer.slot),
         }
+    }
+
+    /// It may be that this account is out.
+    fn shut_out(&mut self, id: ConversationId) {
+        if self.phase(id) == Some(Phase::Leaving) {
+            return self.end(id);
+        }
+        self.look_for_the_end(id);
+        self.wait_to_rejoin(id);
     }
 
     /// Makes the external commit, and stores what it is made of. What this device holds of the group
@@ -262,10 +271,21 @@ impl Client {
         attempt.misfits = attempt.misfits.saturating_add(1);
         let (misfits, waited) = (attempt.misfits, now.since(attempt.began));
         if waited >= RESET_AFTER {
-            return self.want_reset(id);
+            return match self.phase(id) {
+                Some(Phase::Leaving) => self.leave_unheard(id),
+                _ => self.want_reset(id),
+            };
         }
         let at = now + self.config.backoff_base + self.backoff(misfits.min(6));
         self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+    }
+
+    /// There is no way back in to say that this account leaves: off the list, without a word.
+    fn leave_unheard(&mut self, id: ConversationId) {
+        self.rejoins.attempts.remove(&id);
+        self.fail_messages(id, &IntentError::NotAMember);
+        self.change_channel(id, |channel| channel.rejoin = None);
+        self.drive(id);
     }
 
     /// Another commit has the slot that the external one was for.
@@ -286,8 +306,7 @@ impl Client {
     pub(super) fn rejoin_refused(&mut self, id: ConversationId, status: Status) {
         self.drop_rejoin_draft(id);
         if status == Status::Forbidden {
-            self.look_for_the_end(id);
-            return self.wait_to_rejoin(id);
+            return self.shut_out(id);
         }
         self.misfit(id);
         self.fetch(Some(id));
@@ -362,6 +381,9 @@ impl Client {
             epoch,
         });
         self.unpark(id);
+        if self.phase(id) == Some(Phase::Leaving) && !self.will_propose(id) {
+            self.propose_leaving(id);
+        }
         self.drive(id);
     }
 
@@ -371,15 +393,12 @@ impl Client {
         if self.phase(id) != Some(Phase::Active) || self.is_rejoining(id) {
             return;
         }
-        let now = self.clock.now();
         let helping = self.rejoins.answers.entry(id).or_default();
-        let is_early = helping
-            .last
-            .is_some_and(|last| now.since(last) < ANSWER_EVERY);
-        if is_early {
-            return;
-        }
         helping.wanted = true;
+        if let Some(last) = helping.last {
+            let courtesy = Timer::Conversation(id, Pause::Courtesy);
+            self.timers.hold(courtesy, last + ANSWER_EVERY);
+        }
         self.give_way(id, None);
         self.drive(id);
     }
