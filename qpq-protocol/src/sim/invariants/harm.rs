@@ -76,6 +76,9 @@ impl Checker {
             Event::Unreadable { conversation, .. } => {
                 self.said.conversations.insert((client, *conversation));
             }
+            Event::Rejoined { conversation, .. } => {
+                self.returned.insert((client, *conversation));
+            }
             Event::SetBack => {
                 self.said.clients.insert(client);
             }

@@ -131,6 +131,9 @@ pub(super) struct Checker {
     slots: BTreeMap<(ChannelId, u64), Vec<u8>>,
     /// Changes of members, by the epoch that they led to.
     epochs: BTreeMap<(ConversationId, u64), String>,
+    /// Who let himself into a conversation again, or was in one that began anew: where somebody means ill he may be
+    /// in another tree than the others, until they come together.
+    returned: BTreeSet<(usize, ConversationId)>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     /// What other keys were used for.

@@ -72,6 +72,9 @@ impl Checker {
                     names(added),
                     names(removed)
                 );
+                if self.returned.contains(&(client, *conversation)) {
+                    return;
+                }
                 let known = self.epochs.entry((*conversation, *epoch));
                 let fits = *known.or_insert_with(|| change.clone()) == change;
                 self.need(now, fits, Invariant::OneWinner, || {
