@@ -491,6 +491,11 @@ impl Client {
         self.state.me.as_ref()?.token.as_deref().copied()
     }
 
+    /// What an app would be told next, once it is durable.
+    pub(crate) fn untold(&self) -> Vec<Event> {
+        self.writer.untold().cloned().collect()
+    }
+
     /// A commit of this member whose path secret is wrong for one other, drawn by `rng`; nothing of it is kept here.
     pub(crate) fn spoil(&mut self, id: ConversationId, rng: &mut Rng) -> Option<Vec<u8>> {
         self.state.keep_mls(&mut self.writer);

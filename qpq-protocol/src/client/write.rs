@@ -73,6 +73,17 @@ impl Writer {
         }
     }
 
+    /// Events that wait for the commit that is on its way: when the process dies they are lost, though what they
+    /// tell of may be durable.
+    #[cfg(feature = "sim")]
+    pub(super) fn untold(&self) -> impl Iterator<Item = &Event> {
+        let effects = self.flying.iter().flat_map(|(_, effects)| effects);
+        effects.filter_map(|effect| match effect {
+            Output::Event(event) => Some(event),
+            _ => None,
+        })
+    }
+
     pub(super) fn sealer(&mut self) -> &mut Sealer {
         &mut self.sealer
     }

@@ -25,6 +25,25 @@ pub(in crate::sim) struct Said {
 }
 
 impl Said {
+    /// A client is told something, or would have been: an event that waits for its rows dies with the process, and
+    /// what happened is not told again.
+    pub(in crate::sim) fn hear(&mut self, client: usize, event: &Event) {
+        match event {
+            Event::Unreadable { conversation, .. } => {
+                self.conversations.insert((client, *conversation));
+            }
+            Event::SetBack => {
+                self.clients.insert(client);
+            }
+            Event::ServerSetBack { unsent } => {
+                let unsent = unsent.iter();
+                let unsent = unsent.map(|one| (client, one.conversation, one.index));
+                self.unsent.extend(unsent);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether a reader was told that something of this conversation may be missing.
     pub(in crate::sim) fn to(&self, reader: usize, id: ConversationId) -> bool {
         self.clients.contains(&reader) || self.conversations.contains(&(reader, id))
@@ -72,20 +91,10 @@ impl Checker {
 
     /// The app of an honest client was told something in a world with villains.
     pub(super) fn told_in_harm(&mut self, now: Time, client: usize, app: &App, event: &Event) {
+        self.said.hear(client, event);
         match event {
-            Event::Unreadable { conversation, .. } => {
-                self.said.conversations.insert((client, *conversation));
-            }
             Event::Rejoined { conversation, .. } => {
                 self.returned.insert((client, *conversation));
-            }
-            Event::SetBack => {
-                self.said.clients.insert(client);
-            }
-            Event::ServerSetBack { unsent } => {
-                let unsent = unsent.iter();
-                let unsent = unsent.map(|one| (client, one.conversation, one.index));
-                self.said.unsent.extend(unsent);
             }
             Event::Broken { conversation } => {
                 self.fail(

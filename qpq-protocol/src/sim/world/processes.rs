@@ -12,7 +12,7 @@ use crate::limits::{Limits, RateClass};
 use crate::rng::Seed;
 use crate::server::{self, Server};
 use crate::sim::disk::Lanes;
-use crate::sim::host::Who;
+use crate::sim::host::{Host as _, Who};
 use crate::sim::network::Network;
 use crate::sim::tap::Tap;
 use crate::sim::villains::{self, Liar, Mask};
@@ -89,9 +89,22 @@ impl<N: Network> World<N> {
         if self.hosts.runs(who) {
             self.log.line(self.now, format_args!("{who} is gone"));
             self.leave_late_writes(who);
+            self.leave_untold(who);
             self.end(who);
         }
         self.after(back_after, Due::Start(who));
+    }
+
+    /// What a client would have told its app, had it not died.
+    fn leave_untold(&mut self, who: Who) {
+        let now = self.now;
+        if let Who::Client(client) = who
+            && let Some(host) = self.hosts.client(client)
+        {
+            for event in host.act(now, |mask, _| mask.client().untold()) {
+                self.checker.said.hear(client, &event);
+            }
+        }
     }
 
     pub(in crate::sim) fn end(&mut self, who: Who) {
