@@ -350,7 +350,12 @@ impl Client {
         };
         match answer {
             Ok(answer) => {
-                self.take_own_proof(id, &draft, &answer.commit_proof);
+                if !self.take_own_proof(id, &draft, &answer.commit_proof) {
+                    // Whatever the server did, it has not said so: it is asked again.
+                    let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
+                    self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                    return;
+                }
                 self.keep_own_commit(id, &draft, &answer.commit_proof);
                 self.accepted(id, &draft);
             }

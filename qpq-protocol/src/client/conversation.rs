@@ -217,10 +217,36 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
+        if slot == 0 && channel.phase == Phase::Joining {
+            return self.begin_again(id);
+        }
         if slot > 0 && channel.phase == Phase::Joining {
             let name = channel.name.clone();
             self.abandon_channel(id, &IntentError::OtherDevice { name });
         }
+    }
+
+    /// The queues are listed: where somebody else is said to have begun, there is a channel.
+    pub(super) fn miss_beginnings(&mut self) {
+        let all = self.state.conversations.iter();
+        let joining = all.filter(|(id, channel)| {
+            channel.phase == Phase::Joining && !self.is_channel_listed(**id)
+        });
+        let joining: Vec<_> = joining.map(|(id, _)| *id).collect();
+        joining.into_iter().for_each(|id| self.begin_again(id));
+    }
+
+    /// Nobody has begun this DM, whatever the server has said.
+    fn begin_again(&mut self, id: ConversationId) {
+        let Some(peer) = self.state.conversations.get(&id).and_then(|one| one.peer) else {
+            return;
+        };
+        self.change_channel(id, |channel| {
+            channel.phase = Phase::Creating;
+            channel.wanted = vec![Change::add(peer)];
+        });
+        let at = self.clock.now() + self.config.backoff_base.saturating_mul(8);
+        self.timers.hold(Timer::Conversation(id, Pause::Server), at);
     }
 
     /// Deletes the MLS group and what belongs to it.

@@ -53,8 +53,9 @@ pub(super) struct Inbox {
     slot_floor: BTreeMap<ConversationId, u64>,
     /// Channels that this client is in no conversation of, and whose queues it follows.
     strange: BTreeSet<ConversationId>,
-    /// There are more of them.
+    /// There are more of them, and whether that was told.
     is_crowded: bool,
+    is_crowd_told: bool,
 }
 
 /// How sure it is that this account is out of a channel. The commit that says so may be in the queue;
@@ -88,6 +89,7 @@ impl Client {
     pub(super) fn list_queues(&mut self, after: Bytes) {
         if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
             if after.is_empty() {
+                self.forget_crowd();
                 self.inbox.floor.clone_from(&self.state.cursors);
                 let slots = self.state.conversations.iter();
                 self.inbox.slot_floor = slots.map(|(id, channel)| (*id, channel.slot)).collect();
@@ -118,6 +120,7 @@ impl Client {
                     self.fetch_unlisted(&last);
                 }
                 if !core::mem::replace(&mut self.inbox.is_listed, true) {
+                    self.miss_beginnings();
                     // What waited for this: see `is_behind`.
                     let all: Vec<_> = self.state.conversations.keys().copied().collect();
                     all.into_iter().for_each(|id| self.drive(id));
@@ -180,11 +183,20 @@ impl Client {
         if self.inbox.strange.len() < self.config.strange_queues {
             return self.inbox.strange.insert(id);
         }
-        if !core::mem::replace(&mut self.inbox.is_crowded, true) {
+        self.inbox.is_crowded = true;
+        if !core::mem::replace(&mut self.inbox.is_crowd_told, true) {
             let followed = self.inbox.strange.len();
             self.writer.emit(Event::NotFollowed { followed });
         }
         false
+    }
+
+    /// Queues of strangers that hold nothing make room for others.
+    fn forget_crowd(&mut self) {
+        let cursors = &self.state.cursors;
+        let holds = |id: &ConversationId| cursors.contains_key(&Some(*id));
+        self.inbox.strange.retain(holds);
+        self.inbox.is_crowded = false;
     }
 
     /// Fetches what may lie in one's own queues behind the last one that was listed.
@@ -256,6 +268,11 @@ impl Client {
             let has_draft = self.state.drafts.contains_key(&id);
             has_draft && !self.has_won(id) || self.is_nameless(id)
         })
+    }
+
+    /// Whether the server has named this channel since the session began.
+    pub(super) fn is_channel_listed(&self, id: ConversationId) -> bool {
+        self.inbox.slots.contains_key(&id)
     }
 
     /// Whether it is known what waits at the server, fetched or not.

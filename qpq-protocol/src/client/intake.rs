@@ -108,8 +108,12 @@ impl Client {
         }
         let (next, is_seen) = (channel.slot, channel.slot_seen);
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
-        self.take_proof(id, slot, said, &envelope.commit_proof);
+        let is_proven = self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
+            return Ok(());
+        }
+        if !is_proven {
+            self.rejoin(id, RejoinReason::Missed);
             return Ok(());
         }
         self.slot_taken(id, slot);

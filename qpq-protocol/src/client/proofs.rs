@@ -2,7 +2,8 @@
 //! for, and no slot is signed for twice (protocol.md §5.13).
 //!
 //! Nothing here stops a conversation: whether a commit is valid MLS decides itself, and a message
-//! is not lost because of a server that contradicts itself. The app is told.
+//! is not lost because of a server that contradicts itself. The app is told. What the server has not signed
+//! for has no slot, though: an own commit is submitted again, and another's is as good as missing.
 
 use std::collections::BTreeMap;
 
@@ -107,29 +108,38 @@ impl Client {
         }
     }
 
-    /// The server says that a commit of ours has the slot.
-    pub(super) fn take_own_proof(&mut self, id: ConversationId, draft: &DraftRecord, proof: &[u8]) {
+    /// The server says that a commit of ours has the slot; whether it has signed for that.
+    pub(super) fn take_own_proof(
+        &mut self,
+        id: ConversationId,
+        draft: &DraftRecord,
+        proof: &[u8],
+    ) -> bool {
         let hash: Option<[u8; 32]> = draft.commit_hash.as_slice().try_into().ok();
         let own = self.state.me.as_ref().map(Me::identity_key);
-        if let (Some(hash), Some(own)) = (hash, own) {
-            self.take_proof(id, draft.slot, (&hash, own.as_bytes()), proof);
+        match (hash, own) {
+            (Some(hash), Some(own)) => {
+                self.take_proof(id, draft.slot, (&hash, own.as_bytes()), proof)
+            }
+            _ => false,
         }
     }
 
-    /// The server says that the commit with this SHA-256, of this member, has the slot.
+    /// The server says that the commit with this SHA-256, of this member, has the slot; whether it has signed
+    /// for that.
     pub(super) fn take_proof(
         &mut self,
         id: ConversationId,
         slot: u64,
         (commit_hash, sender): (&[u8; 32], &[u8]),
         proof: &[u8],
-    ) {
+    ) -> bool {
         let Some(proof) = self.verified(id, slot, (commit_hash, sender), proof) else {
             self.writer.emit(Event::Unproven {
                 conversation: id,
                 slot,
             });
-            return;
+            return false;
         };
         let proofs = self.state.proofs.entry(id).or_default();
         match proofs.add(slot, proof.clone()) {
@@ -141,6 +151,7 @@ impl Client {
                 proofs: [first, proof],
             }),
         }
+        true
     }
 
     fn verified(
