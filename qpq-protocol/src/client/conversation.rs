@@ -155,7 +155,14 @@ impl Client {
         };
         match (is_dm(id), answer.slot) {
             (false, 0) => self.found(id, Phase::Active),
-            (true, 0) if answer.was_new => self.found(id, Phase::Founding),
+            (true, 0) if answer.was_new => {
+                // It may have been said to be further.
+                self.change_channel(id, |channel| {
+                    channel.slot = 0;
+                    channel.slot_seen = true;
+                });
+                self.found(id, Phase::Founding);
+            }
             // Opened again: the first commit of a new group, in the next slot.
             (true, slot) if answer.was_new => {
                 self.change_channel(id, |channel| {

@@ -7,6 +7,7 @@ use crate::client::{self, DisconnectReason, UnreadableReason};
 use crate::ids::IdentityKey;
 use crate::server;
 use crate::sim::app::App;
+use crate::sim::villains::Villain;
 use crate::storage::Memory;
 use crate::time::Time;
 
@@ -72,7 +73,10 @@ impl Checker {
                     names(added),
                     names(removed)
                 );
-                if self.returned.contains(&(client, *conversation)) {
+                // A DM that a liar has somebody begin again counts its epochs anew.
+                let is_dm = conversation.as_bytes().get(6).is_some_and(|byte| byte >> 4 == 8);
+                let begins_again = is_dm && self.plan.has(Villain::Liar);
+                if begins_again || self.returned.contains(&(client, *conversation)) {
                     return;
                 }
                 let known = self.epochs.entry((*conversation, *epoch));
