@@ -182,13 +182,16 @@ impl Client {
     }
 
     pub(super) fn on_listed_self(&mut self, id: ConversationId, answer: Answer<rpc::AddMember>) {
-        if self.phase(id) != Some(Phase::Active) {
-            return;
-        }
+        let leaves = match self.phase(id) {
+            Some(Phase::Active) => false,
+            Some(Phase::Leaving) => true,
+            _ => return,
+        };
         match answer {
             Ok(_) => {
                 self.is_back(id);
                 self.list_members(id, 0);
+                self.drive(id);
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
@@ -198,7 +201,9 @@ impl Client {
             Err(_) => {
                 self.is_back(id);
                 self.end(id);
-                self.writer.emit(Event::Removed { conversation: id });
+                if !leaves {
+                    self.writer.emit(Event::Removed { conversation: id });
+                }
             }
         }
     }

@@ -303,6 +303,10 @@ impl Client {
             Err(fault) if fault.status == Status::BadRequest && record.again => {
                 self.message_sent(id, order, Vec::new());
             }
+            // Thrown off the list, nobody hears that one leaves.
+            Err(fault) if fault.status == Status::Forbidden && record.app.is_empty() => {
+                self.list_self(id);
+            }
             Err(fault) => self.message_failed(id, order, Self::refusal(fault)),
         }
     }

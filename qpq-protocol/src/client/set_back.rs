@@ -63,7 +63,8 @@ impl Client {
         }
         self.writer.emit(Event::SetBack);
         let groups = self.state.conversations.iter();
-        let groups = groups.filter(|(_, channel)| matches!(channel.phase, Phase::Active | Phase::Leaving));
+        let groups =
+            groups.filter(|(_, channel)| matches!(channel.phase, Phase::Active | Phase::Leaving));
         for id in groups.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.rejoin(id, RejoinReason::SetBack);
         }

@@ -19,7 +19,7 @@ pub(in crate::sim) fn limits() -> Limits {
         answer: 64 * KIB,
         payload: 48 * KIB,
         group_info: 48 * KIB,
-        connection_buffer: 64 * KIB,
+        connection_buffer: 4 * 64 * KIB,
         connection_unsent: 64 * KIB,
         cached_rows: 200,
         cached_bytes: 64 * KIB,
