@@ -143,6 +143,10 @@ pub(super) struct Channel {
     pub(super) gone: BTreeSet<IdentityKey>,
     /// Accounts that were seen both in the tree and on the server's list.
     pub(super) listed: BTreeSet<IdentityKey>,
+    /// Whether the server has it as it is here is to be asked.
+    pub(super) doubted: bool,
+    /// The user has left it, and was not asked in again.
+    pub(super) left: bool,
 }
 
 /// Accounts of each kind that are remembered of a conversation.
@@ -171,6 +175,8 @@ impl Channel {
             rejoin: None,
             gone: BTreeSet::new(),
             listed: BTreeSet::new(),
+            doubted: false,
+            left: false,
         }
     }
 
@@ -199,6 +205,8 @@ impl Channel {
                 .iter()
                 .map(|key| key.as_bytes().to_vec())
                 .collect(),
+            doubted: self.doubted,
+            left: self.left,
         };
         writer.put(&Name::Conversation(id), &record);
     }
@@ -228,6 +236,8 @@ impl Channel {
             },
             gone: accounts(&record.gone)?,
             listed: accounts(&record.listed)?,
+            doubted: record.doubted,
+            left: record.left,
         })
     }
 }

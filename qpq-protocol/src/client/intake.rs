@@ -13,7 +13,7 @@ use super::Client;
 use super::channel::{Channel, Phase, dm_channel, is_dm};
 use super::error::UnreadableReason;
 use super::event::{ConversationId, Event, RejoinReason};
-use super::inbox::Queue;
+use super::inbox::{Queue, mark_of};
 use super::keys::Name;
 use super::known::Seen;
 use super::progress::MAX_GROUP_NAME;
@@ -67,7 +67,8 @@ impl Client {
         }
         // What was changed so far stays, whatever this envelope turns out to be.
         self.state.keep_mls(&mut self.writer);
-        self.set_cursor(queue, envelope.seq);
+        let mark = (!envelope.expired).then(|| mark_of(&envelope));
+        self.set_cursor(queue, envelope.seq, mark);
         let seq = envelope.seq;
         let read = match (queue, envelope.slot) {
             _ if envelope.expired => Err(UnreadableReason::Expired),
@@ -98,18 +99,32 @@ impl Client {
         envelope: &proto::Envelope,
     ) -> Result<(), UnreadableReason> {
         let commit = envelope.data.as_ref();
-        let channel = self.state.conversations.get(&id);
-        let channel = channel.ok_or(UnreadableReason::NoConversation)?;
+        let Some(channel) = self.state.conversations.get(&id) else {
+            self.seek_entrance(id);
+            return Err(UnreadableReason::NoConversation);
+        };
         match channel.phase {
             Phase::Active | Phase::Leaving => {}
-            // Before the Welcome, or after the end: not ours to follow.
+            // Whom the commit puts into the group gets a Welcome instead: that one is lost.
+            Phase::Creating | Phase::Joining => {
+                self.seek_entrance(id);
+                return Ok(());
+            }
+            // After the end: not ours to follow, unless another brought this account in again.
+            Phase::Over if !channel.left => {
+                self.seek_entrance(id);
+                return Ok(());
+            }
             _ => return Ok(()),
         }
         let (next, is_seen) = (channel.slot, channel.slot_seen);
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
         self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
-            return Ok(());
+            if !self.is_of_other_past(id, slot, envelope) {
+                return Ok(());
+            }
+            self.come_over(id, slot, slot);
         }
         self.slot_taken(id, slot);
         let record = MergedRecord {
@@ -187,7 +202,13 @@ impl Client {
     ) -> Result<(), UnreadableReason> {
         let payload = wire::decode_delivery(data);
         match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
-            Some(Payload::Welcome(welcome)) => self.take_welcome(id, &welcome.welcome),
+            Some(Payload::Welcome(welcome)) => {
+                let taken = self.take_welcome(id, &welcome.welcome);
+                if taken == Err(UnreadableReason::BadWelcome) {
+                    self.seek_entrance(id);
+                }
+                taken
+            }
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
             Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {
                 Err(UnreadableReason::Unsupported)
@@ -382,7 +403,7 @@ impl Client {
         }
         match channel.phase {
             Phase::Active | Phase::Leaving if ahead > 0 => Some(Entrance::Reset),
-            Phase::Active if channel.rejoin.is_some() => Some(Entrance::Back),
+            Phase::Active if channel.rejoin.is_some() || channel.doubted => Some(Entrance::Back),
             Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
             _ => Some(Entrance::New),
         }
@@ -419,10 +440,15 @@ impl Client {
         channel.phase = Phase::Active;
         channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.
-        channel.slot = channel.slot.max(epoch);
+        channel.slot = match core::mem::take(&mut channel.doubted) {
+            // The server may be behind what this device saw.
+            true => epoch,
+            false => channel.slot.max(epoch),
+        };
         channel.slot_seen = false;
         channel.wanted.clear();
         channel.listed.clear();
+        channel.left = false;
         channel.save(id, &mut self.writer);
     }
 

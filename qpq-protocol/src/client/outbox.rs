@@ -11,7 +11,7 @@ use super::Client;
 use super::channel::{Phase, is_dm};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason};
+use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason, Unsent};
 use super::history::app_message;
 use super::intent::{MAX_TEXT, Progress};
 use super::keys::Name;
@@ -298,7 +298,7 @@ impl Client {
                 self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             // Refused since the session had ended meanwhile: it is sent again in the next.
-            Err(_) if self.session_missing().is_some() => {}
+            Err(_) if self.session_missing().is_some() || self.is_logging_out() => {}
             // It took this message when it was encrypted otherwise: the same id may not say two things.
             Err(fault) if fault.status == Status::BadRequest && record.again => {
                 self.message_sent(id, order, Vec::new());
@@ -309,8 +309,18 @@ impl Client {
 
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
         let record = self.drop_message(id, order).unwrap_or_default();
-        if let Some(index) = record.index {
+        // One that nobody else was there for has not been sent.
+        if let Some(index) = record.index.filter(|_| !record.request.is_empty()) {
             self.note_sent(id, index, &record);
+            if record.again && !undelivered.is_empty() {
+                // The first time it had reached them, and nobody waits for this answer.
+                self.writer.emit(Event::ServerSetBack {
+                    unsent: vec![Unsent {
+                        conversation: id,
+                        index,
+                    }],
+                });
+            }
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.index.unwrap_or_default();

@@ -170,6 +170,7 @@ impl Client {
             return;
         }
         match answer {
+            Err(fault) if fault.status == Status::Forbidden && self.has_left(id) => self.end(id),
             // It may be that this account is out.
             Err(fault) if fault.status == Status::Forbidden => {
                 self.look_for_the_end(id);
@@ -235,7 +236,7 @@ impl Client {
 
     /// The external commit and who is in the tree with it, applied in memory alone; `None` if the
     /// GroupInfo does not verify or does not fit what is known of the group.
-    fn external_commit(
+    pub(super) fn external_commit(
         &mut self,
         id: ConversationId,
         seed: &[u8; 32],
@@ -254,6 +255,10 @@ impl Client {
 
     /// The GroupInfo does not lead into the group: somebody who is in has to give a fresh one.
     fn misfit(&mut self, id: ConversationId) {
+        if self.has_left(id) {
+            // The others know it, or nobody can be told.
+            return self.end(id);
+        }
         let now = self.clock.now();
         let Some(attempt) = self.rejoins.attempts.get_mut(&id) else {
             return self.wait_to_rejoin(id);
@@ -285,6 +290,9 @@ impl Client {
     /// The server refused the external commit for what it is.
     pub(super) fn rejoin_refused(&mut self, id: ConversationId, status: Status) {
         self.drop_rejoin_draft(id);
+        if status == Status::Forbidden && self.has_left(id) {
+            return self.end(id);
+        }
         if status == Status::Forbidden {
             self.look_for_the_end(id);
             return self.wait_to_rejoin(id);
@@ -354,14 +362,23 @@ impl Client {
             let people = keys.into_iter().map(|key| client.state.person(key));
             people.collect()
         };
-        self.writer.emit(Event::Rejoined {
-            conversation: id,
-            added: people(added, self),
-            removed: people(removed, self),
-            epoch,
-        });
+        if self.announcing.contains(&id) {
+            // The app has not heard of it before.
+            self.announce(id);
+        } else {
+            let (added, removed) = (people(added, self), people(removed, self));
+            self.writer.emit(Event::Rejoined {
+                conversation: id,
+                added,
+                removed,
+                epoch,
+            });
+        }
         self.unpark(id);
-        self.drive(id);
+        match self.has_left(id) {
+            true => self.start_leaving(id),
+            false => self.drive(id),
+        }
     }
 
     /// A member asks for a fresh GroupInfo: the first leaf commits at once, the others after a random
