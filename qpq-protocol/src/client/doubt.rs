@@ -97,6 +97,8 @@ impl Client {
         }
         let seeks = matches!(self.phase(id), Some(Phase::Joining | Phase::Over));
         match answer {
+            // Others may bring it on to where this account is out.
+            Ok(answer) if seeks && self.is_before_the_end(id, answer.slot) => self.no_entrance(id),
             Ok(answer) if seeks => self.enter(id, answer.group_info, answer.slot),
             Ok(answer) => self.compare_slot(id, answer.slot),
             Err(fault) if fault.is_passing() => {
@@ -112,6 +114,14 @@ impl Client {
             // What made this account a member is lost: another one gives it back.
             Err(_) => self.ask_later(id, None),
         }
+    }
+
+    /// Whether the server is not even where this account was last seen to go.
+    fn is_before_the_end(&self, id: ConversationId, slot: u64) -> bool {
+        let channel = self.state.conversations.get(&id);
+        let is_before =
+            channel.is_some_and(|channel| channel.phase == Phase::Over && slot < channel.slot);
+        is_before && !(self.has_left(id) && self.has_doubted_long(id))
     }
 
     /// The channel is gone: makes it again, for all who are in the tree.
@@ -169,13 +179,22 @@ impl Client {
             // What comes next is not of this device's past.
             self.lower_slot(id, slot);
             self.clear_doubt(id);
-        } else if slot >= channel.slot {
-            self.know_slot(id, slot);
-            self.clear_doubt(id);
-        } else if self.resubmitting.insert(id, slot).is_none() {
-            self.give_way(id, None);
-            self.drive(id);
+            return;
         }
+        let is_behind = slot < channel.slot;
+        // The last commit that both have is to be the same: what follows fits nothing else.
+        let common = slot.min(channel.slot).checked_sub(1);
+        let common = common.filter(|common| self.is_kept(id, *common));
+        if !is_behind {
+            self.know_slot(id, slot);
+        }
+        match common {
+            None if !is_behind => return self.clear_doubt(id),
+            _ if is_behind => self.give_way(id, None),
+            _ => {}
+        }
+        self.resubmitting.insert(id, common.unwrap_or(slot));
+        self.drive(id);
     }
 
     /// The server is as far as this device.

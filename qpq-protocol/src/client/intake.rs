@@ -111,7 +111,7 @@ impl Client {
                 return Ok(());
             }
             // After the end: not ours to follow, unless another brought this account in again.
-            Phase::Over if !channel.left => {
+            Phase::Over if !channel.left && slot >= channel.slot => {
                 self.seek_entrance(id);
                 return Ok(());
             }

@@ -64,6 +64,12 @@ impl Client {
         });
     }
 
+    /// Whether the commit of this slot is kept.
+    pub(super) fn is_kept(&self, id: ConversationId, slot: u64) -> bool {
+        let kept = self.state.merged.get(&(id, slot % KEPT));
+        kept.is_some_and(|kept| kept.slot == slot)
+    }
+
     /// Notes whom a commit that is kept put on the list and took off it.
     pub(super) fn keep_moves(
         &mut self,
@@ -179,7 +185,8 @@ impl Client {
                 let kept = kept.filter(|kept| kept.slot == slot);
                 let hash = kept.map(|kept| Sha256::digest(&kept.commit));
                 let is_same = hash.is_some_and(|hash| *hash == *fault.commit_hash);
-                if fault.slot > slot && !is_same {
+                let is_named = !fault.commit_hash.is_empty();
+                if fault.slot > slot && is_named && !is_same {
                     // Others went on without it.
                     return self.come_over(id, slot, fault.slot);
                 }
