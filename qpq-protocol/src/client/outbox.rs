@@ -309,17 +309,15 @@ impl Client {
 
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
         let record = self.drop_message(id, order).unwrap_or_default();
-        // One that nobody else was there for has not been sent.
-        if let Some(index) = record.index.filter(|_| !record.request.is_empty()) {
-            self.note_sent(id, index, &record);
-            if record.again && !undelivered.is_empty() {
+        if let Some(index) = record.index {
+            // Where nobody else is there, it was sent to nobody.
+            let was_sent = !record.request.is_empty();
+            if was_sent {
+                self.note_sent(id, index, &record);
+            }
+            if record.again && !(was_sent && undelivered.is_empty()) {
                 // The first time it had reached them, and nobody waits for this answer.
-                self.writer.emit(Event::ServerSetBack {
-                    unsent: vec![Unsent {
-                        conversation: id,
-                        index,
-                    }],
-                });
+                self.say_unsent(id, index);
             }
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
@@ -336,10 +334,7 @@ impl Client {
     }
 
     fn message_failed(&mut self, id: ConversationId, order: u64, error: IntentError) {
-        self.drop_message(id, order);
-        if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
-            self.fail(intent, error);
-        }
+        self.give_up(id, order, error);
         self.drive(id);
     }
 
@@ -348,11 +343,29 @@ impl Client {
         let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
         let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
         for order in orders {
-            self.drop_message(id, order);
-            if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
-                self.fail(intent, error.clone());
-            }
+            self.give_up(id, order, error.clone());
         }
+    }
+
+    /// A message is not sent. Of one that was to be sent again nobody waits to hear that.
+    fn give_up(&mut self, id: ConversationId, order: u64, error: IntentError) {
+        let record = self.drop_message(id, order);
+        if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
+            return self.fail(intent, error);
+        }
+        let again = record.filter(|record| record.again);
+        if let Some(index) = again.and_then(|record| record.index) {
+            self.say_unsent(id, index);
+        }
+    }
+
+    /// A message that the server lost is not sent again.
+    pub(super) fn say_unsent(&mut self, conversation: ConversationId, index: u64) {
+        let unsent = vec![Unsent {
+            conversation,
+            index,
+        }];
+        self.writer.emit(Event::ServerSetBack { unsent });
     }
 
     fn drop_message(&mut self, id: ConversationId, order: u64) -> Option<OutgoingRecord> {

@@ -246,7 +246,7 @@ impl Client {
         };
         self.forget_sent(conversation, index);
         match self.read_message(reply) {
-            Some(message) => {
+            Some(message) if self.can_still_send(conversation) => {
                 let record = OutgoingRecord {
                     message_id: sent.message_id,
                     app: message.app,
@@ -257,15 +257,14 @@ impl Client {
                 self.queue_message(conversation, record);
                 self.drive(conversation);
             }
-            None => {
-                let unsent = vec![Unsent {
-                    conversation,
-                    index,
-                }];
-                self.writer.emit(Event::ServerSetBack { unsent });
-            }
+            // The conversation has ended meanwhile, or the message is gone.
+            _ => self.say_unsent(conversation, index),
         }
         true
+    }
+
+    fn can_still_send(&self, id: ConversationId) -> bool {
+        self.phase(id).is_some_and(|phase| phase.error().is_none())
     }
 
     fn read_message(&mut self, reply: &Reply) -> Option<HistoryRecord> {
