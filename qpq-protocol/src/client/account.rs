@@ -121,6 +121,14 @@ impl Client {
         self.writer.emit(Event::LoggedOut);
     }
 
+    /// The server was set back to before this device was registered: it is, over the next connection.
+    pub(super) fn forget_registration(&mut self) {
+        if let Some(me) = &mut self.state.me {
+            me.registered = false;
+            me.save(&mut self.writer);
+        }
+    }
+
     /// The server does not know the session any more: a new connection finds out for sure.
     pub(super) fn session_lost(&mut self) {
         self.disconnect(DisconnectReason::Lost);
@@ -220,6 +228,11 @@ impl Client {
         }
     }
 
+    pub(super) fn is_logging_out(&self) -> bool {
+        let is_logout = |then: &Then| matches!(then, Then::Logout(_));
+        self.link.any_asked(is_logout)
+    }
+
     pub(super) fn on_logged_out(&mut self, intent: IntentId, answer: Answer<rpc::Logout>) {
         match answer {
             Ok(_) => {
@@ -242,7 +255,7 @@ impl Client {
         self.forget_work();
         self.forget_chain();
         self.forget_rejoins();
-        self.resubmitting.clear();
+        self.forget_doubts();
         self.won.clear();
         self.timers.cancel(Timer::Packages);
     }

@@ -145,6 +145,10 @@ pub(super) struct Channel {
     pub(super) listed: BTreeSet<IdentityKey>,
     /// When this device last let itself into the group; 0: never.
     pub(super) returned_ms: u64,
+    /// Whether the server has it as it is here is to be asked.
+    pub(super) doubted: bool,
+    /// The user has left it, and was not asked in again.
+    pub(super) left: bool,
 }
 
 /// Accounts of each kind that are remembered of a conversation.
@@ -174,6 +178,8 @@ impl Channel {
             gone: BTreeSet::new(),
             listed: BTreeSet::new(),
             returned_ms: 0,
+            doubted: false,
+            left: false,
         }
     }
 
@@ -203,6 +209,8 @@ impl Channel {
                 .map(|key| key.as_bytes().to_vec())
                 .collect(),
             returned_ms: self.returned_ms,
+            doubted: self.doubted,
+            left: self.left,
         };
         writer.put(&Name::Conversation(id), &record);
     }
@@ -233,6 +241,8 @@ impl Channel {
             gone: accounts(&record.gone)?,
             listed: accounts(&record.listed)?,
             returned_ms: record.returned_ms,
+            doubted: record.doubted,
+            left: record.left,
         })
     }
 }

@@ -65,6 +65,7 @@ impl Client {
         self.change_channel(id, |channel| {
             channel.phase = Phase::Creating;
             channel.wanted = vec![Change::add(peer)];
+            channel.left = false;
         });
         self.drive(id);
     }
@@ -91,7 +92,7 @@ impl Client {
         if !self.link.is_ready() || self.drive_resubmission(id) {
             return;
         }
-        if self.timers.is_set(Timer::Conversation(id, Pause::Server)) {
+        if self.timers.is_set(Timer::Conversation(id, Pause::Server)) || self.drive_doubt(id) {
             return;
         }
         match self.phase(id) {
@@ -224,10 +225,10 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        if slot == 0 && channel.phase == Phase::Joining {
+        if slot == 0 && channel.phase == Phase::Joining && !channel.doubted {
             return self.begin_again(id);
         }
-        if slot > 0 && channel.phase == Phase::Joining {
+        if slot > 0 && channel.phase == Phase::Joining && !channel.doubted {
             let name = channel.name.clone();
             self.abandon_channel(id, &IntentError::OtherDevice { name });
         }
@@ -289,6 +290,7 @@ impl Client {
         self.change_channel(id, |channel| {
             channel.phase = Phase::Over;
             channel.rejoin = None;
+            channel.doubted = false;
             channel.wanted.clear();
             channel.listed.clear();
         });
@@ -296,6 +298,7 @@ impl Client {
     }
 
     pub(super) fn start_leaving(&mut self, id: ConversationId) {
+        self.change_channel(id, |channel| channel.left = true);
         match self.phase(id) {
             Some(Phase::Active) => {}
             Some(Phase::Broken) => {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::Client;
 use super::channel::Phase;
@@ -22,10 +23,13 @@ use crate::ids::ChannelId;
 use crate::method::rpc;
 use crate::proto;
 use crate::proto::push_event::Event as Push;
+use crate::status::Status;
 
 /// Envelopes asked for at once.
 const FETCH: u32 = 64;
 pub(super) type Queue = Option<ChannelId>;
+/// By which an envelope is known again.
+pub(super) type Mark = [u8; 8];
 
 /// What is known of the queues beyond what is stored.
 #[derive(Default)]
@@ -51,6 +55,10 @@ pub(super) struct Inbox {
     floor: BTreeMap<Queue, u64>,
     /// And which slots the conversations were at then.
     slot_floor: BTreeMap<ConversationId, u64>,
+    /// Those that the listing named.
+    named: BTreeSet<Queue>,
+    /// Queues that begin before what was taken in of them: what lies at the cursor is to be looked at.
+    looked_at: BTreeSet<Queue>,
     /// Channels that this client is in no conversation of, and whose queues it follows.
     strange: BTreeSet<ConversationId>,
     /// There are more of them, and whether that was told.
@@ -83,6 +91,7 @@ impl Client {
         self.inbox.is_syncing = true;
         self.inbox.is_listed = false;
         self.list_queues(Bytes::new());
+        self.ask_for_last_sent();
     }
 
     /// Asks for the queues after this one.
@@ -93,6 +102,7 @@ impl Client {
                 self.inbox.floor.clone_from(&self.state.cursors);
                 let slots = self.state.conversations.iter();
                 self.inbox.slot_floor = slots.map(|(id, channel)| (*id, channel.slot)).collect();
+                self.inbox.named.clear();
             }
             self.inbox.listed.clone_from(&after);
             let request = proto::ListQueuesRequest { after, limit: 0 };
@@ -101,9 +111,15 @@ impl Client {
     }
 
     pub(super) fn on_queues(&mut self, answer: Answer<rpc::ListQueues>) {
-        let Ok(page) = answer else {
-            self.disconnect(DisconnectReason::Lost);
-            return;
+        let page = match answer {
+            Ok(page) => page,
+            Err(fault) => {
+                if fault.status == Status::Forbidden {
+                    // It does not know the device any more.
+                    self.forget_registration();
+                }
+                return self.disconnect(DisconnectReason::Lost);
+            }
         };
         let next = next_page(&self.inbox.listed, &page.queues);
         for queue in page.queues {
@@ -118,6 +134,8 @@ impl Client {
             _ => {
                 if let (true, Some(last)) = (self.inbox.is_crowded, next) {
                     self.fetch_unlisted(&last);
+                } else {
+                    self.look_for_unlisted();
                 }
                 if !core::mem::replace(&mut self.inbox.is_listed, true) {
                     self.miss_beginnings();
@@ -143,12 +161,14 @@ impl Client {
         if floor.is_some_and(|taken| *taken > 0 && listed.next_seq <= *taken) {
             self.queue_fell(queue);
         }
+        self.inbox.named.insert(queue);
         let cursor = self.cursor(queue);
         self.inbox.ends.insert(queue, listed.next_seq);
-        if listed.first_seq <= cursor && listed.next_seq > listed.first_seq {
-            self.ack(queue);
-        }
-        if listed.next_seq > cursor.saturating_add(1) {
+        if listed.first_seq <= cursor && listed.next_seq > cursor {
+            // An acknowledgement was lost; or the server was set back, and something else is there now.
+            self.inbox.looked_at.insert(queue);
+            self.fetch(queue);
+        } else if listed.next_seq > cursor.saturating_add(1) {
             self.fetch(queue);
         }
         if let Some(id) = queue {
@@ -199,6 +219,24 @@ impl Client {
         self.inbox.is_crowded = false;
     }
 
+    /// A queue does not go while its account is a member, nor for long after: if one is not listed any more, the
+    /// server was set back to before it was made.
+    fn look_for_unlisted(&mut self) {
+        let mut taken = self.inbox.floor.iter().filter(|(_, taken)| **taken > 0);
+        let is_gone = taken.any(|(queue, _)| {
+            let is_there = self.inbox.named.contains(queue);
+            !is_there && queue.is_some_and(|id| self.goes_on(id) && !self.is_doubted(id))
+        });
+        if is_gone {
+            self.server_set_back(self.state.openings.sound);
+        }
+    }
+
+    /// Whether this account is in a conversation, as far as it knows.
+    fn goes_on(&self, id: ConversationId) -> bool {
+        self.phase(id) == Some(Phase::Active) && !self.is_ousted(id)
+    }
+
     /// Fetches what may lie in one's own queues behind the last one that was listed.
     fn fetch_unlisted(&mut self, last: &Bytes) {
         let own = self.state.conversations.keys().copied();
@@ -212,11 +250,11 @@ impl Client {
     /// does so only in a server that was set back (protocol.md §5.32); others are dropped in time.
     fn queue_fell(&mut self, queue: Queue) {
         let goes_on = match queue {
-            Some(id) => self.phase(id) == Some(Phase::Active) && !self.is_ousted(id),
+            Some(id) => self.goes_on(id),
             None => true,
         };
         if goes_on {
-            return self.server_set_back(self.state.openings.current());
+            return self.server_set_back(self.state.openings.sound);
         }
         self.inbox.floor.remove(&queue);
         self.state.cursors.remove(&queue);
@@ -226,9 +264,11 @@ impl Client {
     /// The queue is read from where it begins, whatever was read of it before.
     pub(super) fn forget_cursor(&mut self, queue: Queue) {
         self.state.forgotten.insert(queue);
+        self.state.marks.remove(&queue);
         let record = QueueRecord {
             cursor: 0,
             forgotten: true,
+            mark: Vec::new(),
         };
         self.writer.put(&Name::Queue(queue), &record);
     }
@@ -237,12 +277,18 @@ impl Client {
         self.state.cursors.get(&queue).copied().unwrap_or_default()
     }
 
-    pub(super) fn set_cursor(&mut self, queue: Queue, cursor: u64) {
+    /// The queue was taken in up to here; what came last is known again by `mark`.
+    pub(super) fn set_cursor(&mut self, queue: Queue, cursor: u64, mark: Option<Mark>) {
         self.state.cursors.insert(queue, cursor);
+        match mark {
+            Some(mark) => self.state.marks.insert(queue, mark),
+            None => self.state.marks.remove(&queue),
+        };
         self.state.forgotten.remove(&queue);
         let record = QueueRecord {
             cursor,
             forgotten: false,
+            mark: mark.map(Vec::from).unwrap_or_default(),
         };
         self.writer.put(&Name::Queue(queue), &record);
     }
@@ -314,7 +360,10 @@ impl Client {
             channel_id: wire_queue(queue),
             limit: FETCH,
             device_id: Bytes::copy_from_slice(me.device_id.as_bytes()),
-            after_seq: self.cursor(queue),
+            after_seq: match self.inbox.looked_at.contains(&queue) {
+                true => self.cursor(queue).saturating_sub(1),
+                false => self.cursor(queue),
+            },
         };
         let slot = queue.and_then(|id| self.inbox.slots.get(&id).copied());
         self.call::<rpc::Fetch>(&request, Then::Fetch { queue, slot });
@@ -338,12 +387,20 @@ impl Client {
         };
         if self.state.forgotten.contains(&queue) {
             // Whatever was before that, was taken in before.
-            self.set_cursor(queue, fetched.first_seq.saturating_sub(1));
+            self.set_cursor(queue, fetched.first_seq.saturating_sub(1), None);
         }
         let before = self.cursor(queue);
+        if self.inbox.looked_at.contains(&queue) && self.inbox.again.remove(&queue) {
+            // This was asked for before it was known that the queue is to be looked at.
+            return self.fetch(queue);
+        }
+        let was_looked_at = self.inbox.looked_at.remove(&queue);
+        if was_looked_at && !self.is_marked(queue, &fetched.payloads) {
+            return self.queue_fell(queue);
+        }
         if fetched.first_seq > before.saturating_add(1) {
             // What was in between expired, tombstones and all.
-            self.set_cursor(queue, fetched.first_seq.saturating_sub(1));
+            self.set_cursor(queue, fetched.first_seq.saturating_sub(1), None);
             self.unreadable(queue, before.saturating_add(1), UnreadableReason::Expired);
             if let Some(id) = queue {
                 self.rejoin(id, RejoinReason::Missed);
@@ -352,7 +409,7 @@ impl Client {
         let mut came = fetched.payloads.into_iter();
         let all_taken = came.all(|envelope| self.take_envelope(queue, envelope) == Taken::Yes);
         let cursor = self.cursor(queue);
-        if cursor > before {
+        if cursor > before || was_looked_at {
             self.ack(queue);
         }
         let is_drained = all_taken && cursor.saturating_add(1) >= fetched.next_seq;
@@ -386,8 +443,22 @@ impl Client {
         self.check_synced();
     }
 
+    /// Whether what lies at the cursor, if it came, is what was taken in there.
+    fn is_marked(&self, queue: Queue, came: &[proto::Envelope]) -> bool {
+        let cursor = self.cursor(queue);
+        let there = came.iter().find(|envelope| envelope.seq == cursor);
+        match (there, self.state.marks.get(&queue)) {
+            (Some(there), Some(mark)) => there.expired || mark_of(there) == *mark,
+            _ => true,
+        }
+    }
+
     /// The server does not count this account among the members: what is in the queue tells why.
     pub(super) fn look_for_the_end(&mut self, id: ConversationId) {
+        if self.is_doubted(id) {
+            // What made it a member may be lost, and be given back.
+            return;
+        }
         let next = match self.inbox.ousted.get(&id) {
             None | Some(Ousted::Said) => Ousted::Said,
             Some(Ousted::Asked | Ousted::Confirmed) => Ousted::Confirmed,
@@ -480,7 +551,11 @@ impl Client {
         let end = self.inbox.ends.entry(queue).or_default();
         *end = (*end).max(news.seq.saturating_add(1));
         match news.envelope {
-            Some(envelope) if news.seq == cursor.saturating_add(1) && envelope.seq == news.seq => {
+            Some(envelope)
+                if news.seq == cursor.saturating_add(1)
+                    && envelope.seq == news.seq
+                    && !self.inbox.looked_at.contains(&queue) =>
+            {
                 if self.take_envelope(queue, envelope) == Taken::Yes {
                     self.ack(queue);
                     if let Some(id) = queue {
@@ -540,6 +615,8 @@ impl Client {
         let mut ends = self.inbox.ends.iter();
         if ends.all(|(queue, end)| self.cursor(*queue).saturating_add(1) >= *end) {
             self.inbox.is_syncing = false;
+            // Stored with the next opening.
+            self.state.openings.sound = self.state.openings.current();
             self.writer.emit(Event::Synced);
             self.prune_packages();
         }
@@ -550,6 +627,12 @@ impl Client {
         self.timers
             .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look));
     }
+}
+
+/// By which this envelope is known again.
+pub(super) fn mark_of(envelope: &proto::Envelope) -> Mark {
+    let hash: [u8; 32] = Sha256::digest(&envelope.data).into();
+    *hash.first_chunk().unwrap_or(&[0; 8])
 }
 
 /// Where the page after this one begins, `None` if there is none. A listing only goes up: a server

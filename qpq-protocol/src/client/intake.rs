@@ -14,7 +14,7 @@ use super::channel::{Channel, Phase, dm_channel, is_dm};
 use super::error::UnreadableReason;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::framing::{Content, framing};
-use super::inbox::Queue;
+use super::inbox::{Queue, mark_of};
 use super::keys::Name;
 use super::known::Seen;
 use super::progress::MAX_GROUP_NAME;
@@ -68,7 +68,8 @@ impl Client {
         }
         // What was changed so far stays, whatever this envelope turns out to be.
         self.state.keep_mls(&mut self.writer);
-        self.set_cursor(queue, envelope.seq);
+        let mark = (!envelope.expired).then(|| mark_of(&envelope));
+        self.set_cursor(queue, envelope.seq, mark);
         let seq = envelope.seq;
         let read = match (queue, envelope.slot) {
             _ if envelope.expired => Err(UnreadableReason::Expired),
@@ -99,18 +100,32 @@ impl Client {
         envelope: &proto::Envelope,
     ) -> Result<(), UnreadableReason> {
         let commit = envelope.data.as_ref();
-        let channel = self.state.conversations.get(&id);
-        let channel = channel.ok_or(UnreadableReason::NoConversation)?;
+        let Some(channel) = self.state.conversations.get(&id) else {
+            self.seek_entrance(id);
+            return Err(UnreadableReason::NoConversation);
+        };
         match channel.phase {
             Phase::Active | Phase::Leaving => {}
-            // Before the Welcome, or after the end: not ours to follow.
+            // Whom the commit puts into the group gets a Welcome instead: that one is lost.
+            Phase::Creating | Phase::Joining => {
+                self.seek_entrance(id);
+                return Ok(());
+            }
+            // After the end: not ours to follow, unless another brought this account in again.
+            Phase::Over if !channel.left && slot >= channel.slot => {
+                self.seek_entrance(id);
+                return Ok(());
+            }
             _ => return Ok(()),
         }
         let (next, is_seen) = (channel.slot, channel.slot_seen);
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
         let is_proven = self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
-            return Ok(());
+            if !is_proven || !self.is_of_other_past(id, slot, envelope) {
+                return Ok(());
+            }
+            self.come_over(id, slot, slot);
         }
         if !is_proven {
             self.rejoin(id, RejoinReason::Missed);
@@ -197,7 +212,13 @@ impl Client {
     ) -> Result<(), UnreadableReason> {
         let payload = wire::decode_delivery(data);
         match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
-            Some(Payload::Welcome(welcome)) => self.take_welcome(id, &welcome.welcome),
+            Some(Payload::Welcome(welcome)) => {
+                let taken = self.take_welcome(id, &welcome.welcome);
+                if taken == Err(UnreadableReason::BadWelcome) {
+                    self.seek_entrance(id);
+                }
+                taken
+            }
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
             Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {
                 Err(UnreadableReason::Unsupported)
@@ -391,7 +412,7 @@ impl Client {
         }
         match channel.phase {
             Phase::Active | Phase::Leaving if ahead > 0 => Some(Entrance::Reset),
-            Phase::Active if channel.rejoin.is_some() => Some(Entrance::Back),
+            Phase::Active if channel.rejoin.is_some() || channel.doubted => Some(Entrance::Back),
             Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
             _ => Some(Entrance::New),
         }
@@ -428,10 +449,15 @@ impl Client {
         let channel = self.state.conversations.entry(id).or_insert(new);
         if !(channel.phase == Phase::Leaving && goes_on) {
             channel.phase = Phase::Active;
+            channel.left = false;
         }
         channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.
-        channel.slot = channel.slot.max(epoch);
+        channel.slot = match core::mem::take(&mut channel.doubted) {
+            // The server may be behind what this device saw.
+            true => epoch,
+            false => channel.slot.max(epoch),
+        };
         channel.slot_seen = false;
         channel.wanted.clear();
         channel.listed.clear();

@@ -51,6 +51,14 @@ impl Client {
     ) {
         let list = match answer {
             Ok(list) => list,
+            // No channel goes while somebody is in it: the server was set back to before it was made.
+            Err(fault)
+                if fault.status == Status::NotFound
+                    && self.phase(id) == Some(Phase::Active)
+                    && !self.is_doubted(id) =>
+            {
+                return self.server_set_back(self.state.openings.sound);
+            }
             // Asked again at the next push or login.
             Err(fault) if fault.status != Status::Forbidden => return,
             Err(_) => return self.look_for_the_end(id),

@@ -385,6 +385,9 @@ impl State {
             }
             Name::Queue(queue) => {
                 let record: QueueRecord = record::read(value)?;
+                if let Ok(mark) = record.mark.as_slice().try_into() {
+                    self.marks.insert(queue, mark);
+                }
                 match record.forgotten {
                     true => self.forgotten.insert(queue),
                     false => self.cursors.insert(queue, record.cursor).is_none(),

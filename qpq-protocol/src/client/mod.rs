@@ -38,6 +38,8 @@ mod contacts;
 mod conversation;
 mod devices;
 mod domain;
+mod doubt;
+mod enter;
 mod error;
 mod event;
 mod framing;
@@ -218,6 +220,7 @@ pub struct Client {
     rejoins: rejoin::Rejoins,
     /// Channels whose server lost slots, and the one that it is given back next.
     resubmitting: BTreeMap<ConversationId, u64>,
+    doubts: doubt::Doubts,
     /// The own commits that have their slots and are not merged yet, by hash.
     won: BTreeMap<ConversationId, Vec<u8>>,
     /// Conversations that the app has not heard of yet.
@@ -283,6 +286,7 @@ impl Client {
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
             resubmitting: BTreeMap::new(),
+            doubts: doubt::Doubts::default(),
             won: BTreeMap::new(),
             announcing: BTreeSet::new(),
             closing: Closing::Open,

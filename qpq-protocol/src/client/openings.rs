@@ -37,6 +37,8 @@ pub(super) struct Openings {
     names: VecDeque<Opening>,
     /// The number of the one that the server confirmed last.
     confirmed: Option<u64>,
+    /// The number of the one under which the queues were last found as they were left.
+    pub(super) sound: u64,
     /// The server's, as it was heard last; 0: never.
     pub(super) server_epoch: u64,
     /// When this device last found itself set back, by its own clock; 0: never.
@@ -114,6 +116,7 @@ impl Openings {
             first: self.first,
             names: self.names.iter().map(|name| name.to_vec()).collect(),
             confirmed: self.confirmed,
+            sound: self.sound,
             server_epoch: self.server_epoch,
             set_back_at_ms: self.set_back_at_ms,
         }
@@ -128,6 +131,7 @@ impl Openings {
             first: record.first,
             names: names.collect::<Option<_>>()?,
             confirmed: record.confirmed,
+            sound: record.sound,
             server_epoch: record.server_epoch,
             set_back_at_ms: record.set_back_at_ms,
         })

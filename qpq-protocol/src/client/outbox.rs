@@ -11,7 +11,7 @@ use super::Client;
 use super::channel::{Phase, is_dm};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason};
+use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason, Unsent};
 use super::history::app_message;
 use super::intent::{MAX_TEXT, Progress};
 use super::keys::Name;
@@ -298,7 +298,7 @@ impl Client {
                 self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
             // Refused since the session had ended meanwhile: it is sent again in the next.
-            Err(_) if self.session_missing().is_some() => {}
+            Err(_) if self.session_missing().is_some() || self.is_logging_out() => {}
             // It took this message when it was encrypted otherwise: the same id may not say two things.
             Err(fault) if fault.status == Status::BadRequest && record.again => {
                 self.message_sent(id, order, Vec::new());
@@ -314,7 +314,15 @@ impl Client {
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
         let record = self.drop_message(id, order).unwrap_or_default();
         if let Some(index) = record.index {
-            self.note_sent(id, index, &record);
+            // Where nobody else is there, it was sent to nobody.
+            let was_sent = !record.request.is_empty();
+            if was_sent {
+                self.note_sent(id, index, &record);
+            }
+            if record.again && !(was_sent && undelivered.is_empty()) {
+                // The first time it had reached them, and nobody waits for this answer.
+                self.say_unsent(id, index);
+            }
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.index.unwrap_or_default();
@@ -330,10 +338,7 @@ impl Client {
     }
 
     fn message_failed(&mut self, id: ConversationId, order: u64, error: IntentError) {
-        self.drop_message(id, order);
-        if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
-            self.fail(intent, error);
-        }
+        self.give_up(id, order, error);
         self.drive(id);
     }
 
@@ -342,11 +347,29 @@ impl Client {
         let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
         let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
         for order in orders {
-            self.drop_message(id, order);
-            if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
-                self.fail(intent, error.clone());
-            }
+            self.give_up(id, order, error.clone());
         }
+    }
+
+    /// A message is not sent. Of one that was to be sent again nobody waits to hear that.
+    fn give_up(&mut self, id: ConversationId, order: u64, error: IntentError) {
+        let record = self.drop_message(id, order);
+        if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
+            return self.fail(intent, error);
+        }
+        let again = record.filter(|record| record.again);
+        if let Some(index) = again.and_then(|record| record.index) {
+            self.say_unsent(id, index);
+        }
+    }
+
+    /// A message that the server lost is not sent again.
+    pub(super) fn say_unsent(&mut self, conversation: ConversationId, index: u64) {
+        let unsent = vec![Unsent {
+            conversation,
+            index,
+        }];
+        self.writer.emit(Event::ServerSetBack { unsent });
     }
 
     fn drop_message(&mut self, id: ConversationId, order: u64) -> Option<OutgoingRecord> {

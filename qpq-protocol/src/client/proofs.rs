@@ -154,6 +154,17 @@ impl Client {
         true
     }
 
+    /// Whether the server has signed that the commit with this SHA-256, of this member, has the slot.
+    pub(super) fn is_proven(
+        &self,
+        id: ConversationId,
+        slot: u64,
+        said: (&[u8; 32], &[u8]),
+        proof: &[u8],
+    ) -> bool {
+        self.verified(id, slot, said, proof).is_some()
+    }
+
     fn verified(
         &self,
         id: ConversationId,

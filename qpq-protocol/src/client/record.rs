@@ -74,6 +74,9 @@ records! {
         /// When this device last found itself set back; 0: never.
         #[prost(uint64, tag = "5")]
         set_back_at_ms: u64,
+        /// The number of the one under which the queues were last found as they were left.
+        #[prost(uint64, tag = "6")]
+        sound: u64,
     }
 
     /// What this device's clock and the server's have shown, in milliseconds since 1970.
@@ -171,8 +174,14 @@ records! {
         /// Accounts that were seen in the tree and on the server's list, 32 bytes each.
         #[prost(bytes = "vec", repeated, tag = "13")]
         listed: Vec<Vec<u8>>,
+        /// Whether the server has it as it is here is to be asked.
+        #[prost(bool, tag = "14")]
+        doubted: bool,
+        /// The user has left it.
+        #[prost(bool, tag = "15")]
+        left: bool,
         /// When this device last let itself into the group, in Unix milliseconds; 0: never.
-        #[prost(uint64, tag = "14")]
+        #[prost(uint64, tag = "16")]
         returned_ms: u64,
     }
 
@@ -303,6 +312,9 @@ records! {
         /// It was taken in further, of a queue that began anew since.
         #[prost(bool, tag = "2")]
         forgotten: bool,
+        /// The first 8 bytes of the SHA-256 of what had the seq of the cursor; empty: not known.
+        #[prost(bytes = "vec", tag = "3")]
+        mark: Vec<u8>,
     }
 
     /// A message of a future epoch.

@@ -174,6 +174,7 @@ impl Client {
             return;
         }
         match answer {
+            Err(fault) if fault.status == Status::Forbidden && self.has_left(id) => self.end(id),
             Err(fault) if fault.status == Status::Forbidden => self.shut_out(id),
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
@@ -244,7 +245,7 @@ impl Client {
 
     /// The external commit and who is in the tree with it, applied in memory alone; `None` if the
     /// GroupInfo does not verify or does not fit what is known of the group.
-    fn external_commit(
+    pub(super) fn external_commit(
         &mut self,
         id: ConversationId,
         seed: &[u8; 32],
@@ -263,6 +264,10 @@ impl Client {
 
     /// The GroupInfo does not lead into the group: somebody who is in has to give a fresh one.
     fn misfit(&mut self, id: ConversationId) {
+        if self.has_left(id) {
+            // The others know it, or nobody can be told.
+            return self.end(id);
+        }
         let now = self.clock.now();
         let Some(attempt) = self.rejoins.attempts.get_mut(&id) else {
             return self.wait_to_rejoin(id);
@@ -305,6 +310,9 @@ impl Client {
     /// The server refused the external commit for what it is.
     pub(super) fn rejoin_refused(&mut self, id: ConversationId, status: Status) {
         self.drop_rejoin_draft(id);
+        if status == Status::Forbidden && self.has_left(id) {
+            return self.end(id);
+        }
         if status == Status::Forbidden {
             return self.shut_out(id);
         }
@@ -374,17 +382,29 @@ impl Client {
             let people = keys.into_iter().map(|key| client.state.person(key));
             people.collect()
         };
-        self.writer.emit(Event::Rejoined {
-            conversation: id,
-            added: people(added, self),
-            removed: people(removed, self),
-            epoch,
-        });
-        self.unpark(id);
-        if self.phase(id) == Some(Phase::Leaving) && !self.will_propose(id) {
-            self.propose_leaving(id);
+        if self.announcing.contains(&id) {
+            // The app has not heard of it before.
+            self.announce(id);
+        } else {
+            let (added, removed) = (people(added, self), people(removed, self));
+            self.writer.emit(Event::Rejoined {
+                conversation: id,
+                added,
+                removed,
+                epoch,
+            });
         }
-        self.drive(id);
+        self.unpark(id);
+        match self.phase(id) {
+            Some(Phase::Leaving) => {
+                if !self.will_propose(id) {
+                    self.propose_leaving(id);
+                }
+                self.drive(id);
+            }
+            _ if self.has_left(id) => self.start_leaving(id),
+            _ => self.drive(id),
+        }
     }
 
     /// A member asks for a fresh GroupInfo: the first leaf commits at once, the others after a random

@@ -6,9 +6,10 @@
 //! the others after a random pause.
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::Phase;
+use super::channel::{Change, Phase, is_dm};
 use super::event::ConversationId;
 use super::keys::Name;
 use super::record::MergedRecord;
@@ -28,6 +29,45 @@ impl Client {
         let place = slot % KEPT;
         self.writer.put(&Name::Merged(id, place), &record);
         self.state.merged.insert((id, place), record);
+    }
+
+    /// Forgets what is kept from this slot on: it is no part of the group any more. What this account brought
+    /// about there is wanted again.
+    pub(super) fn drop_merged(&mut self, id: ConversationId, from: u64) {
+        let kept = self.state.merged.range((id, 0)..(id, KEPT));
+        let gone = kept.filter(|(_, record)| record.slot >= from);
+        let mut gone: Vec<_> = gone.map(|(key, r)| (*key, r.clone())).collect();
+        gone.sort_by_key(|(_, record)| record.slot);
+        let own = self.state.identity_key();
+        for ((id, place), record) in gone {
+            self.state.merged.remove(&(id, place));
+            self.writer.delete(&Name::Merged(id, place));
+            if own.is_some_and(|own| own.as_bytes() == record.sender.as_slice()) && !is_dm(id) {
+                self.want_anew(id, &record);
+            }
+        }
+    }
+
+    fn want_anew(&mut self, id: ConversationId, record: &MergedRecord) {
+        let changes = |keys: &[Vec<u8>], change: fn(IdentityKey) -> Change| {
+            let keys = keys.iter().filter_map(|key| key.as_slice().try_into().ok());
+            keys.map(change).collect::<Vec<_>>()
+        };
+        let added = changes(&record.added, Change::add);
+        let removed = changes(&record.removed, Change::remove);
+        self.change_channel(id, |channel| {
+            for change in added.into_iter().chain(removed) {
+                let is_other = |known: &Change| known.identity_key != change.identity_key;
+                channel.wanted.retain(is_other);
+                channel.wanted.push(change);
+            }
+        });
+    }
+
+    /// Whether the commit of this slot is kept.
+    pub(super) fn is_kept(&self, id: ConversationId, slot: u64) -> bool {
+        let kept = self.state.merged.get(&(id, slot % KEPT));
+        kept.is_some_and(|kept| kept.slot == slot)
     }
 
     /// Notes whom a commit that is kept put on the list and took off it.
@@ -81,6 +121,9 @@ impl Client {
         let Some(kept) = kept.filter(|kept| kept.slot == slot && slot < own) else {
             // It is where it was, or further back than what is kept: others may have more.
             self.resubmitting.remove(&id);
+            if self.is_doubted(id) {
+                self.ask_later(id, Some(slot));
+            }
             return false;
         };
         let kept = kept.clone();
@@ -107,6 +150,21 @@ impl Client {
         true
     }
 
+    /// Whether a commit is not the one that was merged here in its slot: the server was set back, and others
+    /// went on from there.
+    pub(super) fn is_of_other_past(
+        &self,
+        id: ConversationId,
+        slot: u64,
+        envelope: &proto::Envelope,
+    ) -> bool {
+        let kept = self.state.merged.get(&(id, slot % KEPT));
+        let is_other = kept.is_some_and(|kept| kept.slot == slot && kept.commit != envelope.data);
+        let hash = Sha256::digest(&envelope.data).into();
+        let said = (&hash, envelope.sender_key.as_ref());
+        is_other && !self.is_rejoining(id) && self.is_proven(id, slot, said, &envelope.commit_proof)
+    }
+
     fn fresh_group_info(&mut self, id: ConversationId) -> Bytes {
         match self.state.group(id) {
             Some((device, group)) => group.group_info(device).unwrap_or_default().into(),
@@ -122,8 +180,19 @@ impl Client {
     ) {
         let next = match answer {
             Ok(answer) => answer.next_slot,
-            // Another member was quicker, or somebody began anew.
-            Err(fault) if fault.status == Status::Conflict => fault.slot,
+            Err(fault) if fault.status == Status::Conflict => {
+                let kept = self.state.merged.get(&(id, slot % KEPT));
+                let kept = kept.filter(|kept| kept.slot == slot);
+                let hash = kept.map(|kept| Sha256::digest(&kept.commit));
+                let is_same = hash.is_some_and(|hash| *hash == *fault.commit_hash);
+                let is_named = !fault.commit_hash.is_empty();
+                if fault.slot > slot && is_named && !is_same {
+                    // Others went on without it.
+                    return self.come_over(id, slot, fault.slot);
+                }
+                // Another member was quicker.
+                fault.slot
+            }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
                 return self
@@ -132,6 +201,9 @@ impl Client {
             }
             Err(_) => {
                 self.resubmitting.remove(&id);
+                if self.is_doubted(id) {
+                    self.ask_later(id, Some(slot));
+                }
                 return;
             }
         };
@@ -141,11 +213,11 @@ impl Client {
             self.resubmitting.insert(id, next);
         } else {
             self.resubmitting.remove(&id);
-            if next >= own {
-                // The server is where it was: nothing has to wait for it any more.
-                self.timers.cancel(Timer::Conversation(id, Pause::Server));
-            }
             self.know_slot(id, next);
+            if next >= own {
+                // The server is where it was.
+                return self.clear_doubt(id);
+            }
         }
         self.drive(id);
     }

@@ -44,11 +44,20 @@ pub(super) enum Then {
     FetchPackages(ConversationId, IdentityKey),
     SubmitCommit(ConversationId),
     Send(ConversationId, u64),
+    /// Whether the server still has the message that it took last; the opening since which it may be lost.
+    LastSent(ConversationId, u64),
     RemoveSelf(ConversationId),
     ListMembers(ConversationId, u64),
     /// Asks the members for a fresh GroupInfo.
     RotateKeys(ConversationId),
     GetGroupInfo(ConversationId),
+    /// How the server has a conversation since it was set back.
+    Doubt(ConversationId),
+    /// Makes a channel again that the server has lost, for all in the tree or for this account alone.
+    CreateAnew {
+        id: ConversationId,
+        alone: bool,
+    },
     /// Gives back the commit of this slot.
     Resubmit(ConversationId, u64),
     /// Asks for the own place on the list back.
@@ -188,6 +197,9 @@ impl Client {
             Then::Send(conversation, order) => {
                 self.on_sent(conversation, order, typed::<rpc::BatchEnqueue>(answer)?);
             }
+            Then::LastSent(conversation, since) => {
+                self.on_last_sent(conversation, since, typed::<rpc::BatchEnqueue>(answer)?);
+            }
             Then::RemoveSelf(conversation) => {
                 self.on_removed_self(conversation, typed::<rpc::RemoveMember>(answer)?);
             }
@@ -203,6 +215,12 @@ impl Client {
             }
             Then::GetGroupInfo(conversation) => {
                 self.on_group_info(conversation, typed::<rpc::GetGroupInfo>(answer)?);
+            }
+            Then::Doubt(conversation) => {
+                self.on_doubt(conversation, typed::<rpc::GetGroupInfo>(answer)?);
+            }
+            Then::CreateAnew { id, alone } => {
+                self.on_created_anew(id, alone, typed::<rpc::CreateChannel>(answer)?);
             }
             #[cfg(feature = "sim")]
             Then::Said(_) => _ = typed::<rpc::BatchEnqueue>(answer)?,

@@ -20,8 +20,12 @@ use super::event::{ConversationId, Event, RejoinReason, Unsent};
 use super::keys::{self, Name};
 use super::load::join_pieces;
 use super::record::{self, HistoryRecord, OutgoingRecord, SentRecord};
+use super::rpc::{Answer, Then};
 use crate::ids::Ticket;
 use crate::io::{Lane, Output};
+use crate::method::rpc;
+use crate::proto;
+use crate::status::Status;
 use crate::storage::{Command, Direction, Reply, Scan};
 
 /// A device acts on having been set back at most so often: two that share their data would go on for
@@ -33,6 +37,9 @@ const SENT_AGAIN: usize = 200;
 const PIECES: usize = 64;
 /// Bytes of one message in the history, more than there can be.
 const BYTES: usize = 1024 * 1024;
+
+/// A server remembers for a day at least what it took; clocks differ.
+const REMEMBERED_MS: u64 = 12 * 3_600_000;
 
 /// Messages that are being read from the history to be sent again.
 pub(super) type Resending = BTreeMap<Ticket, (ConversationId, u64)>;
@@ -75,6 +82,7 @@ impl Client {
         for (queue, _) in core::mem::take(&mut self.state.cursors) {
             self.forget_cursor(queue);
         }
+        self.state.marks.clear();
         if self.link.is_ready() {
             // What is on its way over this connection was asked for in another past.
             self.disconnect(DisconnectReason::Lost);
@@ -105,7 +113,60 @@ impl Client {
             }
         }
         self.writer.emit(Event::ServerSetBack { unsent });
+        self.doubt_all();
+        // Those that the server gives out now may have been used.
+        self.replace_packages();
         self.read_what_was_lost();
+    }
+
+    /// Asks whether the server still has the message that it took last. A server that was set back to a moment
+    /// after this device's last opening shows it by nothing else to who has only sent since then.
+    ///
+    /// The id with other content: the server refuses it if it knows it, before it looks at anything else, and for
+    /// its slot if not, so that nothing is sent.
+    pub(super) fn ask_for_last_sent(&mut self) {
+        let since = self.state.openings.sound;
+        let now_ms = self.unix_ms();
+        let sent = self.state.sent.iter();
+        let sent = sent.filter(|(_, record)| record.opening >= since && !record.again);
+        let last = sent.max_by_key(|(_, record)| &record.message_id);
+        let Some(((id, _), record)) = last else {
+            return;
+        };
+        let is_remembered = date_of(&record.message_id)
+            .is_some_and(|date_ms| now_ms.saturating_sub(date_ms) < REMEMBERED_MS);
+        let (Some(own), true) = (self.state.identity_key(), is_remembered) else {
+            return;
+        };
+        let request = proto::BatchEnqueueRequest {
+            recipient_keys: vec![Bytes::copy_from_slice(own.as_bytes())],
+            payload: Bytes::from_static(&[0]),
+            channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            message_id: record.message_id.clone().into(),
+            channel_slot: Some(0),
+            ..Default::default()
+        };
+        let then = Then::LastSent(*id, since);
+        self.call::<rpc::BatchEnqueue>(&request, then);
+    }
+
+    pub(super) fn on_last_sent(
+        &mut self,
+        id: ConversationId,
+        since: u64,
+        answer: Answer<rpc::BatchEnqueue>,
+    ) {
+        let is_lost = match answer {
+            Ok(answer) => !answer.duplicate,
+            Err(fault) => matches!(
+                fault.status,
+                Status::Conflict | Status::NotFound | Status::Forbidden
+            ),
+        };
+        let is_known = self.is_doubted(id) || self.is_logging_out();
+        if is_lost && !is_known && self.link.is_ready() {
+            self.server_set_back(since);
+        }
     }
 
     fn mark_lost(&mut self, id: ConversationId, index: u64) {
@@ -186,7 +247,7 @@ impl Client {
         };
         self.forget_sent(conversation, index);
         match self.read_message(reply) {
-            Some(message) => {
+            Some(message) if self.can_still_send(conversation) => {
                 let record = OutgoingRecord {
                     message_id: sent.message_id,
                     app: message.app,
@@ -197,15 +258,14 @@ impl Client {
                 self.queue_message(conversation, record);
                 self.drive(conversation);
             }
-            None => {
-                let unsent = vec![Unsent {
-                    conversation,
-                    index,
-                }];
-                self.writer.emit(Event::ServerSetBack { unsent });
-            }
+            // The conversation has ended meanwhile, or the message is gone.
+            _ => self.say_unsent(conversation, index),
         }
         true
+    }
+
+    fn can_still_send(&self, id: ConversationId) -> bool {
+        self.phase(id).is_some_and(|phase| phase.error().is_none())
     }
 
     fn read_message(&mut self, reply: &Reply) -> Option<HistoryRecord> {
@@ -220,4 +280,11 @@ impl Client {
         (!pieces.is_empty()).then_some(())?;
         record::read(&join_pieces(&pieces)?)
     }
+}
+
+/// When the id of a message was made, a UUID v7, in milliseconds since 1970.
+fn date_of(message_id: &[u8]) -> Option<u64> {
+    let (date, _) = message_id.split_first_chunk::<6>()?;
+    let [a, b, c, d, e, f] = *date;
+    Some(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
 }

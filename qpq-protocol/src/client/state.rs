@@ -11,6 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::channel::Channel;
 use super::clocks::Clocks;
 use super::event::{Account, ConversationId, Person};
+use super::inbox::Mark;
 use super::keys::Name;
 use super::known::Known;
 use super::openings::Openings;
@@ -131,6 +132,8 @@ pub(super) struct State {
     pub(super) parked: BTreeMap<(ConversationId, u64), Bytes>,
     /// The last seq taken in, by queue.
     pub(super) cursors: BTreeMap<Option<ChannelId>, u64>,
+    /// What was taken in last of a queue, as it is known again.
+    pub(super) marks: BTreeMap<Option<ChannelId>, Mark>,
     /// Queues that are read from where they begin.
     pub(super) forgotten: BTreeSet<Option<ChannelId>>,
     pub(super) packages: BTreeMap<Vec<u8>, PackageRecord>,

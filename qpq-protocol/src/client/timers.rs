@@ -48,6 +48,8 @@ pub(super) enum Pause {
     Courtesy,
     /// Before the next attempt to come back into the group.
     Rejoin,
+    /// Before the server is asked again how it has the conversation.
+    Doubt,
 }
 
 impl Timer {
@@ -60,6 +62,7 @@ impl Timer {
             Self::Conversation(_, Pause::Server) => "conversation",
             Self::Conversation(_, Pause::Courtesy) => "let others commit first",
             Self::Conversation(_, Pause::Rejoin) => "come back into a group",
+            Self::Conversation(_, Pause::Doubt) => "ask again how the server has a conversation",
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",
             Self::Device => "device",

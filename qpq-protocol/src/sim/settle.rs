@@ -7,6 +7,7 @@ use super::app::{App, Wish, without_padding};
 use super::host::{Host as _, Who};
 use super::invariants::Invariant;
 use super::network::Network;
+use super::villains::Villain;
 use super::world::World;
 use super::{SETTLE, ms};
 use crate::client::{Body, ConversationId, Message, Standing};
@@ -233,6 +234,15 @@ impl<N: Network> World<N> {
         Ok(())
     }
 
+    /// Whether a user asked to take this client out, and it is out. Of a server that was set back it may lack
+    /// what was sent before: that is sent again only to who is in the group then (protocol.md §5.32).
+    fn was_taken_out(&self, client: usize, id: ConversationId) -> bool {
+        let mut listed = self.apps[client].listed.iter().flatten();
+        self.plan.has(Villain::ServerCopy)
+            && self.checker.removals.contains(&(id, client))
+            && listed.any(|one| one.id == id && one.standing == Standing::Over)
+    }
+
     /// What a server took has reached all it was for, but those who left by themselves.
     fn is_all_delivered(&self) -> Result<(), Lack> {
         // What users wrote: a group's name travels the same way and is in nobody's history.
@@ -254,6 +264,7 @@ impl<N: Network> World<N> {
                     .account
                     .is_some_and(|key| accepted.recipients.contains(&key));
                 let stays = own.contains(message) && !app.left.contains(id);
+                let stays = stays && !self.was_taken_out(client, *id);
                 let said = self.checker.said.to(client, *id) || unsent.contains(message);
                 if is_for && stays && !said && !app.holds(id, message) {
                     let what = format!("c{client} lacks {message} of {id}");

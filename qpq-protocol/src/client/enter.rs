@@ -1,0 +1,127 @@
+//! Coming into a group whose Welcome can't be read or is lost: the server was set back, and gave a key
+//! package twice or forgot the Welcome (protocol.md §5.32).
+//!
+//! The account is in the tree, since the others have merged the commit that put it there. So its device may
+//! let itself in by an external commit, as one does who lost the thread. Who is not in the tree can't, and
+//! after a while does not ask any more.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::Client;
+use super::channel::{Channel, Phase, dm_channel, is_dm};
+use super::error::IntentError;
+use super::event::{ConversationId, RejoinReason};
+use crate::ids::IdentityKey;
+
+impl Client {
+    /// Something says that this account is in a group that this device has no state of.
+    pub(super) fn seek_entrance(&mut self, id: ConversationId) {
+        match self.phase(id) {
+            // Strangers can say so of any number of groups.
+            None if self.count_sought() >= self.config.strange_queues => return,
+            None => {
+                let mut channel = Channel::new(Phase::Joining, None, String::new());
+                channel.doubted = true;
+                channel.save(id, &mut self.writer);
+                self.state.conversations.insert(id, channel);
+            }
+            Some(Phase::Creating | Phase::Joining | Phase::Over) => {
+                self.change_channel(id, |channel| channel.doubted = true);
+            }
+            Some(_) => return,
+        }
+        self.drive(id);
+    }
+
+    /// Whether this is a group of which nothing is known but that this account may be in it.
+    pub(super) fn is_sought(&self, id: ConversationId) -> bool {
+        let channel = self.state.conversations.get(&id);
+        channel.is_some_and(|channel| {
+            channel.doubted && channel.phase == Phase::Joining && channel.peer.is_none()
+        })
+    }
+
+    fn count_sought(&self) -> usize {
+        let all = self.state.conversations.keys();
+        all.filter(|id| self.is_sought(**id)).count()
+    }
+
+    /// Comes in by an external commit, if this account is in the tree.
+    pub(super) fn enter(&mut self, id: ConversationId, group_info: Bytes, slot: u64) {
+        let seed = self.rng.seed();
+        self.state.keep_mls(&mut self.writer);
+        let made = self.external_commit(id, &seed, &group_info);
+        self.state.forget_mls();
+        let Some((_, members)) = made else {
+            return self.no_entrance(id);
+        };
+        let Some(peer) = self.fitting_peer(id, &members) else {
+            return self.no_entrance(id);
+        };
+        let name = peer.and_then(|peer| self.state.person(peer).name);
+        if !self.has_left(id) {
+            self.announcing.insert(id);
+        }
+        self.change_channel(id, |channel| {
+            channel.phase = Phase::Active;
+            channel.rejoin = Some(RejoinReason::Missed);
+            channel.gone.clear();
+            channel.listed.clear();
+            channel.slot = slot;
+            channel.slot_seen = true;
+            channel.doubted = false;
+            channel.peer = peer.or(channel.peer);
+            if let Some(name) = name {
+                channel.name = name;
+            }
+        });
+        self.is_back(id);
+        self.clear_doubt(id);
+    }
+
+    /// Whether the user has left the conversation, and comes back only to say so again: what the others were
+    /// told is lost.
+    pub(super) fn has_left(&self, id: ConversationId) -> bool {
+        let channel = self.state.conversations.get(&id);
+        channel.is_some_and(|channel| channel.left)
+    }
+
+    /// The other one of a DM; `None` if these members are not those of a DM.
+    fn fitting_peer(
+        &self,
+        id: ConversationId,
+        members: &BTreeSet<IdentityKey>,
+    ) -> Option<Option<IdentityKey>> {
+        if !is_dm(id) {
+            return Some(None);
+        }
+        let own = self.state.identity_key()?;
+        let peer = members.iter().find(|key| **key != own).copied()?;
+        (members.len() == 2 && dm_channel(own, peer) == id).then_some(Some(peer))
+    }
+
+    /// There is no way in, at least not yet: what leads there may still be given back to the server.
+    pub(super) fn no_entrance(&mut self, id: ConversationId) {
+        if !self.has_doubted_long(id) {
+            return self.ask_later(id, None);
+        }
+        self.clear_doubt(id);
+        let Some(channel) = self.state.conversations.get(&id) else {
+            return;
+        };
+        match (channel.phase, channel.peer) {
+            // Nobody has founded it.
+            (Phase::Joining, Some(_)) => {
+                self.change_channel(id, |channel| channel.phase = Phase::Creating);
+                self.drive(id);
+            }
+            (Phase::Joining, None) => {
+                let name = channel.name.clone();
+                self.abandon_channel(id, &IntentError::OtherDevice { name });
+            }
+            _ => {}
+        }
+    }
+}
