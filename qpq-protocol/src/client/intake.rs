@@ -432,6 +432,8 @@ impl Client {
         peer: Option<IdentityKey>,
         generation: u32,
     ) {
+        // What led to the group that was held leads nowhere any more.
+        self.forget_merged(id, 0);
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();
