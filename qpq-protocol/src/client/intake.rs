@@ -442,6 +442,8 @@ impl Client {
         generation: u32,
         goes_on: bool,
     ) {
+        // What led to the group that was held leads nowhere any more.
+        self.forget_merged(id, 0);
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();

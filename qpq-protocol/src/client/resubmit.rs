@@ -34,18 +34,25 @@ impl Client {
     /// Forgets what is kept from this slot on: it is no part of the group any more. What this account brought
     /// about there is wanted again.
     pub(super) fn drop_merged(&mut self, id: ConversationId, from: u64) {
-        let kept = self.state.merged.range((id, 0)..(id, KEPT));
-        let gone = kept.filter(|(_, record)| record.slot >= from);
-        let mut gone: Vec<_> = gone.map(|(key, r)| (*key, r.clone())).collect();
-        gone.sort_by_key(|(_, record)| record.slot);
         let own = self.state.identity_key();
-        for ((id, place), record) in gone {
-            self.state.merged.remove(&(id, place));
-            self.writer.delete(&Name::Merged(id, place));
+        for record in self.forget_merged(id, from) {
             if own.is_some_and(|own| own.as_bytes() == record.sender.as_slice()) && !is_dm(id) {
                 self.want_anew(id, &record);
             }
         }
+    }
+
+    /// Forgets what is kept from this slot on; what that was, in the order of the slots.
+    pub(super) fn forget_merged(&mut self, id: ConversationId, from: u64) -> Vec<MergedRecord> {
+        let kept = self.state.merged.range((id, 0)..(id, KEPT));
+        let gone = kept.filter(|(_, record)| record.slot >= from);
+        let mut gone: Vec<_> = gone.map(|(key, r)| (*key, r.clone())).collect();
+        gone.sort_by_key(|(_, record)| record.slot);
+        for ((id, place), _) in &gone {
+            self.state.merged.remove(&(*id, *place));
+            self.writer.delete(&Name::Merged(*id, *place));
+        }
+        gone.into_iter().map(|(_, record)| record).collect()
     }
 
     fn want_anew(&mut self, id: ConversationId, record: &MergedRecord) {
