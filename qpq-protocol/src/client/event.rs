@@ -382,10 +382,18 @@ pub enum RejoinReason {
     State,
     /// This device was set back to an earlier state (protocol.md §5.31).
     SetBack,
+    /// This device was in the group and knows nothing of that: its data are of before it joined.
+    Forgotten,
 }
 
 impl RejoinReason {
-    pub(super) const ALL: [Self; 4] = [Self::Unfit, Self::Missed, Self::State, Self::SetBack];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Unfit,
+        Self::Missed,
+        Self::State,
+        Self::SetBack,
+        Self::Forgotten,
+    ];
 
     /// How it is stored, from 1.
     pub(super) fn number(self) -> u32 {

@@ -74,7 +74,10 @@ impl Checker {
                     names(removed)
                 );
                 // A DM that a liar has somebody begin again counts its epochs anew.
-                let is_dm = conversation.as_bytes().get(6).is_some_and(|byte| byte >> 4 == 8);
+                let is_dm = conversation
+                    .as_bytes()
+                    .get(6)
+                    .is_some_and(|byte| byte >> 4 == 8);
                 let begins_again = is_dm && self.plan.has(Villain::Liar);
                 if begins_again || self.returned.contains(&(client, *conversation)) {
                     return;
