@@ -44,7 +44,7 @@ impl Client {
         let last = self.state.openings.set_back_at_ms;
         let every = u64::try_from(ACT_EVERY.as_millis()).unwrap_or(u64::MAX);
         if last != 0 && now_ms.saturating_sub(last) < every {
-            return;
+            return self.writer.emit(Event::SetBack);
         }
         self.state.openings.set_back_at_ms = now_ms.max(1);
         self.keep_openings();

@@ -75,7 +75,12 @@ impl App {
 
     /// Its data is put back to a copy: it knows what it knew then, and the user what was done since. `held` is
     /// the opening that the servers have of it: one that is in the copy too tells nothing (protocol.md §5.31).
-    pub(super) fn set_back(&mut self, copy: Self, held: &Bytes) {
+    /// Returns what it was told, or told to be sent, and does not have any more.
+    pub(super) fn set_back(
+        &mut self,
+        copy: Self,
+        held: &Bytes,
+    ) -> BTreeSet<(ConversationId, MessageId)> {
         let was = core::mem::replace(self, copy);
         self.open.clear();
         self.listed = None;
@@ -88,6 +93,9 @@ impl App {
         }
         self.called_sent = was.called_sent;
         self.left.extend(was.left);
+        let told = was.told_ids.difference(&self.told_ids);
+        let sent = was.sent.difference(&self.sent);
+        told.chain(sent).copied().collect()
     }
 
     /// An intent ended well.

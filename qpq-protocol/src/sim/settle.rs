@@ -266,7 +266,9 @@ impl<N: Network> World<N> {
                 // A copy younger than the last opening is not noticed by who has it, only by readers of what it
                 // says next (protocol.md §5.31): what it said itself since is lost without a word.
                 let is_unnoticed = app.forgotten.contains(message);
-                let said = self.checker.said.to(client, *id) || unsent.contains(message);
+                let said = self.checker.said.to(client, *id)
+                    && !self.checker.said.owes(client, *id, *message)
+                    || unsent.contains(message);
                 if is_for && stays && !said && !is_unnoticed && !app.holds(id, message) {
                     let what = format!("c{client} lacks {message} of {id}");
                     if self.plan.is_any() {

@@ -52,7 +52,8 @@ impl<N: Network> World<N> {
         self.forget_late_writes(client);
         self.disk(who).memory = memory;
         let held = self.held_opening(client);
-        self.apps[client].set_back(app, &held);
+        let lost = self.apps[client].set_back(app, &held);
+        self.checker.said.owe(client, lost.into_iter());
     }
 
     /// The opening of a client's data that the servers know, the newest that they heard.
