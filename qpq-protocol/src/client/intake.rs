@@ -197,7 +197,13 @@ impl Client {
     ) -> Result<(), UnreadableReason> {
         let payload = wire::decode_delivery(data);
         match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
-            Some(Payload::Welcome(welcome)) => self.take_welcome(id, &welcome.welcome),
+            Some(Payload::Welcome(welcome)) => {
+                let read = self.take_welcome(id, &welcome.welcome);
+                if read.is_err() {
+                    self.look_again_for_group(id);
+                }
+                read
+            }
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
             Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {
                 Err(UnreadableReason::Unsupported)

@@ -59,6 +59,7 @@ mod packages;
 mod progress;
 mod proofs;
 mod record;
+mod regain;
 mod rejoin;
 mod reset;
 mod resubmit;
@@ -216,6 +217,7 @@ pub struct Client {
     promises: outbox::Promises,
     readings: history::Readings,
     rejoins: rejoin::Rejoins,
+    regains: regain::Regains,
     /// Channels whose server lost slots, and the one that it is given back next.
     resubmitting: BTreeMap<ConversationId, u64>,
     /// The own commits that have their slots and are not merged yet, by hash.
@@ -282,6 +284,7 @@ impl Client {
             promises: outbox::Promises::default(),
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
+            regains: regain::Regains::default(),
             resubmitting: BTreeMap::new(),
             won: BTreeMap::new(),
             announcing: BTreeSet::new(),
