@@ -11,7 +11,7 @@ use openmls::{
 use openmls_traits::OpenMlsProvider as _;
 
 use super::{
-    CommitOut, Device, Group, JoinError, Policy, Suite, codec,
+    CommitOut, Device, Group, JoinError, Member, Policy, Suite, codec,
     config::join_config,
     group::{delete_rows, read_tree},
     member, suite,
@@ -46,6 +46,23 @@ impl Group {
         }
         rejoined
     }
+
+    /// Whether this very device, not only its account, has a leaf in the tree that a GroupInfo (an
+    /// `MLSMessage`) is of: then it was in the group, whatever it knows of that.
+    ///
+    /// # Errors
+    /// [`JoinError`] says what is wrong or missing.
+    pub fn has_own_leaf(
+        device: &Device,
+        group_info: &[u8],
+        tree: Option<&[u8]>,
+    ) -> Result<bool, JoinError> {
+        let own = device.credential();
+        let members = members_of(device, group_info, tree)?;
+        Ok(members.iter().any(|member| {
+            member.identity_key == own.identity_key && member.device_id == own.device_id
+        }))
+    }
 }
 
 fn rejoin(
@@ -55,10 +72,18 @@ fn rejoin(
     tree: Option<&[u8]>,
     policy: Policy,
 ) -> Result<(Group, CommitOut), JoinError> {
-    if policy == Policy::Qpq && !is_in_tree(device, group_info, tree)? {
+    let bytes = group_info;
+    let group_info = read_group_info(bytes)?;
+    let old = MlsGroup::load(device.rows(), group_info.group_id())?;
+    if let Some(old) = &old {
+        let (epoch, held) = (group_info.epoch().as_u64(), old.epoch().as_u64());
+        if epoch < held {
+            return Err(JoinError::PastEpoch { epoch, held });
+        }
+    }
+    if policy == Policy::Qpq && !is_in_tree(device, bytes, tree)? {
         return Err(JoinError::Stranger);
     }
-    let group_info = read_group_info(group_info)?;
     let suite = Suite::from_ciphersuite(group_info.ciphersuite())
         .filter(|suite| suite.is_offered() || policy == Policy::Interop)
         .ok_or(JoinError::Suite(group_info.ciphersuite().into()))?;
@@ -69,11 +94,7 @@ fn rejoin(
     if !tree_inside && tree.is_none() {
         return Err(JoinError::MissingTree);
     }
-    if let Some(mut old) = MlsGroup::load(device.rows(), group_info.group_id())? {
-        let (epoch, held) = (group_info.epoch().as_u64(), old.epoch().as_u64());
-        if epoch < held {
-            return Err(JoinError::PastEpoch { epoch, held });
-        }
+    if let Some(mut old) = old {
         delete_rows(&mut old, device.rows())?;
     }
 
@@ -123,6 +144,17 @@ fn rejoin(
 
 /// Whether this device's account has a leaf in the tree that a GroupInfo is of.
 fn is_in_tree(device: &Device, bytes: &[u8], tree: Option<&[u8]>) -> Result<bool, JoinError> {
+    let own = device.credential().identity_key;
+    let members = members_of(device, bytes, tree)?;
+    Ok(members.iter().any(|member| member.identity_key == own))
+}
+
+/// Who is in the tree that a GroupInfo is of.
+fn members_of(
+    device: &Device,
+    bytes: &[u8],
+    tree: Option<&[u8]>,
+) -> Result<Vec<Member>, JoinError> {
     let group_info = read_group_info(bytes)?;
     let tree = match (tree, group_info.extensions().ratchet_tree()) {
         (Some(tree), _) => read_tree(tree)?,
@@ -141,9 +173,8 @@ fn is_in_tree(device: &Device, bytes: &[u8], tree: Option<&[u8]>) -> Result<bool
     // It was only to be looked at.
     device.rows().back_to(mark);
     let (public, _) = public.map_err(invalid)?;
-    let mut members = public.members().filter_map(|leaf| member::known(&leaf));
-    let own = device.credential().identity_key;
-    Ok(members.any(|member| member.identity_key == own))
+    let members = public.members().filter_map(|leaf| member::known(&leaf));
+    Ok(members.collect())
 }
 
 fn read_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, JoinError> {

@@ -368,6 +368,10 @@ impl Client {
                     self.lost(id, &draft, fault.slot);
                 }
             }
+            Err(fault) if fault.status == Status::RateLimited && self.is_too_late(id, &draft) => {
+                let slot = self.reached_slot(id);
+                self.lost(id, &draft, slot);
+            }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
                 self.timers.hold(Timer::Conversation(id, Pause::Server), at);
@@ -387,6 +391,12 @@ impl Client {
                 self.fetch(Some(id));
             }
         }
+    }
+
+    /// A new group is to begin in a slot that is taken: it need not wait for its turn to hear that.
+    fn is_too_late(&self, id: ConversationId, draft: &DraftRecord) -> bool {
+        let begins = draft.reset > 0 || self.phase(id) == Some(Phase::Founding);
+        begins && self.reached_slot(id) > draft.slot
     }
 
     fn keep_own_commit(&mut self, id: ConversationId, draft: &DraftRecord, proof: &Bytes) {

@@ -106,8 +106,15 @@ impl Client {
             Some(Phase::Leaving) => self.drive_leaving(id),
             // As an earlier version left it.
             Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
-            Some(Phase::Joining | Phase::Over) | None => {}
+            Some(Phase::Joining | Phase::Over) | None => self.drive_search(id),
         }
+    }
+
+    /// Begins anew with a conversation that has no commit yet, as far as this device knows.
+    pub(super) fn create_again(&mut self, id: ConversationId) {
+        self.forget_group(id);
+        self.set_phase(id, Phase::Creating);
+        self.drive(id);
     }
 
     fn create_channel(&mut self, id: ConversationId) {
@@ -178,11 +185,11 @@ impl Client {
                 let at = self.clock.now() + self.config.backoff_base.saturating_mul(8);
                 self.timers.hold(Timer::Conversation(id, Pause::Server), at);
             }
-            (true, slot) => {
+            // A group that is there already was made by this device, which does not know that any more.
+            (_, slot) => {
                 self.set_phase(id, Phase::Joining);
                 self.know_slot(id, slot);
             }
-            (false, _) => self.abandon_channel(id, &IntentError::BadServer),
         }
     }
 
@@ -222,15 +229,12 @@ impl Client {
     /// Everything that led to this slot has been taken in. The Welcomes of a commit come before its
     /// slot is taken, so one for this device would be here.
     pub(super) fn miss_welcome(&mut self, id: ConversationId, slot: u64) {
-        let Some(channel) = self.state.conversations.get(&id) else {
-            return;
-        };
-        if slot == 0 && channel.phase == Phase::Joining && !channel.doubted {
-            return self.begin_again(id);
-        }
-        if slot > 0 && channel.phase == Phase::Joining && !channel.doubted {
-            let name = channel.name.clone();
-            self.abandon_channel(id, &IntentError::OtherDevice { name });
+        match self.phase(id) {
+            // See `doubt`.
+            Some(Phase::Joining) if self.is_doubted(id) => {}
+            Some(Phase::Joining) if slot == 0 => self.begin_again(id),
+            Some(Phase::Joining) => self.look_again_for_group(id),
+            _ => {}
         }
     }
 
@@ -244,14 +248,13 @@ impl Client {
         joining.into_iter().for_each(|id| self.begin_again(id));
     }
 
-    /// Nobody has begun this DM, whatever the server has said.
+    /// Nobody has begun this conversation, whatever the server has said.
     fn begin_again(&mut self, id: ConversationId) {
-        let Some(peer) = self.state.conversations.get(&id).and_then(|one| one.peer) else {
-            return;
-        };
         self.change_channel(id, |channel| {
             channel.phase = Phase::Creating;
-            channel.wanted = vec![Change::add(peer)];
+            if let Some(peer) = channel.peer {
+                channel.wanted = vec![Change::add(peer)];
+            }
         });
         let at = self.clock.now() + self.config.backoff_base.saturating_mul(8);
         self.timers.hold(Timer::Conversation(id, Pause::Server), at);

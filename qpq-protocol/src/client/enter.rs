@@ -1,5 +1,5 @@
-//! Coming into a group whose Welcome can't be read or is lost: the server was set back, and gave a key
-//! package twice or forgot the Welcome (protocol.md §5.32).
+//! Coming into a group that was not joined yet, or left, when the server was set back: it may have forgotten the
+//! Welcome, or the leaving (protocol.md §5.32). Where no set-back is known, see `regain`.
 //!
 //! The account is in the tree, since the others have merged the commit that put it there. So its device may
 //! let itself in by an external commit, as one does who lost the thread. Who is not in the tree can't, and
@@ -10,51 +10,19 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::Client;
-use super::channel::{Channel, Phase, dm_channel, is_dm};
+use super::channel::{Phase, dm_channel, is_dm};
 use super::error::IntentError;
 use super::event::{ConversationId, RejoinReason};
 use crate::ids::IdentityKey;
 
 impl Client {
-    /// Something says that this account is in a group that this device has no state of.
-    pub(super) fn seek_entrance(&mut self, id: ConversationId) {
-        match self.phase(id) {
-            // Strangers can say so of any number of groups.
-            None if self.count_sought() >= self.config.strange_queues => return,
-            None => {
-                let mut channel = Channel::new(Phase::Joining, None, String::new());
-                channel.doubted = true;
-                channel.save(id, &mut self.writer);
-                self.state.conversations.insert(id, channel);
-            }
-            Some(Phase::Creating | Phase::Joining | Phase::Over) => {
-                self.change_channel(id, |channel| channel.doubted = true);
-            }
-            Some(_) => return,
-        }
-        self.drive(id);
-    }
-
-    /// Whether this is a group of which nothing is known but that this account may be in it.
-    pub(super) fn is_sought(&self, id: ConversationId) -> bool {
-        let channel = self.state.conversations.get(&id);
-        channel.is_some_and(|channel| {
-            channel.doubted && channel.phase == Phase::Joining && channel.peer.is_none()
-        })
-    }
-
-    fn count_sought(&self) -> usize {
-        let all = self.state.conversations.keys();
-        all.filter(|id| self.is_sought(**id)).count()
-    }
-
     /// Comes in by an external commit, if this account is in the tree.
     pub(super) fn enter(&mut self, id: ConversationId, group_info: Bytes, slot: u64) {
         let seed = self.rng.seed();
         self.state.keep_mls(&mut self.writer);
         let made = self.external_commit(id, &seed, &group_info);
         self.state.forget_mls();
-        let Some((_, members)) = made else {
+        let Ok((_, members, _)) = made else {
             return self.no_entrance(id);
         };
         let Some(peer) = self.fitting_peer(id, &members) else {

@@ -198,7 +198,8 @@ pub enum Event {
     },
     /// This device's data are of an earlier day than what the server saw of it: they were put back from a
     /// copy, or a copy is in use elsewhere. What came in between is not here. The core replaces its key
-    /// packages and comes back into each group before it sends anything there. Use one of the two alone.
+    /// packages and comes back into each group before it sends anything there; that it does once a day. Use one
+    /// of the two alone.
     SetBack,
     /// The server's data are of an earlier day. The core sends again what it still can of what this account
     /// had sent since; the messages in `unsent` it does not: somebody came in since, or there are too many.
@@ -382,10 +383,18 @@ pub enum RejoinReason {
     State,
     /// This device was set back to an earlier state (protocol.md §5.31).
     SetBack,
+    /// This device was in the group and knows nothing of that: its data are of before it joined.
+    Forgotten,
 }
 
 impl RejoinReason {
-    pub(super) const ALL: [Self; 4] = [Self::Unfit, Self::Missed, Self::State, Self::SetBack];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Unfit,
+        Self::Missed,
+        Self::State,
+        Self::SetBack,
+        Self::Forgotten,
+    ];
 
     /// How it is stored, from 1.
     pub(super) fn number(self) -> u32 {

@@ -164,6 +164,10 @@ impl Client {
         self.inbox.named.insert(queue);
         let cursor = self.cursor(queue);
         self.inbox.ends.insert(queue, listed.next_seq);
+        if let Some(id) = queue {
+            let known = self.inbox.slots.entry(id).or_default();
+            *known = listed.slot.max(*known);
+        }
         if listed.first_seq <= cursor && listed.next_seq > cursor {
             // An acknowledgement was lost; or the server was set back, and something else is there now.
             self.inbox.looked_at.insert(queue);
@@ -177,6 +181,9 @@ impl Client {
             let floor = self.inbox.slot_floor.get(&id);
             if floor.is_some_and(|floor| listed.slot < *floor) {
                 self.server_lost_slots(id, listed.slot);
+            }
+            if listed.slot > 0 && listed.next_seq <= cursor.saturating_add(1) {
+                self.look_for_group(id);
             }
             let known = self.state.conversations.get(&id);
             if known.is_some_and(|channel| channel.members_version < listed.members_version) {
@@ -291,6 +298,11 @@ impl Client {
             mark: mark.map(Vec::from).unwrap_or_default(),
         };
         self.writer.put(&Name::Queue(queue), &record);
+    }
+
+    /// The slot that a channel has reached, as far as this session has heard.
+    pub(super) fn reached_slot(&self, id: ConversationId) -> u64 {
+        self.inbox.slots.get(&id).copied().unwrap_or_default()
     }
 
     /// The channel has reached this slot: if that is news, its queue holds what led there.
@@ -437,6 +449,9 @@ impl Client {
             if let (Some(slot), true) = (slot, is_drained) {
                 self.adopt_slot(id, slot);
                 self.miss_welcome(id, slot);
+                if slot > 0 {
+                    self.look_for_group(id);
+                }
             }
             self.drive(id);
         }

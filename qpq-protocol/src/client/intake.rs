@@ -101,19 +101,19 @@ impl Client {
     ) -> Result<(), UnreadableReason> {
         let commit = envelope.data.as_ref();
         let Some(channel) = self.state.conversations.get(&id) else {
-            self.seek_entrance(id);
+            self.look_again_for_group(id);
             return Err(UnreadableReason::NoConversation);
         };
         match channel.phase {
             Phase::Active | Phase::Leaving => {}
             // Whom the commit puts into the group gets a Welcome instead: that one is lost.
-            Phase::Creating | Phase::Joining => {
-                self.seek_entrance(id);
+            Phase::Joining => {
+                self.look_again_for_group(id);
                 return Ok(());
             }
             // After the end: not ours to follow, unless another brought this account in again.
             Phase::Over if !channel.left && slot >= channel.slot => {
-                self.seek_entrance(id);
+                self.look_again_for_group(id);
                 return Ok(());
             }
             _ => return Ok(()),
@@ -213,11 +213,11 @@ impl Client {
         let payload = wire::decode_delivery(data);
         match payload.map_err(|_| UnreadableReason::Unsupported)?.payload {
             Some(Payload::Welcome(welcome)) => {
-                let taken = self.take_welcome(id, &welcome.welcome);
-                if taken == Err(UnreadableReason::BadWelcome) {
-                    self.seek_entrance(id);
+                let read = self.take_welcome(id, &welcome.welcome);
+                if read.is_err() {
+                    self.look_again_for_group(id);
                 }
-                taken
+                read
             }
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
             Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {

@@ -49,6 +49,9 @@ impl Client {
         version: u64,
         answer: Answer<rpc::ListGroupMembers>,
     ) {
+        if self.is_looked_for(id) {
+            return self.on_peer_looked_for(id, answer);
+        }
         let list = match answer {
             Ok(list) => list,
             // No channel goes while somebody is in it: the server was set back to before it was made.
@@ -179,6 +182,9 @@ impl Client {
     /// This account is not on the list, and nothing in the queue took it out of the tree: asks for its
     /// place back.
     pub(super) fn list_self(&mut self, id: ConversationId) {
+        if self.is_out(id, 1) {
+            return self.ended_meanwhile(id);
+        }
         let then = Then::ListSelf(id);
         if let (Some(own), false) = (self.state.identity_key(), self.link.is_asked(&then)) {
             let request = proto::AddMemberRequest {
@@ -186,6 +192,7 @@ impl Client {
                 member_key: Bytes::copy_from_slice(own.as_bytes()),
             };
             self.call::<rpc::AddMember>(&request, then);
+            self.note_listed_again(id);
         }
     }
 
@@ -199,7 +206,14 @@ impl Client {
             Ok(_) => {
                 self.is_back(id);
                 self.list_members(id, 0);
+                if self.is_rejoining(id) {
+                    // Before the others see it: the tree tells whether this account has a place to go back to.
+                    self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+                }
                 self.drive(id);
+            }
+            Err(fault) if fault.status == Status::RateLimited && self.is_rejoining(id) => {
+                self.not_listed_again(id);
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);

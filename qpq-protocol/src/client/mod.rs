@@ -61,6 +61,7 @@ mod packages;
 mod progress;
 mod proofs;
 mod record;
+mod regain;
 mod rejoin;
 mod reset;
 mod resubmit;
@@ -218,6 +219,7 @@ pub struct Client {
     promises: outbox::Promises,
     readings: history::Readings,
     rejoins: rejoin::Rejoins,
+    regains: regain::Regains,
     /// Channels whose server lost slots, and the one that it is given back next.
     resubmitting: BTreeMap<ConversationId, u64>,
     doubts: doubt::Doubts,
@@ -285,6 +287,7 @@ impl Client {
             promises: outbox::Promises::default(),
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
+            regains: regain::Regains::default(),
             resubmitting: BTreeMap::new(),
             doubts: doubt::Doubts::default(),
             won: BTreeMap::new(),

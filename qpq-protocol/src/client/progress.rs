@@ -57,9 +57,7 @@ impl Client {
                 None => Progress::Failed(IntentError::UnknownConversation),
             },
             Task::Conversations => {
-                let ids = self.state.conversations.keys().copied();
-                // One that may not let this account in is none yet.
-                let ids: Vec<_> = ids.filter(|id| !self.is_sought(*id)).collect();
+                let ids: Vec<_> = self.state.conversations.keys().copied().collect();
                 let all = ids.into_iter().filter_map(|id| self.conversation(id));
                 Progress::Done(Outcome::Conversations(all.collect()))
             }

@@ -54,8 +54,36 @@ struct Attempt {
     /// The members are to be asked before the next attempt.
     asks: bool,
     misfits: u32,
+    /// The server did not list this account, and was asked to do so again.
+    listed_again: bool,
+    /// Since when it may not ask again: it was listed within the hour, and taken off since.
+    refused: Option<Time>,
+    /// GroupInfos of the group, no older than what is held, whose tree this account is not in.
+    without: u32,
     /// Who is to be in a new group, once there is no other way.
     reset: Option<BTreeSet<IdentityKey>>,
+}
+
+/// Why a GroupInfo does not lead into the group.
+pub(super) enum Misfit {
+    /// It verifies, and this account is not in its tree.
+    Without,
+    /// It does not verify, or does not fit what is known of the group.
+    Other,
+}
+
+impl Attempt {
+    fn new(began: Time, asks: bool) -> Self {
+        Self {
+            began,
+            asks,
+            misfits: 0,
+            listed_again: false,
+            refused: None,
+            without: 0,
+            reset: None,
+        }
+    }
 }
 
 /// A fresh GroupInfo for members who asked.
@@ -123,14 +151,9 @@ impl Client {
         else {
             return;
         };
-        let began = self.clock.now();
-        let attempt = self.rejoins.attempts.entry(id).or_insert(Attempt {
-            began,
-            // Others may have lost it by the same commit.
-            asks: why == RejoinReason::Unfit,
-            misfits: 0,
-            reset: None,
-        });
+        // Others may have lost it by the same commit.
+        let new = Attempt::new(self.clock.now(), why == RejoinReason::Unfit);
+        let attempt = self.rejoins.attempts.entry(id).or_insert(new);
         if attempt.reset.is_some() {
             return self.drive_reset(id);
         }
@@ -149,6 +172,9 @@ impl Client {
 
     /// The members were asked, or can't be: the one who is in may answer before the next attempt.
     pub(super) fn on_rotation_asked(&mut self, id: ConversationId, _: Answer<rpc::RotateKeys>) {
+        if self.is_looked_for(id) {
+            return self.on_searched_rotation(id);
+        }
         if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
             attempt.asks = false;
         }
@@ -156,7 +182,7 @@ impl Client {
     }
 
     /// Many may come back at once: each at a moment of its own.
-    fn wait_to_rejoin(&mut self, id: ConversationId) {
+    pub(super) fn wait_to_rejoin(&mut self, id: ConversationId) {
         let devices = match self.state.group(id) {
             Some((_, group)) => group.members().len(),
             None => 1,
@@ -170,6 +196,9 @@ impl Client {
     }
 
     pub(super) fn on_group_info(&mut self, id: ConversationId, answer: Answer<rpc::GetGroupInfo>) {
+        if self.is_looked_for(id) {
+            return self.on_searched_info(id, answer);
+        }
         if !self.is_rejoining(id) {
             return;
         }
@@ -190,8 +219,18 @@ impl Client {
         if self.phase(id) == Some(Phase::Leaving) {
             return self.end(id);
         }
+        if self.is_out(id, 1) {
+            return self.ended_meanwhile(id);
+        }
         self.look_for_the_end(id);
         self.wait_to_rejoin(id);
+    }
+
+    /// Comes back by a GroupInfo that is here already.
+    pub(super) fn begin_rejoin(&mut self, id: ConversationId, group_info: Bytes, slot: u64) {
+        let attempt = Attempt::new(self.clock.now(), false);
+        self.rejoins.attempts.insert(id, attempt);
+        self.draft_rejoin(id, group_info, slot);
     }
 
     /// Makes the external commit, and stores what it is made of. What this device holds of the group
@@ -201,15 +240,26 @@ impl Client {
         self.state.keep_mls(&mut self.writer);
         let made = self.external_commit(id, &seed, &group_info);
         self.state.forget_mls();
-        let (out, members) = match made {
-            Some(made) => made,
-            None => return self.misfit(id),
+        let (out, members, _) = match made {
+            Ok(made) => made,
+            Err(Misfit::Without) => {
+                if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+                    attempt.without = attempt.without.saturating_add(1);
+                }
+                // A member may give a better one: that is asked for once.
+                match self.is_out(id, 2) {
+                    true => return self.ended_meanwhile(id),
+                    false => return self.misfit(id),
+                }
+            }
+            Err(Misfit::Other) => return self.misfit(id),
         };
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
         let returned: Vec<_> = members.intersection(&channel.gone).copied().collect();
-        if !returned.is_empty() {
+        // Whoever leaves says nothing else to them.
+        if !returned.is_empty() && channel.phase != Phase::Leaving {
             let returned = returned.into_iter().map(|key| self.state.person(key));
             let returned = returned.collect();
             self.writer.emit(Event::RejoinRefused {
@@ -243,23 +293,66 @@ impl Client {
         self.submit(id);
     }
 
-    /// The external commit and who is in the tree with it, applied in memory alone; `None` if the
-    /// GroupInfo does not verify or does not fit what is known of the group.
+    /// This account was not on the list, asked to be put there again, and is not in the tree: so many
+    /// GroupInfos have said that.
+    pub(super) fn is_out(&self, id: ConversationId, without: u32) -> bool {
+        let attempt = self.rejoins.attempts.get(&id);
+        attempt.is_some_and(|attempt| attempt.listed_again && attempt.without >= without)
+    }
+
+    /// While this device could not follow the group, its account was taken out of it, or left.
+    pub(super) fn ended_meanwhile(&mut self, id: ConversationId) {
+        self.rejoins.attempts.remove(&id);
+        self.is_back(id);
+        self.end(id);
+        self.writer.emit(Event::Removed { conversation: id });
+    }
+
+    /// The server listed this account again within the hour, and others have taken it off since. Those who
+    /// know it as a member put it back at once: who is not put back is none.
+    pub(super) fn not_listed_again(&mut self, id: ConversationId) {
+        let now = self.clock.now();
+        let Some(attempt) = self.rejoins.attempts.get_mut(&id) else {
+            return self.wait_to_rejoin(id);
+        };
+        let since = *attempt.refused.get_or_insert(now);
+        if now.since(since) >= RESET_AFTER {
+            return self.ended_meanwhile(id);
+        }
+        self.timers
+            .hold(Timer::Conversation(id, Pause::Rejoin), now + RESET_AFTER);
+    }
+
+    /// The server was asked to list this account again.
+    pub(super) fn note_listed_again(&mut self, id: ConversationId) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+            attempt.listed_again = true;
+        }
+    }
+
+    /// The external commit, who is in the tree with it and which generation that is, applied in memory
+    /// alone.
     pub(super) fn external_commit(
         &mut self,
         id: ConversationId,
         seed: &[u8; 32],
         group_info: &[u8],
-    ) -> Option<(CommitOut, BTreeSet<IdentityKey>)> {
-        let generation = self.state.conversations.get(&id)?.generation;
-        let device = self.state.device.as_mut()?;
-        let rejoined: Result<_, JoinError> =
-            Group::rejoin(device, seed, group_info, None, Policy::Qpq);
-        let (group, out) = rejoined.ok()?;
-        let of = generation_of(id, group.group_id())?;
+    ) -> Result<(CommitOut, BTreeSet<IdentityKey>, u32), Misfit> {
+        let known = self.state.conversations.get(&id);
+        let generation = known.map_or(0, |channel| channel.generation);
+        let device = self.state.device.as_mut().ok_or(Misfit::Other)?;
+        let rejoined = Group::rejoin(device, seed, group_info, None, Policy::Qpq);
+        let (group, out) = rejoined.map_err(|error| match error {
+            JoinError::Stranger => Misfit::Without,
+            _ => Misfit::Other,
+        })?;
+        let of = generation_of(id, group.group_id()).ok_or(Misfit::Other)?;
         let members = group.members().into_iter();
         let members = members.map(|member| member.identity_key).collect();
-        (of >= generation && of - generation <= MAX_GENERATIONS).then_some((out, members))
+        match of.checked_sub(generation) {
+            Some(ahead) if ahead <= MAX_GENERATIONS => Ok((out, members, of)),
+            _ => Err(Misfit::Other),
+        }
     }
 
     /// The GroupInfo does not lead into the group: somebody who is in has to give a fresh one.
@@ -369,12 +462,13 @@ impl Client {
         let members = self.identities(id);
         let added: Vec<_> = members.difference(before).copied().collect();
         let removed: Vec<_> = before.difference(&members).copied().collect();
-        self.change_channel(id, |channel| {
-            channel.rejoin = None;
+        let why = self.change_channel(id, |channel| {
+            let why = channel.rejoin.take();
             for key in &removed {
                 remember(&mut channel.gone, *key);
             }
             channel.gone.retain(|key| !members.contains(key));
+            why
         });
         let epoch = self.state.group(id).map_or(0, |(_, group)| group.epoch());
         self.need_names(id, &added);
@@ -382,28 +476,28 @@ impl Client {
             let people = keys.into_iter().map(|key| client.state.person(key));
             people.collect()
         };
+        let is_leaving = self.phase(id) == Some(Phase::Leaving);
+        if why.flatten() == Some(RejoinReason::Forgotten) && !is_leaving {
+            self.announcing.insert(id);
+        }
         if self.announcing.contains(&id) {
             // The app has not heard of it before.
             self.announce(id);
         } else {
-            let (added, removed) = (people(added, self), people(removed, self));
             self.writer.emit(Event::Rejoined {
                 conversation: id,
-                added,
-                removed,
+                added: people(added, self),
+                removed: people(removed, self),
                 epoch,
             });
         }
         self.unpark(id);
-        match self.phase(id) {
-            Some(Phase::Leaving) => {
-                if !self.will_propose(id) {
-                    self.propose_leaving(id);
-                }
-                self.drive(id);
-            }
-            _ if self.has_left(id) => self.start_leaving(id),
-            _ => self.drive(id),
+        if is_leaving && !self.will_propose(id) {
+            self.propose_leaving(id);
+        }
+        match !is_leaving && self.has_left(id) {
+            true => self.start_leaving(id),
+            false => self.drive(id),
         }
     }
 
@@ -496,5 +590,6 @@ impl Client {
     /// The connection is gone, and with it what was under way over it.
     pub(super) fn forget_rejoins(&mut self) {
         self.rejoins = Rejoins::default();
+        self.forget_searches();
     }
 }

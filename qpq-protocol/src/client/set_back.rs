@@ -51,7 +51,7 @@ impl Client {
         let last = self.state.openings.set_back_at_ms;
         let every = u64::try_from(ACT_EVERY.as_millis()).unwrap_or(u64::MAX);
         if last != 0 && now_ms.saturating_sub(last) < every {
-            return;
+            return self.writer.emit(Event::SetBack);
         }
         self.state.openings.set_back_at_ms = now_ms.max(1);
         self.keep_openings();
@@ -69,11 +69,22 @@ impl Client {
             self.state.outgoing.insert((id, order), record);
         }
         self.writer.emit(Event::SetBack);
-        let groups = self.state.conversations.iter();
-        let groups =
-            groups.filter(|(_, channel)| matches!(channel.phase, Phase::Active | Phase::Leaving));
-        for id in groups.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.rejoin(id, RejoinReason::SetBack);
+        let all: Vec<_> = self.state.conversations.keys().copied().collect();
+        for id in all {
+            let channel = self.state.conversations.get(&id);
+            let is_begun = channel.is_some_and(|channel| channel.slot > 0);
+            match self.phase(id) {
+                Some(Phase::Active | Phase::Leaving) if is_begun => {
+                    self.rejoin(id, RejoinReason::SetBack);
+                }
+                // Its first commit may have been sent already, and as another one: the server says.
+                Some(Phase::Founding | Phase::Active) => self.create_again(id),
+                // What is listed and not known here is looked into: see `regain`.
+                _ => {}
+            }
+        }
+        if self.link.is_ready() {
+            self.start_sync();
         }
     }
 

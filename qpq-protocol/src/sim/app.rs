@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::client::{
     Body, Conversation, ConversationId, Event, IntentError, IntentId, Message, Outcome, Standing,
 };
@@ -47,6 +49,11 @@ pub(super) struct App {
     pub(super) sent: BTreeSet<(ConversationId, MessageId)>,
     /// The same, whatever its disk has forgotten since.
     pub(super) called_sent: BTreeSet<MessageId>,
+    /// Those of them that are lost here, by a copy that was put back unnoticed: none of its openings was
+    /// followed by another one.
+    pub(super) forgotten: BTreeSet<MessageId>,
+    /// The openings that this data have shown to a server.
+    pub(super) shown: BTreeSet<Bytes>,
     /// Up to where the app was promised that it is marked as read.
     pub(super) read: BTreeMap<ConversationId, u64>,
     /// How often the user asked to be logged out, and was not yet told that it is so.
@@ -66,15 +73,29 @@ impl App {
         self.listed = None;
     }
 
-    /// Its data is put back to a copy: it knows what it knew then, and the user what was done since.
-    pub(super) fn set_back(&mut self, copy: Self) {
+    /// Its data is put back to a copy: it knows what it knew then, and the user what was done since. `held` is
+    /// the opening that the servers have of it: one that is in the copy too tells nothing (protocol.md §5.31).
+    /// Returns what it was told, or told to be sent, and does not have any more.
+    pub(super) fn set_back(
+        &mut self,
+        copy: Self,
+        held: &Bytes,
+    ) -> BTreeSet<(ConversationId, MessageId)> {
         let was = core::mem::replace(self, copy);
         self.open.clear();
         self.listed = None;
         self.registered |= was.registered;
         self.texts = was.texts;
+        self.forgotten.extend(was.forgotten);
+        if self.shown.contains(held) {
+            let since = was.called_sent.difference(&self.called_sent);
+            self.forgotten.extend(since);
+        }
         self.called_sent = was.called_sent;
         self.left.extend(was.left);
+        let told = was.told_ids.difference(&self.told_ids);
+        let sent = was.sent.difference(&self.sent);
+        told.chain(sent).copied().collect()
     }
 
     /// An intent ended well.

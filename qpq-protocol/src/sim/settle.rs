@@ -160,9 +160,18 @@ impl<N: Network> World<N> {
                 }
             }
         }
-        for (id, views) in views {
+        for (id, mut views) in views {
             let accounts = views.keys().filter_map(|client| self.apps[*client].account);
             let here: BTreeSet<IdentityKey> = accounts.collect();
+            // Who leaves says so once, and the server's list takes nobody out of the tree (protocol.md §5.10):
+            // where all who stay have lost that, and were told of losses, he stays in it.
+            if views.keys().all(|client| self.checker.said.to(*client, id)) {
+                let left = self.honest().filter(|(_, app)| app.left.contains(&id));
+                let left: BTreeSet<_> = left.filter_map(|(_, app)| app.account).collect();
+                for (_, members) in views.values_mut() {
+                    members.retain(|key| here.contains(key) || !left.contains(key));
+                }
+            }
             let mut all = views.values();
             let first = all.next();
             let agrees = all.all(|view| Some(view) == first);
@@ -265,8 +274,13 @@ impl<N: Network> World<N> {
                     .is_some_and(|key| accepted.recipients.contains(&key));
                 let stays = own.contains(message) && !app.left.contains(id);
                 let stays = stays && !self.was_taken_out(client, *id);
-                let said = self.checker.said.to(client, *id) || unsent.contains(message);
-                if is_for && stays && !said && !app.holds(id, message) {
+                // A copy younger than the last opening is not noticed by who has it, only by readers of what it
+                // says next (protocol.md §5.31): what it said itself since is lost without a word.
+                let is_unnoticed = app.forgotten.contains(message);
+                let said = self.checker.said.to(client, *id)
+                    && !self.checker.said.owes(client, *id, *message)
+                    || unsent.contains(message);
+                if is_for && stays && !said && !is_unnoticed && !app.holds(id, message) {
                     let what = format!("c{client} lacks {message} of {id}");
                     if self.plan.is_any() {
                         return Err((Invariant::SaidOrThere, what));

@@ -22,6 +22,8 @@ pub(in crate::sim) struct Said {
     clients: BTreeSet<usize>,
     /// To a sender, of messages that may be lost for good, by their place in its history.
     pub(in crate::sim) unsent: BTreeSet<(usize, ConversationId, u64)>,
+    /// What a client lost with its disk and was told nothing of since: what was said before does not speak for it.
+    owed: BTreeSet<(usize, ConversationId, MessageId)>,
 }
 
 impl Said {
@@ -31,9 +33,12 @@ impl Said {
         match event {
             Event::Unreadable { conversation, .. } => {
                 self.conversations.insert((client, *conversation));
+                self.owed
+                    .retain(|(reader, id, _)| (reader, id) != (&client, conversation));
             }
             Event::SetBack => {
                 self.clients.insert(client);
+                self.owed.retain(|(reader, ..)| *reader != client);
             }
             Event::ServerSetBack { unsent } => {
                 let unsent = unsent.iter();
@@ -42,6 +47,26 @@ impl Said {
             }
             _ => {}
         }
+    }
+
+    /// A client's disk is put back to a copy without these.
+    pub(in crate::sim) fn owe(
+        &mut self,
+        client: usize,
+        lost: impl Iterator<Item = (ConversationId, MessageId)>,
+    ) {
+        self.owed
+            .extend(lost.map(|(id, message)| (client, id, message)));
+    }
+
+    /// Whether a reader lost this with its disk, and was told nothing of since.
+    pub(in crate::sim) fn owes(
+        &self,
+        reader: usize,
+        id: ConversationId,
+        message: MessageId,
+    ) -> bool {
+        self.owed.contains(&(reader, id, message))
     }
 
     /// Whether a reader was told that something of this conversation may be missing.

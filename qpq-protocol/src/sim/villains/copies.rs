@@ -3,13 +3,17 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use crate::sim::app::App;
 use crate::sim::host::Who;
 use crate::sim::invariants::Known;
 use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{ms, pick};
-use crate::storage::{Command, Commit, Engine as _, Memory, keys};
+use crate::storage::records::DeviceUse;
+use crate::storage::{Command, Commit, Direction, Engine as _, Memory, Reply, Scan, keys};
 use crate::time::Time;
 
 /// A year, in milliseconds.
@@ -45,8 +49,35 @@ impl<N: Network> World<N> {
         self.log
             .line(self.now, format_args!("* {who} is put back to its copy"));
         self.crash(who, ms(100));
+        self.forget_late_writes(client);
         self.disk(who).memory = memory;
-        self.apps[client].set_back(app);
+        let held = self.held_opening(client);
+        let lost = self.apps[client].set_back(app, &held);
+        self.checker.said.owe(client, lost.into_iter());
+    }
+
+    /// The opening of a client's data that the servers know, the newest that they heard.
+    fn held_opening(&mut self, client: usize) -> Bytes {
+        let Some(account) = self.apps[client].account else {
+            return Bytes::new();
+        };
+        let devices = keys::devices(&account);
+        let scan = Scan {
+            start: devices.start,
+            end: devices.end,
+            direction: Direction::Forward,
+            items: 16,
+            bytes: 1024 * 1024,
+        };
+        let store = self.disk(Who::Server(0));
+        let replies = store.memory.run(vec![Command::Scan(scan)]);
+        let Some(Reply::Rows { rows, .. }) = replies.into_iter().next() else {
+            return Bytes::new();
+        };
+        let used = rows.into_iter();
+        let used = used.filter_map(|(_, row)| DeviceUse::decode(row).ok());
+        let newest = used.max_by_key(|used| used.last_seen_ms);
+        newest.map_or_else(Bytes::new, |used| used.opening)
     }
 
     fn is_peace(&self) -> bool {

@@ -1,8 +1,13 @@
 //! What is seen and heard of processes goes to the checker, the apps and the log.
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use super::World;
 use crate::client::{self, Outcome};
 use crate::ids::IdentityKey;
+use crate::method::Method;
+use crate::proto::{OpaqueLoginFinishRequest, ResumeSessionRequest};
 use crate::sim::app::brief;
 use crate::sim::host::Who;
 use crate::sim::invariants::Invariant;
@@ -11,6 +16,19 @@ use crate::sim::network::Network;
 use crate::sim::tap::Seen;
 use crate::sim::villains::Villain;
 use crate::status::Status;
+
+/// The opening that goes with a request for a session.
+fn shown(method: Method, request: &Bytes) -> Option<Bytes> {
+    let chain = match method {
+        Method::ResumeSession => ResumeSessionRequest::decode(request.clone()).ok()?.chain?,
+        Method::OpaqueLoginFinish => {
+            let request = OpaqueLoginFinishRequest::decode(request.clone());
+            request.ok()?.chain?
+        }
+        _ => return None,
+    };
+    Some(chain.next)
+}
 
 impl<N: Network> World<N> {
     pub(super) fn see(&mut self, who: Who, seen: Seen) {
@@ -26,6 +44,7 @@ impl<N: Network> World<N> {
                     .line(now, format_args!("{who} asks {name} {length} {mark:08x}"));
                 if let Who::Client(client) = who {
                     self.waits(client, call, method);
+                    self.apps[client].shown.extend(shown(method, &request));
                     let memory = &self.disks[client].memory;
                     let what = (method, &request);
                     self.checker.asked(now, client, what, memory);

@@ -494,6 +494,7 @@ fn lost_by(why: RejoinReason) -> &'static str {
         RejoinReason::Missed => "changes of members are missing",
         RejoinReason::State => "its state cannot be used",
         RejoinReason::SetBack => "it was set back to an earlier state",
+        RejoinReason::Forgotten => "it was set back to before it joined",
         _ => "for another reason",
     }
 }
