@@ -755,7 +755,7 @@ fn key_packages_are_replaced_as_they_are_used() {
 }
 
 #[test]
-fn a_commit_that_the_server_does_not_sign_for_is_told_and_stops_nothing() {
+fn a_commit_that_the_server_does_not_sign_for_is_told_and_submitted_again() {
     use prost::Message as _;
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob"]);
@@ -771,9 +771,14 @@ fn a_commit_that_the_server_does_not_sign_for_is_told_and_stops_nothing() {
         }
         (_, said) => said,
     });
-    let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
-    assert_eq!(events(&net, 0, unproven), 1);
+    let invite = net.act(0, |core, now| core.invite(now, id, "carol"));
+    net.pass(Duration::from_secs(60));
+    assert!(events(&net, 0, unproven) > 1);
+    assert_eq!(net.result(0, invite), None);
+    net.lie = None;
+    net.pass(Duration::from_secs(60));
+    let ended = net.result(0, invite);
+    assert!(matches!(ended, Some(Ok(Outcome::Changed(_)))), "{ended:?}");
     assert_agree(&mut net, &[0, 1, 2], id);
 }
 

@@ -351,7 +351,7 @@ impl Client {
         match answer {
             Ok(answer) => {
                 if !self.take_own_proof(id, &draft, &answer.commit_proof) {
-                    // Whatever the server did, it has not said so: it is asked again.
+                    // Whatever the server did, it has not signed for it: it is asked again.
                     let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
                     self.timers.hold(Timer::Conversation(id, Pause::Server), at);
                     return;

@@ -10,7 +10,7 @@
 //!   drained, no Welcome --> GetGroupInfo --own leaf--> as every rejoin (`rejoin`)
 //!                      (a DM: is the peer there?)
 //!                               --no such leaf--> not ours
-//!                               --does not verify--> ask the members, again -- a few times --> said
+//!                               --does not verify--> ask the members, again -- a few times
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use qpq_crypto::mls::Group;
 use super::Client;
 use super::channel::{Channel, Phase, dm_channel, is_dm};
 use super::error::IntentError;
-use super::event::{ConversationId, Event, RejoinReason};
+use super::event::{ConversationId, RejoinReason};
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
 use crate::ids::IdentityKey;
@@ -29,7 +29,7 @@ use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
 
-/// GroupInfos that do not verify before this is said and no further one is asked for.
+/// GroupInfos that do not verify before no further one is asked for.
 const MAX_MISFITS: u32 = 8;
 
 /// Channels that are being looked into, and those that were since this process began.
@@ -230,7 +230,7 @@ impl Client {
         search.next = Step::Rotation;
         let misfits = search.misfits;
         if misfits >= MAX_MISFITS {
-            self.writer.emit(Event::Broken { conversation: id });
+            // Whoever lists this account can give any number of these: nothing says that it is in there.
             return self.is_not_ours(id);
         }
         let at = self.clock.now() + self.config.backoff_base + self.backoff(misfits.min(6));
