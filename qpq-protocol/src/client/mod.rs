@@ -21,10 +21,10 @@
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
 //! | `lists` | the server's member list beside the tree |
 //! | `rejoin`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
-//! | `resubmit` | commits that a server lost when it was set back |
+//! | `regain`, `trees` | groups that this device is in and knows nothing of; members in different trees |
+//! | `doubt`, `enter`, `resubmit` | what a server that was set back has of each conversation; commits it lost |
 //! | `proofs` | what the server signed, held against it |
-//! | `outbox`, `inbox`, `intake`, `known`, `history` | messages out, in, and kept |
-//! | `outbox`, `inbox`, `intake`, `history` | messages out, in, and kept |
+//! | `outbox`, `inbox`, `intake`, `framing`, `known`, `history` | messages out, in, and kept |
 //! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
