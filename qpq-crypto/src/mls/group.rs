@@ -85,7 +85,11 @@ impl Group {
     /// [`GroupError::State`] if the rows do not read.
     pub fn load(device: &Device, group_id: &[u8]) -> Result<Option<Self>, GroupError> {
         let mls = MlsGroup::load(device.rows(), &GroupId::from_slice(group_id))?;
-        Ok(mls.map(Group::of))
+        // openmls takes the place of this device in the tree from a row, and for granted.
+        match mls {
+            Some(mls) if mls.is_active() && mls.own_leaf_node().is_none() => Err(GroupError::State),
+            mls => Ok(mls.map(Group::of)),
+        }
     }
 
     /// Joins the group that a Welcome (an `MLSMessage`) leads into. The key package it used is
