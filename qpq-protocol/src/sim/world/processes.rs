@@ -99,6 +99,7 @@ impl<N: Network> World<N> {
     fn leave_untold(&mut self, who: Who) {
         let now = self.now;
         if let Who::Client(client) = who
+            && self.plan.is_any()
             && let Some(host) = self.hosts.client(client)
         {
             for event in host.act(now, |mask, _| mask.client().untold()) {
