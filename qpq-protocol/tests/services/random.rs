@@ -130,3 +130,27 @@ fn a_message_id_used_on_another_core_is_known() {
         send(1, 1, 0, 10, None),
     ]);
 }
+
+/// Core 0 remembers the slot that the commit names, and who has left since then is not why it is refused.
+#[test]
+fn a_commit_for_a_slot_taken_on_another_core_conflicts() {
+    let place = Act::Place {
+        core: 0,
+        who: 0,
+        back: false,
+    };
+    let late = Act::Commit {
+        core: 0,
+        from: 1,
+        id: 0,
+        off: -1,
+        add: Some(0),
+        remove: None,
+    };
+    replay(vec![
+        place,
+        send(0, 0, 0, 0, None),
+        commit_of(1, 1, 3, None),
+        late,
+    ]);
+}

@@ -71,7 +71,7 @@ pub(in crate::server) fn submit_commit(
             }
             let state = match submission.admit(ctx, taken, &channel, &standing) {
                 Ok(state) => state,
-                Err(fault) => return doubt(ctx, &submission.first_keys(), fault),
+                Err(fault) => return submission.refuse(ctx, [], fault),
             };
             if standing.is_open() {
                 let channel = submission.channel;
@@ -201,6 +201,18 @@ impl Submission {
         ]
     }
 
+    /// Refuses it, once sure of these rows and of those that come before all others: of an older slot or list
+    /// it would be refused for the wrong reason.
+    fn refuse(
+        &self,
+        ctx: &mut Ctx<'_>,
+        keys: impl IntoIterator<Item = Bytes>,
+        fault: Fault,
+    ) -> Next {
+        let keys: Vec<Bytes> = self.first_keys().into_iter().chain(keys).collect();
+        doubt(ctx, &keys, fault)
+    }
+
     /// Whether the caller may hear what became of a commit that has its slot: members, who made it, and
     /// whom it removed, since it lies in the queues of all of them.
     fn may_know(&self, taken: &Slot, standing: &Standing) -> bool {
@@ -287,7 +299,8 @@ impl Submission {
                 .iter()
                 .all(|key| is_party(&self.channel, &before, key))
         {
-            return Err(Fault::forbidden("a DM has two members"));
+            let fault = Fault::forbidden("a DM has two members");
+            return self.refuse(ctx, [], fault);
         }
         self.add.retain(|key| !before.contains(key));
         self.remove.retain(|key| before.contains(key));
@@ -325,14 +338,14 @@ impl Submission {
         let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
         let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
         if count > ctx.config.limits.members {
-            return Err(Fault::quota(
-                "the channel has as many members as it may have",
-            ));
+            let fault = Fault::quota("the channel has as many members as it may have");
+            return self.refuse(ctx, [], fault);
         }
         let joiners = self.welcomes.keys().map(|(joiner, _)| joiner);
         let mut joiners = joiners.filter(|joiner| !self.add.contains(*joiner));
         if !joiners.all(is_member) {
-            return Err(Fault::bad_request("somebody who is no member is welcomed"));
+            let fault = Fault::bad_request("somebody who is no member is welcomed");
+            return self.refuse(ctx, [], fault);
         }
         let changed = self.add.union(&self.remove).copied().collect();
         load_standings(ctx, self.channel, changed, move |ctx, changed| {
@@ -360,10 +373,12 @@ impl Submission {
             .filter(|standing| standing.has_left() && !self.is_welcomed(standing.identity()));
         let left: Vec<IdentityKey> = left.map(|standing| *standing.identity()).collect();
         if !left.is_empty() {
-            let keys = left.iter().map(|key| keys::former(&self.channel, key));
-            let keys: Vec<Bytes> = keys.collect();
+            let keys: Vec<Bytes> = left
+                .iter()
+                .map(|key| keys::former(&self.channel, key))
+                .collect();
             let fault = Fault::forbidden("who has left is added with a welcome");
-            return doubt(ctx, &keys, fault.about(&left));
+            return self.refuse(ctx, keys, fault.about(&left));
         }
         let given = changed.iter().filter(comes);
         let given = given.filter(|standing| !standing.is_put_back());
@@ -401,7 +416,10 @@ impl Submission {
         }
         let deliveries = match self.deliveries(ctx, &list) {
             Ok(deliveries) => deliveries,
-            Err(fault) => return doubt(ctx, list.sets.iter().map(|(key, _)| key), fault),
+            Err(fault) => {
+                let keys = list.sets.iter().map(|(key, _)| key.clone());
+                return self.refuse(ctx, keys, fault);
+            }
         };
         let heads = deliveries
             .iter()
