@@ -23,7 +23,7 @@ pub(super) enum Phase {
     Joining,
     /// A member.
     Active,
-    /// The members and the server are to be told.
+    /// Left, as the user sees it; the members still have it in their tree.
     Leaving,
     /// Left, or removed.
     Over,
@@ -147,9 +147,12 @@ pub(super) struct Channel {
     pub(super) returned_ms: u64,
     /// Whether the server has it as it is here is to be asked.
     pub(super) doubted: bool,
-    /// The user has left it, and was not asked in again.
-    pub(super) left: bool,
+    /// When the user left it, and was not asked in again since; 0: not.
+    pub(super) left_ms: u64,
 }
+
+/// A date of leaving after which nobody is waited for.
+pub(super) const LONG_AGO: u64 = 1;
 
 /// Accounts of each kind that are remembered of a conversation.
 const MAX_REMEMBERED: usize = 1000;
@@ -179,7 +182,7 @@ impl Channel {
             listed: BTreeSet::new(),
             returned_ms: 0,
             doubted: false,
-            left: false,
+            left_ms: 0,
         }
     }
 
@@ -210,7 +213,7 @@ impl Channel {
                 .collect(),
             returned_ms: self.returned_ms,
             doubted: self.doubted,
-            left: self.left,
+            left_ms: self.left_ms,
         };
         writer.put(&Name::Conversation(id), &record);
     }
@@ -242,7 +245,7 @@ impl Channel {
             listed: accounts(&record.listed)?,
             returned_ms: record.returned_ms,
             doubted: record.doubted,
-            left: record.left,
+            left_ms: record.left_ms,
         })
     }
 }

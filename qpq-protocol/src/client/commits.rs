@@ -562,7 +562,7 @@ impl Client {
         if !added.is_empty() {
             self.note_addition(id);
         }
-        self.writer.emit(Event::Membership {
+        let event = Event::Membership {
             conversation: id,
             by: self.state.person(by),
             added: added
@@ -574,12 +574,13 @@ impl Client {
                 .map(|key| self.state.person(key))
                 .collect(),
             epoch,
-        });
+        };
+        self.tell(id, event);
         let stays = self
             .state
             .group(id)
             .is_some_and(|(_, group)| group.is_active());
-        if stays && self.phase(id) == Some(Phase::Leaving) && !self.will_propose(id) {
+        if stays && self.phase(id) == Some(Phase::Leaving) {
             self.propose_leaving(id);
         }
         self.unpark(id);

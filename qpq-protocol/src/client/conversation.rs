@@ -16,7 +16,7 @@ use bytes::Bytes;
 use qpq_crypto::mls;
 
 use super::Client;
-use super::channel::{Change, Channel, Phase, is_dm};
+use super::channel::{Change, Channel, LONG_AGO, Phase, is_dm};
 use super::error::IntentError;
 use super::event::{Conversation, ConversationId, Event, Kind, Person, RejoinReason, Standing};
 use super::keys::Name;
@@ -28,6 +28,9 @@ use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
+
+/// How long those who stay have for taking out of a group who leaves it.
+const PATIENCE_MS: u64 = 86_400_000;
 
 impl Client {
     /// Changes a conversation and stores it.
@@ -65,7 +68,7 @@ impl Client {
         self.change_channel(id, |channel| {
             channel.phase = Phase::Creating;
             channel.wanted = vec![Change::add(peer)];
-            channel.left = false;
+            channel.left_ms = 0;
         });
         self.drive(id);
     }
@@ -301,7 +304,8 @@ impl Client {
     }
 
     pub(super) fn start_leaving(&mut self, id: ConversationId) {
-        self.change_channel(id, |channel| channel.left = true);
+        let now_ms = self.state.clocks.date(self.unix_ms()).max(LONG_AGO);
+        self.change_channel(id, |channel| channel.left_ms = now_ms);
         match self.phase(id) {
             Some(Phase::Active) => {}
             Some(Phase::Broken) => {
@@ -320,15 +324,23 @@ impl Client {
 
     /// The proposal for the others to commit, or to know; the server's list comes after it. Who commits
     /// before it has read the proposal can't read it any more, so it is made anew in each epoch that still
-    /// has this member.
+    /// has this member, for each list, and in each session.
     pub(super) fn propose_leaving(&mut self, id: ConversationId) {
-        if self.identities(id).len() > 1 {
+        if !self.will_propose(id) && self.identities(id).len() > 1 {
             let record = OutgoingRecord {
                 message_id: self.rng.child().uuid_v7(self.clock.unix()).to_vec(),
                 ..OutgoingRecord::default()
             };
             self.queue_message(id, record);
         }
+    }
+
+    /// A session begins: nobody knows who has heard what was said in the one before.
+    pub(super) fn leave_all_anew(&mut self) {
+        let all = self.state.conversations.iter();
+        let leaving = all.filter(|(id, channel)| channel.phase == Phase::Leaving && !is_dm(**id));
+        let leaving: Vec<_> = leaving.map(|(id, _)| *id).collect();
+        leaving.into_iter().for_each(|id| self.propose_leaving(id));
     }
 
     fn drive_leaving(&mut self, id: ConversationId) {
@@ -339,8 +351,7 @@ impl Client {
         if self.has_messages(id) {
             return self.drive_outbox(id);
         }
-        // Off the list, one hears of no commit that crosses the proposal.
-        if self.timers.is_set(Timer::Conversation(id, Pause::Courtesy)) || self.is_behind(id) {
+        if self.is_behind(id) || !self.is_to_go_unremoved(id) {
             return;
         }
         let then = Then::RemoveSelf(id);
@@ -350,6 +361,34 @@ impl Client {
                 member_key: Bytes::copy_from_slice(own.as_bytes()),
             };
             self.call::<rpc::RemoveMember>(&request, then);
+        }
+    }
+
+    /// Whether this account takes itself off the server's list. In a group the others do that, by the commit
+    /// that takes it out of the tree: off the list, one hears of no commit that crosses the proposal, and who
+    /// has lost the thread meanwhile would never hear of it.
+    fn is_to_go_unremoved(&mut self, id: ConversationId) -> bool {
+        if is_dm(id) {
+            return !self.timers.is_set(Timer::Conversation(id, Pause::Courtesy));
+        }
+        let alone = self.identities(id).len() < 2;
+        let channel = self.state.conversations.get(&id);
+        let left_ms = channel.map_or(LONG_AGO, |channel| channel.left_ms);
+        let until_ms = left_ms.saturating_add(PATIENCE_MS);
+        let (now, now_ms) = (self.clock.now(), self.unix_ms());
+        alone || left_ms == LONG_AGO || self.state.clocks.is_past(now, now_ms, until_ms)
+    }
+
+    /// Whether the others can know that this account leaves a group.
+    pub(super) fn is_leaving_told(&mut self, id: ConversationId) -> bool {
+        let waits = is_dm(id) || self.has_messages(id) || self.is_rejoining(id);
+        !waits && self.identities(id).len() > 1
+    }
+
+    /// Tells the app of something in a conversation, unless its user has left it.
+    pub(super) fn tell(&mut self, id: ConversationId, event: Event) {
+        if self.phase(id) != Some(Phase::Leaving) {
+            self.writer.emit(event);
         }
     }
 
@@ -382,10 +421,11 @@ impl Client {
 
     pub(super) fn rename(&mut self, id: ConversationId, name: String) {
         self.change_channel(id, |channel| channel.name.clone_from(&name));
-        self.writer.emit(Event::Renamed {
+        let event = Event::Renamed {
             conversation: id,
             name,
-        });
+        };
+        self.tell(id, event);
     }
 
     /// The conversation as an app sees it.

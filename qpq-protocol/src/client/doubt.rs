@@ -52,7 +52,7 @@ impl Client {
     pub(super) fn doubt_all(&mut self) {
         // That this account has left may be lost too.
         let goes_on = |channel: &Channel| match channel.phase {
-            Phase::Over => channel.left,
+            Phase::Over => channel.left_ms > 0,
             Phase::Broken => false,
             _ => true,
         };

@@ -53,7 +53,7 @@ impl Client {
     /// told is lost.
     pub(super) fn has_left(&self, id: ConversationId) -> bool {
         let channel = self.state.conversations.get(&id);
-        channel.is_some_and(|channel| channel.left)
+        channel.is_some_and(|channel| channel.left_ms > 0)
     }
 
     /// The other one of a DM; `None` if these members are not those of a DM.

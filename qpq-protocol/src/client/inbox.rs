@@ -18,7 +18,7 @@ use super::keys::Name;
 use super::lists::Listed;
 use super::record::QueueRecord;
 use super::rpc::{Answer, Then};
-use super::timers::Timer;
+use super::timers::{Pause, Timer};
 use crate::ids::ChannelId;
 use crate::method::rpc;
 use crate::proto;
@@ -139,6 +139,7 @@ impl Client {
                 }
                 if !core::mem::replace(&mut self.inbox.is_listed, true) {
                     self.miss_beginnings();
+                    self.leave_all_anew();
                     // What waited for this: see `is_behind`.
                     let all: Vec<_> = self.state.conversations.keys().copied().collect();
                     all.into_iter().for_each(|id| self.drive(id));
@@ -489,6 +490,8 @@ impl Client {
 
     pub(super) fn is_back(&mut self, id: ConversationId) {
         self.inbox.ousted.remove(&id);
+        self.timers
+            .cancel(Timer::Conversation(id, Pause::Listing));
     }
 
     /// The queue holds nothing that ends the membership. If it has ended all the same, an own leaving
@@ -500,7 +503,7 @@ impl Client {
                 self.list_members(id, 0);
             }
             Some(Ousted::Confirmed) => {
-                if self.phase(id) == Some(Phase::Active) {
+                if matches!(self.phase(id), Some(Phase::Active | Phase::Leaving)) {
                     self.list_self(id);
                 } else {
                     self.inbox.ousted.remove(&id);

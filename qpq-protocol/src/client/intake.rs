@@ -85,11 +85,12 @@ impl Client {
 
     pub(super) fn unreadable(&mut self, queue: Queue, seq: u64, why: UnreadableReason) {
         if let Some(conversation) = queue {
-            self.writer.emit(Event::Unreadable {
+            let event = Event::Unreadable {
                 conversation,
                 seq,
                 why,
-            });
+            };
+            self.tell(conversation, event);
         }
     }
 
@@ -112,7 +113,7 @@ impl Client {
                 return Ok(());
             }
             // After the end: not ours to follow, unless another brought this account in again.
-            Phase::Over if !channel.left && slot >= channel.slot => {
+            Phase::Over if channel.left_ms == 0 && slot >= channel.slot => {
                 self.look_again_for_group(id);
                 return Ok(());
             }
@@ -169,8 +170,8 @@ impl Client {
                 let by = sender.identity_key;
                 self.moved(id, slot, by, (added, removed), epoch);
                 if self_removed {
+                    self.tell(id, Event::Removed { conversation: id });
                     self.end(id);
-                    self.writer.emit(Event::Removed { conversation: id });
                 }
                 Ok(())
             }
@@ -193,11 +194,12 @@ impl Client {
         by: Option<IdentityKey>,
         commit: &[u8],
     ) -> Result<(), UnreadableReason> {
-        self.writer.emit(Event::VoidCommit {
+        let event = Event::VoidCommit {
             conversation,
             slot,
             by: by.map(|by| self.state.person(by)),
-        });
+        };
+        self.tell(conversation, event);
         if let Some(by) = by {
             self.compare_trees(conversation, by, commit);
         }
@@ -306,6 +308,10 @@ impl Client {
             }
             return Ok(());
         }
+        if self.phase(id) == Some(Phase::Leaving) {
+            // What is said there is not for this user any more.
+            return Ok(());
+        }
         if let Some(index) = self.keep_message(id, sender.identity_key, app.clone()) {
             let message = self.message(id, index, sender.identity_key, app);
             self.writer.emit(Event::Message(message));
@@ -393,7 +399,7 @@ impl Client {
             }
             Entrance::Back => self.came_back(id, &before),
             Entrance::Reset => {
-                self.writer.emit(Event::Reset { conversation: id });
+                self.tell(id, Event::Reset { conversation: id });
                 self.came_back(id, &before);
             }
         }
@@ -451,7 +457,7 @@ impl Client {
         let channel = self.state.conversations.entry(id).or_insert(new);
         if !(channel.phase == Phase::Leaving && goes_on) {
             channel.phase = Phase::Active;
-            channel.left = false;
+            channel.left_ms = 0;
         }
         channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.

@@ -29,7 +29,8 @@ pub(super) struct Listed {
 impl Client {
     /// Asks for the server's member list, to compare it with the tree.
     pub(super) fn list_members(&mut self, id: ConversationId, version: u64) {
-        if !self.link.is_ready() || self.phase(id) != Some(Phase::Active) {
+        let is_in = matches!(self.phase(id), Some(Phase::Active | Phase::Leaving));
+        if !self.link.is_ready() || !is_in {
             return;
         }
         if !self
@@ -97,6 +98,9 @@ impl Client {
             return;
         }
         let version = version.max(list.members_version);
+        if self.phase(id) == Some(Phase::Leaving) {
+            return self.leave_anew(id, version);
+        }
         self.inbox.judge(id, Listed { members, version });
         self.fetch(Some(id));
     }
@@ -138,6 +142,16 @@ impl Client {
             self.give_way(id, None);
         }
         self.drive(id);
+    }
+
+    /// Who is on the list now may not have been there when this account said that it leaves.
+    fn leave_anew(&mut self, id: ConversationId, version: u64) {
+        let channel = self.state.conversations.get(&id);
+        if channel.is_some_and(|channel| channel.members_version < version) {
+            self.change_channel(id, |channel| channel.members_version = version);
+            self.propose_leaving(id);
+            self.drive(id);
+        }
     }
 
     /// A member says that all their devices leave. That ends a DM, which either can open again; from a
@@ -186,6 +200,9 @@ impl Client {
             return self.ended_meanwhile(id);
         }
         let then = Then::ListSelf(id);
+        if self.timers.is_set(Timer::Conversation(id, Pause::Listing)) {
+            return;
+        }
         if let (Some(own), false) = (self.state.identity_key(), self.link.is_asked(&then)) {
             let request = proto::AddMemberRequest {
                 channel_id: Bytes::copy_from_slice(id.as_bytes()),
@@ -197,11 +214,9 @@ impl Client {
     }
 
     pub(super) fn on_listed_self(&mut self, id: ConversationId, answer: Answer<rpc::AddMember>) {
-        let leaves = match self.phase(id) {
-            Some(Phase::Active) => false,
-            Some(Phase::Leaving) => true,
-            _ => return,
-        };
+        if !matches!(self.phase(id), Some(Phase::Active | Phase::Leaving)) {
+            return;
+        }
         match answer {
             Ok(_) => {
                 self.is_back(id);
@@ -217,15 +232,14 @@ impl Client {
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.timers
+                    .hold(Timer::Conversation(id, Pause::Listing), at);
             }
             // It is not another's commit that took it off.
             Err(_) => {
                 self.is_back(id);
+                self.tell(id, Event::Removed { conversation: id });
                 self.end(id);
-                if !leaves {
-                    self.writer.emit(Event::Removed { conversation: id });
-                }
             }
         }
     }

@@ -99,7 +99,7 @@ use login::Login;
 use seal::Sealer;
 pub use seal::StorageKey;
 use state::State;
-use timers::{Timer, Timers};
+use timers::{Pause, Timer, Timers};
 use write::Writer;
 
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
@@ -340,7 +340,8 @@ impl Client {
             Timer::Connecting => self.connecting_timed_out(),
             Timer::Reload => self.start_loading(),
             Timer::Request(stream) => self.request_timed_out(stream),
-            Timer::Conversation(conversation, _) => self.drive(conversation),
+            Timer::Conversation(id, Pause::Listing) => self.look_for_the_end(id),
+            Timer::Conversation(id, _) => self.drive(id),
             Timer::Queue(queue) => self.fetch(queue),
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),

@@ -38,7 +38,7 @@ pub(super) struct Promises {
     failure: Option<Failure>,
 }
 
-/// How long after its proposal one who leaves stays on the server's list: a commit that was on its way
+/// How long after its proposal one who leaves a DM stays on the server's list: a commit that was on its way
 /// then still comes, and the proposal can be made again.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -186,6 +186,10 @@ impl Client {
             return;
         }
         let record = record.clone();
+        if record.app.is_empty() && self.timers.is_set(Timer::Conversation(id, Pause::Listing)) {
+            // Off the list, nobody would hear it.
+            return;
+        }
         if record.request.is_empty() && self.is_behind(id) || !self.may_send(id) {
             return;
         }
@@ -274,7 +278,7 @@ impl Client {
                     .filter(|key| Some(*key) != own)
                     .map(|key| self.state.person(key))
                     .collect();
-                if record.app.is_empty() {
+                if record.app.is_empty() && is_dm(id) {
                     let at = self.clock.now() + LEAVING;
                     self.timers
                         .hold(Timer::Conversation(id, Pause::Courtesy), at);

@@ -293,6 +293,9 @@ impl Client {
         {
             None => Progress::Failed(IntentError::UnknownConversation),
             Some(Standing::Over) => Progress::Done(Outcome::Left(conversation)),
+            Some(Standing::Leaving) if self.is_leaving_told(conversation) => {
+                Progress::Done(Outcome::Left(conversation))
+            }
             Some(Standing::Leaving) => {
                 self.keep(intent, Kept::Leaving(conversation));
                 Progress::Wait(Task::Leave(conversation))

@@ -177,9 +177,9 @@ records! {
         /// Whether the server has it as it is here is to be asked.
         #[prost(bool, tag = "14")]
         doubted: bool,
-        /// The user has left it.
-        #[prost(bool, tag = "15")]
-        left: bool,
+        /// When the user left it; 0: not.
+        #[prost(uint64, tag = "15")]
+        left_ms: u64,
         /// When this device last let itself into the group, in Unix milliseconds; 0: never.
         #[prost(uint64, tag = "16")]
         returned_ms: u64,

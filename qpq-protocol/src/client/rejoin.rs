@@ -17,7 +17,7 @@ use bytes::Bytes;
 use qpq_crypto::mls::{CommitOut, Group, JoinError, Policy};
 use sha2::{Digest as _, Sha256};
 
-use super::channel::{Phase, remember};
+use super::channel::{LONG_AGO, Phase, remember};
 use super::error::IntentError;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
@@ -114,10 +114,11 @@ impl Client {
             }
             channel.rejoin = Some(why);
         });
-        self.writer.emit(Event::Rejoining {
+        let event = Event::Rejoining {
             conversation: id,
             why,
-        });
+        };
+        self.tell(id, event);
         self.drive(id);
     }
 
@@ -304,8 +305,8 @@ impl Client {
     pub(super) fn ended_meanwhile(&mut self, id: ConversationId) {
         self.rejoins.attempts.remove(&id);
         self.is_back(id);
+        self.tell(id, Event::Removed { conversation: id });
         self.end(id);
-        self.writer.emit(Event::Removed { conversation: id });
     }
 
     /// The server listed this account again within the hour, and others have taken it off since. Those who
@@ -382,7 +383,10 @@ impl Client {
     fn leave_unheard(&mut self, id: ConversationId) {
         self.rejoins.attempts.remove(&id);
         self.fail_messages(id, &IntentError::NotAMember);
-        self.change_channel(id, |channel| channel.rejoin = None);
+        self.change_channel(id, |channel| {
+            channel.rejoin = None;
+            channel.left_ms = LONG_AGO;
+        });
         self.drive(id);
     }
 
@@ -484,15 +488,16 @@ impl Client {
             // The app has not heard of it before.
             self.announce(id);
         } else {
-            self.writer.emit(Event::Rejoined {
+            let event = Event::Rejoined {
                 conversation: id,
                 added: people(added, self),
                 removed: people(removed, self),
                 epoch,
-            });
+            };
+            self.tell(id, event);
         }
         self.unpark(id);
-        if is_leaving && !self.will_propose(id) {
+        if is_leaving {
             self.propose_leaving(id);
         }
         match !is_leaving && self.has_left(id) {

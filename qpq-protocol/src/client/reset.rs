@@ -101,7 +101,7 @@ impl Client {
         self.slot_taken(id, draft.slot);
         self.change_channel(id, |channel| channel.generation = draft.reset);
         self.work.remove(&id);
-        self.writer.emit(Event::Reset { conversation: id });
+        self.tell(id, Event::Reset { conversation: id });
         self.came_back(id, &before);
         self.fetch(Some(id));
     }

@@ -50,6 +50,8 @@ pub(super) enum Pause {
     Rejoin,
     /// Before the server is asked again how it has the conversation.
     Doubt,
+    /// Before the server is asked again to list this account.
+    Listing,
 }
 
 impl Timer {
@@ -62,6 +64,7 @@ impl Timer {
             Self::Conversation(_, Pause::Server) => "conversation",
             Self::Conversation(_, Pause::Courtesy) => "let others commit first",
             Self::Conversation(_, Pause::Rejoin) => "come back into a group",
+            Self::Conversation(_, Pause::Listing) => "ask again to be on a member list",
             Self::Conversation(_, Pause::Doubt) => "ask again how the server has a conversation",
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",

@@ -37,7 +37,8 @@
 //! Their worlds have small limits and the rates of every server, so that what is full is met early. What must hold there
 //! besides: nobody is ended by what another puts into a slot; where only villains do harm, another account's Health,
 //! Fetch and Enqueue are answered within a second; what a client called sent is delivered, or somebody was told; nothing
-//! that can't be undone follows from one wrong clock; once the villains are gone, honest members agree within [`SETTLE`].
+//! that can't be undone follows from one wrong clock; once the villains are gone, honest members agree within
+//! [`SETTLE_AFTER_HARM`].
 //!
 //! # Where it is
 //!
@@ -88,6 +89,9 @@ pub use villains::{Cost, Villain};
 
 /// Virtual time within which everything settles once the faults have stopped.
 pub const SETTLE: Duration = Duration::from_secs(600);
+
+/// The same where somebody meant ill: who was thrown off a list twice may come back after an hour.
+pub const SETTLE_AFTER_HARM: Duration = Duration::from_secs(2 * 3600);
 
 /// The date at the origin of virtual time: 2026-01-01.
 const BEGIN: UnixTime = UnixTime::from_millis(1_767_225_600_000);

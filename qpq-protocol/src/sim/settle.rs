@@ -9,7 +9,7 @@ use super::invariants::Invariant;
 use super::network::Network;
 use super::villains::Villain;
 use super::world::World;
-use super::{SETTLE, ms};
+use super::{SETTLE, SETTLE_AFTER_HARM, ms};
 use crate::client::{Body, ConversationId, Message, Standing};
 use crate::ids::{IdentityKey, MessageId};
 
@@ -41,7 +41,10 @@ impl<N: Network> World<N> {
             self.set_clock(who, 0);
             self.start(who);
         }
-        let end = self.now + SETTLE;
+        let end = match self.plan.is_any() {
+            true => self.now + SETTLE_AFTER_HARM,
+            false => self.now + SETTLE,
+        };
         let mut lack = settles("the apps were not asked yet".to_owned());
         while self.now < end && !self.failed() {
             self.pass(ms(2_000));
