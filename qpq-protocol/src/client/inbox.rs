@@ -490,8 +490,7 @@ impl Client {
 
     pub(super) fn is_back(&mut self, id: ConversationId) {
         self.inbox.ousted.remove(&id);
-        self.timers
-            .cancel(Timer::Conversation(id, Pause::Listing));
+        self.timers.cancel(Timer::Conversation(id, Pause::Listing));
     }
 
     /// The queue holds nothing that ends the membership. If it has ended all the same, an own leaving

@@ -78,18 +78,18 @@ impl Client {
         }
         self.is_back(id);
         if self.is_rejoining(id) {
-            let tree = self.identities(id);
-            if self.is_reset_due(id) {
-                // The list takes nobody out of the tree, not even of the one that is lost.
-                if let Some(channel) = self.state.conversations.get(&id).filter(|_| !is_dm(id)) {
-                    let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
-                    let stays: Vec<_> = tree.into_iter().filter(|key| !leaves(key)).collect();
-                    members.extend(stays);
-                }
-                members.retain(|key| Some(*key) != own);
-                self.begin_reset(id, members);
+            if !self.is_reset_due(id) {
+                return self.drive(id);
             }
-            return;
+            let tree = self.identities(id);
+            // The list takes nobody out of the tree, not even of the one that is lost.
+            if let Some(channel) = self.state.conversations.get(&id).filter(|_| !is_dm(id)) {
+                let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
+                let stays: Vec<_> = tree.into_iter().filter(|key| !leaves(key)).collect();
+                members.extend(stays);
+            }
+            members.retain(|key| Some(*key) != own);
+            return self.begin_reset(id, members);
         }
         // In a DM nobody is removed; who left is gone.
         if is_dm(id) {
@@ -226,9 +226,6 @@ impl Client {
                     self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
                 }
                 self.drive(id);
-            }
-            Err(fault) if fault.status == Status::RateLimited && self.is_rejoining(id) => {
-                self.not_listed_again(id);
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);

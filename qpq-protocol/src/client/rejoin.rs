@@ -56,8 +56,6 @@ struct Attempt {
     misfits: u32,
     /// The server did not list this account, and was asked to do so again.
     listed_again: bool,
-    /// Since when it may not ask again: it was listed within the hour, and taken off since.
-    refused: Option<Time>,
     /// GroupInfos of the group, no older than what is held, whose tree this account is not in.
     without: u32,
     /// Who is to be in a new group, once there is no other way.
@@ -79,7 +77,6 @@ impl Attempt {
             asks,
             misfits: 0,
             listed_again: false,
-            refused: None,
             without: 0,
             reset: None,
         }
@@ -142,7 +139,9 @@ impl Client {
         if self.state.drafts.contains_key(&id) {
             return self.submit(id);
         }
-        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Rejoin));
+        let waits = [Pause::Rejoin, Pause::Listing]
+            .iter()
+            .any(|pause| self.timers.is_set(Timer::Conversation(id, *pause)));
         let Some(why) = self
             .state
             .conversations
@@ -307,21 +306,6 @@ impl Client {
         self.is_back(id);
         self.tell(id, Event::Removed { conversation: id });
         self.end(id);
-    }
-
-    /// The server listed this account again within the hour, and others have taken it off since. Those who
-    /// know it as a member put it back at once: who is not put back is none.
-    pub(super) fn not_listed_again(&mut self, id: ConversationId) {
-        let now = self.clock.now();
-        let Some(attempt) = self.rejoins.attempts.get_mut(&id) else {
-            return self.wait_to_rejoin(id);
-        };
-        let since = *attempt.refused.get_or_insert(now);
-        if now.since(since) >= RESET_AFTER {
-            return self.ended_meanwhile(id);
-        }
-        self.timers
-            .hold(Timer::Conversation(id, Pause::Rejoin), now + RESET_AFTER);
     }
 
     /// The server was asked to list this account again.
