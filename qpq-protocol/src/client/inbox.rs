@@ -99,6 +99,7 @@ impl Client {
         if self.link.is_ready() && !self.link.is_asked(&Then::ListQueues) {
             if after.is_empty() {
                 self.forget_crowd();
+                self.forget_first_looks();
                 self.inbox.floor.clone_from(&self.state.cursors);
                 let slots = self.state.conversations.iter();
                 self.inbox.slot_floor = slots.map(|(id, channel)| (*id, channel.slot)).collect();

@@ -13,7 +13,7 @@
 //!                               --does not verify--> ask the members, again -- a few times
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use qpq_crypto::mls::Group;
@@ -32,11 +32,15 @@ use crate::status::Status;
 /// GroupInfos that do not verify before no further one is asked for.
 const MAX_MISFITS: u32 = 8;
 
-/// Channels that are being looked into, and those that were since this process began.
+/// Channels that were looked into and are again with each listing of the queues: what the server said may
+/// have been wrong, or for a while.
+const AGAIN: usize = 4;
+
+/// Channels that are being looked into, and those that were, the longest ago first.
 #[derive(Default)]
 pub(super) struct Regains {
     open: BTreeMap<ConversationId, Search>,
-    looked: BTreeSet<ConversationId>,
+    looked: VecDeque<ConversationId>,
 }
 
 #[derive(Default)]
@@ -60,9 +64,10 @@ impl Client {
     /// Nothing is left in the queue of a channel that has a group, and this device is in no conversation
     /// there. Looks once whether it should be.
     pub(super) fn look_for_group(&mut self, id: ConversationId) {
-        if !self.lacks_group(id) || !self.regains.looked.insert(id) {
+        if !self.lacks_group(id) || self.regains.looked.contains(&id) {
             return;
         }
+        self.regains.looked.push_back(id);
         let search = Search {
             next: match is_dm(id) {
                 true => Step::Peer,
@@ -77,9 +82,22 @@ impl Client {
     /// Something new says that this device is in there.
     pub(super) fn look_again_for_group(&mut self, id: ConversationId) {
         if !self.is_looked_for(id) {
-            self.regains.looked.remove(&id);
+            self.forget_look(id);
             self.look_for_group(id);
         }
+    }
+
+    /// The queues are listed again, and some of them looked into again.
+    pub(super) fn forget_first_looks(&mut self) {
+        let first = self.regains.looked.len().min(AGAIN);
+        let first: Vec<_> = self.regains.looked.drain(..first).collect();
+        // Those that are still open end by themselves.
+        let open = first.into_iter().filter(|id| self.is_looked_for(*id));
+        self.regains.looked.extend(open.collect::<Vec<_>>());
+    }
+
+    fn forget_look(&mut self, id: ConversationId) {
+        self.regains.looked.retain(|looked| *looked != id);
     }
 
     pub(super) fn is_looked_for(&self, id: ConversationId) -> bool {
@@ -257,7 +275,7 @@ impl Client {
     /// The connection is gone: what was under way is begun again over the next.
     pub(super) fn forget_searches(&mut self) {
         for id in core::mem::take(&mut self.regains.open).into_keys() {
-            self.regains.looked.remove(&id);
+            self.forget_look(id);
         }
     }
 }
