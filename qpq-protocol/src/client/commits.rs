@@ -179,8 +179,16 @@ impl Client {
         if self.resetting(id).is_some() {
             return self.reset_without(id, key);
         }
+        let channel = self.state.conversations.get(&id);
+        let was_to_come = channel.is_some_and(|channel| channel.wanted.contains(&Change::add(key)));
         self.unwant(id, |change| change.identity_key == key);
-        self.change_failed(id, key, error);
+        if !self.change_failed(id, key, error) && was_to_come {
+            let person = self.state.person(key);
+            self.writer.emit(Event::NotAdded {
+                conversation: id,
+                person,
+            });
+        }
         self.drive(id);
     }
 
@@ -385,6 +393,10 @@ impl Client {
                 }
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
+                // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
+                self.change_channel(id, |channel| {
+                    channel.slot_seen |= channel.slot == draft.slot;
+                });
                 for change in draft.changes.iter().filter_map(Change::load) {
                     self.cannot_change(id, change.identity_key, &error);
                 }

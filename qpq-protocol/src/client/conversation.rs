@@ -224,8 +224,16 @@ impl Client {
         self.writer.delete(&Name::Conversation(id));
         self.fail_messages(id, error);
         let wanted = channel.wanted.iter().map(|change| change.identity_key);
+        let mut is_heard = *error == IntentError::TakenBack;
         for key in wanted.chain(channel.peer).collect::<BTreeSet<_>>() {
-            self.change_failed(id, key, error);
+            is_heard |= self.change_failed(id, key, error);
+        }
+        if !is_heard {
+            self.writer.emit(Event::NotMade {
+                conversation: id,
+                name: channel.name,
+                error: error.clone(),
+            });
         }
     }
 

@@ -147,6 +147,15 @@ pub enum Event {
         /// Who.
         person: Person,
     },
+    /// A conversation that was kept will not come to be, and nothing waits for it any more.
+    NotMade {
+        /// The conversation that there is not.
+        conversation: ConversationId,
+        /// What it was to be called.
+        name: String,
+        /// Why not.
+        error: IntentError,
+    },
     /// Nobody could follow the group any more, so a member began a new one in its place, with the same
     /// history.
     Reset {

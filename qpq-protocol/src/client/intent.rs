@@ -305,7 +305,7 @@ impl Client {
         conversation: ConversationId,
         identity_key: IdentityKey,
         error: &IntentError,
-    ) {
+    ) -> bool {
         let failed: Vec<IntentId> = self
             .intents
             .open
@@ -321,9 +321,11 @@ impl Client {
             })
             .map(|(intent, _)| *intent)
             .collect();
+        let is_heard = !failed.is_empty();
         for intent in failed {
             self.fail(intent, error.clone());
         }
+        is_heard
     }
 
     /// A name can't be resolved: whoever asked for it is told.

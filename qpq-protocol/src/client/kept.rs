@@ -211,7 +211,7 @@ impl Client {
             return Err(IntentError::OnItsWay);
         }
         self.change_channel(id, |channel| channel.wanted.retain(|one| !is_it(one)));
-        self.change_failed(id, identity_key, &IntentError::TakenBack);
+        _ = self.change_failed(id, identity_key, &IntentError::TakenBack);
         Ok(())
     }
 }

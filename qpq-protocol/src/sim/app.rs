@@ -150,6 +150,8 @@ impl App {
             IntentError::NotLoggedIn => self.logged_in = false,
             // Nobody else wants it.
             IntentError::NameTaken => self.registered = true,
+            // A conversation that was listed, and came to nothing since.
+            IntentError::UnknownConversation => self.listed = None,
             _ => {}
         }
         self.open.remove(&intent)

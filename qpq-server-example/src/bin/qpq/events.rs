@@ -399,6 +399,19 @@ impl<'a> Teller<'a> {
                     "person": person(missing),
                 }),
             ),
+            Event::NotMade {
+                conversation,
+                name,
+                error,
+            } => (
+                format!("the conversation with the name {} will not come to be: {error}", printable(name)),
+                json!({
+                    "type": "not_made",
+                    "conversation": conversation.to_string(),
+                    "name": name,
+                    "error": error.to_string(),
+                }),
+            ),
             Event::Reset { conversation } => (
                 format!(
                     "{}: nobody could follow any more, so a member began anew; the history stays",
@@ -477,6 +490,7 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::Rejoined { conversation, .. }
         | Event::RejoinRefused { conversation, .. }
         | Event::NotAdded { conversation, .. }
+        | Event::NotMade { conversation, .. }
         | Event::Reset { conversation }
         | Event::Forked { conversation, .. } => Some(*conversation),
         _ => None,
