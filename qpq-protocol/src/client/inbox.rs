@@ -307,6 +307,11 @@ impl Client {
         self.inbox.slots.get(&id).copied().unwrap_or_default()
     }
 
+    /// The server has signed that the channel is here now, whatever it has said before.
+    pub(super) fn is_at_slot(&mut self, id: ConversationId, slot: u64) {
+        self.inbox.slots.insert(id, slot);
+    }
+
     /// The channel has reached this slot: if that is news, its queue holds what led there.
     /// Whether that was so, and it is being fetched.
     pub(super) fn know_slot(&mut self, id: ConversationId, slot: u64) -> bool {

@@ -437,6 +437,7 @@ impl Client {
         }
         self.state.groups.insert(id, group);
         self.slot_taken(id, draft.slot);
+        self.is_at_slot(id, draft.slot.saturating_add(1));
         self.change_channel(id, |channel| channel.generation = generation);
         self.note_return(id);
         self.came_back(id, &before);
