@@ -10,7 +10,7 @@
 //!   GetGroupInfo --not found--> CreateChannel for all in the tree --+
 //!        |                                                          v
 //!        +--slot--> as far as here: done; behind: given back (`resubmit`) --nobody can--> a new group
-//!        +--forbidden--> another member has to give back what made this one a member
+//!        +--forbidden--> another member has to give back what made this one a member; in ten minutes, or it is out
 //! ```
 
 use core::time::Duration;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::Client;
 use super::channel::{Channel, Phase, is_dm};
-use super::event::{ConversationId, RejoinReason};
+use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
@@ -32,6 +32,8 @@ use crate::time::Time;
 
 /// Nobody gives the server back what it lacks for so long: a new group is begun.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// Nobody gives the server back what made this account a member for so long: it is none.
+const SHUT_OUT_AFTER: Duration = Duration::from_secs(600);
 /// Longest pause between two questions, as a power of two of the shortest.
 const MOST_PATIENCE: u32 = 8;
 
@@ -110,6 +112,12 @@ impl Client {
             Err(_) if self.phase(id) == Some(Phase::Leaving) && self.has_doubted_long(id) => {
                 // It has left.
                 self.clear_doubt(id);
+            }
+            Err(_) if self.has_doubted_for(id, SHUT_OUT_AFTER) => {
+                // If it is given back after all, this account is in the tree, and comes in again (`regain`).
+                self.clear_doubt(id);
+                self.tell(id, Event::Removed { conversation: id });
+                self.end(id);
             }
             // What made this account a member is lost: another one gives it back.
             Err(_) => self.ask_later(id, None),
@@ -231,10 +239,14 @@ impl Client {
         self.timers.hold(Timer::Conversation(id, Pause::Doubt), at);
     }
 
-    /// How long it has been asked in vain.
+    /// Whether it has been asked in vain for long.
     pub(super) fn has_doubted_long(&self, id: ConversationId) -> bool {
+        self.has_doubted_for(id, GIVE_UP_AFTER)
+    }
+
+    fn has_doubted_for(&self, id: ConversationId, least: Duration) -> bool {
         let doubt = self.doubts.0.get(&id);
-        doubt.is_some_and(|doubt| self.clock.now().since(doubt.since) >= GIVE_UP_AFTER)
+        doubt.is_some_and(|doubt| self.clock.now().since(doubt.since) >= least)
     }
 
     /// What was merged here from this slot on is no part of what the server has up to the second: this device

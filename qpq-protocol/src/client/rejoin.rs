@@ -210,8 +210,26 @@ impl Client {
                 self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
             }
             Err(_) => self.misfit(id),
+            Ok(answer) if answer.slot == 0 && self.is_unbegun(id) => self.lost_nothing(id),
             Ok(answer) => self.draft_rejoin(id, answer.group_info, answer.slot),
         }
+    }
+
+    /// Whether this device is alone in a group that has had no commit.
+    fn is_unbegun(&mut self, id: ConversationId) -> bool {
+        let group = self.state.group(id);
+        group.is_some_and(|(_, group)| group.epoch() == 0)
+    }
+
+    /// There was no commit that this device could have missed.
+    fn lost_nothing(&mut self, id: ConversationId) {
+        self.change_channel(id, |channel| {
+            channel.slot = 0;
+            channel.slot_seen = true;
+        });
+        self.is_at_slot(id, 0);
+        let before = self.identities(id);
+        self.came_back(id, &before);
     }
 
     /// It may be that this account is out.
