@@ -253,7 +253,7 @@ impl Client {
     /// comes over to what the others have there, or begins it anew.
     pub(super) fn come_over(&mut self, id: ConversationId, from: u64, slot: u64) {
         self.drop_merged(id, from);
-        if self.phase(id) != Some(Phase::Active) {
+        if !matches!(self.phase(id), Some(Phase::Active | Phase::Leaving)) {
             return self.clear_doubt(id);
         }
         self.lower_slot(id, slot);
