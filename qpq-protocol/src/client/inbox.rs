@@ -242,7 +242,7 @@ impl Client {
     }
 
     /// Whether this account is in a conversation, as far as it knows.
-    fn goes_on(&self, id: ConversationId) -> bool {
+    pub(super) fn goes_on(&self, id: ConversationId) -> bool {
         self.phase(id) == Some(Phase::Active) && !self.is_ousted(id)
     }
 

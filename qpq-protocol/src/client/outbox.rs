@@ -311,6 +311,12 @@ impl Client {
             Err(fault) if fault.status == Status::Forbidden && record.app.is_empty() => {
                 self.list_self(id);
             }
+            // No channel goes while somebody is in it: the server was set back to before it was made.
+            Err(fault) if fault.status == Status::NotFound && self.goes_on(id) => {
+                let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
+                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.server_set_back(self.state.openings.sound);
+            }
             Err(fault) => self.message_failed(id, order, Self::refusal(fault)),
         }
     }
