@@ -147,6 +147,8 @@ pub(super) struct Channel {
     pub(super) returned_ms: u64,
     /// Whether the server has it as it is here is to be asked.
     pub(super) doubted: bool,
+    /// A member is to find a fresh GroupInfo, by a commit for that.
+    pub(super) owes_rotation: bool,
     /// When the user left it, and was not asked in again since; 0: not.
     pub(super) left_ms: u64,
 }
@@ -182,6 +184,7 @@ impl Channel {
             listed: BTreeSet::new(),
             returned_ms: 0,
             doubted: false,
+            owes_rotation: false,
             left_ms: 0,
         }
     }
@@ -213,6 +216,7 @@ impl Channel {
                 .collect(),
             returned_ms: self.returned_ms,
             doubted: self.doubted,
+            owes_rotation: self.owes_rotation,
             left_ms: self.left_ms,
         };
         writer.put(&Name::Conversation(id), &record);
@@ -245,6 +249,7 @@ impl Channel {
             listed: accounts(&record.listed)?,
             returned_ms: record.returned_ms,
             doubted: record.doubted,
+            owes_rotation: record.owes_rotation,
             left_ms: record.left_ms,
         })
     }

@@ -467,6 +467,7 @@ impl Client {
             false => channel.slot.max(epoch),
         };
         channel.slot_seen = false;
+        channel.owes_rotation = false;
         channel.wanted.clear();
         channel.listed.clear();
         channel.save(id, &mut self.writer);

@@ -183,6 +183,9 @@ records! {
         /// When this device last let itself into the group, in Unix milliseconds; 0: never.
         #[prost(uint64, tag = "16")]
         returned_ms: u64,
+        /// A member is to find a fresh GroupInfo.
+        #[prost(bool, tag = "17")]
+        owes_rotation: bool,
     }
 
     /// A change of members.

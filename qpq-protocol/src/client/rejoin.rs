@@ -45,7 +45,8 @@ pub(super) const MAX_GENERATIONS: u32 = 1000;
 #[derive(Default)]
 pub(super) struct Rejoins {
     attempts: BTreeMap<ConversationId, Attempt>,
-    answers: BTreeMap<ConversationId, Helping>,
+    /// When a valid commit, and with it a fresh GroupInfo, came last.
+    rotated: BTreeMap<ConversationId, Time>,
 }
 
 /// How this device comes back into a group.
@@ -81,13 +82,6 @@ impl Attempt {
             reset: None,
         }
     }
-}
-
-/// A fresh GroupInfo for members who asked.
-#[derive(Default)]
-struct Helping {
-    wanted: bool,
-    last: Option<Time>,
 }
 
 impl Client {
@@ -515,9 +509,8 @@ impl Client {
         if self.phase(id) != Some(Phase::Active) || self.is_rejoining(id) {
             return;
         }
-        let helping = self.rejoins.answers.entry(id).or_default();
-        helping.wanted = true;
-        if let Some(last) = helping.last {
+        self.change_channel(id, |channel| channel.owes_rotation = true);
+        if let Some(last) = self.rejoins.rotated.get(&id).copied() {
             let courtesy = Timer::Conversation(id, Pause::Courtesy);
             self.timers.hold(courtesy, last + ANSWER_EVERY);
         }
@@ -527,16 +520,16 @@ impl Client {
 
     /// Whether a commit is wanted for the GroupInfo that comes with it.
     pub(super) fn is_rotation_wanted(&self, id: ConversationId) -> bool {
-        let helping = self.rejoins.answers.get(&id);
-        helping.is_some_and(|helping| helping.wanted)
+        let channel = self.state.conversations.get(&id);
+        channel.is_some_and(|channel| channel.owes_rotation)
     }
 
     /// A valid commit came, and with it a GroupInfo.
     pub(super) fn rotated(&mut self, id: ConversationId) {
         let now = self.clock.now();
-        if let Some(helping) = self.rejoins.answers.get_mut(&id) {
-            helping.wanted = false;
-            helping.last = Some(now);
+        if self.is_rotation_wanted(id) {
+            self.change_channel(id, |channel| channel.owes_rotation = false);
+            self.rejoins.rotated.insert(id, now);
         }
     }
 

@@ -15,20 +15,27 @@ use super::framing::{Content, framing};
 use super::state::group_id;
 use crate::ids::IdentityKey;
 
-/// For so long somebody has just come back.
-const RECENT: Duration = Duration::from_secs(3600);
+/// So long it is the one who came back who moves: as long as messages wait for those who are away.
+const RECENT: Duration = Duration::from_secs(30 * 86_400);
 
 impl Client {
     /// This device let itself into the group.
     pub(super) fn note_return(&mut self, id: ConversationId) {
         let now_ms = self.unix_ms();
-        self.change_channel(id, |channel| channel.returned_ms = now_ms);
+        self.change_channel(id, |channel| {
+            channel.returned_ms = now_ms;
+            // The commit that let it in came with one.
+            channel.owes_rotation = false;
+        });
     }
 
     /// A member's commit is void here. Was it for the group that this device is in, then it may be valid in
     /// another tree of it.
     pub(super) fn compare_trees(&mut self, id: ConversationId, by: IdentityKey, commit: &[u8]) {
-        if self.phase(id) != Some(Phase::Active) || self.state.identity_key() == Some(by) {
+        let is_leaving = self.phase(id) == Some(Phase::Leaving);
+        if !is_leaving && self.phase(id) != Some(Phase::Active)
+            || self.state.identity_key() == Some(by)
+        {
             return;
         }
         let now_ms = self.unix_ms();
@@ -44,6 +51,8 @@ impl Client {
         let recent_ms = u64::try_from(RECENT.as_millis()).unwrap_or(u64::MAX);
         let is_back = channel.returned_ms > 0 && now_ms.abs_diff(channel.returned_ms) < recent_ms;
         match framing.content {
+            // Who leaves has to say so where the others are.
+            Content::Commit if is_leaving => self.rejoin(id, RejoinReason::Unfit),
             Content::ExternalCommit => self.rotation_requested(id),
             Content::Commit if is_back => self.rejoin(id, RejoinReason::Unfit),
             _ => {}

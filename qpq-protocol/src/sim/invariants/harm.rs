@@ -118,8 +118,15 @@ impl Checker {
     pub(super) fn told_in_harm(&mut self, now: Time, client: usize, app: &App, event: &Event) {
         self.said.hear(client, event);
         match event {
-            Event::Rejoined { conversation, .. } => {
+            Event::Rejoined {
+                conversation,
+                removed,
+                ..
+            } => {
                 self.returned.insert((client, *conversation));
+                if !removed.is_empty() {
+                    self.forked.insert(*conversation);
+                }
             }
             Event::Broken { conversation } => {
                 self.fail(
@@ -130,7 +137,10 @@ impl Checker {
             }
             Event::Removed { conversation } => {
                 let asked = self.removals.contains(&(*conversation, client));
-                let fits = asked || app.left.contains(conversation);
+                // A traitor's trees are signed: who was invited into one that did not last hears that he is out, and
+                // who invited him that he is gone (SECURITY.md).
+                let forked = self.plan.has(Villain::Traitor) && self.forked.contains(conversation);
+                let fits = asked || forked || app.left.contains(conversation);
                 self.need(now, fits, Invariant::NobodyEnds, || {
                     format!("nobody asked to take c{client} out of {conversation}")
                 });
