@@ -59,6 +59,8 @@ struct Attempt {
     listed_again: bool,
     /// GroupInfos of the group, no older than what is held, whose tree this account is not in.
     without: u32,
+    /// Whom the app was told of that it would meet again.
+    returned: BTreeSet<IdentityKey>,
     /// Who is to be in a new group, once there is no other way.
     reset: Option<BTreeSet<IdentityKey>>,
 }
@@ -79,6 +81,7 @@ impl Attempt {
             misfits: 0,
             listed_again: false,
             without: 0,
+            returned: BTreeSet::new(),
             reset: None,
         }
     }
@@ -122,9 +125,12 @@ impl Client {
     /// Talks to people again whom this device saw go ([`Event::RejoinRefused`]).
     pub fn accept_returned(&mut self, now: Time, id: ConversationId) {
         self.clock.advance(now);
-        self.change_channel(id, |channel| channel.gone.clear());
-        self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
-        self.drive(id);
+        let channel = self.state.conversations.get(&id);
+        if channel.is_some_and(|channel| !channel.gone.is_empty()) {
+            self.change_channel(id, |channel| channel.gone.clear());
+            self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+            self.drive(id);
+        }
         self.step_done();
     }
 
@@ -269,15 +275,10 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        let returned: Vec<_> = members.intersection(&channel.gone).copied().collect();
+        let returned: BTreeSet<_> = members.intersection(&channel.gone).copied().collect();
         // Whoever leaves says nothing else to them.
         if !returned.is_empty() && channel.phase != Phase::Leaving {
-            let returned = returned.into_iter().map(|key| self.state.person(key));
-            let returned = returned.collect();
-            self.writer.emit(Event::RejoinRefused {
-                conversation: id,
-                returned,
-            });
+            self.refuse_to_return(id, returned);
             // The members, or the user, may have changed that by then.
             let at = self.clock.now() + RESET_AFTER;
             return self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
@@ -303,6 +304,21 @@ impl Client {
         self.writer.put(&Name::Draft(id), &record);
         self.state.drafts.insert(id, record);
         self.submit(id);
+    }
+
+    /// Tells the app, once, that coming back means to meet these again.
+    fn refuse_to_return(&mut self, id: ConversationId, returned: BTreeSet<IdentityKey>) {
+        let attempt = self.rejoins.attempts.get_mut(&id);
+        let told =
+            attempt.map(|attempt| core::mem::replace(&mut attempt.returned, returned.clone()));
+        if told.as_ref() != Some(&returned) {
+            let returned = returned.into_iter().map(|key| self.state.person(key));
+            let returned = returned.collect();
+            self.writer.emit(Event::RejoinRefused {
+                conversation: id,
+                returned,
+            });
+        }
     }
 
     /// This account was not on the list, asked to be put there again, and is not in the tree: so many

@@ -89,6 +89,7 @@ impl<N: Network> World<N> {
         }
         let agreed = self.do_members_agree().and_then(|()| self.is_all_there());
         if agreed.is_err() {
+            self.agree_to_return();
             // To be asked again.
             for app in &mut self.apps {
                 app.listed = None;
@@ -137,6 +138,21 @@ impl<N: Network> World<N> {
     /// The clients that mean well, and their apps.
     fn honest(&self) -> impl Iterator<Item = (usize, &App)> {
         self.apps.iter().take(self.config.clients).enumerate()
+    }
+
+    /// Who can come back only to people he saw go agrees to that, in the end.
+    fn agree_to_return(&mut self) {
+        let now = self.now;
+        for client in 0..self.config.clients {
+            let listed = self.apps[client].listed.iter().flatten();
+            let rejoining = listed.filter(|one| one.standing == Standing::Rejoining);
+            let rejoining: Vec<_> = rejoining.map(|one| one.id).collect();
+            for id in rejoining {
+                if let Some(host) = self.hosts.client(client) {
+                    host.act(now, |mask, now| mask.client().accept_returned(now, id));
+                }
+            }
+        }
     }
 
     /// Members of a group see the same group, and are those who see it.

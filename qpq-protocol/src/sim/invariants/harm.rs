@@ -118,15 +118,8 @@ impl Checker {
     pub(super) fn told_in_harm(&mut self, now: Time, client: usize, app: &App, event: &Event) {
         self.said.hear(client, event);
         match event {
-            Event::Rejoined {
-                conversation,
-                removed,
-                ..
-            } => {
+            Event::Rejoined { conversation, .. } => {
                 self.returned.insert((client, *conversation));
-                if !removed.is_empty() {
-                    self.forked.insert(*conversation);
-                }
             }
             Event::Broken { conversation } => {
                 self.fail(
@@ -137,9 +130,11 @@ impl Checker {
             }
             Event::Removed { conversation } => {
                 let asked = self.removals.contains(&(*conversation, client));
-                // A traitor's trees are signed: who was invited into one that did not last hears that he is out, and
-                // who invited him that he is gone (SECURITY.md).
-                let forked = self.plan.has(Villain::Traitor) && self.forked.contains(conversation);
+                // A traitor's trees are signed, and some come back by them: who was invited into one that did not last
+                // hears that he is out (SECURITY.md).
+                let mut returned = self.returned.iter();
+                let forked = self.plan.has(Villain::Traitor)
+                    && returned.any(|(_, returned)| returned == conversation);
                 let fits = asked || forked || app.left.contains(conversation);
                 self.need(now, fits, Invariant::NobodyEnds, || {
                     format!("nobody asked to take c{client} out of {conversation}")

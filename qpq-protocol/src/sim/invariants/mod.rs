@@ -134,8 +134,6 @@ pub(super) struct Checker {
     /// Who let himself into a conversation again, or was in one that began anew: where somebody means ill he may be
     /// in another tree than the others, until they come together.
     returned: BTreeSet<(usize, ConversationId)>,
-    /// Conversations in which somebody came back to a tree that others of his own were not in.
-    forked: BTreeSet<ConversationId>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     /// What other keys were used for.
