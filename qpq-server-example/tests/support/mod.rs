@@ -3,6 +3,7 @@
 // Each test file is a crate of its own and uses what it needs.
 #![allow(dead_code)]
 
+pub mod copies;
 pub mod world;
 
 use std::ffi::OsStr;
@@ -59,8 +60,27 @@ impl Server {
 
     /// Starts one and waits until it serves; returns its address too.
     pub fn start(dir: &Path, listen: &str, flags: &[&str]) -> (Self, String) {
+        Self::serving(listen, || Self::spawn(dir, listen, flags))
+    }
+
+    /// As [`Server::start`] at an address that is known, with the command changed before it runs.
+    pub fn start_with(
+        dir: &Path,
+        listen: &str,
+        flags: &[&str],
+        change: impl Fn(&mut Command),
+    ) -> Self {
+        let spawn = || {
+            let mut command = Command::new(SERVER);
+            change(&mut command);
+            Self::run(command, dir, listen, flags)
+        };
+        Self::serving(listen, spawn).0
+    }
+
+    fn serving(listen: &str, spawn: impl Fn() -> Self) -> (Self, String) {
         for _ in 0..100 {
-            let mut server = Self::spawn(dir, listen, flags);
+            let mut server = spawn();
             let address = server.line("listening on ");
             if !address.is_empty() {
                 return (server, address);
