@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Framing<'a> {
     pub(super) group_id: &'a [u8],
+    pub(super) epoch: u64,
     pub(super) content: Content,
 }
 
@@ -22,8 +23,9 @@ pub(super) enum Content {
 pub(super) fn framing(message: &[u8]) -> Option<Framing<'_>> {
     let (version_and_format, rest) = message.split_first_chunk::<4>()?;
     let (group_id, rest) = vector(rest)?;
+    let (epoch, rest) = rest.split_first_chunk::<8>()?;
     // Behind the epoch stands what is in it, or who sends it.
-    let next = *rest.get(8)?;
+    let next = *rest.first()?;
     let content = match (version_and_format, next) {
         // Version mls10, wire format PrivateMessage: its content type.
         ([0, 1, 0, 2], 1) => Content::Application,
@@ -34,7 +36,11 @@ pub(super) fn framing(message: &[u8]) -> Option<Framing<'_>> {
         ([0, 1, 0, 1], _) => Content::Commit,
         _ => return None,
     };
-    Some(Framing { group_id, content })
+    Some(Framing {
+        group_id,
+        epoch: u64::from_be_bytes(*epoch),
+        content,
+    })
 }
 
 /// A vector with a variable-size length (RFC 9420 section 2.1.2), and what follows it.
@@ -58,7 +64,7 @@ mod tests {
     /// A message of the group "gid": its format, and what stands behind the epoch.
     fn message(format: u8, next: u8) -> Vec<u8> {
         let mut bytes = vec![0, 1, 0, format, 3, b'g', b'i', b'd'];
-        bytes.extend([0; 8]);
+        bytes.extend(7_u64.to_be_bytes());
         bytes.push(next);
         bytes
     }
@@ -68,6 +74,7 @@ mod tests {
         let read = |format, next| {
             let bytes = message(format, next);
             let read = framing(&bytes);
+            assert!(read.is_none_or(|framing| framing.epoch == 7));
             read.map(|framing| (framing.group_id.to_vec(), framing.content))
         };
         let gid = b"gid".to_vec();

@@ -145,8 +145,13 @@ impl Client {
             // Of an epoch that this device does not have: it cannot say who is to blame.
             return Ok(());
         }
-        if slot > next && is_seen {
-            // A commit is missing, and it was not ours.
+        let is_missing = match is_seen {
+            true => slot > next,
+            // Void commits may have taken the slots in between, but led to no epoch.
+            false => self.is_ahead(id, commit),
+        };
+        if is_missing {
+            // And it was not ours.
             self.rejoin(id, RejoinReason::Missed);
             return Ok(());
         }
@@ -184,6 +189,15 @@ impl Client {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a commit says that it is of a later epoch of the group than the one that is held.
+    fn is_ahead(&mut self, id: ConversationId, commit: &[u8]) -> bool {
+        let Some((_, group)) = self.state.group(id) else {
+            return false;
+        };
+        let framing = framing(commit).filter(|framing| framing.group_id == group.group_id());
+        framing.is_some_and(|framing| framing.epoch > group.epoch())
     }
 
     /// A commit that fails a test which all members share: says who did that, and goes on.

@@ -82,11 +82,13 @@ impl Client {
                 return self.drive(id);
             }
             let tree = self.identities(id);
-            // The list takes nobody out of the tree, not even of the one that is lost.
+            // The list takes nobody out of the tree, not even of the one that is lost. Who was seen to go stays out,
+            // whatever list a server has that was set back.
             if let Some(channel) = self.state.conversations.get(&id).filter(|_| !is_dm(id)) {
                 let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
                 let stays: Vec<_> = tree.into_iter().filter(|key| !leaves(key)).collect();
                 members.extend(stays);
+                members.retain(|key| !channel.gone.contains(key));
             }
             members.retain(|key| Some(*key) != own);
             return self.begin_reset(id, members);
