@@ -285,7 +285,11 @@ impl Client {
                 }
                 self.message_sent(id, order, undelivered);
             }
-            Err(fault) if fault.status == Status::Conflict => {
+            // Of another slot than the channel's, which the server names.
+            Err(fault)
+                if fault.status == Status::Conflict
+                    || fault.status == Status::BadRequest && fault.slot > 0 =>
+            {
                 let mut record = record.clone();
                 let request = wire::decode_request::<rpc::BatchEnqueue>(record.request.clone());
                 let own = request.ok().and_then(|request| request.channel_slot);

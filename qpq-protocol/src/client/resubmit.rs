@@ -105,7 +105,8 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        let is_ours = channel.phase == Phase::Active && channel.slot_seen && slot < channel.slot;
+        let is_in = matches!(channel.phase, Phase::Active | Phase::Leaving);
+        let is_ours = is_in && channel.slot_seen && slot < channel.slot;
         if is_ours && !self.is_rejoining(id) && self.resubmitting.insert(id, slot).is_none() {
             self.give_way(id, None);
             self.drive(id);

@@ -261,6 +261,13 @@ impl Fault {
         fault
     }
 
+    /// The slot is later than the one that the channel is at.
+    pub(super) fn slot_ahead(slot: u64) -> Self {
+        let mut fault = Self::bad_request("channel_slot is ahead of the channel");
+        fault.detail.slot = slot;
+        fault
+    }
+
     /// Names whom it is about: at most so many that the answer stays a short one.
     pub(super) fn about<'a>(mut self, members: impl IntoIterator<Item = &'a IdentityKey>) -> Self {
         const NAMED: usize = 16;

@@ -297,9 +297,7 @@ impl Send {
                 "a message in a channel names its channel_slot",
             )),
             Some(slot) if slot < channel.slot => Err(Fault::slot_taken(channel.slot, Bytes::new())),
-            Some(slot) if slot > channel.slot => {
-                Err(Fault::bad_request("channel_slot is ahead of the channel"))
-            }
+            Some(slot) if slot > channel.slot => Err(Fault::slot_ahead(channel.slot)),
             Some(_) => Ok(()),
         }
     }
