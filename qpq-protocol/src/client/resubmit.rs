@@ -106,6 +106,11 @@ impl Client {
             return;
         };
         let is_in = matches!(channel.phase, Phase::Active | Phase::Leaving);
+        if is_in && !channel.slot_seen && slot < channel.slot {
+            // Only told of, by the same server.
+            self.change_channel(id, |channel| channel.slot = slot);
+            return self.is_at_slot(id, slot);
+        }
         let is_ours = is_in && channel.slot_seen && slot < channel.slot;
         if is_ours && !self.is_rejoining(id) && self.resubmitting.insert(id, slot).is_none() {
             self.give_way(id, None);
@@ -127,8 +132,12 @@ impl Client {
         let own = own.map_or(0, |channel| channel.slot);
         let kept = self.state.merged.get(&(id, slot % KEPT));
         let Some(kept) = kept.filter(|kept| kept.slot == slot && slot < own) else {
-            // It is where it was, or further back than what is kept: others may have more.
+            // It is where it was, or further back than what is kept: others may have more, or it was never where
+            // this device was told that it is.
             self.resubmitting.remove(&id);
+            if slot < own && !self.is_doubted(id) {
+                self.change_channel(id, |channel| channel.doubted = true);
+            }
             if self.is_doubted(id) {
                 self.ask_later(id, Some(slot));
             }
