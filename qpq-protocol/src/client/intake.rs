@@ -449,6 +449,11 @@ impl Client {
             // Rows that do not go are in nobody's way.
             _ = old.delete(device);
         }
+        // What waited for the group that was held can't be read by this one.
+        let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
+        for seq in parked.map(|((_, seq), _)| *seq).collect::<Vec<_>>() {
+            self.unreadable(Some(id), seq, UnreadableReason::Undecryptable);
+        }
         self.forget_leftovers(id);
         self.change_channel(id, |channel| channel.generation = generation);
         self.state.groups.insert(id, group);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{Accepted, Checker, Invariant};
-use crate::client::{ConversationId, DisconnectReason, Event, UnreadableReason};
+use crate::client::{ConversationId, DisconnectReason, Event, RejoinReason, UnreadableReason};
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::sim::app::App;
 use crate::sim::villains::Villain;
@@ -31,7 +31,11 @@ impl Said {
     /// what happened is not told again.
     pub(in crate::sim) fn hear(&mut self, client: usize, event: &Event) {
         match event {
-            Event::Unreadable { conversation, .. } => {
+            Event::Unreadable { conversation, .. }
+            | Event::Rejoining {
+                conversation,
+                why: RejoinReason::Missed,
+            } => {
                 self.conversations.insert((client, *conversation));
                 self.owed
                     .retain(|(reader, id, _)| (reader, id) != (&client, conversation));
