@@ -149,6 +149,8 @@ pub(super) struct Channel {
     pub(super) doubted: bool,
     /// A member is to find a fresh GroupInfo, by a commit for that.
     pub(super) owes_rotation: bool,
+    /// This account has put itself back on the list since it came in.
+    pub(super) relisted: bool,
     /// When the user left it, and was not asked in again since; 0: not.
     pub(super) left_ms: u64,
 }
@@ -185,6 +187,7 @@ impl Channel {
             returned_ms: 0,
             doubted: false,
             owes_rotation: false,
+            relisted: false,
             left_ms: 0,
         }
     }
@@ -217,6 +220,7 @@ impl Channel {
             returned_ms: self.returned_ms,
             doubted: self.doubted,
             owes_rotation: self.owes_rotation,
+            relisted: self.relisted,
             left_ms: self.left_ms,
         };
         writer.put(&Name::Conversation(id), &record);
@@ -250,6 +254,7 @@ impl Channel {
             returned_ms: record.returned_ms,
             doubted: record.doubted,
             owes_rotation: record.owes_rotation,
+            relisted: record.relisted,
             left_ms: record.left_ms,
         })
     }

@@ -218,20 +218,29 @@ impl Client {
     pub(super) fn abandon_channel(&mut self, id: ConversationId, error: &IntentError) {
         // While the conversation is there: it says which generation of the group there is.
         self.forget_group(id);
-        let Some(channel) = self.state.conversations.remove(&id) else {
+        let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        self.writer.delete(&Name::Conversation(id));
-        self.fail_messages(id, error);
         let wanted = channel.wanted.iter().map(|change| change.identity_key);
+        let waited: BTreeSet<_> = wanted.chain(channel.peer).collect();
+        let name = channel.name.clone();
+        match channel.messages {
+            0 => {
+                self.state.conversations.remove(&id);
+                self.writer.delete(&Name::Conversation(id));
+                self.fail_messages(id, error);
+            }
+            // What was said in it stays.
+            _ => self.end(id),
+        }
         let mut is_heard = *error == IntentError::TakenBack;
-        for key in wanted.chain(channel.peer).collect::<BTreeSet<_>>() {
+        for key in waited {
             is_heard |= self.change_failed(id, key, error);
         }
         if !is_heard {
             self.writer.emit(Event::NotMade {
                 conversation: id,
-                name: channel.name,
+                name,
                 error: error.clone(),
             });
         }

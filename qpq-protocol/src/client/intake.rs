@@ -80,7 +80,19 @@ impl Client {
         if let Err(why) = read {
             self.unreadable(queue, seq, why);
         }
+        if let (Some(id), true) = (queue, envelope.expired) {
+            self.may_miss_commit(id);
+        }
         Taken::Yes
+    }
+
+    /// Something of a conversation expired. Who has not seen a slot yet can't tell by the next one whether that
+    /// was a commit.
+    fn may_miss_commit(&mut self, id: ConversationId) {
+        let channel = self.state.conversations.get(&id);
+        if channel.is_some_and(|channel| !channel.slot_seen) {
+            self.rejoin(id, RejoinReason::Missed);
+        }
     }
 
     pub(super) fn unreadable(&mut self, queue: Queue, seq: u64, why: UnreadableReason) {
@@ -487,6 +499,7 @@ impl Client {
         };
         channel.slot_seen = false;
         channel.owes_rotation = false;
+        channel.relisted = false;
         channel.wanted.clear();
         channel.listed.clear();
         channel.save(id, &mut self.writer);

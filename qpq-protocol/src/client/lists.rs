@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::Client;
 use super::channel::{Change, Phase, is_dm, remember};
-use super::event::{ConversationId, Event};
+use super::event::{ConversationId, Event, RejoinReason};
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
 use crate::ids::IdentityKey;
@@ -223,6 +223,13 @@ impl Client {
             Ok(_) => {
                 self.is_back(id);
                 self.list_members(id, 0);
+                let again = self.change_channel(id, |channel| {
+                    core::mem::replace(&mut channel.relisted, true)
+                });
+                if again == Some(true) {
+                    // Who takes it off again may be in another tree, in which it is not.
+                    self.rejoin(id, RejoinReason::Unfit);
+                }
                 if self.is_rejoining(id) {
                     // Before the others see it: the tree tells whether this account has a place to go back to.
                     self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));

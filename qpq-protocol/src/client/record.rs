@@ -186,6 +186,9 @@ records! {
         /// A member is to find a fresh GroupInfo.
         #[prost(bool, tag = "17")]
         owes_rotation: bool,
+        /// This account has put itself back on the list since it came in.
+        #[prost(bool, tag = "18")]
+        relisted: bool,
     }
 
     /// A change of members.

@@ -26,6 +26,7 @@ impl Client {
             channel.returned_ms = now_ms;
             // The commit that let it in came with one.
             channel.owes_rotation = false;
+            channel.relisted = false;
         });
     }
 
