@@ -227,9 +227,11 @@ impl Client {
             slot,
             asked: 0,
         });
-        if doubt.slot != slot {
-            (doubt.since, doubt.slot) = (now, slot);
+        if slot.is_some() && doubt.slot.is_some() && doubt.slot != slot {
+            // It goes on.
+            doubt.since = now;
         }
+        doubt.slot = slot.or(doubt.slot);
         doubt.asked = doubt.asked.saturating_add(1);
         let (asked, waited) = (doubt.asked, now.since(doubt.since));
         if let Some(slot) = slot.filter(|_| waited >= GIVE_UP_AFTER) {
