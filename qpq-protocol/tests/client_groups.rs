@@ -7,11 +7,13 @@ mod net;
 use std::time::Duration;
 
 use net::{Net, password};
+use prost::Message as _;
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice,
     UnreadableReason,
 };
 use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::proto;
 
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -280,6 +282,98 @@ fn who_leaves_is_taken_out_of_the_tree_on_his_own_proposal() {
         assert!(members.iter().all(|member| member.identity_key != keys[3]));
     }
     assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+/// All who could carry it out are away: nobody takes himself off the list and leaves his leaf behind, and
+/// nothing that is said meanwhile is shown to him.
+#[test]
+fn who_leaves_stays_on_the_list_until_he_is_out_of_the_tree() {
+    let (mut net, id, keys) = world(3);
+    for client in [0, 1] {
+        net.clients[client].away = true;
+        net.cut_client(client);
+    }
+    net.asked.clear();
+    let ended = net.ask(2, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    assert_eq!(conversation(&mut net, 2, id).standing, Standing::Over);
+    net.pass(Duration::from_secs(3600));
+    assert!(!net.asked.contains(&410), "it waits for the others");
+    // One of them says something before he has read that somebody leaves, and moves the epoch on.
+    net.clients[0].away = false;
+    let ended = net.ask(0, |core, now| core.send(now, id, "not for who left"));
+    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+    settle(&mut net);
+    net.clients[1].away = false;
+    settle(&mut net);
+    assert_agree(&mut net, &[0, 1], id);
+    let view = conversation(&mut net, 0, id);
+    assert!(view.members.iter().all(|one| one.identity_key != keys[2]));
+    assert!(!net.asked.contains(&410), "the others' commit did it");
+    let told = net.texts(2);
+    assert!(told.is_empty(), "{told:?}");
+    assert!(!events(&net, 2).any(|event| matches!(event, Event::Removed { .. })));
+}
+
+#[test]
+fn who_leaves_alone_takes_himself_off_the_list() {
+    let (mut net, id, _) = world(2);
+    let ended = net.ask(1, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    settle(&mut net);
+    net.asked.clear();
+    let ended = net.ask(0, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    assert!(net.asked.contains(&410));
+}
+
+/// A server that says once that a channel is far ahead: who comes back believes what it signs since.
+#[test]
+fn one_false_word_about_a_slot_makes_nobody_come_back_for_ever() {
+    let (mut net, id, _) = world(3);
+    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    net.lie = Some(|method, said| match (method, said) {
+        (207, Ok(payload)) => {
+            let mut page = proto::ListQueuesResponse::decode(payload).expect("an answer");
+            for queue in &mut page.queues {
+                queue.slot += 1000;
+            }
+            Ok(page.encode_to_vec().into())
+        }
+        (_, said) => said,
+    });
+    net.restart(1);
+    settle(&mut net);
+    net.lie = None;
+    let back = |net: &Net| {
+        let told = events(net, 1);
+        told.filter(|event| matches!(event, Event::Rejoined { .. }))
+            .count()
+    };
+    net.pass(Duration::from_secs(120));
+    let so_far = back(&net);
+    assert!(so_far >= 1, "it looked whether something is missing");
+    net.pass(Duration::from_secs(600));
+    assert_eq!(back(&net), so_far);
+    assert_agree(&mut net, &[0, 1], id);
+}
+
+/// A commit that the server takes and refuses in the same breath.
+#[test]
+fn a_commit_that_was_refused_and_taken_is_caught_up_with() {
+    let (mut net, id, _) = world(3);
+    net.lie = Some(|method, said| match method {
+        206 => said.and(Err(4)),
+        _ => said,
+    });
+    let ended = net.ask(1, |core, now| core.remove(now, id, "carol"));
+    assert!(ended.is_err(), "{ended:?}");
+    net.lie = None;
+    net.restart(1);
+    net.pass(Duration::from_secs(60));
+    assert_agree(&mut net, &[0, 1], id);
 }
 
 /// More commits than a queue holds, while one is away.

@@ -206,6 +206,35 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
     assert_eq!(late, Err(IntentError::OnItsWay));
 }
 
+/// What nobody waits for any more, since the process that asked for it has ended.
+#[test]
+fn what_is_kept_and_comes_to_nothing_is_told() {
+    let mut net = world(&["alice", "bob"]);
+    dm(&mut net, 0, "bob");
+    net.pass(Duration::from_secs(30));
+    net.stop_server();
+    let intent = net.act(0, |core, now| core.create_group(now, "club", &["bob"]));
+    let Some(Kept::Conversation(id)) = kept(&mut net, 0, intent) else {
+        panic!("it is kept");
+    };
+    net.restart(0);
+    net.lie = Some(|method, said| match method {
+        400 => Err(3),
+        _ => said,
+    });
+    net.start_server();
+    net.pass(Duration::from_secs(60));
+    let told = net.clients[0].events.iter();
+    let told: Vec<_> = told
+        .filter(|event| matches!(event, Event::NotMade { .. }))
+        .collect();
+    assert!(
+        matches!(told[..], [Event::NotMade { conversation, name, .. }] if *conversation == id && name == "club"),
+        "{told:?}"
+    );
+    assert!(conversations(&mut net, 0).iter().all(|one| one.id != id));
+}
+
 #[test]
 fn what_was_never_asked_for_is_not_kept() {
     let mut net = world(&["alice"]);

@@ -19,6 +19,7 @@ use super::lists::Listed;
 use super::record::QueueRecord;
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
+use crate::defect::seeded;
 use crate::ids::ChannelId;
 use crate::method::rpc;
 use crate::proto;
@@ -309,6 +310,9 @@ impl Client {
 
     /// The server has signed that the channel is here now, whatever it has said before.
     pub(super) fn is_at_slot(&mut self, id: ConversationId, slot: u64) {
+        if seeded!(self.config, WordsBelieved) {
+            return;
+        }
         self.inbox.slots.insert(id, slot);
     }
 
@@ -437,7 +441,8 @@ impl Client {
                 .ends
                 .insert(queue, fetched.next_seq.max(cursor.saturating_add(1)));
         }
-        if let (Some(id), true) = (queue, fetched.overrun && all_taken) {
+        let is_overrun = fetched.overrun && !seeded!(self.config, OverrunIgnored);
+        if let (Some(id), true) = (queue, is_overrun && all_taken) {
             self.rejoin(id, RejoinReason::Missed);
         }
         let again = self.inbox.again.remove(&queue);
@@ -608,7 +613,7 @@ impl Client {
         };
         self.call::<rpc::Ack>(&request, then);
         #[cfg(qpq_defects)]
-        if crate::defect::seeded!(self.config, AckBeforeStored) {
+        if seeded!(self.config, AckBeforeStored) {
             use crate::io::Output::{Open, Send};
             self.writer
                 .release(|effect| matches!(effect, Open { .. } | Send { .. }));

@@ -21,6 +21,7 @@ use super::progress::MAX_GROUP_NAME;
 use super::record::{MergedRecord, ParkedRecord};
 use super::rejoin::MAX_GENERATIONS;
 use super::state::{generation_of, group_id};
+use crate::defect::seeded;
 use crate::ids::IdentityKey;
 use crate::proto;
 use crate::proto::app_message::Body;
@@ -226,6 +227,10 @@ impl Client {
             by: by.map(|by| self.state.person(by)),
         };
         self.tell(conversation, event);
+        if seeded!(self.config, VoidEnds) {
+            self.tell(conversation, Event::Removed { conversation });
+            self.end(conversation);
+        }
         if let Some(by) = by {
             self.compare_trees(conversation, by, commit);
         }
@@ -463,6 +468,7 @@ impl Client {
         }
         // What waited for the group that was held can't be read by this one.
         let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
+        let parked = parked.filter(|_| !seeded!(self.config, ParkedDropped));
         for seq in parked.map(|((_, seq), _)| *seq).collect::<Vec<_>>() {
             self.unreadable(Some(id), seq, UnreadableReason::Undecryptable);
         }

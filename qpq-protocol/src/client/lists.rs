@@ -15,6 +15,7 @@ use super::channel::{Change, Phase, is_dm, remember};
 use super::event::{ConversationId, Event, RejoinReason};
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
+use crate::defect::seeded;
 use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
@@ -130,7 +131,11 @@ impl Client {
             .collect();
         let seen: Vec<_> = tree.intersection(&list.members).copied().collect();
         let version = list.version;
-        let changes: Vec<_> = back.into_iter().chain(off).collect();
+        let mut changes: Vec<_> = back.into_iter().chain(off).collect();
+        if seeded!(self.config, ListBelieved) {
+            let out = tree.difference(&list.members);
+            changes = out.map(|key| Change::remove(*key)).collect();
+        }
         self.change_channel(id, |channel| {
             channel.members_version = version;
             for key in seen {

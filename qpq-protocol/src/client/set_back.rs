@@ -21,6 +21,7 @@ use super::keys::{self, Name};
 use super::load::join_pieces;
 use super::record::{self, HistoryRecord, OutgoingRecord, SentRecord};
 use super::rpc::{Answer, Then};
+use crate::defect::seeded;
 use crate::ids::Ticket;
 use crate::io::{Lane, Output};
 use crate::method::rpc;
@@ -47,6 +48,9 @@ pub(super) type Resending = BTreeMap<Ticket, (ConversationId, u64)>;
 impl Client {
     /// The server knows an opening that this data does not: a later state of it was at work.
     pub(super) fn device_set_back(&mut self) {
+        if seeded!(self.config, SetBackUnheard) {
+            return;
+        }
         let now_ms = self.unix_ms();
         let last = self.state.openings.set_back_at_ms;
         let every = u64::try_from(ACT_EVERY.as_millis()).unwrap_or(u64::MAX);
@@ -90,6 +94,9 @@ impl Client {
 
     /// The server knows nothing of what came after the opening with this number.
     pub(super) fn server_set_back(&mut self, since: u64) {
+        if seeded!(self.config, ServerSetBackUnheard) {
+            return;
+        }
         for (queue, _) in core::mem::take(&mut self.state.cursors) {
             self.forget_cursor(queue);
         }

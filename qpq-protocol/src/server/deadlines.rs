@@ -6,6 +6,7 @@
 
 use super::Server;
 use super::timers::Timer;
+use crate::defect::seeded;
 use crate::ids::ConnId;
 use crate::status::AppCode;
 use crate::time::Time;
@@ -41,7 +42,9 @@ impl Server {
             return;
         }
         let is_over = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if is_over(connection.unsent.due()) || is_over(connection.silent_at(limits)) {
+        let is_untaken = is_over(connection.unsent.due()) && !seeded!(self.config, UntakenStays);
+        let is_silent = is_over(connection.silent_at(limits)) && !seeded!(self.config, SilentStays);
+        if is_untaken || is_silent {
             return self.close(conn, AppCode::Timeout);
         }
         if is_over(connection.login.as_ref().map(|slot| slot.expires)) {
