@@ -58,14 +58,8 @@ defects! {
     PushBeforeCommit "push_before_commit",
     /// The server forgets the head of a queue that was drained, so that its seqs begin again.
     SeqReused "seq_reused",
-    /// The server lets connections without a session be silent for as long as they like.
-    SilentStays "silent_stays",
     /// The server takes a commit for any slot.
     SlotCheckOff "slot_check_off",
-    /// The server waits for ever for who does not take its answers.
-    UntakenStays "untaken_stays",
-    /// The server lets no request give way to another that is older.
-    YoungestStays "youngest_stays",
     /// The client acknowledges what it has not yet stored.
     AckBeforeStored "ack_before_stored",
     /// The client lets what follows from a step go with the commit that is on its way, not its own.
@@ -78,26 +72,18 @@ defects! {
     FenceOff "fence_off",
     /// The client does not store that a message has used up its key, so that the next start uses it again.
     GenerationReused "generation_reused",
-    /// The client, leaving, takes itself off the list as soon as it has said so.
-    LeavesUnremoved "leaves_unremoved",
     /// The client takes out of its tree who is not on the server's list.
     ListBelieved "list_believed",
     /// The client merges its own commit though another one has the slot.
     MergeLost "merge_lost",
     /// The client draws the same nonces again after each start.
     NonceReused "nonce_reused",
-    /// The client goes on in a group though its queue was full meanwhile.
-    OverrunIgnored "overrun_ignored",
-    /// The client says nothing of messages that waited for a group in whose place another came.
-    ParkedDropped "parked_dropped",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.
     ServerSetBackUnheard "server_set_back_unheard",
     /// The client tells its app what it has not yet stored.
     ToldBeforeStored "told_before_stored",
-    /// The client takes commits that the server has not signed for.
-    UnsignedTaken "unsigned_taken",
     /// The client goes out of a group for a commit that has no effect.
     VoidEnds "void_ends",
     /// The client believes what the server once said about a slot over what it has signed since.

@@ -9,7 +9,7 @@ use qpq_protocol::sim::{Config, Invariant, Villain, Violation, run};
 /// The table: a test for each defect, with the seed that shows it, who means ill there, and the invariant that
 /// catches it.
 macro_rules! caught {
-    ($($test:ident $defect:ident $seed:literal $($villain:ident)? $invariant:ident;)*) => {
+    ($($test:ident $defect:ident $seed:literal $($villain:ident)? => $invariant:ident;)*) => {
         const CAUGHT: &[Defect] = &[$(Defect::$defect),*];
 
         $(
@@ -23,23 +23,30 @@ macro_rules! caught {
 }
 
 caught! {
-    ack_before_durable AckBeforeDurable 0 AcknowledgedIsDurable;
-    checks_off ChecksOff 3 SeqsWithoutHoles;
-    dedupe_off DedupeOff 6 OneMeaning;
-    limit_leak LimitLeak 22 Footprint;
-    overlay_kept OverlayKept 1 AcknowledgedIsDurable;
-    package_twice PackageTwice 0 PackageOnce;
-    push_before_commit PushBeforeCommit 0 PushedIsDurable;
-    seq_reused SeqReused 0 SeqsWithoutHoles;
-    slot_check_off SlotCheckOff 102 OneWinner;
-    ack_before_stored AckBeforeStored 0 AcknowledgedIsDurable;
-    batch_before_merge BatchBeforeMerge 1 AcknowledgedIsDurable;
-    failure_ignored FailureIgnored 2 AcknowledgedIsDurable;
-    fence_off FenceOff 5 OneWriter;
-    generation_reused GenerationReused 0 NothingBreaks;
-    merge_lost MergeLost 102 OneWinner;
-    nonce_reused NonceReused 0 NonceOnce;
-    told_before_stored ToldBeforeStored 0 AcknowledgedIsDurable;
+    ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
+    memory_believed MemoryBelieved 12 Member => Settles;
+    checks_off ChecksOff 3 => SeqsWithoutHoles;
+    dedupe_off DedupeOff 6 => OneMeaning;
+    limit_leak LimitLeak 22 => Footprint;
+    overlay_kept OverlayKept 1 => AcknowledgedIsDurable;
+    package_twice PackageTwice 0 => PackageOnce;
+    push_before_commit PushBeforeCommit 0 => PushedIsDurable;
+    seq_reused SeqReused 0 => SeqsWithoutHoles;
+    slot_check_off SlotCheckOff 102 => OneWinner;
+    ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
+    batch_before_merge BatchBeforeMerge 1 => AcknowledgedIsDurable;
+    clock_alone ClockAlone 60 Clocks => OneClock;
+    failure_ignored FailureIgnored 2 => AcknowledgedIsDurable;
+    fence_off FenceOff 5 => OneWriter;
+    generation_reused GenerationReused 0 => NothingBreaks;
+    list_believed ListBelieved 1 Lists => NobodyEnds;
+    merge_lost MergeLost 102 => OneWinner;
+    nonce_reused NonceReused 0 => NonceOnce;
+    set_back_unheard SetBackUnheard 19 ClientCopy => SaidOrThere;
+    server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
+    told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
+    void_ends VoidEnds 0 Member => NobodyEnds;
+    words_believed WordsBelieved 48 Liar => Settles;
 }
 
 fn violation(defect: Option<Defect>, seed: u64, villains: &[Villain]) -> Option<Violation> {

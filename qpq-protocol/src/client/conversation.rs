@@ -24,7 +24,6 @@ use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::state::group_id;
 use super::timers::{Pause, Timer};
-use crate::defect::seeded;
 use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
@@ -394,8 +393,7 @@ impl Client {
         let left_ms = channel.map_or(LONG_AGO, |channel| channel.left_ms);
         let until_ms = left_ms.saturating_add(PATIENCE_MS);
         let (now, now_ms) = (self.clock.now(), self.unix_ms());
-        let at_once = seeded!(self.config, LeavesUnremoved);
-        at_once || alone || left_ms == LONG_AGO || self.state.clocks.is_past(now, now_ms, until_ms)
+        alone || left_ms == LONG_AGO || self.state.clocks.is_past(now, now_ms, until_ms)
     }
 
     /// Whether the others can know that this account leaves a group.

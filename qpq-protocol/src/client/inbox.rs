@@ -441,8 +441,7 @@ impl Client {
                 .ends
                 .insert(queue, fetched.next_seq.max(cursor.saturating_add(1)));
         }
-        let is_overrun = fetched.overrun && !seeded!(self.config, OverrunIgnored);
-        if let (Some(id), true) = (queue, is_overrun && all_taken) {
+        if let (Some(id), true) = (queue, fetched.overrun && all_taken) {
             self.rejoin(id, RejoinReason::Missed);
         }
         let again = self.inbox.again.remove(&queue);

@@ -468,7 +468,6 @@ impl Client {
         }
         // What waited for the group that was held can't be read by this one.
         let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
-        let parked = parked.filter(|_| !seeded!(self.config, ParkedDropped));
         for seq in parked.map(|((_, seq), _)| *seq).collect::<Vec<_>>() {
             self.unreadable(Some(id), seq, UnreadableReason::Undecryptable);
         }

@@ -14,7 +14,6 @@ use super::event::{CommitProof, ConversationId, Event};
 use super::keys::Name;
 use super::record::{DraftRecord, ProofRecord, ProofsRecord, ServerRecord};
 use super::state::Me;
-use crate::defect::seeded;
 use crate::ids::IdentityKey;
 
 /// Slots of a conversation whose proofs are kept, the last ones.
@@ -135,9 +134,6 @@ impl Client {
         (commit_hash, sender): (&[u8; 32], &[u8]),
         proof: &[u8],
     ) -> bool {
-        if seeded!(self.config, UnsignedTaken) {
-            return true;
-        }
         let Some(proof) = self.verified(id, slot, (commit_hash, sender), proof) else {
             self.writer.emit(Event::Unproven {
                 conversation: id,

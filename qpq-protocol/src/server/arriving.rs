@@ -10,7 +10,6 @@ use super::Server;
 use super::shares::{Hold, Kind, Short};
 use super::step::Fault;
 use super::stream::{Claim, Reading, State, Stream};
-use crate::defect::seeded;
 use crate::ids::ConnId;
 use crate::rising::Rising;
 
@@ -108,7 +107,6 @@ impl Server {
             (_, place) => place.map(|stream| (conn, stream)),
         };
         match victim {
-            _ if seeded!(self.config, YoungestStays) => false,
             Some(victim) if victim != (conn, stream) => self.give_way(victim.0, victim.1, lack),
             _ => false,
         }

@@ -6,7 +6,6 @@
 
 use super::Server;
 use super::timers::Timer;
-use crate::defect::seeded;
 use crate::ids::ConnId;
 use crate::status::AppCode;
 use crate::time::Time;
@@ -42,9 +41,7 @@ impl Server {
             return;
         }
         let is_over = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let is_untaken = is_over(connection.unsent.due()) && !seeded!(self.config, UntakenStays);
-        let is_silent = is_over(connection.silent_at(limits)) && !seeded!(self.config, SilentStays);
-        if is_untaken || is_silent {
+        if is_over(connection.unsent.due()) || is_over(connection.silent_at(limits)) {
             return self.close(conn, AppCode::Timeout);
         }
         if is_over(connection.login.as_ref().map(|slot| slot.expires)) {
