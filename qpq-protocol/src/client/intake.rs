@@ -276,7 +276,7 @@ impl Client {
         }
         let Some((device, group)) = self.state.group(id) else {
             self.rejoin(id, RejoinReason::State);
-            return Ok(());
+            return Err(UnreadableReason::Undecryptable);
         };
         match group.process(device, message) {
             Ok(Processed::Application { sender, plaintext }) => {
