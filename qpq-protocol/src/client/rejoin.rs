@@ -370,7 +370,7 @@ impl Client {
 
     /// The GroupInfo does not lead into the group: somebody who is in has to give a fresh one.
     fn misfit(&mut self, id: ConversationId) {
-        if self.has_left(id) {
+        if self.has_left(id) && self.phase(id) != Some(Phase::Leaving) {
             // The others know it, or nobody can be told.
             return self.end(id);
         }
