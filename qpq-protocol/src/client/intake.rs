@@ -303,7 +303,13 @@ impl Client {
                     self.take_mls(id, seq, message)
                 }
                 ProcessErrorKind::FutureEpoch => self.park(id, seq, message),
-                ProcessErrorKind::PastEpoch => Err(UnreadableReason::TooOld),
+                ProcessErrorKind::PastEpoch => {
+                    if content == Some(Content::Proposal) {
+                        // Somebody leaves where the group was before: the next commit shows where it is.
+                        self.rotation_requested(id);
+                    }
+                    Err(UnreadableReason::TooOld)
+                }
                 ProcessErrorKind::Duplicate if !self.was_processed(id, message) => {
                     Err(UnreadableReason::Copied)
                 }

@@ -134,14 +134,14 @@ impl Checker {
             }
             Event::Removed { conversation } => {
                 let asked = self.removals.contains(&(*conversation, client));
-                // A traitor's trees are signed, and some come back by them; a server that was set back has forgotten who
-                // was invited, and nobody may be left to tell it. Who was invited into what did not last hears that he
-                // is out (SECURITY.md).
-                let forks = [Villain::Traitor, Villain::ServerCopy];
-                let forks = forks.iter().any(|kind| self.plan.has(*kind));
+                // A traitor's trees are signed, and some come back by them: who was invited into one that did not last
+                // hears that he is out. So does he of whom a server that was set back knows nothing, where nobody is
+                // left to tell it: no member did that (SECURITY.md).
                 let mut returned = self.returned.iter();
-                let forked = forks && returned.any(|(_, returned)| returned == conversation);
-                let fits = asked || forked || app.left.contains(conversation);
+                let forked = self.plan.has(Villain::Traitor)
+                    && returned.any(|(_, returned)| returned == conversation);
+                let forgotten = self.plan.has(Villain::ServerCopy);
+                let fits = asked || forked || forgotten || app.left.contains(conversation);
                 self.need(now, fits, Invariant::NobodyEnds, || {
                     format!("nobody asked to take c{client} out of {conversation}")
                 });
