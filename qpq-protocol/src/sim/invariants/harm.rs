@@ -124,6 +124,10 @@ impl Checker {
         match event {
             Event::Rejoined { conversation, .. } => {
                 self.returned.insert((client, *conversation));
+                self.forked.insert(*conversation);
+            }
+            Event::VoidCommit { conversation, .. } => {
+                self.forked.insert(*conversation);
             }
             Event::Broken { conversation } => {
                 self.fail(
@@ -137,9 +141,7 @@ impl Checker {
                 // A traitor's trees are signed, and some come back by them: who was invited into one that did not last
                 // hears that he is out. So does he of whom a server that was set back knows nothing, where nobody is
                 // left to tell it: no member did that (SECURITY.md).
-                let mut returned = self.returned.iter();
-                let forked = self.plan.has(Villain::Traitor)
-                    && returned.any(|(_, returned)| returned == conversation);
+                let forked = self.plan.has(Villain::Traitor) && self.forked.contains(conversation);
                 let forgotten = self.plan.has(Villain::ServerCopy);
                 let fits = asked || forked || forgotten || app.left.contains(conversation);
                 self.need(now, fits, Invariant::NobodyEnds, || {

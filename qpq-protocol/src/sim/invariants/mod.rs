@@ -134,6 +134,9 @@ pub(super) struct Checker {
     /// Who let himself into a conversation again, or was in one that began anew: where somebody means ill he may be
     /// in another tree than the others, until they come together.
     returned: BTreeSet<(usize, ConversationId)>,
+    /// Conversations in which some have seen a commit that is void for them, or had to come back: their members may be
+    /// in different trees.
+    forked: BTreeSet<ConversationId>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     /// What other keys were used for.
