@@ -180,7 +180,10 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
         }
     };
     let (stays, goes) = (make(&mut net, "stays"), make(&mut net, "goes"));
+    // Not even a message that waits in it keeps it.
+    let waits = net.act(0, |core, now| core.send(now, goes, "to nobody"));
     let taken = net.ask(0, |core, now| core.take_back(now, Kept::Conversation(goes)));
+    assert_eq!(net.result(0, waits), Some(Err(IntentError::TakenBack)));
     assert_eq!(taken, Ok(Outcome::TakenBack));
     let other = net.ask(0, |core, now| {
         core.create_group_as(now, stays, "other", &[])
@@ -206,7 +209,7 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
     assert_eq!(late, Err(IntentError::OnItsWay));
 }
 
-/// What nobody waits for any more, since the process that asked for it has ended.
+/// What nobody waits for any more, since the process that asked for it has ended. What was said in it stays.
 #[test]
 fn what_is_kept_and_comes_to_nothing_is_told() {
     let mut net = world(&["alice", "bob"]);
@@ -217,6 +220,12 @@ fn what_is_kept_and_comes_to_nothing_is_told() {
     let Some(Kept::Conversation(id)) = kept(&mut net, 0, intent) else {
         panic!("it is kept");
     };
+    let other = net.act(0, |core, now| core.create_group(now, "talk", &["bob"]));
+    let Some(Kept::Conversation(talk)) = kept(&mut net, 0, other) else {
+        panic!("it is kept");
+    };
+    let said = net.act(0, |core, now| core.send(now, talk, "said already"));
+    assert!(kept(&mut net, 0, said).is_some());
     net.restart(0);
     net.lie = Some(|method, said| match method {
         400 => Err(3),
@@ -228,11 +237,16 @@ fn what_is_kept_and_comes_to_nothing_is_told() {
     let told: Vec<_> = told
         .filter(|event| matches!(event, Event::NotMade { .. }))
         .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
     assert!(
-        matches!(told[..], [Event::NotMade { conversation, name, .. }] if *conversation == id && name == "club"),
+        matches!(told[0], Event::NotMade { conversation, name, .. } if *conversation == id && name == "club"),
         "{told:?}"
     );
-    assert!(conversations(&mut net, 0).iter().all(|one| one.id != id));
+    let all = conversations(&mut net, 0);
+    assert!(all.iter().all(|one| one.id != id));
+    let stays = all.iter().find(|one| one.id == talk).expect("it stays");
+    assert_eq!(stays.standing, Standing::Over);
+    assert_eq!(history(&mut net, 0, talk), [text("said already")]);
 }
 
 #[test]

@@ -224,16 +224,17 @@ impl Client {
         let wanted = channel.wanted.iter().map(|change| change.identity_key);
         let waited: BTreeSet<_> = wanted.chain(channel.peer).collect();
         let name = channel.name.clone();
-        match channel.messages {
-            0 => {
-                self.state.conversations.remove(&id);
-                self.writer.delete(&Name::Conversation(id));
-                self.fail_messages(id, error);
-            }
+        let is_taken_back = *error == IntentError::TakenBack;
+        let stays = channel.messages > 0 && !is_taken_back;
+        self.fail_messages(id, error);
+        if stays {
             // What was said in it stays.
-            _ => self.end(id),
+            self.end(id);
+        } else {
+            self.state.conversations.remove(&id);
+            self.writer.delete(&Name::Conversation(id));
         }
-        let mut is_heard = *error == IntentError::TakenBack;
+        let mut is_heard = is_taken_back;
         for key in waited {
             is_heard |= self.change_failed(id, key, error);
         }

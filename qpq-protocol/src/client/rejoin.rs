@@ -45,7 +45,7 @@ pub(super) const MAX_GENERATIONS: u32 = 1000;
 #[derive(Default)]
 pub(super) struct Rejoins {
     attempts: BTreeMap<ConversationId, Attempt>,
-    /// When a valid commit, and with it a fresh GroupInfo, came last.
+    /// When a fresh GroupInfo that members had asked for came last.
     rotated: BTreeMap<ConversationId, Time>,
 }
 
@@ -525,7 +525,9 @@ impl Client {
         if self.phase(id) != Some(Phase::Active) || self.is_rejoining(id) {
             return;
         }
-        self.change_channel(id, |channel| channel.owes_rotation = true);
+        if !self.is_rotation_wanted(id) {
+            self.change_channel(id, |channel| channel.owes_rotation = true);
+        }
         if let Some(last) = self.rejoins.rotated.get(&id).copied() {
             let courtesy = Timer::Conversation(id, Pause::Courtesy);
             self.timers.hold(courtesy, last + ANSWER_EVERY);
