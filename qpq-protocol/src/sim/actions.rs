@@ -214,6 +214,7 @@ impl<N: Network> World<N> {
             }
             Wish::Leave(id) => {
                 self.apps[client].left.insert(id);
+                self.checker.leavers.insert((id, client));
                 self.act(client, intent, |core, now| core.leave(now, id));
             }
             Wish::Send(id) => {

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{Accepted, Checker, Invariant};
-use crate::client::{ConversationId, DisconnectReason, Event, RejoinReason, UnreadableReason};
+use crate::client::{
+    ConversationId, DisconnectReason, Event, Person, RejoinReason, UnreadableReason,
+};
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::sim::app::App;
 use crate::sim::villains::Villain;
@@ -122,12 +124,21 @@ impl Checker {
     pub(super) fn told_in_harm(&mut self, now: Time, client: usize, app: &App, event: &Event) {
         self.said.hear(client, event);
         match event {
-            Event::Rejoined { conversation, .. } => {
-                self.returned.insert((client, *conversation));
-                self.forked.insert(*conversation);
+            Event::Joined { conversation } => {
+                self.has_seen(client, conversation.id, &conversation.members);
             }
-            Event::VoidCommit { conversation, .. } => {
-                self.forked.insert(*conversation);
+            Event::Membership {
+                conversation,
+                added,
+                ..
+            } => self.has_seen(client, *conversation, added),
+            Event::Rejoined {
+                conversation,
+                added,
+                ..
+            } => {
+                self.returned.insert((client, *conversation));
+                self.has_seen(client, *conversation, added);
             }
             Event::Broken { conversation } => {
                 self.fail(
@@ -138,12 +149,10 @@ impl Checker {
             }
             Event::Removed { conversation } => {
                 let asked = self.removals.contains(&(*conversation, client));
-                // A traitor's trees are signed, and some come back by them: who was invited into one that did not last
-                // hears that he is out. So does he of whom a server that was set back knows nothing, where nobody is
-                // left to tell it: no member did that (SECURITY.md).
-                let forked = self.plan.has(Villain::Traitor) && self.forked.contains(conversation);
-                let forgotten = self.plan.has(Villain::ServerCopy);
-                let fits = asked || forked || forgotten || app.left.contains(conversation);
+                self.views.remove(&(*conversation, client));
+                let fits = asked
+                    || app.left.contains(conversation)
+                    || self.was_never_in(client, app, *conversation);
                 self.need(now, fits, Invariant::NobodyEnds, || {
                     format!("nobody asked to take c{client} out of {conversation}")
                 });
@@ -163,6 +172,27 @@ impl Checker {
                 format!("c{client}: {event:?}")
             });
         }
+    }
+
+    /// An honest client was told of these.
+    fn has_seen(&mut self, client: usize, id: ConversationId, people: &[Person]) {
+        let view = self.views.entry((id, client)).or_default();
+        view.extend(people.iter().map(|person| person.identity_key));
+    }
+
+    /// Whether this client was invited into a part of the group that did not last: a traitor's trees are signed, and
+    /// some come back by them; a server that was set back has forgotten who was invited. Then somebody honest who is
+    /// in the group was never told of him; or nobody honest is left who could give the invitation back (SECURITY.md).
+    fn was_never_in(&self, client: usize, app: &App, id: ConversationId) -> bool {
+        let others = self.views.range((id, 0)..=(id, usize::MAX));
+        let mut others = others
+            .filter(|((_, other), _)| *other != client && !self.leavers.contains(&(id, *other)))
+            .peekable();
+        let is_forgotten = self.plan.has(Villain::ServerCopy) && others.peek().is_none();
+        let own = app.account;
+        let mut strangers = others.filter(|(_, view)| own.is_some_and(|own| !view.contains(&own)));
+        let forks = self.plan.has(Villain::Traitor) || self.plan.has(Villain::ServerCopy);
+        is_forgotten || forks && strangers.next().is_some()
     }
 
     /// What only breaks where somebody means ill is let pass where he does.

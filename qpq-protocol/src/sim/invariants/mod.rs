@@ -134,9 +134,8 @@ pub(super) struct Checker {
     /// Who let himself into a conversation again, or was in one that began anew: where somebody means ill he may be
     /// in another tree than the others, until they come together.
     returned: BTreeSet<(usize, ConversationId)>,
-    /// Conversations in which some have seen a commit that is void for them, or had to come back: their members may be
-    /// in different trees.
-    forked: BTreeSet<ConversationId>,
+    /// Whom each honest client that is in a conversation was ever told of there.
+    views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     /// What other keys were used for.
@@ -153,6 +152,8 @@ pub(super) struct Checker {
     honest: usize,
     /// Whom a user asked to take out of what.
     pub(super) removals: BTreeSet<(ConversationId, usize)>,
+    /// Who asked to leave what.
+    pub(super) leavers: BTreeSet<(ConversationId, usize)>,
     /// What was said of losses.
     pub(super) said: Said,
 }
