@@ -4,7 +4,7 @@
 //! Time stands still until nothing is left to do; then it jumps to the next deadline.
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,6 +27,13 @@ pub const BEGIN_MS: u64 = 1_767_225_600_000;
 /// What a server says instead of its answer to a method: given the method's id and the payload of an
 /// answer that went well, or of one that did not.
 pub type Lie = fn(u16, Result<Bytes, u8>) -> Result<Bytes, u8>;
+
+/// What is late of a call, by its method.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Late {
+    Request(u16),
+    Answer(u16),
+}
 
 /// When a machine loses power: at its storage command number `at`, just before or just after that
 /// became durable; no reply is seen.
@@ -248,6 +255,8 @@ pub struct Net {
     pub holder: String,
     /// The server's answers become these.
     pub lie: Option<Lie>,
+    /// Requests of these methods by a client stay on their way, or the answers to them.
+    pub late: BTreeSet<(usize, Late)>,
     /// Ids of the methods that clients asked for, in their order.
     pub asked: Vec<u16>,
     /// The last request of each method, as its message.
@@ -305,6 +314,7 @@ impl Net {
             clock_off: BTreeMap::new(),
             holder: String::new(),
             lie: None,
+            late: BTreeSet::new(),
             asked: Vec::new(),
             requests: BTreeMap::new(),
             server_config,
@@ -691,6 +701,9 @@ impl Net {
             let Some(client) = self.links.get(&conn).map(|link| link.client) else {
                 continue;
             };
+            if self.is_late(conn, to, stream) {
+                continue;
+            }
             let credit = match (to, &self.server) {
                 (Side::Server, Some(server)) => server.core.credit(conn, stream),
                 (Side::Server, None) => 0,
@@ -721,6 +734,26 @@ impl Net {
             self.hand_over(conn, to, stream, client, input);
         }
         delivered
+    }
+
+    /// Whether this belongs to a call that is [`late`](Self::late).
+    fn is_late(&self, conn: ConnId, to: Side, stream: StreamId) -> bool {
+        let Some(link) = self.links.get(&conn) else {
+            return false;
+        };
+        let place = match (to, stream) {
+            (Side::Client, StreamId::Own(own)) => link.bi.iter().position(|stream| *stream == own),
+            (Side::Server, StreamId::Peer(Dir::Bi, number)) => usize::try_from(number).ok(),
+            _ => None,
+        };
+        let Some(method) = place.and_then(|place| link.methods.get(place)) else {
+            return false;
+        };
+        let late = match to {
+            Side::Server => Late::Request(*method),
+            Side::Client => Late::Answer(*method),
+        };
+        self.late.contains(&(link.client, late))
     }
 
     fn hand_over(
