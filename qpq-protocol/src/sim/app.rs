@@ -42,6 +42,8 @@ pub(super) struct App {
     pub(super) conversations: BTreeMap<ConversationId, Standing>,
     /// Conversations that the user has ever asked to leave.
     pub(super) left: BTreeSet<ConversationId>,
+    /// Conversations to which the client comes back only if the user agrees to meet people again.
+    pub(super) refused: BTreeSet<ConversationId>,
     /// Messages that the app was told, by their place.
     pub(super) told: BTreeMap<(ConversationId, u64), MessageId>,
     pub(super) told_ids: BTreeSet<(ConversationId, MessageId)>,

@@ -83,7 +83,10 @@ impl<N: Network> World<N> {
 
     /// Looks at everything in turn; `false` if the apps had to be asked first for what is not known.
     fn is_settled(&mut self) -> Result<bool, Lack> {
-        self.is_everyone_here()?;
+        if let Err(late) = self.is_everyone_here() {
+            self.agree_to_return();
+            return Err(late);
+        }
         if !self.are_all_asked() {
             return Ok(false);
         }
@@ -144,10 +147,7 @@ impl<N: Network> World<N> {
     fn agree_to_return(&mut self) {
         let now = self.now;
         for client in 0..self.config.clients {
-            let listed = self.apps[client].listed.iter().flatten();
-            let rejoining = listed.filter(|one| one.standing == Standing::Rejoining);
-            let rejoining: Vec<_> = rejoining.map(|one| one.id).collect();
-            for id in rejoining {
+            for id in core::mem::take(&mut self.apps[client].refused) {
                 if let Some(host) = self.hosts.client(client) {
                     host.act(now, |mask, now| mask.client().accept_returned(now, id));
                 }
@@ -262,13 +262,10 @@ impl<N: Network> World<N> {
         Ok(())
     }
 
-    /// Whether a user asked to take this client out, and it is out. Of a server that was set back it may lack
-    /// what was sent before: that is sent again only to who is in the group then (protocol.md §5.32).
-    fn was_taken_out(&self, client: usize, id: ConversationId) -> bool {
-        let mut listed = self.apps[client].listed.iter().flatten();
-        self.plan.has(Villain::ServerCopy)
-            && self.checker.removals.contains(&(id, client))
-            && listed.any(|one| one.id == id && one.standing == Standing::Over)
+    /// Whether this client was told after a message was sent that it is out of the conversation. What a server that
+    /// was set back has lost of before is sent again only to who is in it then (protocol.md §5.32).
+    fn was_taken_out(&self, client: usize, message: MessageId) -> bool {
+        self.plan.has(Villain::ServerCopy) && self.checker.said.is_out(client, message)
     }
 
     /// What a server took has reached all it was for, but those who left by themselves.
@@ -292,7 +289,7 @@ impl<N: Network> World<N> {
                     .account
                     .is_some_and(|key| accepted.recipients.contains(&key));
                 let stays = own.contains(message) && !app.left.contains(id);
-                let stays = stays && !self.was_taken_out(client, *id);
+                let stays = stays && !self.was_taken_out(client, *message);
                 // A copy younger than the last opening is not noticed by who has it, only by readers of what it
                 // says next (protocol.md §5.31): what it said itself since is lost without a word.
                 let is_unnoticed = app.forgotten.contains(message);

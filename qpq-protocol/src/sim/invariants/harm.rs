@@ -24,6 +24,8 @@ pub(in crate::sim) struct Said {
     clients: BTreeSet<usize>,
     /// To a sender, of messages that may be lost for good, by their place in its history.
     pub(in crate::sim) unsent: BTreeSet<(usize, ConversationId, u64)>,
+    /// To a reader, that he is out of the conversation that these are of.
+    outs: BTreeSet<(usize, MessageId)>,
     /// What a client lost with its disk and was told nothing of since: what was said before does not speak for it.
     owed: BTreeSet<(usize, ConversationId, MessageId)>,
 }
@@ -73,6 +75,11 @@ impl Said {
         message: MessageId,
     ) -> bool {
         self.owed.contains(&(reader, id, message))
+    }
+
+    /// Whether a reader was told after this was sent that he is out.
+    pub(in crate::sim) fn is_out(&self, reader: usize, message: MessageId) -> bool {
+        self.outs.contains(&(reader, message))
     }
 
     /// Whether a reader was told that something of this conversation may be missing.
@@ -140,6 +147,9 @@ impl Checker {
                 self.returned.insert((client, *conversation));
                 self.has_seen(client, *conversation, added);
             }
+            Event::Reset { conversation } => {
+                self.anew.insert(*conversation);
+            }
             Event::Broken { conversation } => {
                 self.fail(
                     now,
@@ -156,6 +166,10 @@ impl Checker {
                 self.need(now, fits, Invariant::NobodyEnds, || {
                     format!("nobody asked to take c{client} out of {conversation}")
                 });
+                let sent = self.promised.iter();
+                let sent = sent.filter(|(_, accepted)| accepted.channel == *conversation);
+                let outs = sent.map(|(message, _)| (client, *message));
+                self.said.outs.extend(outs);
             }
             _ => {}
         }

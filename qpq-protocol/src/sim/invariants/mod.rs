@@ -134,6 +134,8 @@ pub(super) struct Checker {
     /// Who let himself into a conversation again, or was in one that began anew: where somebody means ill he may be
     /// in another tree than the others, until they come together.
     returned: BTreeSet<(usize, ConversationId)>,
+    /// Conversations that began anew, and count their epochs from 0 again.
+    anew: BTreeSet<ConversationId>,
     /// Whom each honest client that is in a conversation was ever told of there.
     views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
     /// Nonces of sealed rows, by client, with what they sealed.

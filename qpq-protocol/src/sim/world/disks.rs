@@ -13,6 +13,7 @@ use crate::sim::host::Who;
 use crate::sim::invariants::Invariant;
 use crate::sim::network::Network;
 use crate::sim::{ms, pick};
+use crate::storage::memory::Fault;
 use crate::storage::{Command, Commit, Engine as _, Reply};
 
 impl<N: Network> World<N> {
@@ -55,6 +56,10 @@ impl<N: Network> World<N> {
                 now,
                 format_args!("{who} storage fails: {fault:?} of {count}"),
             );
+            if fault == Fault::UnknownMade {
+                // What waited for these rows happened, and will not be told.
+                self.leave_untold(who);
+            }
         }
         self.carried_out(who, &made);
         if cut == Some(true) {

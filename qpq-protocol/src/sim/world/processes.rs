@@ -96,7 +96,7 @@ impl<N: Network> World<N> {
     }
 
     /// What a client would have told its app, had it not died.
-    fn leave_untold(&mut self, who: Who) {
+    pub(super) fn leave_untold(&mut self, who: Who) {
         let now = self.now;
         if let Who::Client(client) = who
             && self.plan.is_any()

@@ -121,6 +121,9 @@ impl<N: Network> World<N> {
                 app.failed(intent, &error);
             }
             client::Event::Joined { conversation } => app.learn(&conversation),
+            client::Event::RejoinRefused { conversation, .. } => {
+                app.refused.insert(conversation);
+            }
             client::Event::Opened { account } => {
                 app.logged_in = account.as_ref().is_some_and(|account| account.logged_in);
                 app.registered |= account.is_some();
