@@ -80,6 +80,8 @@ impl Client {
         let is_other_epoch = epoch != 0 && epoch != heard.server_epoch;
         match verdict {
             Verdict::ServerSetBack { since } => self.server_set_back(since),
+            // It may be of a day before it had heard of this device.
+            Verdict::Same if is_other_epoch && heard.last.is_empty() => self.server_set_back(0),
             Verdict::Same if is_other_epoch => self.server_set_back(before),
             Verdict::Same => {}
             Verdict::DeviceSetBack => self.device_set_back(),

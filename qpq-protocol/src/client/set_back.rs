@@ -55,7 +55,8 @@ impl Client {
         let last = self.state.openings.set_back_at_ms;
         let every = u64::try_from(ACT_EVERY.as_millis()).unwrap_or(u64::MAX);
         if last != 0 && now_ms.saturating_sub(last) < every {
-            return self.writer.emit(Event::SetBack);
+            self.writer.emit(Event::SetBack);
+            return self.rejoin_unseen();
         }
         self.state.openings.set_back_at_ms = now_ms.max(1);
         self.keep_openings();
@@ -92,12 +93,23 @@ impl Client {
         }
     }
 
+    /// Comes back into the groups of which no commit was seen: there, the next one does not show that others are
+    /// missing. After that one was.
+    fn rejoin_unseen(&mut self) {
+        let all = self.state.conversations.iter();
+        let unseen = all.filter(|(_, channel)| !channel.slot_seen && channel.slot > 0);
+        for id in unseen.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.rejoin(id, RejoinReason::SetBack);
+        }
+    }
+
     /// The server knows nothing of what came after the opening with this number.
     pub(super) fn server_set_back(&mut self, since: u64) {
         if seeded!(self.config, ServerSetBackUnheard) {
             return;
         }
-        for (queue, _) in core::mem::take(&mut self.state.cursors) {
+        let queues = self.state.cursors.keys().copied();
+        for queue in queues.collect::<Vec<_>>() {
             self.forget_cursor(queue);
         }
         self.state.marks.clear();
@@ -140,8 +152,8 @@ impl Client {
     /// Asks whether the server still has the message that it took last. A server that was set back to a moment
     /// after this device's last opening shows it by nothing else to who has only sent since then.
     ///
-    /// The id with other content: the server refuses it if it knows it, before it looks at anything else, and for
-    /// its slot if not, so that nothing is sent.
+    /// The id with other content, for a channel of nobody's: the server refuses it if it knows it, before it looks
+    /// at anything else, and for the channel if not, so that nothing is sent and the id stays free.
     pub(super) fn ask_for_last_sent(&mut self) {
         let since = self.state.openings.sound;
         let now_ms = self.unix_ms();
@@ -156,15 +168,17 @@ impl Client {
         let (Some(own), true) = (self.state.identity_key(), is_remembered) else {
             return;
         };
+        let then = Then::LastSent(*id, since);
+        let message_id = record.message_id.clone().into();
+        let nobodys = self.rng.child().uuid_v7(self.clock.unix());
         let request = proto::BatchEnqueueRequest {
             recipient_keys: vec![Bytes::copy_from_slice(own.as_bytes())],
             payload: Bytes::from_static(&[0]),
-            channel_id: Bytes::copy_from_slice(id.as_bytes()),
-            message_id: record.message_id.clone().into(),
+            channel_id: Bytes::copy_from_slice(&nobodys),
+            message_id,
             channel_slot: Some(0),
             ..Default::default()
         };
-        let then = Then::LastSent(*id, since);
         self.call::<rpc::BatchEnqueue>(&request, then);
     }
 
