@@ -17,7 +17,7 @@ use qpq_crypto::mls;
 
 use super::Client;
 use super::channel::{Change, Channel, LONG_AGO, Phase, is_dm};
-use super::error::IntentError;
+use super::error::{IntentError, UnreadableReason};
 use super::event::{Conversation, ConversationId, Event, Kind, Person, RejoinReason, Standing};
 use super::keys::Name;
 use super::record::OutgoingRecord;
@@ -304,6 +304,8 @@ impl Client {
         for (id, seq) in parked {
             self.state.parked.remove(&(id, seq));
             self.writer.delete(&Name::Parked(id, seq));
+            // It waited for this group, and no other can read it.
+            self.unreadable(Some(id), seq, UnreadableReason::Undecryptable);
         }
         self.work.remove(&id);
     }
@@ -399,7 +401,7 @@ impl Client {
 
     /// Whether the others can know that this account leaves a group.
     pub(super) fn is_leaving_told(&mut self, id: ConversationId) -> bool {
-        let waits = is_dm(id) || self.has_messages(id) || self.is_rejoining(id);
+        let waits = is_dm(id) || self.is_leaving_unsaid(id) || self.is_rejoining(id);
         !waits && self.identities(id).len() > 1
     }
 

@@ -216,7 +216,23 @@ impl Client {
         for pause in [Pause::Server, Pause::Doubt] {
             self.timers.cancel(Timer::Conversation(id, pause));
         }
+        if self.lacks_commits(id) {
+            // And with them their invitations: whoever was to come in by one needs a GroupInfo.
+            self.rotation_requested(id);
+        }
         self.drive(id);
+    }
+
+    /// Whether there were more commits than the server has slots for: each epoch took one.
+    fn lacks_commits(&mut self, id: ConversationId) -> bool {
+        let slot = self
+            .state
+            .conversations
+            .get(&id)
+            .map(|channel| channel.slot);
+        let group = self.state.group(id);
+        slot.zip(group)
+            .is_some_and(|(slot, (_, group))| group.epoch() > slot)
     }
 
     /// Asks again after a pause. The server's slot, if it lacks a commit that this device does not have.

@@ -41,6 +41,8 @@ pub(super) struct Promises {
 /// How long after its proposal one who leaves a DM stays on the server's list: a commit that was on its way
 /// then still comes, and the proposal can be made again.
 const LEAVING: Duration = Duration::from_secs(5);
+/// Somebody has no room to hear that this account leaves: it is said again after so long.
+const FULL: Duration = Duration::from_secs(300);
 
 impl Client {
     /// Takes a message into outbox and history.
@@ -270,6 +272,10 @@ impl Client {
                     .map(|request| request.recipient_keys)
                     .unwrap_or_default();
                 let own = self.state.identity_key();
+                let is_proposal = record.app.is_empty() && !is_dm(id);
+                let has_no_room = answer
+                    .statuses
+                    .contains(&u32::from(Status::QuotaExceeded.code()));
                 let undelivered: Vec<Person> = keys
                     .iter()
                     .zip(&answer.statuses)
@@ -278,6 +284,10 @@ impl Client {
                     .filter(|key| Some(*key) != own)
                     .map(|key| self.state.person(key))
                     .collect();
+                let is_heard = undelivered.len().saturating_add(1) < keys.len();
+                if is_proposal && has_no_room {
+                    return self.propose_later(id, order, is_heard);
+                }
                 if record.app.is_empty() && is_dm(id) {
                     let at = self.clock.now() + LEAVING;
                     self.timers
@@ -323,6 +333,27 @@ impl Client {
             }
             Err(fault) => self.message_failed(id, order, Self::refusal(fault)),
         }
+    }
+
+    /// Some of those who could carry it out have no room for it now. Whether others have heard it, it is said again:
+    /// they may not mean to.
+    fn propose_later(&mut self, id: ConversationId, order: u64, is_heard: bool) {
+        let record = OutgoingRecord {
+            message_id: self.rng.child().uuid_v7(self.clock.unix()).to_vec(),
+            again: is_heard,
+            ..OutgoingRecord::default()
+        };
+        self.writer.put(&Name::Outgoing(id, order), &record);
+        self.state.outgoing.insert((id, order), record);
+        let at = self.clock.now() + FULL;
+        self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+        self.drive(id);
+    }
+
+    /// Whether others have still to hear that this account leaves.
+    pub(super) fn is_leaving_unsaid(&self, id: ConversationId) -> bool {
+        let mut waiting = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        waiting.any(|(_, record)| !record.again)
     }
 
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
