@@ -267,16 +267,18 @@ impl Client {
             return self.server_set_back(self.state.openings.sound);
         }
         self.inbox.floor.remove(&queue);
-        self.state.cursors.remove(&queue);
         self.forget_cursor(queue);
     }
 
     /// The queue is read from where it begins, whatever was read of it before.
     pub(super) fn forget_cursor(&mut self, queue: Queue) {
-        self.state.forgotten.insert(queue);
+        let Some(cursor) = self.state.cursors.remove(&queue) else {
+            return;
+        };
+        self.state.forgotten.insert(queue, cursor);
         self.state.marks.remove(&queue);
         let record = QueueRecord {
-            cursor: 0,
+            cursor,
             forgotten: true,
             mark: Vec::new(),
         };
@@ -408,9 +410,10 @@ impl Client {
             // There is no such queue.
             Err(_) => proto::FetchResponse::default(),
         };
-        if self.state.forgotten.contains(&queue) {
-            // Whatever was before that, was taken in before.
-            self.set_cursor(queue, fetched.first_seq.saturating_sub(1), None);
+        if let Some(taken) = self.state.forgotten.get(&queue).copied() {
+            // What is not there any more was taken in before; what never was, is missing.
+            let gone = fetched.first_seq.saturating_sub(1);
+            self.set_cursor(queue, gone.min(taken), None);
         }
         let before = self.cursor(queue);
         if self.inbox.looked_at.contains(&queue) && self.inbox.again.remove(&queue) {
@@ -423,11 +426,7 @@ impl Client {
         }
         if fetched.first_seq > before.saturating_add(1) {
             // What was in between expired, tombstones and all.
-            self.set_cursor(queue, fetched.first_seq.saturating_sub(1), None);
-            self.unreadable(queue, before.saturating_add(1), UnreadableReason::Expired);
-            if let Some(id) = queue {
-                self.rejoin(id, RejoinReason::Missed);
-            }
+            self.miss_until(queue, fetched.first_seq);
         }
         let mut came = fetched.payloads.into_iter();
         let all_taken = came.all(|envelope| self.take_envelope(queue, envelope) == Taken::Yes);
@@ -467,6 +466,16 @@ impl Client {
             self.drive(id);
         }
         self.check_synced();
+    }
+
+    /// What was in the queue before this is not there any more, or was left out: the server's numbers have no holes.
+    pub(super) fn miss_until(&mut self, queue: Queue, seq: u64) {
+        let first = self.cursor(queue).saturating_add(1);
+        self.set_cursor(queue, seq.saturating_sub(1), None);
+        self.unreadable(queue, first, UnreadableReason::Expired);
+        if let Some(id) = queue {
+            self.rejoin(id, RejoinReason::Missed);
+        }
     }
 
     /// Whether what lies at the cursor, if it came, is what was taken in there.

@@ -57,6 +57,9 @@ impl Client {
         if self.is_blocked(queue) {
             return Taken::Not;
         }
+        if envelope.seq > self.cursor(queue).saturating_add(1) {
+            self.miss_until(queue, envelope.seq);
+        }
         if let (Some(id), Some(slot)) = (queue, envelope.slot)
             && self
                 .state
@@ -136,7 +139,12 @@ impl Client {
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
         let is_proven = self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
-            if !is_proven || !self.is_of_other_past(id, slot, envelope) {
+            let is_other = is_proven && self.is_of_other_past(id, slot, envelope);
+            if !is_other && is_proven && !self.is_kept(id, slot) && self.is_of_epoch(id, commit) {
+                // This device is not where it believed to be: of what has been taken in, this is the next.
+                self.rejoin(id, RejoinReason::Missed);
+            }
+            if !is_other {
                 return Ok(());
             }
             self.come_over(id, slot, slot);
@@ -206,11 +214,21 @@ impl Client {
 
     /// Whether a commit says that it is of a later epoch of the group than the one that is held.
     fn is_ahead(&mut self, id: ConversationId, commit: &[u8]) -> bool {
-        let Some((_, group)) = self.state.group(id) else {
-            return false;
-        };
-        let framing = framing(commit).filter(|framing| framing.group_id == group.group_id());
-        framing.is_some_and(|framing| framing.epoch > group.epoch())
+        let ahead = self.epochs_ahead(id, commit);
+        ahead.is_some_and(|ahead| ahead > 0)
+    }
+
+    /// Whether a commit says that it is of the epoch of the group that is held, or of a later one.
+    fn is_of_epoch(&mut self, id: ConversationId, commit: &[u8]) -> bool {
+        self.epochs_ahead(id, commit).is_some()
+    }
+
+    /// By how many epochs the one that a commit names is later than that of the group that is held; `None` for an
+    /// earlier one, and for another group.
+    fn epochs_ahead(&mut self, id: ConversationId, commit: &[u8]) -> Option<u64> {
+        let (_, group) = self.state.group(id)?;
+        let framing = framing(commit).filter(|framing| framing.group_id == group.group_id())?;
+        framing.epoch.checked_sub(group.epoch())
     }
 
     /// A commit that fails a test which all members share: says who did that, and goes on.
@@ -418,11 +436,11 @@ impl Client {
             self.state.forget_mls();
             return Err(UnreadableReason::BadWelcome);
         };
-        let Some(entry) = self.entrance(id, generation) else {
+        let epoch = group.epoch();
+        let Some(entry) = self.entrance(id, generation, epoch) else {
             self.state.forget_mls();
             return Ok(());
         };
-        let epoch = group.epoch();
         self.replace_group(id, group, generation);
         self.is_back(id);
         let goes_on = !matches!(entry, Entrance::New);
@@ -444,8 +462,9 @@ impl Client {
         Ok(())
     }
 
-    /// What joining this generation of the group means; `None` if it is of no use here.
-    fn entrance(&self, id: ConversationId, generation: u32) -> Option<Entrance> {
+    /// What joining the group in this epoch of this generation means; `None` if it is of no use here.
+    fn entrance(&mut self, id: ConversationId, generation: u32, epoch: u64) -> Option<Entrance> {
+        let held = self.state.group(id).map(|(_, group)| group.epoch());
         let Some(channel) = self.state.conversations.get(&id) else {
             return (generation <= MAX_GENERATIONS).then_some(Entrance::New);
         };
@@ -455,7 +474,11 @@ impl Client {
         }
         match channel.phase {
             Phase::Active | Phase::Leaving if ahead > 0 => Some(Entrance::Reset),
-            Phase::Active if channel.rejoin.is_some() || channel.doubted => Some(Entrance::Back),
+            // From an earlier epoch on it can't follow what it committed itself since: a queue that is read again
+            // holds the invitation of the beginning, and none of its own commits.
+            Phase::Active if channel.rejoin.is_some() || channel.doubted => held
+                .is_none_or(|held| epoch > held)
+                .then_some(Entrance::Back),
             Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
             _ => Some(Entrance::New),
         }
@@ -471,11 +494,6 @@ impl Client {
         {
             // Rows that do not go are in nobody's way.
             _ = old.delete(device);
-        }
-        // What waited for the group that was held can't be read by this one.
-        let parked = self.state.parked.range((id, 0)..=(id, u64::MAX));
-        for seq in parked.map(|((_, seq), _)| *seq).collect::<Vec<_>>() {
-            self.unreadable(Some(id), seq, UnreadableReason::Undecryptable);
         }
         self.forget_leftovers(id);
         self.change_channel(id, |channel| channel.generation = generation);

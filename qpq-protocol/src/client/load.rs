@@ -389,8 +389,8 @@ impl State {
                     self.marks.insert(queue, mark);
                 }
                 match record.forgotten {
-                    true => self.forgotten.insert(queue),
-                    false => self.cursors.insert(queue, record.cursor).is_none(),
+                    true => self.forgotten.insert(queue, record.cursor),
+                    false => self.cursors.insert(queue, record.cursor),
                 };
             }
             Name::Contact(key) => {

@@ -315,7 +315,7 @@ records! {
         /// The last seq taken in.
         #[prost(uint64, tag = "1")]
         cursor: u64,
-        /// It was taken in further, of a queue that began anew since.
+        /// That was before the queue began anew: it is read from its beginning.
         #[prost(bool, tag = "2")]
         forgotten: bool,
         /// The first 8 bytes of the SHA-256 of what had the seq of the cursor; empty: not known.

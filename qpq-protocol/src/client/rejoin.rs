@@ -466,7 +466,11 @@ impl Client {
         self.state.groups.insert(id, group);
         self.slot_taken(id, draft.slot);
         self.is_at_slot(id, draft.slot.saturating_add(1));
-        self.change_channel(id, |channel| channel.generation = generation);
+        self.change_channel(id, |channel| {
+            channel.generation = generation;
+            // Whatever was believed before.
+            channel.slot = draft.slot.saturating_add(1);
+        });
         self.note_return(id);
         self.came_back(id, &before);
         self.fetch(Some(id));

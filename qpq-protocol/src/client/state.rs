@@ -1,7 +1,7 @@
 //! What is durable, in memory: loaded whole at opening, changed at once, written behind.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use qpq_crypto::identity::{Credential, DeviceSecret, IdentitySecret};
@@ -134,8 +134,8 @@ pub(super) struct State {
     pub(super) cursors: BTreeMap<Option<ChannelId>, u64>,
     /// What was taken in last of a queue, as it is known again.
     pub(super) marks: BTreeMap<Option<ChannelId>, Mark>,
-    /// Queues that are read from where they begin.
-    pub(super) forgotten: BTreeSet<Option<ChannelId>>,
+    /// Queues that are read from where they begin, and the last seq that was taken in before of each.
+    pub(super) forgotten: BTreeMap<Option<ChannelId>, u64>,
     pub(super) packages: BTreeMap<Vec<u8>, PackageRecord>,
     /// Messages that were taken in before.
     pub(super) known: BTreeMap<ConversationId, Known>,
