@@ -135,7 +135,7 @@ impl Client {
             Err(fault) if fault.status == Status::NotFound => {
                 return self.cannot_add(id, key);
             }
-            Err(fault) => return self.cannot_change(id, key, &Self::refusal(fault)),
+            Err(fault) => return self.cannot_change(id, &[key], &Self::refusal(fault)),
         };
         let (suite, now_ms) = (self.config.mls_suite, self.unix_ms());
         let suite = self
@@ -168,26 +168,29 @@ impl Client {
 
     pub(super) fn cannot_add(&mut self, id: ConversationId, key: IdentityKey) {
         let name = self.state.person(key).name.unwrap_or_default();
-        self.cannot_change(id, key, &IntentError::NoDevices { name });
+        self.cannot_change(id, &[key], &IntentError::NoDevices { name });
     }
 
-    /// Gives up a wanted change. A DM without its peer is none.
-    fn cannot_change(&mut self, id: ConversationId, key: IdentityKey, error: &IntentError) {
+    /// Gives up what was wanted of these accounts; the others go on. A DM without its peer is none.
+    fn cannot_change(&mut self, id: ConversationId, keys: &[IdentityKey], error: &IntentError) {
         if self.phase(id) == Some(Phase::Founding) {
             return self.abandon_channel(id, error);
         }
         if self.resetting(id).is_some() {
-            return self.reset_without(id, key);
+            return keys.iter().for_each(|key| self.reset_without(id, *key));
         }
         let channel = self.state.conversations.get(&id);
-        let was_to_come = channel.is_some_and(|channel| channel.wanted.contains(&Change::add(key)));
-        self.unwant(id, |change| change.identity_key == key);
-        if !self.change_failed(id, key, error) && was_to_come {
-            let person = self.state.person(key);
-            self.writer.emit(Event::NotAdded {
-                conversation: id,
-                person,
-            });
+        let wanted = channel.map_or_else(Vec::new, |channel| channel.wanted.clone());
+        // All of them, before anything is committed again.
+        self.unwant(id, |change| keys.contains(&change.identity_key));
+        for key in keys {
+            if !self.change_failed(id, *key, error) && wanted.contains(&Change::add(*key)) {
+                let person = self.state.person(*key);
+                self.writer.emit(Event::NotAdded {
+                    conversation: id,
+                    person,
+                });
+            }
         }
         self.drive(id);
     }
@@ -260,9 +263,8 @@ impl Client {
             }
         }
         self.work.remove(&id);
-        for change in changes {
-            self.cannot_change(id, change.identity_key, &IntentError::State);
-        }
+        let all: Vec<_> = changes.iter().map(|change| change.identity_key).collect();
+        self.cannot_change(id, &all, &IntentError::State);
     }
 
     pub(super) fn draft_record(
@@ -391,15 +393,19 @@ impl Client {
                 if draft.reset > 0 {
                     return self.reset_lost(id, &draft);
                 }
+                let changes = draft.changes.iter().filter_map(Change::load);
+                let all: Vec<_> = changes.map(|change| change.identity_key).collect();
+                // Whom the server names; the others are asked for again without them.
+                let named = all.iter().filter(|key| fault.members.contains(key));
+                let named: Vec<_> = named.copied().collect();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
                 // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
                 self.change_channel(id, |channel| {
                     channel.slot_seen |= channel.slot == draft.slot;
                 });
-                for change in draft.changes.iter().filter_map(Change::load) {
-                    self.cannot_change(id, change.identity_key, &error);
-                }
+                let given_up = if named.is_empty() { all } else { named };
+                self.cannot_change(id, &given_up, &error);
                 self.fetch(Some(id));
             }
         }

@@ -234,7 +234,7 @@ impl Client {
             self.state.conversations.remove(&id);
             self.writer.delete(&Name::Conversation(id));
         }
-        let mut is_heard = is_taken_back;
+        let mut is_heard = is_taken_back | self.group_failed(id, error);
         for key in waited {
             is_heard |= self.change_failed(id, key, error);
         }
@@ -489,7 +489,8 @@ impl Client {
     /// The error for a refusal by the server.
     pub(super) fn refusal(fault: super::rpc::Fault) -> IntentError {
         match fault.status {
-            Status::Forbidden => IntentError::NotAMember,
+            // Not because of anybody who is named.
+            Status::Forbidden if fault.members.is_empty() => IntentError::NotAMember,
             _ => IntentError::Refused {
                 message: fault.message,
             },

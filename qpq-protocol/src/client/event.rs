@@ -482,6 +482,13 @@ pub enum Outcome {
     Account(Option<Account>),
     /// The conversation stands.
     Conversation(Conversation),
+    /// The group stands, but not with everybody who was to be in it.
+    Partly {
+        /// The group.
+        conversation: Conversation,
+        /// Who is not in it.
+        missing: Vec<Missing>,
+    },
     /// All conversations.
     Conversations(Vec<Conversation>),
     /// The change of members is made.
@@ -522,6 +529,15 @@ pub enum Outcome {
         /// The number.
         number: SafetyNumber,
     },
+}
+
+/// Somebody who was to be in a new group and is not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// The name that was asked for.
+    pub name: String,
+    /// Why, and what to do about it.
+    pub error: IntentError,
 }
 
 /// What the server says of itself.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Outcome};
+use super::event::{ConversationId, Event, IntentId, Kept, Missing, Outcome};
 use super::load::Phase;
 use super::login::Attempt;
 use super::timers::Timer;
@@ -40,6 +40,8 @@ pub(super) enum Task {
         id: Option<ConversationId>,
         name: String,
         members: BTreeSet<String>,
+        /// Who can't be in it.
+        missing: Vec<Missing>,
     },
     Change {
         conversation: ConversationId,
@@ -50,7 +52,8 @@ pub(super) enum Task {
     Changing {
         conversation: ConversationId,
         who: BTreeSet<IdentityKey>,
-        is_new: bool,
+        /// Of a group that is being made: who can't be in it.
+        new: Option<Vec<Missing>>,
     },
     Leave(ConversationId),
     Members(ConversationId),
@@ -154,11 +157,26 @@ impl Client {
     }
 
     /// Makes a group of this account and `members`. `name` has at most 256 bytes; only members see
-    /// it. Ends in [`Outcome::Conversation`] when all are in.
+    /// it. Ends in [`Outcome::Conversation`] when all are in, in [`Outcome::Partly`] if somebody can't be.
     pub fn create_group(&mut self, now: Time, name: &str, members: &[&str]) -> IntentId {
         let members = members.iter().map(|name| (*name).to_owned()).collect();
-        let (id, name) = (None, name.to_owned());
-        self.intent(now, Task::CreateGroup { id, name, members })
+        self.make_group(now, None, name.to_owned(), members)
+    }
+
+    pub(super) fn make_group(
+        &mut self,
+        now: Time,
+        id: Option<ConversationId>,
+        name: String,
+        members: BTreeSet<String>,
+    ) -> IntentId {
+        let task = Task::CreateGroup {
+            id,
+            name,
+            members,
+            missing: Vec::new(),
+        };
+        self.intent(now, task)
     }
 
     /// Adds `user` to a group. Ends in [`Outcome::Changed`].
@@ -299,13 +317,29 @@ impl Client {
         }
     }
 
-    /// A change of members can't be made: whoever asked for it is told.
+    /// A change of members can't be made: whoever asked for it is told. A new group is made without them.
     pub(super) fn change_failed(
         &mut self,
         conversation: ConversationId,
         identity_key: IdentityKey,
         error: &IntentError,
     ) -> bool {
+        let name = self.state.person(identity_key).name.unwrap_or_default();
+        let mut is_heard = false;
+        for task in self.intents.open.values_mut() {
+            if let Task::Changing {
+                conversation: id,
+                who,
+                new: Some(missing),
+            } = task
+                && *id == conversation
+                && who.remove(&identity_key)
+            {
+                let (name, error) = (name.clone(), error.clone());
+                missing.push(Missing { name, error });
+                is_heard = true;
+            }
+        }
         let failed: Vec<IntentId> = self
             .intents
             .open
@@ -321,6 +355,29 @@ impl Client {
             })
             .map(|(intent, _)| *intent)
             .collect();
+        is_heard |= !failed.is_empty();
+        for intent in failed {
+            self.fail(intent, error.clone());
+        }
+        is_heard
+    }
+
+    /// A group will not be made at all: whether anybody waited for it.
+    pub(super) fn group_failed(
+        &mut self,
+        conversation: ConversationId,
+        error: &IntentError,
+    ) -> bool {
+        let open = self.intents.open.iter();
+        let failed = open.filter(|(_, task)| match task {
+            Task::Changing {
+                conversation: id,
+                new,
+                ..
+            } => *id == conversation && new.is_some(),
+            _ => false,
+        });
+        let failed: Vec<IntentId> = failed.map(|(intent, _)| *intent).collect();
         let is_heard = !failed.is_empty();
         for intent in failed {
             self.fail(intent, error.clone());
@@ -328,8 +385,20 @@ impl Client {
         is_heard
     }
 
-    /// A name can't be resolved: whoever asked for it is told.
+    /// A name can't be resolved: whoever asked for it is told. A new group is made with the others, if there
+    /// are any.
     pub(super) fn name_failed(&mut self, name: &str, error: &IntentError) {
+        for task in self.intents.open.values_mut() {
+            if let Task::CreateGroup {
+                members, missing, ..
+            } = task
+                && members.len() > 1
+                && members.remove(name)
+            {
+                let (name, error) = (name.to_owned(), error.clone());
+                missing.push(Missing { name, error });
+            }
+        }
         let failed: Vec<IntentId> = self
             .intents
             .open

@@ -48,12 +48,8 @@ impl Client {
         name: &str,
         members: &[&str],
     ) -> IntentId {
-        let task = Task::CreateGroup {
-            id: Some(id),
-            name: name.to_owned(),
-            members: members.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        self.intent(now, task)
+        let members = members.iter().map(|name| (*name).to_owned()).collect();
+        self.make_group(now, Some(id), name.to_owned(), members)
     }
 
     /// The messages that wait to be sent, oldest first in each conversation. Ends in

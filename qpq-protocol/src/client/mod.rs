@@ -105,7 +105,7 @@ use write::Writer;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
     Account, Body, CommitProof, Conversation, ConversationId, DeviceInfo, Event, IntentId, Kept,
-    Kind, Message, Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent, Waiting,
+    Kind, Message, Missing, Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent, Waiting,
 };
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};

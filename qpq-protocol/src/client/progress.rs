@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::channel::{Change, Phase as Standing};
 use super::contacts::LookUp;
 use super::error::IntentError;
-use super::event::{ConversationId, IntentId, Kept, Outcome};
+use super::event::{ConversationId, IntentId, Kept, Missing, Outcome};
 use super::intent::{Progress, Task};
 use super::rpc::Then;
 use super::{Client, MAX_MEMBERS};
@@ -38,9 +38,12 @@ impl Client {
                 }
             },
             Task::Dm(name) => self.advance_dm(intent, name),
-            Task::CreateGroup { id, name, members } => {
-                self.advance_group(intent, id, name, members)
-            }
+            Task::CreateGroup {
+                id,
+                name,
+                members,
+                missing,
+            } => self.advance_group(intent, id, name, members, missing),
             Task::Change {
                 conversation,
                 name,
@@ -49,8 +52,8 @@ impl Client {
             Task::Changing {
                 conversation,
                 who,
-                is_new,
-            } => self.advance_changing(conversation, who, is_new),
+                new,
+            } => self.advance_changing(conversation, who, new),
             Task::Leave(conversation) => self.advance_leave(intent, conversation),
             Task::Members(id) => match self.conversation(id) {
                 Some(conversation) => Progress::Done(Outcome::Members(conversation.members)),
@@ -141,6 +144,7 @@ impl Client {
         id: Option<ConversationId>,
         name: String,
         members: BTreeSet<String>,
+        missing: Vec<Missing>,
     ) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
@@ -153,7 +157,7 @@ impl Client {
             let who = channel.wanted.iter().map(|change| change.identity_key);
             let who = who.collect();
             self.keep(intent, Kept::Conversation(id));
-            return self.advance_changing(id, who, true);
+            return self.advance_changing(id, who, Some(missing));
         }
         if name.is_empty() || name.len() > MAX_GROUP_NAME {
             return Progress::Failed(IntentError::BadLength {
@@ -178,7 +182,12 @@ impl Client {
             }
         }
         if asked || self.state.me.is_none() {
-            return Progress::Wait(Task::CreateGroup { id, name, members });
+            return Progress::Wait(Task::CreateGroup {
+                id,
+                name,
+                members,
+                missing,
+            });
         }
         let id = id.unwrap_or_else(|| ChannelId(self.rng.child().uuid_v7(self.clock.unix())));
         self.start_group(id, name, &who);
@@ -186,7 +195,7 @@ impl Client {
         Progress::Wait(Task::Changing {
             conversation: id,
             who,
-            is_new: true,
+            new: Some(missing),
         })
     }
 
@@ -247,7 +256,7 @@ impl Client {
         Progress::Wait(Task::Changing {
             conversation,
             who: BTreeSet::from([identity_key]),
-            is_new: false,
+            new: None,
         })
     }
 
@@ -255,7 +264,7 @@ impl Client {
         &mut self,
         conversation: ConversationId,
         who: BTreeSet<IdentityKey>,
-        is_new: bool,
+        new: Option<Vec<Missing>>,
     ) -> Progress {
         let Some(channel) = self.state.conversations.get(&conversation) else {
             return Progress::Failed(IntentError::UnknownConversation);
@@ -271,14 +280,20 @@ impl Client {
             return Progress::Wait(Task::Changing {
                 conversation,
                 who,
-                is_new,
+                new,
             });
         }
-        match self.conversation(conversation) {
-            Some(conversation) if is_new => Progress::Done(Outcome::Conversation(conversation)),
-            Some(conversation) => Progress::Done(Outcome::Changed(conversation)),
-            None => Progress::Failed(IntentError::UnknownConversation),
-        }
+        let Some(conversation) = self.conversation(conversation) else {
+            return Progress::Failed(IntentError::UnknownConversation);
+        };
+        Progress::Done(match new {
+            None => Outcome::Changed(conversation),
+            Some(missing) if missing.is_empty() => Outcome::Conversation(conversation),
+            Some(missing) => Outcome::Partly {
+                conversation,
+                missing,
+            },
+        })
     }
 
     fn advance_leave(&mut self, intent: IntentId, conversation: ConversationId) -> Progress {

@@ -82,11 +82,16 @@ pub(super) struct Fault {
     pub(super) retry_after: Duration,
     pub(super) slot: u64,
     pub(super) commit_hash: Bytes,
+    /// Because of whom a member list could not be changed, as far as the server says.
+    pub(super) members: Vec<IdentityKey>,
 }
 
 impl Fault {
     pub(super) fn new(status: Status, detail: proto::ErrorDetail) -> Self {
+        let members = detail.member_keys.iter();
+        let members = members.filter_map(|key| IdentityKey::try_from(key.as_ref()).ok());
         Self {
+            members: members.collect(),
             status,
             message: detail.message,
             retry_after: Duration::from_millis(detail.retry_after_ms.into()),

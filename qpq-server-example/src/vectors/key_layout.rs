@@ -61,20 +61,27 @@ const SERVER: [(&str, &[&str]); 42] = [
 ];
 
 /// Keys of the client and the fields that each has.
-const CLIENT: [(&str, &[&str]); 14] = [
+const CLIENT: [(&str, &[&str]); 21] = [
     ("schema", &[]),
     ("writer", &[]),
     ("account", &[]),
     ("server", &[]),
+    ("openings", &[]),
+    ("clocks", &[]),
+    ("addition", &["channel"]),
     ("conversation", &["channel"]),
     ("draft", &["channel"]),
     ("proofs", &["channel"]),
+    ("merged", &["channel", "number"]),
+    ("seen", &["channel", "number"]),
     ("package", &["reference"]),
     ("mls", &["row"]),
+    ("known", &["channel", "number"]),
     ("outgoing", &["channel", "number"]),
     ("parked", &["channel", "number"]),
     ("queue", &["channel"]),
     ("contact", &["identity"]),
+    ("sent", &["channel", "number"]),
     ("history", &["channel", "number"]),
 ];
 
@@ -262,20 +269,52 @@ fn client_key(case: &Value, key: &str) -> Result<Vec<u8>> {
         "history" => return Ok(client::history(channel(case)?, number()?)),
         "account" => Name::Account,
         "server" => Name::Server,
+        "openings" => Name::Openings,
+        "clocks" => Name::Clocks,
+        "addition" => Name::Addition(channel(case)?),
         "conversation" => Name::Conversation(channel(case)?),
         "draft" => Name::Draft(channel(case)?),
         "proofs" => Name::Proofs(channel(case)?),
+        "merged" => Name::Merged(channel(case)?, number()?),
+        "seen" => Name::Seen(channel(case)?, number()?),
         "package" => Name::Package(case.bytes("reference")?),
         "mls" => Name::Mls(case.bytes("row")?),
+        "known" => Name::Known(channel(case)?, number()?),
         "outgoing" => Name::Outgoing(channel(case)?, number()?),
         "parked" => Name::Parked(channel(case)?, number()?),
         "queue" => Name::Queue(optional_channel(case)?),
         "contact" => Name::Contact(IdentityKey(case.array("identity")?)),
+        "sent" => Name::Sent(channel(case)?, number()?),
         _ => return Err(wrong("key", "a known key")),
     };
-    match Name::parse(&name.key()) == Some(name.clone()) {
+    let comes_back = Name::parse(&name.key()) == Some(name.clone());
+    match comes_back && called(&name) == key {
         true => Ok(name.key()),
         false => Err(VectorError::Broken("a key")),
+    }
+}
+
+/// What the vectors call a key: a new one has to be among them.
+const fn called(name: &Name) -> &'static str {
+    match name {
+        Name::Account => "account",
+        Name::Server => "server",
+        Name::Openings => "openings",
+        Name::Clocks => "clocks",
+        Name::Addition(_) => "addition",
+        Name::Conversation(_) => "conversation",
+        Name::Draft(_) => "draft",
+        Name::Proofs(_) => "proofs",
+        Name::Merged(..) => "merged",
+        Name::Seen(..) => "seen",
+        Name::Package(_) => "package",
+        Name::Mls(_) => "mls",
+        Name::Known(..) => "known",
+        Name::Outgoing(..) => "outgoing",
+        Name::Parked(..) => "parked",
+        Name::Queue(_) => "queue",
+        Name::Contact(_) => "contact",
+        Name::Sent(..) => "sent",
     }
 }
 

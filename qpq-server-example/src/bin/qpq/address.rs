@@ -90,7 +90,8 @@ pub fn pick(wanted: &str, all: &[Conversation]) -> Result<Conversation, Failed> 
     if let Some(name) = wanted.strip_prefix('#') {
         let is_it = |one: &&Conversation| {
             let name = typed(name);
-            one.kind == Kind::Group && (typed(&one.name) == name || printable(&one.name) == name)
+            let shown = typed(&printable(&one.name));
+            one.kind == Kind::Group && (typed(&one.name) == name || shown == name)
         };
         return only(wanted, &all.iter().filter(is_it).collect::<Vec<_>>(), all);
     }
@@ -216,5 +217,16 @@ mod tests {
         assert_eq!(pick("#cafe\u{301}", &all).map(|one| one.id), Ok(all[0].id));
         assert_eq!(pick("#club\u{fffd}", &all).map(|one| one.id), Ok(all[1].id));
         assert!(pick("#club", &all).is_err());
+    }
+
+    /// Others may have written a name in any normal form, with what does not show in it.
+    #[test]
+    fn a_name_that_is_shown_is_found_in_the_form_of_every_keyboard() {
+        let other = conversation(Kind::Group, "cafe\u{301}\u{200b}", id(1, 1));
+        let all = [other];
+        for wanted in ["#caf\u{e9}\u{fffd}", "#cafe\u{301}\u{fffd}"] {
+            assert_eq!(pick(wanted, &all).map(|one| one.id), Ok(all[0].id));
+        }
+        assert_eq!(pick("caf\u{e9}", &all).ok(), None);
     }
 }

@@ -302,6 +302,19 @@ async fn show_conversation(
             let all = conversations(session).await?;
             show(&conversation, &all, session, output).await
         }
+        Outcome::Partly {
+            conversation,
+            missing,
+        } => {
+            let all = conversations(session).await?;
+            show(&conversation, &all, session, output).await?;
+            let mut names = Vec::new();
+            for one in missing {
+                output.missing(conversation.id, &one)?;
+                names.push(one.name);
+            }
+            Err(Failed::NotWhole(names.join(", ")))
+        }
         _ => Err(Failed::Unexpected),
     }
 }

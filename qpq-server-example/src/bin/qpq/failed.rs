@@ -68,6 +68,8 @@ pub enum Failed {
     TakenBack(Box<Self>),
     #[error("it did not reach {0}: their queue is full, or they left")]
     Undelivered(String),
+    #[error("the group is made, but without {0}: `qpq group invite` adds them later")]
+    NotWhole(String),
     #[error("{0}")]
     Lines(Tally),
     #[error("{0}")]
@@ -165,7 +167,7 @@ impl Failed {
         const NOT_FOR_EVERYBODY: u8 = 4;
         ExitCode::from(match self {
             Self::Kept { .. } => KEPT,
-            Self::Undelivered(_) => NOT_FOR_EVERYBODY,
+            Self::Undelivered(_) | Self::NotWhole(_) => NOT_FOR_EVERYBODY,
             Self::Lines(tally) if tally.failed > 0 => WILL_NOT_HAPPEN,
             Self::Lines(tally) if tally.kept > 0 => KEPT,
             Self::Lines(_) => NOT_FOR_EVERYBODY,
@@ -180,6 +182,7 @@ impl Failed {
             Self::TakenBack(why) => why.code(),
             Self::Kept { .. } => "kept",
             Self::Undelivered(_) => "undelivered",
+            Self::NotWhole(_) => "not_whole",
             Self::Lines(tally) => match (&tally.why, tally.failed, tally.kept) {
                 (Some(why), 1.., _) => why.code(),
                 (_, _, 1..) => "kept",
@@ -230,7 +233,8 @@ fn session_code(error: &SessionError) -> &'static str {
     }
 }
 
-const fn intent_code(error: &IntentError) -> &'static str {
+/// As [`Failed::code`], of an intent.
+pub const fn intent_code(error: &IntentError) -> &'static str {
     match error {
         IntentError::NotLoggedIn => "not_logged_in",
         IntentError::WrongPassword | IntentError::PasswordTooLong => "password",

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 
 use qpq_crypto::safety::SafetyNumber;
 use qpq_protocol::client::{
-    Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Person,
-    ServerInfo, Standing, Waiting,
+    Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Missing,
+    Person, ServerInfo, Standing, Waiting,
 };
 use qpq_protocol::ids::{DeviceId, MessageId};
 use qpq_server_example::hex::hex;
@@ -13,7 +13,7 @@ use qpq_server_example::time::date;
 use serde_json::{Value, json};
 
 use crate::address::address;
-use crate::failed::Failed;
+use crate::failed::{Failed, intent_code};
 use crate::printable::printable;
 
 /// What the account's first device is called, which has no id.
@@ -172,6 +172,19 @@ impl Output {
             "line": line,
             "code": why.code(),
             "message": why.to_string(),
+        });
+        self.line(&human, &machine)
+    }
+
+    /// Somebody who is not in a new group, and why.
+    pub fn missing(&self, conversation: ConversationId, one: &Missing) -> Result<(), Failed> {
+        let human = format!("without {}: {}", printable(&one.name), printable(&one.error.to_string()));
+        let machine = json!({
+            "type": "missing",
+            "conversation": conversation.to_string(),
+            "name": one.name,
+            "code": intent_code(&one.error),
+            "message": one.error.to_string(),
         });
         self.line(&human, &machine)
     }

@@ -8,6 +8,7 @@ use qpq_server_example::session::{Session, SessionError};
 use tokio::io::BufReader;
 
 use crate::act::act;
+use crate::address::typed;
 use crate::args::Keep;
 use crate::failed::{Failed, Tally};
 use crate::lines::Lines;
@@ -72,7 +73,8 @@ fn is_like(
     conversation: qpq_protocol::client::ConversationId,
     text: &str,
 ) -> bool {
-    waiting.conversation == conversation && matches!(&waiting.body, Body::Text(own) if own == text)
+    let is_text = |own: &str| typed(own) == typed(text);
+    waiting.conversation == conversation && matches!(&waiting.body, Body::Text(own) if is_text(own))
 }
 
 /// The place in the history of an own message with this id, if there is one.

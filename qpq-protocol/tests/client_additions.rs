@@ -1,0 +1,262 @@
+//! People who are to be added and can't be: the others are, and whoever is missing is named, once.
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Net, password};
+use prost::Message as _;
+use qpq_protocol::client::{
+    Conversation, ConversationId, Event, IntentError, Missing, MlsSuite, Outcome,
+};
+use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::proto;
+use qpq_protocol::status::Status;
+
+thread_local! {
+    /// Whose key packages the server gives out twice.
+    static DOUBLED: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+}
+
+fn register(net: &mut Net, name: &str) -> IdentityKey {
+    let client = net.add_client();
+    match net.ask(client, |core, now| {
+        core.register(now, name, password("secret"))
+    }) {
+        Ok(Outcome::LoggedIn(account)) => account.identity_key,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn world(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        register(&mut net, name);
+    }
+    net
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+/// A group that stands with only some of these.
+fn partly(net: &mut Net, members: &[&str]) -> (Conversation, Vec<Missing>) {
+    match net.ask(0, |core, now| core.create_group(now, "club", members)) {
+        Ok(Outcome::Partly {
+            conversation,
+            missing,
+        }) => (conversation, missing),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(conversation: &Conversation) -> Vec<&str> {
+    let names = conversation.members.iter();
+    let mut names: Vec<_> = names.filter_map(|one| one.name.as_deref()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn not_added(net: &Net, client: usize, id: ConversationId) -> Vec<String> {
+    let events = net.clients[client].events.iter();
+    let names = events.filter_map(|event| match event {
+        Event::NotAdded {
+            conversation,
+            person,
+        } if *conversation == id => person.name.clone(),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn refused(missing: &[Missing]) -> Vec<&str> {
+    let refused = missing.iter();
+    let refused = refused.filter(|one| matches!(one.error, IntentError::Refused { .. }));
+    let mut names: Vec<_> = refused.map(|one| one.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_group_is_made_with_those_who_can_be_in_it() {
+    let mut net = world(&["alice", "bob"]);
+    // Nobody here can use her packages.
+    net.client_config.mls_suite = MlsSuite::default();
+    register(&mut net, "carol");
+    let (made, missing) = partly(&mut net, &["bob", "carol", "zoe"]);
+    let (carol, zoe) = ("carol".to_owned(), "zoe".to_owned());
+    let expected = [
+        Missing {
+            name: zoe.clone(),
+            error: IntentError::UnknownUser { name: zoe },
+        },
+        Missing {
+            name: carol.clone(),
+            error: IntentError::NoDevices { name: carol },
+        },
+    ];
+    assert_eq!(missing, expected);
+    assert_eq!(names(&made), ["alice", "bob"]);
+    settle(&mut net);
+    assert_eq!(names(&conversations(&mut net, 1)[0]), ["alice", "bob"]);
+    // Who asked has heard it already.
+    assert!(not_added(&net, 0, made.id).is_empty());
+}
+
+#[test]
+fn a_group_of_nobody_but_strangers_is_not_made() {
+    let mut net = world(&["alice"]);
+    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["zoe"]));
+    let name = "zoe".to_owned();
+    assert_eq!(ended, Err(IntentError::UnknownUser { name }));
+    let ended = net.ask(0, |core, now| {
+        core.create_group(now, "club", &["zoe", "yan"])
+    });
+    assert!(
+        matches!(ended, Err(IntentError::UnknownUser { .. })),
+        "{ended:?}"
+    );
+    assert!(conversations(&mut net, 0).is_empty());
+}
+
+/// It passes each inspection, and MLS does not take it.
+#[test]
+fn a_key_package_that_fails_in_the_commit_costs_only_its_owner() {
+    let mut net = world(&["alice", "bob", "dave"]);
+    let carol = register(&mut net, "carol");
+    DOUBLED.set(Bytes::copy_from_slice(carol.as_bytes()));
+    net.lie = Some(|method, said| match (method, said) {
+        (305, Ok(payload)) => {
+            let whose = DOUBLED.with_borrow(Clone::clone);
+            let mut answer = proto::FetchKeyPackagesResponse::decode(payload).expect("an answer");
+            let first = answer.packages[0].clone();
+            if first.package.windows(32).any(|piece| *piece == whose[..]) {
+                answer.packages.push(first);
+            }
+            Ok(answer.encode_to_vec().into())
+        }
+        (_, said) => said,
+    });
+    let (made, missing) = partly(&mut net, &["bob", "carol", "dave"]);
+    let name = "carol".to_owned();
+    let expected = Missing {
+        name: name.clone(),
+        error: IntentError::NoDevices { name },
+    };
+    assert_eq!(missing, [expected]);
+    assert_eq!(names(&made), ["alice", "bob", "dave"]);
+}
+
+#[test]
+fn whom_the_server_names_is_given_up_and_the_others_come() {
+    let mut net = Net::new();
+    net.stop_server();
+    net.server_config.limits.memberships_a_day = 1;
+    net.start_server();
+    for name in ["alice", "bob", "carol", "dave"] {
+        register(&mut net, name);
+    }
+    let ended = net.ask(0, |core, now| core.create_group(now, "first", &["bob"]));
+    assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
+    // Bob is full of what alice gives.
+    let (made, missing) = partly(&mut net, &["bob", "carol"]);
+    assert_eq!(refused(&missing), ["bob"]);
+    assert_eq!(names(&made), ["alice", "carol"]);
+    // The same for two who are asked for at once, and come in one commit.
+    let bob = net.act(0, |core, now| core.invite(now, made.id, "bob"));
+    let dave = net.act(0, |core, now| core.invite(now, made.id, "dave"));
+    assert!(net.until(|net| net.result(0, bob).is_some() && net.result(0, dave).is_some()));
+    let bob = net.result(0, bob);
+    assert!(
+        matches!(bob, Some(Err(IntentError::Refused { .. }))),
+        "{bob:?}"
+    );
+    let dave = net.result(0, dave);
+    assert!(matches!(dave, Some(Ok(Outcome::Changed(_)))), "{dave:?}");
+    settle(&mut net);
+    assert_eq!(
+        names(&conversations(&mut net, 3)[0]),
+        ["alice", "carol", "dave"]
+    );
+}
+
+/// Nobody waits for it any more, since the process that asked has ended.
+#[test]
+fn who_is_given_up_later_is_told_by_an_event() {
+    let mut net = Net::new();
+    net.stop_server();
+    net.server_config.limits.memberships_a_day = 1;
+    net.start_server();
+    for name in ["alice", "bob", "carol"] {
+        register(&mut net, name);
+    }
+    let ended = net.ask(0, |core, now| core.create_group(now, "first", &["bob"]));
+    assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
+    // Alice gets to know carol.
+    let ended = net.ask(2, |core, now| core.create_group(now, "other", &["alice"]));
+    assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
+    settle(&mut net);
+    net.stop_server();
+    let members = ["bob", "carol"];
+    net.act(0, |core, now| core.create_group(now, "second", &members));
+    net.pass(Duration::from_secs(1));
+    net.restart(0);
+    net.start_server();
+    settle(&mut net);
+    let all = conversations(&mut net, 0);
+    let second = all.iter().find(|one| one.name == "second").expect("it");
+    assert_eq!(names(second), ["alice", "carol"]);
+    assert_eq!(not_added(&net, 0, second.id), ["bob"]);
+}
+
+/// A refusal that names nobody is about all: none of them may come in after it was said that none will.
+#[test]
+fn who_was_said_not_to_come_does_not_come() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    net.asked.clear();
+    net.lie = Some(|method, said| match method {
+        206 => Err(Status::BadRequest.code()),
+        _ => said,
+    });
+    let (made, missing) = partly(&mut net, &["bob", "carol", "dave"]);
+    assert_eq!(refused(&missing), ["bob", "carol", "dave"]);
+    assert_eq!(names(&made), ["alice"]);
+    net.lie = None;
+    settle(&mut net);
+    let commits = net.asked.iter().filter(|method| **method == 206).count();
+    assert_eq!(commits, 1);
+}
+
+/// Two commit at once: who loses fetches what won, once.
+#[test]
+fn a_slot_that_was_lost_is_fetched_once() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["bob"]));
+    let Ok(Outcome::Conversation(club)) = ended else {
+        panic!("{ended:?}");
+    };
+    settle(&mut net);
+    // Nothing is pushed, and only these two are there.
+    net.deaf = true;
+    net.clients[2].away = true;
+    net.clients[3].away = true;
+    net.asked.clear();
+    let carol = net.act(0, |core, now| core.invite(now, club.id, "carol"));
+    let dave = net.act(1, |core, now| core.invite(now, club.id, "dave"));
+    assert!(net.until(|net| net.result(0, carol).is_some() && net.result(1, dave).is_some()));
+    let count = |method: u16| net.asked.iter().filter(|own| **own == method).count();
+    assert_eq!(count(206), 3, "one of them twice");
+    // Each after its own commit, and one of them the other's.
+    assert_eq!(count(201), 3, "{:?}", net.asked);
+}

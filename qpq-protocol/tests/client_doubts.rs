@@ -1,0 +1,426 @@
+//! Conversations of which client and server know different things: those that this device is in and
+//! knows nothing of (`regain`), those that a server that was set back may not have (`doubt`), and those
+//! that were not joined yet, or left, when that befell it (`enter`).
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Lie, Net, password};
+use prost::Message as _;
+use qpq_protocol::client::{Body, Conversation, ConversationId, Event, Outcome, RejoinReason, Standing};
+use qpq_protocol::proto;
+use qpq_protocol::status::Status;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// What a server has said, and says again elsewhere.
+    static SAID: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+}
+
+/// A server that was put back and says so (`restore` draws a new epoch).
+const PUT_BACK: Lie = |method, said| match method {
+    104 => changed(said, |answer: &mut proto::ResumeSessionResponse| {
+        answer.server_epoch ^= 1;
+    }),
+    _ => said,
+};
+
+fn world(names: &[&str]) -> Net {
+    let mut net = Net::new();
+    for name in names {
+        let client = net.add_client();
+        let ended = net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        });
+        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
+    }
+    settle(&mut net);
+    net
+}
+
+fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
+    match net.ask(client, |core, now| core.create_group(now, "club", members)) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn dm(net: &mut Net, client: usize, peer: &str) -> ConversationId {
+    match net.ask(client, |core, now| core.dm(now, peer)) {
+        Ok(Outcome::Conversation(conversation)) => conversation.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
+    let ended = net.ask(client, |core, now| core.send(now, id, text));
+    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+/// What is durable at the server.
+fn backup(net: &Net) -> qpq_protocol::storage::memory::Memory {
+    net.server.as_ref().expect("a server").disk.clone()
+}
+
+/// Puts the server back to this; from now on it says so.
+fn put_back(net: &mut Net, disk: qpq_protocol::storage::memory::Memory) {
+    net.stop_server();
+    net.server_disk = disk;
+    net.lie = Some(PUT_BACK);
+    net.start_server();
+}
+
+fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Option<Conversation> {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all.into_iter().find(|one| one.id == id),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn members(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
+    let conversation = conversation(net, client, id).expect("a conversation");
+    let names = conversation.members.into_iter();
+    let mut names: Vec<_> = names.filter_map(|one| one.name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
+    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+        Ok(Outcome::Messages(all)) => all
+            .into_iter()
+            .map(|message| match message.body {
+                Body::Text(text) => text,
+                other => format!("{other:?}"),
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
+    let told = net.clients[client].events.iter();
+    told.filter(|event| of(event)).count()
+}
+
+fn asked(net: &Net, method: u16) -> usize {
+    net.asked.iter().filter(|own| **own == method).count()
+}
+
+/// Each is heard by all others.
+fn assert_talk(net: &mut Net, clients: &[usize], id: ConversationId) {
+    for client in clients {
+        let text = format!("{client} says so");
+        send(net, *client, id, &text);
+        settle(net);
+        for other in clients {
+            let last = history(net, *other, id).pop();
+            assert_eq!(last.as_ref(), Some(&text), "client {other}");
+        }
+    }
+}
+
+/// Changes an answer that went well.
+fn changed<M: prost::Message + Default>(
+    said: Result<Bytes, u8>,
+    change: impl FnOnce(&mut M),
+) -> Result<Bytes, u8> {
+    said.map(|payload| {
+        let mut answer = M::decode(payload).expect("an answer");
+        change(&mut answer);
+        answer.encode_to_vec().into()
+    })
+}
+
+/// All invitations have expired.
+fn no_welcomes(queue: &mut proto::FetchResponse) {
+    for envelope in &mut queue.payloads {
+        let payload = proto::DeliveryPayload::decode(envelope.data.clone());
+        let payload = payload.ok().and_then(|payload| payload.payload);
+        if let Some(proto::delivery_payload::Payload::Welcome(_)) = payload {
+            envelope.data.clear();
+            envelope.expired = true;
+        }
+    }
+}
+
+#[test]
+fn who_never_got_the_invitation_comes_in_by_the_tree() {
+    for is_dm in [false, true] {
+        let mut net = world(&["alice", "bob"]);
+        net.restart(1);
+        net.clients[1].away = true;
+        let id = match is_dm {
+            true => dm(&mut net, 0, "bob"),
+            false => group(&mut net, 0, &["bob"]),
+        };
+        net.lie = Some(|method, said| match method {
+            201 => changed(said, no_welcomes),
+            _ => said,
+        });
+        net.clients[1].away = false;
+        settle(&mut net);
+        net.lie = None;
+        let forgotten = |event: &Event| {
+            let why = RejoinReason::Forgotten;
+            matches!(event, Event::Rejoining { why: own, .. } if *own == why)
+        };
+        assert_eq!(events(&net, 1, forgotten), 1, "a DM: {is_dm}");
+        assert_eq!(members(&mut net, 0, id), ["alice", "bob"]);
+        assert_talk(&mut net, &[0, 1], id);
+    }
+}
+
+/// The data are of before it was invited, and its packages are used up.
+#[test]
+fn data_of_before_an_invitation_lead_back_into_the_group() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    net.restart(1);
+    settle(&mut net);
+    let disk = net.clients[1].disk.clone();
+    net.restart(1);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    assert_talk(&mut net, &[0, 1], id);
+    net.clients[1].disk = disk;
+    net.restart(1);
+    net.pass(2 * MINUTE);
+    assert_eq!(events(&net, 1, |event| matches!(event, Event::SetBack)), 1);
+    assert_eq!(members(&mut net, 1, id), ["alice", "bob", "carol"]);
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+/// Whoever lists this account gets a request or two for it, and the app hears nothing.
+#[test]
+fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    net.lie = Some(|method, said| match method {
+        416 => said.inspect(|answer| SAID.set(answer.clone())),
+        104 => PUT_BACK(method, said),
+        _ => said,
+    });
+    net.restart(1);
+    settle(&mut net);
+    assert!(SAID.with_borrow(|said| !said.is_empty()), "a GroupInfo");
+    net.clients[0].away = true;
+    net.clients[1].away = true;
+    net.lie = Some(|method, said| match method {
+        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+            page.queues.push(proto::Queue {
+                channel_id: Bytes::copy_from_slice(b"\x01\x01\x01\x01\x01\x01\x71\x01\x81strange"),
+                first_seq: 1,
+                next_seq: 1,
+                slot: 5,
+                members_version: 1,
+            });
+        }),
+        416 => Ok(SAID.with_borrow(Clone::clone)),
+        _ => said,
+    });
+    net.asked.clear();
+    let before = net.clients[2].events.len();
+    net.restart(2);
+    net.pass(10 * MINUTE);
+    assert!((1..=20).contains(&asked(&net, 416)), "{:?}", net.asked);
+    assert_eq!(asked(&net, 413) + asked(&net, 206), 0, "{:?}", net.asked);
+    let told = net.clients[2].events.iter().skip(before);
+    let told = told.filter(|event| {
+        !matches!(
+            event,
+            Event::Opened { .. }
+                | Event::Connected
+                | Event::LoggedIn { .. }
+                | Event::Synced
+                | Event::Disconnected { .. }
+        )
+    });
+    assert_eq!(told.collect::<Vec<_>>(), Vec::<&Event>::new());
+    assert!(conversation(&mut net, 2, id).is_none());
+}
+
+/// The members are asked for another one, and not for ever.
+#[test]
+fn a_group_info_that_does_not_verify_is_asked_for_a_few_times() {
+    let mut net = world(&["alice", "bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    let id = group(&mut net, 0, &["bob"]);
+    net.lie = Some(|method, said| match method {
+        201 => changed(said, no_welcomes),
+        416 => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
+            answer.group_info = Bytes::from_static(b"rubbish");
+        }),
+        _ => said,
+    });
+    net.clients[1].away = false;
+    net.asked.clear();
+    net.pass(4 * MINUTE);
+    assert!((2..=16).contains(&asked(&net, 413)), "{:?}", asked(&net, 413));
+    let rests = (asked(&net, 413), asked(&net, 416));
+    net.pass(4 * MINUTE);
+    assert_eq!((asked(&net, 413), asked(&net, 416)), rests, "it has given up");
+    assert!(conversation(&mut net, 1, id).is_none());
+    // What the server says at the next opening is looked at anew.
+    net.lie = None;
+    net.restart(1);
+    settle(&mut net);
+    assert_talk(&mut net, &[0, 1], id);
+}
+
+#[test]
+fn a_dm_that_its_other_one_has_left_is_not_come_back_into() {
+    let mut net = world(&["alice", "bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    let id = dm(&mut net, 0, "bob");
+    let ended = net.ask(0, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    settle(&mut net);
+    net.lie = Some(|method, said| match method {
+        201 => changed(said, no_welcomes),
+        _ => said,
+    });
+    net.asked.clear();
+    net.clients[1].away = false;
+    net.pass(5 * MINUTE);
+    assert_eq!(asked(&net, 206), 0, "nothing is committed there");
+    assert!(conversation(&mut net, 1, id).is_none());
+}
+
+/// All who were in it are in it again, with all that was said.
+#[test]
+fn a_channel_that_the_server_lost_is_made_again() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let before = backup(&net);
+    let club = group(&mut net, 0, &["bob", "carol"]);
+    let pair = dm(&mut net, 0, "bob");
+    settle(&mut net);
+    assert_talk(&mut net, &[0, 1, 2], club);
+    assert_talk(&mut net, &[0, 1], pair);
+    let said = history(&mut net, 0, club);
+    put_back(&mut net, before);
+    net.pass(3 * MINUTE);
+    for client in [0, 1, 2] {
+        assert_eq!(members(&mut net, client, club), ["alice", "bob", "carol"]);
+        assert_eq!(history(&mut net, client, club), said, "client {client}");
+    }
+    assert_talk(&mut net, &[0, 1, 2], club);
+    assert_talk(&mut net, &[0, 1], pair);
+}
+
+#[test]
+fn who_the_server_does_not_count_among_the_members_is_out_after_ten_minutes() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "stays");
+    settle(&mut net);
+    net.clients[0].away = true;
+    net.lie = Some(|method, said| match method {
+        416 | 412 | 414 => Err(Status::Forbidden.code()),
+        _ => PUT_BACK(method, said),
+    });
+    net.restart(1);
+    net.pass(9 * MINUTE);
+    let removed = |event: &Event| matches!(event, Event::Removed { .. });
+    assert_eq!(events(&net, 1, removed), 0);
+    net.pass(4 * MINUTE);
+    assert_eq!(events(&net, 1, removed), 1);
+    let over = conversation(&mut net, 1, id).expect("its history");
+    assert_eq!(over.standing, Standing::Over);
+    assert_eq!(history(&mut net, 1, id), ["stays"]);
+}
+
+/// The founder is in the tree of a DM that the other one has only heard of.
+#[test]
+fn who_waited_for_a_forgotten_invitation_lets_himself_in() {
+    let mut net = world(&["alice", "bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    let id = dm(&mut net, 0, "bob");
+    // Bob hears that there is a channel, and gets nothing out of its queue.
+    net.lie = Some(|method, said| match method {
+        201 | 416 => Err(Status::Unavailable.code()),
+        _ => said,
+    });
+    net.clients[1].away = false;
+    let opened = net.act(1, |core, now| core.dm(now, "alice"));
+    net.pass(Duration::from_secs(10));
+    assert_eq!(net.result(1, opened), None);
+    net.lie = Some(|method, said| match method {
+        201 => changed(said, no_welcomes),
+        _ => PUT_BACK(method, said),
+    });
+    net.restart(1);
+    net.pass(MINUTE);
+    net.lie = None;
+    let joined = |event: &Event| matches!(event, Event::Joined { .. });
+    assert_eq!(events(&net, 1, joined), 1);
+    assert_talk(&mut net, &[0, 1], id);
+}
+
+/// Nobody comes back who knows of it: whoever still waits founds the DM.
+#[test]
+fn a_dm_that_nobody_has_founded_is_founded_by_who_waits() {
+    let mut net = world(&["alice", "bob"]);
+    let before = backup(&net);
+    net.restart(1);
+    net.clients[1].away = true;
+    dm(&mut net, 0, "bob");
+    net.lie = Some(|method, said| match method {
+        201 | 416 => Err(Status::Unavailable.code()),
+        _ => said,
+    });
+    net.clients[1].away = false;
+    let opened = net.act(1, |core, now| core.dm(now, "alice"));
+    net.pass(Duration::from_secs(10));
+    assert_eq!(net.result(1, opened), None);
+    net.clients[0].away = true;
+    net.cut_client(0);
+    put_back(&mut net, before);
+    net.restart(1);
+    net.pass(3 * MINUTE);
+    let id = dm(&mut net, 1, "alice");
+    send(&mut net, 1, id, "are you there?");
+    net.clients[0].away = false;
+    net.pass(3 * MINUTE);
+    assert_talk(&mut net, &[0, 1], id);
+    assert!(history(&mut net, 0, id).contains(&"are you there?".to_owned()));
+}
+
+/// The others were told, and a server that was put back has lost it: it is said again, and nobody stays in
+/// a tree that he has left.
+#[test]
+fn a_leaving_that_the_server_lost_is_said_again() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    assert_talk(&mut net, &[0, 1, 2], id);
+    let before = backup(&net);
+    // Nobody else hears of it.
+    net.clients[0].away = true;
+    net.clients[2].away = true;
+    let ended = net.ask(1, |core, now| core.leave(now, id));
+    assert_eq!(ended, Ok(Outcome::Left(id)));
+    put_back(&mut net, before);
+    for client in [0, 2] {
+        net.restart(client);
+        net.clients[client].away = false;
+    }
+    net.pass(5 * MINUTE);
+    assert_eq!(members(&mut net, 0, id), ["alice", "carol"]);
+    let left = conversation(&mut net, 1, id).expect("its history");
+    assert_eq!(left.standing, Standing::Over);
+    assert_talk(&mut net, &[0, 2], id);
+}
