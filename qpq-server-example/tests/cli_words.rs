@@ -43,7 +43,10 @@ fn what_a_message_tells_to_run_can_be_run() {
         let mut words = line.split(' ');
         let first = words.next().unwrap();
         let (_, binary) = BINARIES.iter().find(|(name, _)| *name == first).unwrap();
-        let is_command = |word: &&str| word.chars().all(|char| char.is_ascii_lowercase() || char == '-');
+        let is_command = |word: &&str| {
+            word.chars()
+                .all(|char| char.is_ascii_lowercase() || char == '-')
+        };
         let is_option = |word: &&str| word.starts_with("--");
         let (options, words): (Vec<&str>, Vec<&str>) = words.partition(is_option);
         let commands: Vec<&str> = words.into_iter().take_while(is_command).collect();

@@ -41,6 +41,9 @@ const AGAIN: usize = 4;
 pub(super) struct Regains {
     open: BTreeMap<ConversationId, Search>,
     looked: VecDeque<ConversationId>,
+    /// Those whose members were asked often enough. What they do is looked at once each time; they are asked
+    /// again only after the next listing of the queues.
+    given_up: BTreeSet<ConversationId>,
 }
 
 #[derive(Default)]
@@ -73,7 +76,10 @@ impl Client {
                 true => Step::Peer,
                 false => Step::GroupInfo,
             },
-            misfits: 0,
+            misfits: match self.regains.given_up.contains(&id) {
+                true => MAX_MISFITS.saturating_sub(1),
+                false => 0,
+            },
         };
         self.regains.open.insert(id, search);
         self.drive(id);
@@ -89,6 +95,7 @@ impl Client {
 
     /// The queues are listed again, and some of them looked into again.
     pub(super) fn forget_first_looks(&mut self) {
+        self.regains.given_up.clear();
         let first = self.regains.looked.len().min(AGAIN);
         let first: Vec<_> = self.regains.looked.drain(..first).collect();
         // Those that are still open end by themselves.
@@ -249,6 +256,7 @@ impl Client {
         let misfits = search.misfits;
         if misfits >= MAX_MISFITS {
             // Whoever lists this account can give any number of these: nothing says that it is in there.
+            self.regains.given_up.insert(id);
             return self.is_not_ours(id);
         }
         let at = self.clock.now() + self.config.backoff_base + self.backoff(misfits.min(6));
@@ -274,6 +282,7 @@ impl Client {
 
     /// The connection is gone: what was under way is begun again over the next.
     pub(super) fn forget_searches(&mut self) {
+        self.regains.given_up.clear();
         for id in core::mem::take(&mut self.regains.open).into_keys() {
             self.forget_look(id);
         }

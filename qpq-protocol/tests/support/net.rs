@@ -646,11 +646,14 @@ impl Net {
             Err(status) => (status, Bytes::new()),
         };
         let length = u32::try_from(payload.len()).ok()?.to_be_bytes();
-        Some(
-            [&[status], &header[1..5], &length, &payload[..]]
-                .concat()
-                .into(),
-        )
+        let answer = [&[status], &header[1..5], &length, &payload[..]].concat();
+        // What of its own answer is not delivered is off its hands all the same.
+        let dropped = held.len().saturating_sub(answer.len());
+        if let (Some(server), 1..) = (&mut self.server, dropped) {
+            let sent = StreamInput::Sent(dropped);
+            server.tell(self.now, Input::Stream(conn, stream, sent));
+        }
+        Some(answer.into())
     }
 
     fn queue(&mut self, conn: ConnId, from: Side, stream: StreamId, input: StreamInput) {

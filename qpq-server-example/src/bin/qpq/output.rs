@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 
 use qpq_crypto::safety::SafetyNumber;
 use qpq_protocol::client::{
-    Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Missing,
-    Person, ServerInfo, Standing, Waiting,
+    Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Missing, Person,
+    ServerInfo, Standing, Waiting,
 };
 use qpq_protocol::ids::{DeviceId, MessageId};
 use qpq_server_example::hex::hex;
@@ -178,7 +178,11 @@ impl Output {
 
     /// Somebody who is not in a new group, and why.
     pub fn missing(&self, conversation: ConversationId, one: &Missing) -> Result<(), Failed> {
-        let human = format!("without {}: {}", printable(&one.name), printable(&one.error.to_string()));
+        let human = format!(
+            "without {}: {}",
+            printable(&one.name),
+            printable(&one.error.to_string())
+        );
         let machine = json!({
             "type": "missing",
             "conversation": conversation.to_string(),
