@@ -237,26 +237,3 @@ fn who_was_said_not_to_come_does_not_come() {
     let commits = net.asked.iter().filter(|method| **method == 206).count();
     assert_eq!(commits, 1);
 }
-
-/// Two commit at once: who loses fetches what won, once.
-#[test]
-fn a_slot_that_was_lost_is_fetched_once() {
-    let mut net = world(&["alice", "bob", "carol", "dave"]);
-    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["bob"]));
-    let Ok(Outcome::Conversation(club)) = ended else {
-        panic!("{ended:?}");
-    };
-    settle(&mut net);
-    // Nothing is pushed, and only these two are there.
-    net.deaf = true;
-    net.clients[2].away = true;
-    net.clients[3].away = true;
-    net.asked.clear();
-    let carol = net.act(0, |core, now| core.invite(now, club.id, "carol"));
-    let dave = net.act(1, |core, now| core.invite(now, club.id, "dave"));
-    assert!(net.until(|net| net.result(0, carol).is_some() && net.result(1, dave).is_some()));
-    let count = |method: u16| net.asked.iter().filter(|own| **own == method).count();
-    assert_eq!(count(206), 3, "one of them twice");
-    // Each after its own commit, and one of them the other's.
-    assert_eq!(count(201), 3, "{:?}", net.asked);
-}

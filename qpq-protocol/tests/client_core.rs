@@ -259,6 +259,25 @@ fn two_members_commit_at_once_and_the_loser_commits_again() {
 }
 
 #[test]
+fn a_slot_that_was_lost_is_fetched_once() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob", "carol", "dave"]);
+    settle(&mut net);
+    // Nothing is pushed, and only these two are there.
+    net.deaf = true;
+    net.clients[2].away = true;
+    net.clients[3].away = true;
+    net.asked.clear();
+    let carol = net.act(0, |core, now| core.remove(now, id, "carol"));
+    let dave = net.act(1, |core, now| core.remove(now, id, "dave"));
+    assert!(net.until(|net| net.result(0, carol).is_some() && net.result(1, dave).is_some()));
+    let count = |method: u16| net.asked.iter().filter(|own| **own == method).count();
+    assert_eq!(count(206), 3, "one of them twice: {:?}", net.asked);
+    // Each after its own commit, and one of them the other's.
+    assert_eq!(count(201), 3, "{:?}", net.asked);
+}
+
+#[test]
 fn who_was_away_gets_everything_in_order() {
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob"]);

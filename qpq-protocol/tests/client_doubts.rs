@@ -401,6 +401,46 @@ fn a_dm_that_nobody_has_founded_is_founded_by_who_waits() {
     assert!(history(&mut net, 0, id).contains(&"are you there?".to_owned()));
 }
 
+/// The channel is there, without a group, and who made it does not come back.
+#[test]
+fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
+    let mut net = world(&["alice", "bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    net.asked.clear();
+    net.act(0, |core, now| core.dm(now, "bob"));
+    // Her first commit is not made yet.
+    while !net.asked.contains(&305) {
+        if !net.turn() {
+            assert!(net.jump(net.now + MINUTE), "it is made");
+        }
+    }
+    let before = backup(&net);
+    settle(&mut net);
+    net.lie = Some(|method, said| match method {
+        201 | 416 => Err(Status::Unavailable.code()),
+        _ => said,
+    });
+    net.clients[1].away = false;
+    net.act(1, |core, now| core.dm(now, "alice"));
+    net.pass(Duration::from_secs(10));
+    net.clients[0].away = true;
+    net.cut_client(0);
+    put_back(&mut net, before);
+    net.restart(1);
+    net.pass(Duration::from_secs(40));
+    let all = match net.ask(1, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(all[0].standing, Standing::Forming, "she may come back");
+    net.pass(MINUTE);
+    let id = dm(&mut net, 1, "alice");
+    net.clients[0].away = false;
+    net.pass(3 * MINUTE);
+    assert_talk(&mut net, &[0, 1], id);
+}
+
 /// The others were told, and a server that was put back has lost it: it is said again, and nobody stays in
 /// a tree that he has left.
 #[test]
