@@ -483,7 +483,7 @@ fn mistakes_are_told_apart() {
     let name = "zoe".to_owned();
     let ended = net.ask(0, |core, now| core.dm(now, "zoe"));
     assert_eq!(ended, Err(IntentError::UnknownUser { name: name.clone() }));
-    let ended = net.ask(0, |core, now| core.create_group(now, "g", &["bob", "zoe"]));
+    let ended = net.ask(0, |core, now| core.create_group(now, "g", &["zoe"]));
     assert_eq!(ended, Err(IntentError::UnknownUser { name }));
     assert_eq!(
         net.ask(0, |core, now| core.dm(now, "alice")),
@@ -522,6 +522,30 @@ fn mistakes_are_told_apart() {
     let ended = net.ask(0, |core, now| core.invite(now, id, "bob"));
     let name = "bob".to_owned();
     assert_eq!(ended, Err(IntentError::AlreadyMember { name }));
+}
+
+#[test]
+fn a_name_that_nobody_has_ends_whatever_waits_for_it_at_once() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    let begin = net.now;
+    let unknown = Err(IntentError::UnknownUser {
+        name: "zoe".to_owned(),
+    });
+    let intents = net.act(0, |core, now| {
+        [
+            core.dm(now, "zoe"),
+            core.create_group(now, "club", &["zoe"]),
+            core.invite(now, id, "zoe"),
+            core.remove(now, id, "zoe"),
+            core.safety_number(now, "zoe"),
+        ]
+    });
+    for intent in intents {
+        assert!(net.until(|net| net.result(0, intent).is_some()));
+        assert_eq!(net.result(0, intent), Some(unknown.clone()));
+    }
+    assert!(net.now.since(begin) < Duration::from_secs(1));
 }
 
 #[test]

@@ -434,9 +434,15 @@ impl Session {
         &self.watch
     }
 
-    /// Finishes what runs, closes the connection and the database.
-    pub async fn close(self) {
-        self.node.close().await;
+    /// Finishes what runs, closes the connection and the database. What happened meanwhile, and was not
+    /// heard before.
+    pub async fn close(self) -> Vec<Event> {
+        self.node.shutdown().await;
+        let mut last = Vec::from(self.later);
+        while let Some(event) = self.node.next_event().await {
+            last.push(event);
+        }
+        last
     }
 
     async fn event(&mut self) -> Result<Event, SessionError> {

@@ -75,6 +75,7 @@ fn two_people_compare_one_number() {
     assert!(said.contains("differ"), "{said}");
     let said = alice.fails(&["verify", "bob", "--scanned", "hello"]);
     assert!(said.contains("no safety number"), "{said}");
+    assert!(alice.fails(&["verify", "zoe"]).contains("no user zoe"));
     let (code, screen, _) = alice.screen(&["verify", "bob"]);
     assert_eq!(code, Some(0));
     assert_eq!(screen.lines().count(), 5, "{screen}");

@@ -152,6 +152,49 @@ fn who_got_nothing_is_named() {
 }
 
 #[test]
+fn a_group_is_made_without_who_cannot_be_in_it() {
+    let mut world = World::new("exit-partly");
+    let (alice, bob, carol) = (
+        world.registered("alice"),
+        world.registered("bob"),
+        world.registered("carol"),
+    );
+    let made = alice.ends(&["group", "create", "club", "bob", "zoe"], 4);
+    assert_eq!(code(&made), "not_whole");
+    assert!(made.error.contains("zoe"), "{}", made.error);
+    let missing = &made.said[1];
+    assert_eq!(missing["type"], "missing");
+    assert_eq!(
+        (&missing["name"], &missing["code"]),
+        (&"zoe".into(), &"unknown_user".into())
+    );
+    assert_eq!(bob.ok(&["recv"])[0]["name"], "club");
+    // Of nobody but strangers there is none.
+    let none = alice.ends(&["group", "create", "other", "zoe"], 1);
+    assert_eq!(code(&none), "unknown_user");
+    let said = alice.fails(&["group", "create", "", "bob"]);
+    assert!(said.contains("name of a group"), "{said}");
+    assert_eq!(alice.ok(&["conversations"]).len(), 1);
+
+    // One who has been put into too many is named, and the others come.
+    for number in 0..4 {
+        alice.ok(&["group", "create", &format!("{number}"), "bob"]);
+    }
+    let made = alice.ends(&["group", "create", "full", "bob", "carol"], 4);
+    assert_eq!(made.said[1]["name"], "bob");
+    assert_eq!(carol.ok(&["recv"])[0]["name"], "full");
+    // Whoever does later what is kept says the same.
+    world.server.stop();
+    alice.ends(&["group", "create", "later", "bob", "carol"], 3);
+    let _server = restarted(&world);
+    // One of the next commands does, and nothing of it is told in vain.
+    let mut said = (0..20).flat_map(|_| alice.ok(&["recv"]));
+    let missing = said.find(|line| line["type"] == "not_added");
+    assert_eq!(missing.unwrap()["person"]["name"], "bob");
+    assert_eq!(carol.ok(&["recv"])[0]["name"], "later");
+}
+
+#[test]
 fn another_server_is_refused_and_the_session_stays() {
     let (world, other) = (World::new("exit-here"), World::new("exit-there"));
     let alice = world.registered("alice");

@@ -3,7 +3,8 @@
 
 mod support;
 
-use support::world::{World, texts};
+use support::Server;
+use support::world::{BUSY, World, texts};
 
 #[test]
 fn a_password_is_the_same_in_every_normal_form() {
@@ -18,6 +19,30 @@ fn a_password_is_the_same_in_every_normal_form() {
         .user("alice-3")
         .run_with("cafe au lait", &["login", "alice"]);
     assert_eq!(wrong.code, Some(1));
+}
+
+#[test]
+fn a_text_that_is_repeated_is_the_same_in_every_normal_form() {
+    let mut world = World::new("text-forms");
+    let (alice, bob) = (world.registered("alice"), world.registered("bob"));
+    alice.ok(&["dm", "bob"]);
+    world.server.stop();
+    let id = |said: &[serde_json::Value]| {
+        let kept = said.iter().find(|line| line["type"] == "kept");
+        kept.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let first = id(&alice.ends(&["send", "bob", "caf\u{e9}"], 3).said);
+    let again = alice.ends(&["send", "bob", "cafe\u{301}", "--id", &first], 3);
+    assert_eq!(id(&again.said), first);
+    let second = alice.ends(&["send", "bob", "cafe\u{301}"], 3);
+    assert_eq!(second.said[0]["type"], "like_kept");
+    assert_eq!(second.said[0]["id"], first.as_str());
+    let _server = Server::start(&world.path("server"), &world.address, BUSY);
+    for _ in 0..2 {
+        let sent = alice.ok(&["send", "bob", "cafe\u{301}", "--id", &first]);
+        assert_eq!(sent[0]["message_id"], first.as_str());
+    }
+    assert_eq!(texts(&bob.ok(&["recv"])).len(), 2);
 }
 
 #[test]

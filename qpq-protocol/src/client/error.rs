@@ -136,6 +136,12 @@ pub enum IntentError {
         /// The most bytes.
         limit: usize,
     },
+    /// The name of a group is empty or longer than it may be.
+    #[error("the name of a group has between 1 and {limit} bytes: choose another")]
+    BadGroupName {
+        /// The most bytes.
+        limit: usize,
+    },
     /// The conversation stands, but its members did not add this device.
     #[error(
         "this device is not in the conversation with {name}, which began without it: go on with the device that is, or create a group"

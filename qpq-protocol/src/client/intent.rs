@@ -403,11 +403,7 @@ impl Client {
             .intents
             .open
             .iter()
-            .filter(|(_, task)| match task {
-                Task::Dm(own) | Task::Change { name: own, .. } => own == name,
-                Task::CreateGroup { members, .. } => members.contains(name),
-                _ => false,
-            })
+            .filter(|(_, task)| task.is_about(name))
             .map(|(intent, _)| *intent)
             .collect();
         for intent in failed {
@@ -503,6 +499,34 @@ impl Task {
             | Self::RemoveDevice(_)
             | Self::SafetyNumber(_) => true,
             Self::WhoAmI
+            | Self::Members(_)
+            | Self::Conversations
+            | Self::Send { .. }
+            | Self::Outbox
+            | Self::TakeBack(_)
+            | Self::History { .. }
+            | Self::Unread { .. }
+            | Self::MarkRead { .. }
+            | Self::Reading => false,
+        }
+    }
+}
+
+impl Task {
+    /// Whether this waits to hear who has the name.
+    fn is_about(&self, name: &str) -> bool {
+        match self {
+            Self::Dm(own) | Self::Change { name: own, .. } | Self::SafetyNumber(own) => own == name,
+            Self::CreateGroup { members, .. } => members.contains(name),
+            Self::Authenticate(_)
+            | Self::Authenticating
+            | Self::Logout
+            | Self::ServerInfo
+            | Self::Changing { .. }
+            | Self::Leave(_)
+            | Self::Devices
+            | Self::RemoveDevice(_)
+            | Self::WhoAmI
             | Self::Members(_)
             | Self::Conversations
             | Self::Send { .. }

@@ -160,7 +160,7 @@ impl Client {
             return self.advance_changing(id, who, Some(missing));
         }
         if name.is_empty() || name.len() > MAX_GROUP_NAME {
-            return Progress::Failed(IntentError::BadLength {
+            return Progress::Failed(IntentError::BadGroupName {
                 limit: MAX_GROUP_NAME,
             });
         }

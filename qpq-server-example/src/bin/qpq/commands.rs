@@ -8,7 +8,7 @@ use qpq_server_example::session::{Options, Patience, Session};
 use crate::act::act;
 use crate::address::{self, conversations, find, find_here, typed, user};
 use crate::args::{Command, Common, Group, Keep};
-use crate::events::Teller;
+use crate::events::{Rest, Teller};
 pub use crate::failed::Failed;
 use crate::output::Output;
 use crate::receive::Receiver;
@@ -25,6 +25,10 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         data_dir: data_dir(common)?,
         ca_cert: common.ca_cert.clone(),
         patience: patience(&command),
+    };
+    let rest = match command {
+        Command::Recv { .. } => Rest::Said,
+        _ => Rest::Noted,
     };
     let mut stop = match command {
         // While a password is typed an interrupt must end the process as the shell expects it, or
@@ -66,10 +70,8 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
     if let Err(Failed::Kept { kept, .. }) = &done {
         output.kept(*kept, None)?;
     }
-    // What else came in, nobody will be told again.
-    let told = Teller::new(output).note_rest(&mut session).await;
     // Also after a failure: what was stated is stored, and the database closed in order.
-    session.close().await;
+    let told = Teller::new(output).close(session, rest).await;
     done.and(told)
 }
 

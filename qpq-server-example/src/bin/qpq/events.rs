@@ -81,6 +81,15 @@ impl Known {
 /// A line for people, and the same for scripts.
 type Line = (String, Value);
 
+/// How what came in beside a command is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// On standard output: it is what the command is for.
+    Said,
+    /// To people, on standard error.
+    Noted,
+}
+
 /// Tells events.
 pub struct Teller<'a> {
     output: &'a Output,
@@ -145,19 +154,21 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    /// Tells people, on standard error, what else came in while a command did something else.
-    pub async fn note_rest(mut self, session: &mut Session) -> Result<(), Failed> {
-        while let Some(event) = session.next_if_there() {
-            if is_told(&event) {
-                self.waiting.push(event);
-            }
-        }
+    /// Closes the session and tells what else came in until then, since nobody is told it again: in
+    /// `way`.
+    pub async fn close(mut self, mut session: Session, way: Rest) -> Result<(), Failed> {
+        let known = Known::load(&mut session).await;
+        let rest = session.close().await;
+        self.waiting.extend(rest.into_iter().filter(is_told));
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let known = Known::load(session).await?;
-        for (human, _) in self.ready(&known, |_| true) {
-            self.output.note(&human);
+        let known = known?;
+        for (human, machine) in self.ready(&known, |_| true) {
+            match way {
+                Rest::Said => self.output.line(&human, &machine)?,
+                Rest::Noted => self.output.note(&human),
+            }
         }
         Ok(())
     }

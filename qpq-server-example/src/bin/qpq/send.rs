@@ -39,6 +39,14 @@ pub async fn one(
     } else if let Some(like) = waiting.iter().rev().find(|one| is_like(one, id, &text)) {
         output.like_kept(like.message_id, 1)?;
     }
+    // The same text, as another keyboard writes it: what is kept is sent as it is.
+    let repeated = waiting
+        .into_iter()
+        .find(|one| Some(one.message_id) == message_id && is_like(one, id, &text));
+    let text = match repeated.map(|one| one.body) {
+        Some(Body::Text(kept)) => kept,
+        _ => text,
+    };
     let outcome = act(session, keep, move |client, now| match message_id {
         Some(message_id) => client.send_as(now, id, message_id, &text),
         None => client.send(now, id, &text),
@@ -94,7 +102,7 @@ async fn sent_before(
         let own = |one: &&qpq_protocol::client::Message| one.own && one.message_id == message_id;
         if let Some(message) = messages.iter().find(own) {
             return match &message.body {
-                Body::Text(own) if own == text => Ok(Some(message.index)),
+                Body::Text(own) if typed(own) == typed(text) => Ok(Some(message.index)),
                 // It was taken back: it may be sent after all.
                 Body::TakenBack => Ok(None),
                 _ => Err(Failed::OtherMessage),
