@@ -102,7 +102,7 @@ fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
                 | Event::Broken { .. }
         )
     };
-    assert!(!told.iter().any(|event| moved(event)), "{told:?}");
+    assert!(!told.iter().any(moved), "{told:?}");
     // The group is the one that it was.
     for (writer, reader) in [(0, 1), (1, 0)] {
         let text = format!("{writer} after {} bytes", welcome.len());
