@@ -8,11 +8,11 @@ use super::recipient::{own_mailbox, parse_channel};
 use crate::defect::seeded;
 use crate::proto;
 use crate::server::step::{
-    Caller, Ctx, Fault, Next, Step, commit, decode_row, doubt, load, scan_ordered,
+    Caller, Ctx, Fault, Next, Step, commit, decode_row, doubt, load, scan_ordered, unchanged,
 };
 use crate::storage::keys::{self, QueueId, Range};
 use crate::storage::records::Entry;
-use crate::storage::{Commit, Direction, Scan};
+use crate::storage::{Commit, Direction, Expect, Scan};
 
 /// Messages removed by one Commit.
 const PAGE: usize = 1000;
@@ -34,76 +34,113 @@ pub(in crate::server) fn ack(
         channel,
         &devices,
     ) {
-        Ok(mailbox) => remove(ctx, mailbox.stored, request.seq_up_to),
+        Ok(mailbox) => {
+            let acked = Acked {
+                id: mailbox.stored,
+                up_to: request.seq_up_to,
+                owner: unchanged(&key, &devices),
+                is_owner: false,
+            };
+            acked.remove(ctx)
+        }
         Err(fault) => doubt(ctx, [&key], fault),
     })
 }
 
-/// Removes a page of what is to go, then the next one.
-fn remove(ctx: &mut Ctx<'_>, id: QueueId, up_to: u64) -> Next {
-    load(ctx, [keys::queue(&id)], move |ctx, [row]| {
-        let queue = Queue::new(id, row)?;
-        let head = queue.head();
-        if up_to >= head.next_seq {
-            let fault = Fault::bad_request("seq_up_to has not been given out");
-            return doubt(ctx, [&keys::queue(&id)], fault);
-        }
-        if up_to < head.first_seq {
-            return Ok(Step::ok(&proto::AckResponse {}));
-        }
-        let (first_seq, rewrites) = (head.first_seq, head.rewrites);
-        let Range { start, end } = keys::entries(&id, first_seq, up_to.saturating_add(1));
-        let range = Scan {
-            start,
-            end,
-            direction: Direction::Forward,
-            items: PAGE,
-            bytes: PAGE_BYTES,
-        };
-        scan_ordered(range, move |ctx, rows, _| {
-            // While the messages were read the queue went on: others were put in, and some of these
-            // may have gone. They are what they were unless the head says so, and the change is made
-            // to the queue as it is now.
-            load(ctx, [keys::queue(&id)], move |ctx, [row]| {
-                let queue = Queue::new(id, row)?;
-                if queue.head().rewrites != rewrites {
-                    return moved(ctx, &id);
-                }
-                remove_page(ctx, queue, rows, up_to)
-            })
-        })
-    })
+/// What a device has stored itself.
+struct Acked {
+    id: QueueId,
+    up_to: u64,
+    /// That the account's devices are what was remembered: another core may have given the queue to another
+    /// device since.
+    owner: (Bytes, Expect),
+    /// Whether that was so.
+    is_owner: bool,
 }
 
-fn remove_page(ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>, up_to: u64) -> Next {
-    let id = *queue.id();
-    if up_to < queue.head().first_seq {
-        return Ok(Step::ok(&proto::AckResponse {}));
+impl Acked {
+    /// Removes a page of what is to go, then the next one.
+    fn remove(self, ctx: &mut Ctx<'_>) -> Next {
+        load(ctx, [keys::queue(&self.id)], move |ctx, [row]| {
+            let queue = Queue::new(self.id, row)?;
+            let head = queue.head();
+            if self.up_to >= head.next_seq {
+                let fault = Fault::bad_request("seq_up_to has not been given out");
+                return doubt(ctx, [&keys::queue(&self.id), &self.owner.0], fault);
+            }
+            if self.up_to < head.first_seq {
+                return self.done(ctx);
+            }
+            let (first_seq, rewrites) = (head.first_seq, head.rewrites);
+            let Range { start, end } =
+                keys::entries(&self.id, first_seq, self.up_to.saturating_add(1));
+            let range = Scan {
+                start,
+                end,
+                direction: Direction::Forward,
+                items: PAGE,
+                bytes: PAGE_BYTES,
+            };
+            scan_ordered(range, move |ctx, rows, _| {
+                // While the messages were read the queue went on: others were put in, and some of these
+                // may have gone. They are what they were unless the head says so, and the change is made
+                // to the queue as it is now.
+                load(ctx, [keys::queue(&self.id)], move |ctx, [row]| {
+                    let queue = Queue::new(self.id, row)?;
+                    if queue.head().rewrites != rewrites {
+                        return moved(ctx, &self.id);
+                    }
+                    self.remove_page(ctx, queue, rows)
+                })
+            })
+        })
     }
-    let first = keys::entry(&id, queue.head().first_seq);
-    if rows.last().is_some_and(|(key, _)| *key < first) {
-        // All of them went meanwhile, and there are more.
-        return remove(ctx, id, up_to);
-    }
-    let mut change = Commit::default();
-    for (key, row) in rows.into_iter().skip_while(|(key, _)| *key < first) {
-        let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
-        if key != keys::entry(&id, queue.head().first_seq) {
+
+    fn remove_page(self, ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>) -> Next {
+        let id = self.id;
+        if self.up_to < queue.head().first_seq {
+            return self.done(ctx);
+        }
+        let first = keys::entry(&id, queue.head().first_seq);
+        if rows.last().is_some_and(|(key, _)| *key < first) {
+            // All of them went meanwhile, and there are more.
+            return self.remove(ctx);
+        }
+        let mut change = Commit {
+            checks: vec![self.owner.clone()],
+            ..Commit::default()
+        };
+        for (key, row) in rows.into_iter().skip_while(|(key, _)| *key < first) {
+            let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
+            if key != keys::entry(&id, queue.head().first_seq) {
+                return moved(ctx, &id);
+            }
+            release(&mut change, &id, entry.body.as_ref())?;
+            queue.remove_first(&mut change, &entry);
+        }
+        if change.deletes.is_empty() {
             return moved(ctx, &id);
         }
-        release(&mut change, &id, entry.body.as_ref())?;
-        queue.remove_first(&mut change, &entry);
+        let is_drained = queue.head().first_seq == queue.head().next_seq;
+        match is_drained && seeded!(ctx.config, SeqReused) {
+            true => queue.remove(&mut change),
+            false => queue.write(&mut change),
+        }
+        ctx.leave_untidy();
+        let rest = Self {
+            is_owner: true,
+            ..self
+        };
+        commit(change, move |ctx| rest.remove(ctx))
     }
-    if change.deletes.is_empty() {
-        return moved(ctx, &id);
+
+    /// Nothing is left to remove.
+    fn done(self, ctx: &mut Ctx<'_>) -> Next {
+        match self.is_owner || ctx.is_sure_of([&self.owner.0]) {
+            true => Ok(Step::ok(&proto::AckResponse {})),
+            false => Ok(Step::Rerun),
+        }
     }
-    let is_drained = queue.head().first_seq == queue.head().next_seq;
-    match is_drained && seeded!(ctx.config, SeqReused) {
-        true => queue.remove(&mut change),
-        false => queue.write(&mut change),
-    }
-    ctx.leave_untidy();
-    commit(change, move |ctx| remove(ctx, id, up_to))
 }
 
 /// The messages read are not those of the queue as it is now: another core has moved it, or some have
