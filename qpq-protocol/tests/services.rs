@@ -9,6 +9,8 @@ mod channels;
 mod commits;
 #[path = "services/delivery.rs"]
 mod delivery;
+#[path = "services/families.rs"]
+mod families;
 #[path = "services/holdings.rs"]
 mod holdings;
 #[path = "services/key_packages.rs"]

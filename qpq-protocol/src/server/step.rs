@@ -247,6 +247,11 @@ impl Fault {
         Self::unauthorized("this method needs a session: log in first")
     }
 
+    /// Over the limit of this name, until something goes.
+    pub(super) fn full(name: &str, message: &str) -> Self {
+        Self::quota(format!("the limit `{name}` is reached: {message}"))
+    }
+
     /// Over the limit of this name: ask again after so many milliseconds.
     pub(super) fn rate_limited(name: &str, retry_after_ms: u32) -> Self {
         let seconds = retry_after_ms.div_ceil(1000);

@@ -29,10 +29,24 @@ pub use channel::*;
 pub use package::*;
 pub use queue::*;
 
-/// The first byte of a key: what kind of row it is. Letters are never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum Family {
+/// The table of families.
+macro_rules! families {
+    ($($(#[$doc:meta])* $family:ident = $letter:literal,)*) => {
+        /// The first byte of a key: what kind of row it is. Letters are never reused.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum Family {
+            $($(#[$doc])* $family = $letter,)*
+        }
+
+        impl Family {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$family),*];
+        }
+    };
+}
+
+families! {
     /// A single value of the server itself, see [`meta`].
     Meta = b'm',
     /// An account, see [`account`].

@@ -15,10 +15,10 @@ use qpq_protocol::time::UnixTime;
 use crate::requests::*;
 use crate::support::{BEGIN, World};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many rows of a family there are.
-fn rows(world: &World, family: keys::Family) -> usize {
+pub fn rows(world: &World, family: keys::Family) -> usize {
     let rows = world.memory.rows();
     rows.filter(|(key, _)| key[0] == family as u8).count()
 }
@@ -31,7 +31,7 @@ fn lasting(seconds: u32, message: proto::EnqueueRequest) -> proto::EnqueueReques
 }
 
 /// Lets so much time pass, then makes the core clean up.
-fn later(world: &mut World, time: Duration) {
+pub fn later(world: &mut World, time: Duration) {
     world.advance(time);
     let conn = world.connect();
     let (dave, daves) = match world.memory.get(&keys::name("dave")) {
@@ -257,97 +257,6 @@ fn the_sweep_of_answers_keeps_up_with_what_comes_in() {
     }
     world.advance(Duration::from_secs(700));
     assert_eq!(rows(&world, keys::Family::Dedupe), 15_000 + 4000);
-}
-
-/// What stays of delivery and channels when everybody has left and time has passed: nothing. The list is
-/// of all families, so that who adds one says here how it ends.
-#[test]
-fn every_family_of_rows_has_an_end() {
-    use keys::Family;
-    let mut world = World::default();
-    let (alice, alices) = world.user("alice");
-    let (bob, bobs) = world.user("bob");
-    let (carol, carols) = world.user("carol");
-    let channel = create_group(&mut world, alices, 1, &[&bob]);
-    let long = proto::BatchEnqueueRequest {
-        recipient_keys: vec![bob.key(), carol.key()],
-        payload: vec![7; 100_000].into(),
-        message_id: message_id(1),
-        ..proto::BatchEnqueueRequest::default()
-    };
-    world
-        .call::<rpc::BatchEnqueue>(alices, &long)
-        .expect("sent");
-    let hello = in_channel(&channel, 0, message(&alice, 2, b"hello"));
-    world.call::<rpc::Enqueue>(bobs, &hello).expect("sent");
-    let swap = proto::SubmitCommitRequest {
-        add_members: vec![carol.key()],
-        remove_members: vec![bob.key()],
-        ..commit(&channel, 0, b"c")
-    };
-    world
-        .call::<rpc::SubmitCommit>(alices, &swap)
-        .expect("slot 0");
-    let with_an_end = [
-        Family::Queue,
-        Family::Entry,
-        Family::Payload,
-        Family::PayloadClaim,
-        Family::Dedupe,
-        Family::Expiry,
-        Family::Channel,
-        Family::Metadata,
-        Family::GroupInfo,
-        Family::Member,
-        Family::Membership,
-        Family::Given,
-        Family::Former,
-        Family::Slot,
-        Family::Allowance,
-    ];
-    for family in with_an_end {
-        assert!(rows(&world, family) > 0, "{family:?}");
-    }
-    for (conn, user) in [(alices, &alice), (carols, &carol)] {
-        let leave = proto::RemoveMemberRequest {
-            channel_id: channel.clone(),
-            member_key: user.key(),
-        };
-        world.call::<rpc::RemoveMember>(conn, &leave).expect("left");
-    }
-    // The queues of the default channel stay as long as their devices, so that their numbers go on.
-    let heads = |world: &World| rows(world, Family::Queue);
-    for _ in 0..3 {
-        later(&mut world, 95 * DAY);
-    }
-    // What Dave leaves each time, to whom nobody sends and who reads nothing.
-    let of_dave = [Family::Dedupe, Family::Allowance];
-    for family in with_an_end {
-        let left = match family {
-            Family::Queue => 2,
-            family if of_dave.contains(&family) => rows(&world, family).min(1),
-            _ => 0,
-        };
-        assert_eq!(rows(&world, family), left, "{family:?}");
-    }
-    assert_eq!(heads(&world), 2);
-    // Of Alice, Bob and Carol nobody has come back: their sessions are over. Dave's are new.
-    let accounts = rows(&world, Family::Account);
-    assert!(rows(&world, Family::Session) < accounts);
-    assert_eq!(rows(&world, Family::PackageSeen), 0);
-    let of_accounts = [
-        Family::Meta,
-        Family::Account,
-        Family::Name,
-        Family::DeviceSet,
-        Family::Device,
-        Family::Session,
-        Family::DeviceSession,
-    ];
-    for (key, _) in world.memory.rows() {
-        let known = of_accounts.iter().chain(&with_an_end);
-        assert!(known.into_iter().any(|family| key[0] == *family as u8));
-    }
 }
 
 /// Its clock says a year ahead, or did when it started: a message of a month is there all the same.

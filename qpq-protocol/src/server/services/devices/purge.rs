@@ -1,5 +1,5 @@
-//! Removing what a revoked device leaves (protocol.md §5.19): its key packages. Its queues go with
-//! [`delivery::purge`].
+//! Removing what a device leaves that was revoked, or that another has replaced (protocol.md §5.18 and §5.19):
+//! its key packages. The queues of one that was revoked go with [`delivery::purge`].
 
 use bytes::Bytes;
 
@@ -26,9 +26,10 @@ pub(super) fn purge(
     })
 }
 
-type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
+pub(super) type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
 
-fn packages(identity: IdentityKey, device_id: DeviceId, then: Then) -> Next {
+/// Removes the key packages of a device, then goes on.
+pub(super) fn packages(identity: IdentityKey, device_id: DeviceId, then: Then) -> Next {
     let Range { start, end } = keys::packages(&identity, &device_id);
     let page = Scan {
         start,
