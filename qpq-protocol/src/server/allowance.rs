@@ -39,10 +39,19 @@ impl Allowances {
             None => self.0.insert(account, left, 1),
         }
     }
+
+    /// Gives back what a request of this account had paid and did not use.
+    pub(super) fn give_back(&mut self, account: IdentityKey, bytes: u64) {
+        if bytes > 0 {
+            let left = self.left(&account).saturating_add(bytes);
+            self.set(account, left);
+        }
+    }
 }
 
 /// Takes `cost` bytes off the account's allowance, then goes on; RateLimited if they are not there. A
-/// request that runs again has paid already for what it has not used.
+/// request that runs again has paid already for what it has not [`used`], and gets that back at its end: who
+/// is refused, or repeats what is known, has stored nothing.
 pub(super) fn pay(
     ctx: &mut Ctx<'_>,
     account: IdentityKey,
@@ -68,6 +77,11 @@ pub(super) fn cost(payloads: &[&Bytes], queues: usize, limits: &Limits) -> usize
 /// What was paid has been used: a further part of the same request pays for itself.
 pub(super) fn used(ctx: &mut Ctx<'_>, cost: usize) {
     ctx.notes.paid = ctx.notes.paid.saturating_sub(as_u64(cost));
+}
+
+/// All that was paid has been used, or may have been.
+pub(super) fn all_used(ctx: &mut Ctx<'_>) {
+    ctx.notes.paid = 0;
 }
 
 type Paid = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;

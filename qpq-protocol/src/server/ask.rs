@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::allowance;
 use super::rows::Row;
 use super::step::{Ctx, Fault, Next, Step, Woken};
 use crate::io::Lane;
-use crate::storage::{Command, Commit, Expect, Reply, Scan};
+use crate::storage::{Command, Commit, Expect, Failure, Reply, Scan};
 use crate::time::Time;
 
 /// Reads rows that are durable, for an answer that changes nothing.
@@ -157,7 +158,12 @@ pub(super) fn commit(
         then: Box::new(move |ctx, reply| match reply {
             Reply::Committed => then(ctx),
             Reply::Conflict => Ok(Step::Rerun),
-            Reply::Failed(failure) => Err(failure.into()),
+            Reply::Failed(failure) => {
+                if failure == Failure::Unknown {
+                    allowance::all_used(ctx);
+                }
+                Err(failure.into())
+            }
             _ => Err(wrong_reply()),
         }),
     })

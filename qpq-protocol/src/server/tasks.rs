@@ -366,7 +366,11 @@ impl Server {
     pub(super) fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
         let room = self.leave_long(&mut task);
         self.release(&mut task);
-        let Caller { conn, .. } = task.caller;
+        let Caller { conn, session, .. } = task.caller;
+        if let Some(session) = session {
+            self.allowances
+                .give_back(session.identity_key, task.notes.paid);
+        }
         match result {
             Ok(outcome) => {
                 let effects = outcome.effects;

@@ -7,10 +7,11 @@ use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 use qpq_protocol::server::Config;
 use qpq_protocol::status::Status;
+use qpq_protocol::storage::memory::Fault;
 
 use crate::requests::*;
 use crate::support::account::User;
-use crate::support::{World, roomy};
+use crate::support::{Refused, World, roomy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -18,6 +19,15 @@ fn with(change: impl FnOnce(&mut Config)) -> World {
     let mut config = roomy();
     change(&mut config);
     World::new(config)
+}
+
+/// Too long or too many, and by which limit.
+#[track_caller]
+fn over<T: core::fmt::Debug>(answer: Result<T, Refused>, name: &str) {
+    let refused = answer.expect_err("over it");
+    let message = refused.detail.message;
+    assert_eq!(refused.status, Status::BadRequest, "{message}");
+    assert!(message.contains(&format!("`{name}`")), "{message}");
 }
 
 #[test]
@@ -146,6 +156,77 @@ fn an_allowance_is_asked_for_once_a_block() {
     assert!(commands[0] > commands[2]);
 }
 
+/// A villain who fills somebody's queue does not use up the day of those who write there, and neither does a
+/// lost answer.
+#[test]
+fn what_is_refused_or_known_costs_nothing() {
+    let mut world = with(|config| {
+        (config.limits.stored_a_day, config.limits.stored_block) = (86_400, 2_000);
+        (
+            config.limits.queue_messages,
+            config.limits.queue_sender_share,
+        ) = (2, 1);
+    });
+    let (alice, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let (carol, carols) = world.user("carol");
+    let long = |to: &User, number| proto::EnqueueRequest {
+        payload: vec![7; 20_000].into(),
+        ..message(to, number, b"")
+    };
+    for number in 1..=2 {
+        let sent = world.call::<rpc::Enqueue>(alices, &long(&bob, number));
+        sent.expect("sent");
+    }
+    for _ in 0..10 {
+        let refused = world.call::<rpc::Enqueue>(alices, &long(&bob, 3));
+        assert_eq!(status(refused), Status::QuotaExceeded);
+        let known = world.call::<rpc::Enqueue>(alices, &long(&bob, 1));
+        assert!(known.expect("known").duplicate);
+    }
+    let batch = proto::BatchEnqueueRequest {
+        recipient_keys: vec![bob.key(), alice.key()],
+        payload: vec![7; 20_000].into(),
+        message_id: message_id(4),
+        ..proto::BatchEnqueueRequest::default()
+    };
+    for _ in 0..10 {
+        let sent = world.call::<rpc::BatchEnqueue>(alices, &batch);
+        let refused = u32::from(Status::QuotaExceeded.code());
+        assert_eq!(sent.expect("known").statuses, [refused, 0]);
+    }
+    for number in 5..=6 {
+        let sent = world.call::<rpc::Enqueue>(alices, &long(&carol, number));
+        sent.expect("of what is left");
+    }
+    ack(&mut world, carols, &carol, &bytes::Bytes::new(), 2).expect("acked");
+    let refused = world.call::<rpc::Enqueue>(alices, &long(&carol, 7));
+    assert_eq!(status(refused), Status::RateLimited, "the rest was used");
+}
+
+/// What storage does not say was made may have been.
+#[test]
+fn what_may_be_stored_is_paid_for() {
+    let mut world = with(|config| {
+        (config.limits.stored_a_day, config.limits.stored_block) = (86_400, 86_400);
+    });
+    let (_, alices) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let long = |number, bytes| proto::EnqueueRequest {
+        payload: vec![7; bytes].into(),
+        ..message(&bob, number, b"")
+    };
+    for (fault, number) in [(Fault::UnknownMade, 2), (Fault::UnknownLost, 4)] {
+        let sent = world.call::<rpc::Enqueue>(alices, &long(number - 1, 1));
+        sent.expect("sent");
+        world.memory.fail_next(fault);
+        let refused = world.call::<rpc::Enqueue>(alices, &long(number, 40_000));
+        assert_eq!(status(refused), Status::Unavailable);
+    }
+    let refused = world.call::<rpc::Enqueue>(alices, &long(5, 40_000));
+    assert_eq!(status(refused), Status::RateLimited);
+}
+
 /// Two cores draw on the same row.
 #[test]
 fn cores_share_an_allowance() {
@@ -190,7 +271,7 @@ fn lengths_and_numbers_are_those_of_the_table() {
             ..message(&bob, 1, b"")
         },
     );
-    assert_eq!(status(refused), Status::BadRequest);
+    over(refused, "payload");
     let refused = world.call::<rpc::BatchEnqueue>(
         alices,
         &proto::BatchEnqueueRequest {
@@ -200,7 +281,7 @@ fn lengths_and_numbers_are_those_of_the_table() {
             ..proto::BatchEnqueueRequest::default()
         },
     );
-    assert_eq!(status(refused), Status::BadRequest);
+    over(refused, "recipients");
     let refused = world.call::<rpc::CreateChannel>(
         alices,
         &proto::CreateChannelRequest {
@@ -209,32 +290,35 @@ fn lengths_and_numbers_are_those_of_the_table() {
             ..proto::CreateChannelRequest::default()
         },
     );
-    assert_eq!(status(refused), Status::BadRequest);
+    over(refused, "group_metadata");
     let plain = || commit(&channel, 0, b"c");
-    for wrong in [
-        proto::SubmitCommitRequest {
-            commit: long.clone(),
-            ..plain()
-        },
-        proto::SubmitCommitRequest {
-            group_info: long.clone(),
-            ..plain()
-        },
-        proto::SubmitCommitRequest {
-            add_members: vec![carol.key(), User::new("dave").key()],
-            ..plain()
-        },
-        proto::SubmitCommitRequest {
-            welcomes: vec![proto::CommitWelcome {
-                recipient_key: bob.key(),
-                payload: long.slice(..51),
-                ..proto::CommitWelcome::default()
-            }],
-            ..plain()
-        },
+    let too_long = proto::SubmitCommitRequest {
+        commit: long.clone(),
+        ..plain()
+    };
+    let too_much = proto::SubmitCommitRequest {
+        group_info: long.clone(),
+        ..plain()
+    };
+    let too_many = proto::SubmitCommitRequest {
+        add_members: vec![carol.key(), User::new("dave").key()],
+        ..plain()
+    };
+    let welcomed = proto::SubmitCommitRequest {
+        welcomes: vec![proto::CommitWelcome {
+            recipient_key: bob.key(),
+            payload: long.slice(..51),
+            ..proto::CommitWelcome::default()
+        }],
+        ..plain()
+    };
+    for (wrong, name) in [
+        (too_long, "payload"),
+        (too_much, "group_info"),
+        (too_many, "commit_adds"),
+        (welcomed, "welcome"),
     ] {
-        let refused = world.call::<rpc::SubmitCommit>(alices, &wrong);
-        assert_eq!(status(refused), Status::BadRequest);
+        over(world.call::<rpc::SubmitCommit>(alices, &wrong), name);
     }
     world
         .call::<rpc::SubmitCommit>(alices, &plain())

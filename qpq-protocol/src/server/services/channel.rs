@@ -87,10 +87,12 @@ impl Opening {
             let mut members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
             members.insert(session.identity_key);
             if members.len() > ctx.config.limits.members {
-                return Err(Fault::quota("that is more members than a channel may have"));
+                return Err(Fault::full("members", "add fewer"));
             }
             if request.metadata.len() > ctx.config.limits.group_metadata {
-                return Err(Fault::bad_request("the metadata is too long"));
+                return Err(Fault::bad_request(
+                    "the metadata is longer than `group_metadata`",
+                ));
             }
             return Ok(Self {
                 channel,
@@ -252,7 +254,10 @@ impl Opening {
                     return Err(Fault::quota("this is too much at once: add fewer members"));
                 }
                 ctx.leave_untidy();
-                commit(change, move |_| Ok(Step::ok_with(&answer, effects)))
+                commit(change, move |ctx| {
+                    allowance::all_used(ctx);
+                    Ok(Step::ok_with(&answer, effects))
+                })
             },
         )
     }

@@ -145,17 +145,21 @@ impl Submission {
         let longest = welcome_payloads.iter().map(Bytes::len).max();
         if longest.is_some_and(|longest| longest > limits.welcome) {
             return Err(Fault::bad_request(
-                "a welcome is too long: send its tree as a blob",
+                "a welcome is longer than `welcome`: send its tree as a blob",
             ));
         }
         if request.commit.len() > limits.payload {
-            return Err(Fault::bad_request("the commit is too long"));
+            return Err(Fault::bad_request("the commit is longer than `payload`"));
         }
         if request.group_info.len() > limits.group_info {
-            return Err(Fault::bad_request("the GroupInfo is too long"));
+            return Err(Fault::bad_request(
+                "the GroupInfo is longer than `group_info`",
+            ));
         }
         if add.len() > limits.commit_adds {
-            return Err(Fault::bad_request("a commit adds fewer members"));
+            return Err(Fault::bad_request(
+                "a commit adds no more than `commit_adds`",
+            ));
         }
         let commit_hash: [u8; 32] = Sha256::digest(&request.commit).into();
         let mut content = Sha256::new_with_prefix(channel.as_bytes());
@@ -338,7 +342,7 @@ impl Submission {
         let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
         let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
         if count > ctx.config.limits.members {
-            let fault = Fault::quota("the channel has as many members as it may have");
+            let fault = Fault::full("members", "the channel has as many as it may have");
             return self.refuse(ctx, [], fault);
         }
         let joiners = self.welcomes.keys().map(|(joiner, _)| joiner);
@@ -475,19 +479,22 @@ impl Submission {
                 "a device that is welcomed is not registered",
             ));
         }
-        if devices > ctx.config.limits.channel_devices {
-            return Err(Fault::quota(
-                "the channel has as many devices as it may have",
+        // Members who register more devices stop nobody's commits, only what makes the channel larger.
+        if devices > ctx.config.limits.channel_devices && !self.add.is_empty() {
+            return Err(Fault::full(
+                "channel_devices",
+                "the channel has as many as it may have",
             ));
         }
         Ok(deliveries)
     }
 
-    /// What it has stored: its own bytes, the welcomes', those of the GroupInfo, for so many queues.
+    /// What it has stored: its own bytes, the welcomes', those of the GroupInfo, for so many queues. Slot and
+    /// answer stay where it reaches nobody: that costs as much as one queue.
     fn cost(&self, queues: usize, limits: &Limits) -> usize {
         let payloads = self.welcome_payloads.iter();
         let payloads: Vec<&Bytes> = payloads.chain([&self.commit]).collect();
-        let delivered = allowance::cost(&payloads, queues, limits);
+        let delivered = allowance::cost(&payloads, queues, limits).max(limits.stored_queue);
         delivered.saturating_add(self.group_info.len())
     }
 

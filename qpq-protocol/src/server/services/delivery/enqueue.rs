@@ -124,11 +124,11 @@ impl Send {
             .map_err(|_| Fault::bad_request("message_id has 16 bytes"))?;
         let limits = &ctx.config.limits;
         if request.payload.len() > limits.payload {
-            return Err(Fault::bad_request("the payload is too long"));
+            return Err(Fault::bad_request("the payload is longer than `payload`"));
         }
         if recipients.len() > limits.recipients {
             return Err(Fault::bad_request(
-                "that is more recipients than a request may name",
+                "a request names no more than `recipients`",
             ));
         }
         let ttl = match request.ttl_secs {
@@ -280,7 +280,7 @@ impl Send {
             let cost = allowance::cost(&[&self.payload], heads.len(), &ctx.config.limits);
             let sender = self.session.identity_key;
             allowance::pay(ctx, sender, cost, move |ctx| {
-                self.store(ctx, checks, routes, heads, known, cost)
+                self.store(ctx, checks, routes, heads, known)
             })
         })
     }
@@ -310,7 +310,6 @@ impl Send {
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
         heads: Vec<(Bytes, Row)>,
         known: Vec<(Bytes, Row)>,
-        cost: usize,
     ) -> Next {
         let mut part = Part {
             change: Commit {
@@ -324,6 +323,7 @@ impl Send {
             stored: false,
         };
         part.notify.reserve_exact(heads.len());
+        let told = part.notify.len();
         let mut payload = Payload::new(ctx, self.payload.clone(), heads.len());
         let mut statuses = Vec::with_capacity(part.done.statuses.len() + routes.len());
         statuses.extend_from_slice(&part.done.statuses);
@@ -365,6 +365,9 @@ impl Send {
             return self.go_on(ctx);
         }
         payload.store(&mut part.change);
+        // Queues that had no room cost nothing.
+        let filled = part.notify.len().saturating_sub(told);
+        let cost = allowance::cost(&[&self.payload], filled, &ctx.config.limits);
         ctx.leave_untidy();
         let key = self.dedupe_key();
         if !seeded!(ctx.config, DedupeOff) {
@@ -506,6 +509,9 @@ fn refusal(status: u8) -> Fault {
     match Status::from_wire(status) {
         Status::NotFound => Fault::not_found("there is no such recipient"),
         Status::Forbidden => Fault::forbidden("the recipient is not a member of this channel"),
-        _ => Fault::quota("the recipient's queue is full"),
+        _ => Fault::quota(
+            "the recipient's queue is full: `queue_messages` or `queue_bytes` is reached, or your part of it, \
+             one in `queue_sender_share`",
+        ),
     }
 }

@@ -6,6 +6,7 @@ use super::reset::Reset;
 use super::{After, Found, Submission};
 use crate::defect::seeded;
 use crate::proto::{self, MembershipChange};
+use crate::server::allowance;
 use crate::server::rows::Row;
 use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
 use crate::server::services::delivery::queue::Queue;
@@ -86,7 +87,10 @@ impl Submission {
             ));
         }
         ctx.leave_untidy();
-        commit(change, move |_| self.answer(proof, false, effects))
+        commit(change, move |ctx| {
+            allowance::all_used(ctx);
+            self.answer(proof, false, effects)
+        })
     }
 
     fn change_members(
