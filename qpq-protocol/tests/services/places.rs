@@ -229,7 +229,7 @@ impl Model {
             return Err(Status::Forbidden);
         }
         let last = self.returned_at.get(&who);
-        if last.is_some_and(|last| self.now - last < 24) {
+        if last.is_some_and(|last| self.now - last < 1) {
             return Err(Status::RateLimited);
         }
         self.returned_at.insert(who, self.now);
