@@ -25,6 +25,13 @@ impl Rate {
             window: Duration::from_secs(secs),
         }
     }
+
+    /// How far apart events are where only the date of the last one is kept: evenly, so that no window has
+    /// more of them.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.window.checked_div(self.count).unwrap_or(Duration::MAX)
+    }
 }
 
 /// Request streams a connection may have open, for the core and for QUIC below it. One counts there until

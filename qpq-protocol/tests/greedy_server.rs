@@ -445,6 +445,37 @@ fn the_longest_silent_of_an_address_gives_way() {
     is_served(&mut world, again);
 }
 
+/// Whoever has a /56 is one address, and whoever has a /40 sixteen.
+#[test]
+fn an_ipv6_site_counts_as_one_address_and_a_region_as_sixteen() {
+    let mut config = roomy();
+    config.limits.anonymous_connections = 2;
+    let mut world = World::new(config);
+    let elsewhere = world.connect_from("[2001:db9::1]:1".parse().unwrap());
+    let come = |world: &mut World, site: u16, host: u16| {
+        world.advance(Duration::from_millis(1));
+        let address = format!("[2001:db8:0:{:x}::{host:x}]:1", site << 8);
+        world.connect_from(address.parse().unwrap())
+    };
+    let theirs: Vec<_> = (1..=3).map(|host| come(&mut world, 0, host)).collect();
+    let overloaded = Some(AppCode::Overloaded.code());
+    let closed = |world: &World, of: &[ConnId]| -> Vec<bool> {
+        of.iter()
+            .map(|conn| world.closed(*conn) == overloaded)
+            .collect()
+    };
+    assert_eq!(closed(&world, &theirs), [true, false, false]);
+    let others: Vec<_> = (1..=30)
+        .map(|number| come(&mut world, 1 + number / 2, number))
+        .collect();
+    assert!(!closed(&world, &others).contains(&true), "32 of the region");
+    let one_more = come(&mut world, 200, 1);
+    assert_eq!(closed(&world, &theirs), [true, true, false]);
+    for conn in [theirs[2], others[29], one_more, elsewhere] {
+        is_served(&mut world, conn);
+    }
+}
+
 #[test]
 fn an_account_has_so_many_connections() {
     let mut config = roomy();

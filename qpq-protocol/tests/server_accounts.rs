@@ -441,6 +441,44 @@ fn a_device_with_its_ticket_is_not_kept_out_by_guesses() {
     guess(&mut world, elsewhere, &start).unwrap();
 }
 
+/// Whoever makes up names fills no memory with them: what is closed stays closed, and nobody else is refused.
+#[test]
+fn made_up_names_make_the_server_forget_nothing() {
+    let mut config = roomy();
+    config.limits.rate_counters = 2048;
+    config.limits.logins_name.count = 5;
+    config.limits.registrations.count = 1;
+    let mut world = World::new(config);
+    let (alice, conn) = world.user("alice");
+    let (bob, _) = world.user("bob");
+    let (_, request) = opaque::client::login_start(&[1; 32], b"a guess").unwrap();
+    let guess = |world: &mut World, username: &str| {
+        let start = proto::OpaqueLoginStartRequest {
+            username: username.to_owned(),
+            request: Bytes::copy_from_slice(&request),
+            ..proto::OpaqueLoginStartRequest::default()
+        };
+        let villain = world.connect();
+        let answer = world.call::<rpc::OpaqueLoginStart>(villain, &start);
+        world.disconnect(villain);
+        answer.map(drop).map_err(|refused| refused.status)
+    };
+    for _ in 0..5 {
+        assert_eq!(guess(&mut world, "alice"), Ok(()));
+    }
+    let before = world.server.footprint();
+    for number in 0..1500 {
+        assert_eq!(guess(&mut world, &format!("made.up{number}")), Ok(()));
+    }
+    assert!(world.server.footprint() <= before);
+    assert_eq!(guess(&mut world, "alice"), Err(Status::RateLimited));
+    let again = User::new("carol").register(&mut world, conn);
+    assert_eq!(again.unwrap_err().status, Status::RateLimited);
+    let elsewhere = world.connect();
+    assert!(bob.log_in(&mut world, elsewhere).is_ok());
+    let _ = alice;
+}
+
 #[test]
 fn passwords_are_protected_by_all_cores_together() {
     let mut config = roomy();

@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "services/bounds.rs"]
+mod bounds;
 #[path = "services/channels.rs"]
 mod channels;
 #[path = "services/commits.rs"]
@@ -31,5 +33,7 @@ mod quotas;
 mod random;
 #[path = "services/requests.rs"]
 mod requests;
+#[path = "services/table.rs"]
+mod table;
 #[path = "services/upkeep.rs"]
 mod upkeep;

@@ -129,8 +129,12 @@ pub(super) fn admit(
     if length <= method.max_request() && needs_session(method) {
         return Err(Fault::no_session());
     }
+    let of = match length <= method.max_request() {
+        true => " without a session (`anonymous_payload`)",
+        false => "",
+    };
     Err(Fault::bad_request(format!(
-        "a payload of {length} bytes is too long: {most} are allowed here"
+        "a payload of {length} bytes is too long: {most} are allowed here{of}"
     )))
 }
 

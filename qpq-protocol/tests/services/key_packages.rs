@@ -212,6 +212,61 @@ fn a_device_has_a_bounded_pool() {
     assert_eq!(status(refused), Status::QuotaExceeded);
 }
 
+/// A device that was set back has lost the private keys of what it once uploaded.
+#[test]
+fn a_device_replaces_all_its_packages_at_once_and_nobody_elses() {
+    let mut config = crate::support::roomy();
+    config.limits.key_packages = 2;
+    let mut world = World::new(config);
+    let (alice, alices) = world.user("alice");
+    let (bob, bobs) = world.user("bob");
+    let hers = key_package(&alice, 1, false);
+    upload(&mut world, alices, &alice, &hers, false).expect("uploaded");
+    let old = [1, 2].map(|number| key_package(&bob, number, false));
+    for package in &old {
+        upload(&mut world, bobs, &bob, package, false).expect("uploaded");
+    }
+    let old_last = key_package(&bob, 3, true);
+    upload(&mut world, bobs, &bob, &old_last, true).expect("uploaded");
+    let replace = |package: &Bytes| proto::UploadKeyPackageRequest {
+        identity_key: bob.key(),
+        package: package.clone(),
+        device_id: Bytes::new(),
+        last_resort: false,
+        replace: true,
+    };
+    let stored = |world: &World| {
+        let keys = world.memory.rows().map(|(key, _)| key);
+        keys.filter(|key| key.starts_with(b"K")).count()
+    };
+    assert_eq!(stored(&world), 4);
+
+    // The pool is full, and has room all the same: the others go in the same commit.
+    let fresh = key_package(&bob, 4, false);
+    let done = world.call::<rpc::UploadKeyPackage>(bobs, &replace(&fresh));
+    done.expect("in place of the others");
+    assert_eq!(count(&mut world, bobs, &bob), (1, false));
+    assert_eq!(stored(&world), 2);
+    let second = key_package(&bob, 5, false);
+    upload(&mut world, bobs, &bob, &second, false).expect("beside it");
+    // Its answer was lost: what came after it stays, and what went does not come back.
+    let again = world.call::<rpc::UploadKeyPackage>(bobs, &replace(&fresh));
+    again.expect("known");
+    upload(&mut world, bobs, &bob, &old[0], false).expect("known");
+    assert_eq!(count(&mut world, bobs, &bob), (2, false));
+
+    // One that is refused replaces nothing.
+    let broken = fresh.slice(..fresh.len() - 1);
+    let refused = world.call::<rpc::UploadKeyPackage>(bobs, &replace(&broken));
+    assert_eq!(status(refused), Status::BadRequest);
+    let refused = world.call::<rpc::UploadKeyPackage>(alices, &replace(&fresh));
+    assert_eq!(status(refused), Status::Forbidden);
+    assert!(fetch(&mut world, alices, &bob) == fresh);
+    assert!(fetch(&mut world, alices, &bob) == second);
+    assert!(fetch(&mut world, alices, &bob).is_empty(), "no last resort");
+    assert!(fetch(&mut world, bobs, &alice) == hers);
+}
+
 #[test]
 fn hybrid_keys_are_signed_and_only_get_newer() {
     let mut world = World::default();

@@ -87,7 +87,10 @@ impl Giving {
                 change.puts.push((key.clone(), encode_row(&given)));
             }
             if !full.is_empty() {
-                let fault = Fault::quota("somebody was put into too many channels by you");
+                let fault = Fault::quota(
+                    "`memberships_a_day` or `memberships_open` is reached: somebody was put into too many \
+                     channels by you",
+                );
                 return doubt(ctx, rows.iter().map(|(key, _)| key), fault.about(&full));
             }
             match pushed_out {

@@ -67,11 +67,10 @@ pub(in crate::server) fn add_member(
             return Ok(None);
         }
         if returns {
-            let rate = ctx.config.limits.returns;
-            let at = rows.member.may_return_at(rate).ok_or_else(|| {
+            let last = rows.member.last_return().ok_or_else(|| {
                 Fault::forbidden("only whom another's commit took off the list may come back")
             })?;
-            until("returns", at, ctx.date, rate)?;
+            until("returns", last, ctx.date, ctx.config.limits.returns)?;
         } else if state.dm {
             return Err(Fault::forbidden("a DM has two members"));
         } else if state.slot > 0 {
@@ -84,8 +83,9 @@ pub(in crate::server) fn add_member(
         }
         let limit = ctx.config.limits.members;
         if usize::try_from(state.member_count).is_ok_and(|count| count >= limit) {
-            return Err(Fault::quota(
-                "the channel has as many members as it may have",
+            return Err(Fault::full(
+                "members",
+                "the channel has as many as it may have",
             ));
         }
         let by = if returns { By::Itself } else { By::Other };
@@ -93,11 +93,13 @@ pub(in crate::server) fn add_member(
     })
 }
 
-/// RateLimited until `at`, by the limit of this name. A date more than twice as far away as the rate allows
-/// was written by a clock that was wrong; one that is only a little further, by another core's.
-pub(super) fn until(name: &str, at: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
+/// RateLimited until so long after `last`, by the limit of this name. A date more than twice as far away as the
+/// rate allows was written by a clock that was wrong; one that is only a little further, by another core's.
+pub(super) fn until(name: &str, last: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
+    let interval = rate.interval();
+    let at = last + interval;
     let left = at.as_millis().saturating_sub(now.as_millis());
-    if left == 0 || at > now + rate.window.saturating_mul(2) {
+    if left == 0 || at > now + interval.saturating_mul(2) {
         return Ok(());
     }
     let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -183,8 +185,14 @@ impl Edit {
         )
     }
 
-    /// Makes the change, but for what the member was given.
+    /// Makes the change, but for what the member was given. All members are told: each counts as one of a message.
     fn change(self, ctx: &mut Ctx<'_>, mut state: Channel, edited: Edited, rows: EditRows) -> Next {
+        let me = self.session.identity_key;
+        ctx.limit_once(
+            RateClass::EnqueueRecipients,
+            &[me.as_bytes()],
+            state.member_count,
+        )?;
         let [channel, caller, _, _, devices] = self.keys();
         let mut change = Commit {
             checks: vec![

@@ -83,7 +83,7 @@ pub(in crate::server) fn fetch_hybrid_keys(
     let identities = identities.collect::<Result<Vec<IdentityKey>, Fault>>()?;
     if identities.is_empty() || identities.len() > ctx.config.limits.recipients {
         return Err(Fault::bad_request(
-            "identity_keys names nobody, or too many",
+            "identity_keys names nobody, or more than `recipients`",
         ));
     }
     read_all(

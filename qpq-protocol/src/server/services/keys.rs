@@ -34,7 +34,9 @@ pub(in crate::server) fn upload_key_package(
     let session = caller.session()?;
     own_device(&session, &request.device_id)?;
     if request.package.len() > ctx.config.limits.key_package {
-        return Err(Fault::bad_request("the key package is too long"));
+        return Err(Fault::bad_request(
+            "the key package is longer than `key_package`",
+        ));
     }
     let fingerprint: [u8; 32] = Sha256::digest(&request.package).into();
     let answer = proto::UploadKeyPackageResponse {
@@ -89,8 +91,9 @@ pub(in crate::server) fn upload_key_package(
                     change.deletes.push(package_key(&identity, &device, &old)?);
                 }
                 if pool.packages.len() >= ctx.config.limits.key_packages {
-                    return Err(Fault::quota(
-                        "the limit `key_packages` is reached: the device has as many as it may have",
+                    return Err(Fault::full(
+                        "key_packages",
+                        "the device has as many as it may have",
                     ));
                 }
                 pool.packages.push(package);

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 
 use crate::ids::{ChannelId, IdentityKey};
-use crate::limits::Rate;
 use crate::server::rows::Row;
 use crate::server::step::{Ctx, Fault, Next, decode_row, encode_row, load_all, unchanged};
 use crate::storage::Commit;
@@ -112,17 +111,16 @@ impl Standing {
         removed && !self.former.open
     }
 
-    /// When the account may put itself back on the list; `None` if it may not: it left, or never was on it.
-    pub(in crate::server) fn may_return_at(&self, rate: Rate) -> Option<UnixTime> {
+    /// When the account last put itself back on the list, long ago if never; `None` if it may not now: it left,
+    /// or never was on it.
+    pub(in crate::server) fn last_return(&self) -> Option<UnixTime> {
         let ended = self.former.end.as_ref()?;
         let thrown_off = matches!(
             ended,
             former::End::RemovedInSlot(_) | former::End::PushedOut(_)
         );
-        (thrown_off && self.member.is_none()).then(|| match self.former.returned_at_ms {
-            0 => UnixTime::default(),
-            at_ms => UnixTime::from_millis(at_ms) + rate.window,
-        })
+        let may = thrown_off && self.member.is_none();
+        may.then_some(UnixTime::from_millis(self.former.returned_at_ms))
     }
 
     /// Adds to the change that both rows still are what was read.

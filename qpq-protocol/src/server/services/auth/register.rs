@@ -44,7 +44,9 @@ pub(in crate::server) fn register_finish(
 ) -> Next {
     let limits = &ctx.config.limits;
     if request.sealed_identity.len() > limits.sealed_identity {
-        return Err(Fault::bad_request("the sealed identity is too long"));
+        return Err(Fault::bad_request(
+            "the sealed identity is longer than `sealed_identity`",
+        ));
     }
     let identity = IdentityKey::try_from(request.identity_key.as_ref())
         .map_err(|_| Fault::bad_request("the identity key has a wrong length"))?;

@@ -25,10 +25,7 @@ impl Reset {
     ) -> Result<Self, Fault> {
         let hourly = match member.reset_at_ms {
             0 => Ok(()),
-            at_ms => {
-                let at = UnixTime::from_millis(at_ms) + limits.reset.window;
-                until("reset", at, now, limits.reset)
-            }
+            at_ms => until("reset", UnixTime::from_millis(at_ms), now, limits.reset),
         };
         match hourly {
             Ok(()) => Ok(Self::Hourly),
