@@ -454,7 +454,7 @@ fn an_ipv6_site_counts_as_one_address_and_a_region_as_sixteen() {
     let elsewhere = world.connect_from("[2001:db9::1]:1".parse().unwrap());
     let come = |world: &mut World, site: u16, host: u16| {
         world.advance(Duration::from_millis(1));
-        let address = format!("[2001:db8:0:{:x}::{host:x}]:1", site << 8);
+        let address = format!("[2001:db8:0:{:x}::1]:1", site << 8 | host);
         world.connect_from(address.parse().unwrap())
     };
     let theirs: Vec<_> = (1..=3).map(|host| come(&mut world, 0, host)).collect();

@@ -243,7 +243,10 @@ fn a_core_remembers_so_many_rows_bytes_and_accounts() {
     assert!(few > all && held_of_few < held, "{few} {held_of_few}");
     let (_, held_of_none) = talk(|limits| limits.cached_bytes = 0);
     let (short, held_of_short) = talk(|limits| limits.cached_bytes = 2000);
-    assert!(short > all && held_of_short <= held_of_none + 2000, "{short}");
+    assert!(
+        short > all && held_of_short <= held_of_none + 2000,
+        "{short}"
+    );
     assert!(held > held_of_none + 2000);
     let (strangers, _) = talk(|limits| limits.stored_accounts = 4);
     assert!(strangers > all, "{strangers}");

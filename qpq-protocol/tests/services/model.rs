@@ -582,9 +582,11 @@ pub fn run(pair: &mut Pair, model: &mut Model, act: Act) {
             remove,
         } => {
             let slot = moved(model.slot, off);
-            // Of some commits whoever asks has the bytes, member or not.
-            let author = if id % 3 == 0 { 0 } else { from as u8 };
-            let commit = [b'c', author, id];
+            // Some bytes are everybody's, member or not.
+            let commit = match id % 3 {
+                0 => [b'c', u8::MAX, 0],
+                _ => [b'c', from as u8, id],
+            };
             let winner = model
                 .winners
                 .get(slot as usize)
