@@ -187,6 +187,9 @@ fn as_u64(bytes: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: u64 = 1_767_225_600_000;
@@ -232,6 +235,38 @@ mod tests {
             .map(|taken| (taken.bytes, taken.bucket))
             .unwrap_or_default();
         assert_eq!(after.full_at_ms, NOW + 86_400_000);
+    }
+
+    proptest! {
+        /// Whatever is asked when, on however many cores: no day gives more than two, and what is refused is there
+        /// once the wait that was told is over.
+        #[test]
+        fn a_bucket_gives_what_it_had_and_what_came_since(
+            asked in vec((0..20_000_u64, 0..40_000_u64), 1..60),
+        ) {
+            let (mut bucket, mut now, mut given) = (Allowance::default(), NOW, 0);
+            for (seconds, missing) in asked {
+                now += 1000 * seconds;
+                let take = |bucket: &Allowance, now| {
+                    take(bucket, UnixTime::from_millis(now), missing, &limits())
+                };
+                let taken = match take(&bucket, now) {
+                    Ok(taken) => taken,
+                    Err(wait) => {
+                        prop_assert!(take(&bucket, now + u64::from(wait) - 1001).is_err());
+                        now += u64::from(wait);
+                        let taken = take(&bucket, now);
+                        prop_assert!(taken.is_ok());
+                        let Ok(taken) = taken else { continue };
+                        taken
+                    }
+                };
+                prop_assert!(taken.bytes >= missing);
+                (bucket, given) = (taken.bucket, given + taken.bytes);
+                // A byte a second, and all that was there at the beginning.
+                prop_assert!(given <= 86_400 + (now - NOW) / 1000);
+            }
+        }
     }
 
     #[test]

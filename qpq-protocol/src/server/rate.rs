@@ -228,6 +228,9 @@ fn millis(wait: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::limits::{Limits, RATE_COUNTER};
 
@@ -273,6 +276,28 @@ mod tests {
             let early = Time::from_micros(now.as_micros() - 2000);
             assert!(rates.count(early, CLASS, RATE, &[b"a"], wants).is_err());
             assert_eq!(rates.count(now, CLASS, RATE, &[b"a"], wants), Ok(()));
+        }
+    }
+
+    proptest! {
+        /// Whatever is asked when: no window has more than twice the rate, and what is refused is allowed once
+        /// the wait that was told is over.
+        #[test]
+        fn no_window_has_more_than_twice_the_rate(asked in vec((0..400_u64, 1..5_u32), 1..200)) {
+            let mut rates = rates();
+            let mut now = 0;
+            let mut allowed: Vec<(u64, u32)> = Vec::new();
+            for (later, count) in asked {
+                now += later;
+                if let Err(wait) = rates.count(at(now), CLASS, RATE, &[b"a"], count) {
+                    now += u64::from(wait);
+                    prop_assert_eq!(rates.count(at(now), CLASS, RATE, &[b"a"], count), Ok(()));
+                }
+                allowed.push((now, count));
+                let inside = allowed.iter().filter(|(when, _)| when + 1000 > now);
+                let sum: u32 = inside.map(|(_, count)| count).sum();
+                prop_assert!(sum <= 2 * RATE.count, "{}", sum);
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(in crate::server) fn register_device(
             if let Some(old) = find(&devices, &device_id) {
                 return if old.device_key == mine.device_key && old.certificate == mine.certificate {
                     match was.untold {
-                        true => registered(ctx, session, device_id, old.default_queues),
+                        true => registered(ctx, session, device_id),
                         false => answer_registered(session, device_id, Effects::default()),
                     }
                 } else {
@@ -67,7 +67,7 @@ pub(in crate::server) fn register_device(
                     ))
                 };
             }
-            let is_first = add(&mut devices, mine, ctx.config.limits.devices)?;
+            add(&mut devices, mine, ctx.config.limits.devices)?;
             let account = session.identity_key;
             ctx.limit_once(RateClass::DeviceChanges, &[account.as_bytes()], 1)?;
             let change = Commit {
@@ -84,9 +84,7 @@ pub(in crate::server) fn register_device(
                 ],
                 deletes: Vec::new(),
             };
-            commit(change, move |ctx| {
-                registered(ctx, session, device_id, is_first)
-            })
+            commit(change, move |ctx| registered(ctx, session, device_id))
         },
     )
 }
@@ -111,14 +109,16 @@ fn check_certificate(identity_key: IdentityKey, device: &Device) -> Result<Devic
     Ok(device_id)
 }
 
-/// Adds a device in its place; whether it is the first one, which takes the default device's.
-fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Result<bool, Fault> {
-    let before = devices.devices.len();
-    devices
+/// Adds a device in its place; the first one takes the default device's.
+fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Result<(), Fault> {
+    if let Some(default) = devices
         .devices
-        .retain(|device| !device.device_id.is_empty());
-    mine.default_queues = devices.devices.len() < before;
-    let is_first = mine.default_queues;
+        .iter()
+        .position(|device| device.device_id.is_empty())
+    {
+        devices.devices.remove(default);
+        mine.default_queues = true;
+    }
     if devices.devices.len() >= most {
         return Err(Fault::full(
             "devices",
@@ -129,22 +129,14 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
     devices
         .devices
         .sort_by(|one, other| one.device_id.cmp(&other.device_id));
-    Ok(is_first)
+    Ok(())
 }
 
-/// Removes the default device's key packages where the first device has taken its place, tells the channels,
-/// then answers 700.
-fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId, is_first: bool) -> Next {
-    let identity = session.identity_key;
-    let then: purge::Then = Box::new(move |ctx| {
-        tell(ctx, identity, device_id, move |_, effects| {
-            answer_registered(session, device_id, effects)
-        })
-    });
-    match is_first {
-        true => purge::packages(identity, DeviceId::DEFAULT, then),
-        false => then(ctx),
-    }
+/// Tells the channels, then answers 700.
+fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId) -> Next {
+    tell(ctx, session.identity_key, device_id, move |_, effects| {
+        answer_registered(session, device_id, effects)
+    })
 }
 
 /// A session of that device is no longer one of an unregistered device, one of the default device

@@ -39,7 +39,6 @@ pub(in crate::server) fn ack(
                 id: mailbox.stored,
                 up_to: request.seq_up_to,
                 owner: unchanged(&key, &devices),
-                is_owner: false,
             };
             acked.remove(ctx)
         }
@@ -52,10 +51,8 @@ struct Acked {
     id: QueueId,
     up_to: u64,
     /// That the account's devices are what was remembered: another core may have given the queue to another
-    /// device since.
+    /// device since. Where nothing is left to remove it says nothing to whom that was.
     owner: (Bytes, Expect),
-    /// Whether that was so.
-    is_owner: bool,
 }
 
 impl Acked {
@@ -69,7 +66,7 @@ impl Acked {
                 return doubt(ctx, [&keys::queue(&self.id), &self.owner.0], fault);
             }
             if self.up_to < head.first_seq {
-                return self.done(ctx);
+                return Ok(Step::ok(&proto::AckResponse {}));
             }
             let (first_seq, rewrites) = (head.first_seq, head.rewrites);
             let Range { start, end } =
@@ -99,7 +96,7 @@ impl Acked {
     fn remove_page(self, ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>) -> Next {
         let id = self.id;
         if self.up_to < queue.head().first_seq {
-            return self.done(ctx);
+            return Ok(Step::ok(&proto::AckResponse {}));
         }
         let first = keys::entry(&id, queue.head().first_seq);
         if rows.last().is_some_and(|(key, _)| *key < first) {
@@ -127,19 +124,7 @@ impl Acked {
             false => queue.write(&mut change),
         }
         ctx.leave_untidy();
-        let rest = Self {
-            is_owner: true,
-            ..self
-        };
-        commit(change, move |ctx| rest.remove(ctx))
-    }
-
-    /// Nothing is left to remove.
-    fn done(self, ctx: &mut Ctx<'_>) -> Next {
-        match self.is_owner || ctx.is_sure_of([&self.owner.0]) {
-            true => Ok(Step::ok(&proto::AckResponse {})),
-            false => Ok(Step::Rerun),
-        }
+        commit(change, move |ctx| self.remove(ctx))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Removing what a device leaves that was revoked, or that another has replaced (protocol.md §5.18 and §5.19):
-//! its key packages. The queues of one that was revoked go with [`delivery::purge`].
+//! Removing what a revoked device leaves (protocol.md §5.19): its key packages. Its queues go with
+//! [`delivery::purge`].
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::storage::{Commit, Direction, Scan};
 const PAGE: usize = 200;
 
 /// Removes everything stored for a device, then goes on. `stored` is the device in the keys of its
-/// queues.
+/// queues: the default one, whose packages go too, where the device has taken that one's place.
 pub(super) fn purge(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
@@ -21,15 +21,18 @@ pub(super) fn purge(
     stored: DeviceId,
     then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
 ) -> Next {
-    delivery::purge(ctx, identity, stored, move |_| {
-        packages(identity, device_id, Box::new(then))
+    delivery::purge(ctx, identity, stored, move |ctx| {
+        let own = move |_: &mut Ctx<'_>| packages(identity, device_id, Box::new(then));
+        match stored == device_id {
+            true => own(ctx),
+            false => packages(identity, stored, Box::new(own)),
+        }
     })
 }
 
-pub(super) type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
+type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
 
-/// Removes the key packages of a device, then goes on.
-pub(super) fn packages(identity: IdentityKey, device_id: DeviceId, then: Then) -> Next {
+fn packages(identity: IdentityKey, device_id: DeviceId, then: Then) -> Next {
     let Range { start, end } = keys::packages(&identity, &device_id);
     let page = Scan {
         start,
