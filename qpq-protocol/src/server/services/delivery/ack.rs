@@ -38,7 +38,10 @@ pub(in crate::server) fn ack(
             let acked = Acked {
                 id: mailbox.stored,
                 up_to: request.seq_up_to,
-                owner: unchanged(&key, &devices),
+                owner: session
+                    .device_id
+                    .is_default()
+                    .then(|| unchanged(&key, &devices)),
             };
             acked.remove(ctx)
         }
@@ -50,9 +53,10 @@ pub(in crate::server) fn ack(
 struct Acked {
     id: QueueId,
     up_to: u64,
-    /// That the account's devices are what was remembered: another core may have given the queue to another
-    /// device since. Where nothing is left to remove it says nothing to whom that was.
-    owner: (Bytes, Expect),
+    /// Of the default device, that the account's devices are what was remembered: another core may have given
+    /// its queues to the first one that is registered. No other device's queues get another owner, and where
+    /// nothing is left to remove it does not matter whose that was.
+    owner: Option<(Bytes, Expect)>,
 }
 
 impl Acked {
@@ -63,7 +67,9 @@ impl Acked {
             let head = queue.head();
             if self.up_to >= head.next_seq {
                 let fault = Fault::bad_request("seq_up_to has not been given out");
-                return doubt(ctx, [&keys::queue(&self.id), &self.owner.0], fault);
+                let keys = [keys::queue(&self.id)];
+                let owner = self.owner.iter().map(|(key, _)| key);
+                return doubt(ctx, keys.iter().chain(owner), fault);
             }
             if self.up_to < head.first_seq {
                 return Ok(Step::ok(&proto::AckResponse {}));
@@ -104,7 +110,7 @@ impl Acked {
             return self.remove(ctx);
         }
         let mut change = Commit {
-            checks: vec![self.owner.clone()],
+            checks: self.owner.iter().cloned().collect(),
             ..Commit::default()
         };
         for (key, row) in rows.into_iter().skip_while(|(key, _)| *key < first) {
