@@ -9,6 +9,7 @@ import struct
 HERE = pathlib.Path(__file__).resolve().parent
 VECTORS = HERE.parent / "tests" / "vectors"
 KINDS = ["request", "response", "push"]
+CARRIED = ["PushEvent", "ErrorDetail", "DeliveryPayload", "AppMessage", "ForkReport"]
 
 
 def main():
@@ -30,8 +31,8 @@ def main():
         if "method" in case:
             target = "requests" if case["message"].endswith("Request") else "responses"
             add(target, name, struct.pack(">H", case["method"]) + payload)
-        elif case["message"] in ("PushEvent", "ErrorDetail", "DeliveryPayload", "AppMessage"):
-            kind = ("PushEvent", "ErrorDetail", "DeliveryPayload", "AppMessage").index(case["message"])
+        elif case["message"] in CARRIED:
+            kind = CARRIED.index(case["message"])
             add("messages", name, bytes([kind]) + payload)
 
 

@@ -180,7 +180,7 @@ pub fn messages(input: &[u8]) {
         return;
     };
     let payload = Bytes::copy_from_slice(payload);
-    match kind % 4 {
+    match kind % 5 {
         0 => {
             if let Ok(push) = wire::decode_push(payload) {
                 assert!(
@@ -203,11 +203,19 @@ pub fn messages(input: &[u8]) {
                 );
             }
         }
-        _ => {
+        3 => {
             if let Ok(message) = wire::decode_app(payload) {
                 assert_eq!(
                     wire::decode_app(message.encode_to_vec().into()),
                     Ok(message)
+                );
+            }
+        }
+        _ => {
+            if let Ok(report) = wire::decode_fork_report(payload) {
+                assert_eq!(
+                    wire::decode_fork_report(report.encode_to_vec().into()),
+                    Ok(report)
                 );
             }
         }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::method::{Method, Rpc};
-use crate::proto::{AppMessage, Chain, DeliveryPayload, ErrorDetail, PushEvent, app_message};
+use crate::proto::{
+    AppMessage, Chain, DeliveryPayload, ErrorDetail, ForkReport, PushEvent, app_message,
+};
 use crate::validate::{FieldError, SPARE_FIELDS, Validate};
 
 /// Most fields of a response, each item of a list counted; a server splits longer answers.
@@ -114,6 +116,11 @@ pub fn decode_app(plaintext: Bytes) -> Result<AppMessage, DecodeError> {
         return Err(DecodeError::TooManyFields { max: MAX_READ });
     }
     Ok(message)
+}
+
+/// Decodes what a member sealed about its state of a group.
+pub fn decode_fork_report(content: Bytes) -> Result<ForkReport, DecodeError> {
+    decode(content, SPARE_FIELDS)
 }
 
 fn decode<T: Message + Default>(payload: Bytes, max: usize) -> Result<T, DecodeError> {

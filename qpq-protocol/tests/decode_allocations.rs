@@ -56,6 +56,7 @@ fn errors_pushes_and_contents_do_not_either() {
                 decode(&|bytes| drop(wire::decode_push(bytes))),
                 decode(&|bytes| drop(wire::decode_delivery(bytes))),
                 decode(&|bytes| drop(wire::decode_app(bytes))),
+                decode(&|bytes| drop(wire::decode_fork_report(bytes))),
             ];
             assert!(most.iter().all(|most| *most <= MOST), "{field}: {most:?}");
         }

@@ -256,6 +256,7 @@ impl Client {
         self.forget_chain();
         self.forget_rejoins();
         self.forget_doubts();
+        self.is_hybrid_key_tried = false;
         self.won.clear();
         self.timers.cancel(Timer::Packages);
     }

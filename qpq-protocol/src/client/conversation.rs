@@ -105,6 +105,7 @@ impl Client {
             Some(Phase::Active) => {
                 self.drive_commit(id);
                 self.drive_outbox(id);
+                self.drive_reports(id);
             }
             Some(Phase::Leaving) => self.drive_leaving(id),
             // As an earlier version left it.
@@ -292,6 +293,7 @@ impl Client {
             self.state.forget_mls();
         }
         self.forget_leftovers(id);
+        self.forget_reports(id);
     }
 
     /// Deletes what waits for the MLS group there was.

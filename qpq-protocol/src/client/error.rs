@@ -275,6 +275,9 @@ pub enum UnreadableReason {
     /// An invitation that can't be used.
     #[error("the invitation cannot be used")]
     BadWelcome,
+    /// A fork report that does not open, says what nobody can mean, or is of nobody who is or was in the group.
+    #[error("what somebody tells of their state of the conversation cannot be used")]
+    BadReport,
 }
 
 /// Why the core has stopped for good.

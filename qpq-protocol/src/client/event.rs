@@ -202,8 +202,20 @@ pub enum Event {
         conversation: ConversationId,
         /// The slot.
         slot: u64,
-        /// The one that was seen first, and the other.
+        /// The one that was seen first, and the other; a member may have shown that one ([`Event::Compared`]).
         proofs: [CommitProof; 2],
+    },
+    /// A member has told what it holds of the group, and that was compared with what this device holds, after a
+    /// rejoin or where something was odd (protocol.md §5.13). Nothing follows from it by itself: a member may lie.
+    Compared {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The member.
+        with: Person,
+        /// The slot of the last commit that the member has merged.
+        slot: u64,
+        /// What came of it.
+        result: Comparison,
     },
     /// This device's data are of an earlier day than what the server saw of it: they were put back from a
     /// copy, or a copy is in use elsewhere. What came in between is not here. The core replaces its key
@@ -242,6 +254,19 @@ pub enum Event {
         /// Why, and what to do about it.
         error: IntentError,
     },
+}
+
+/// What a member holds of a group beside what this device holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    /// The same group: nobody has split the two.
+    Agrees,
+    /// Another group that looks the same: compare safety numbers. Or the member is not honest.
+    OtherTree,
+    /// The server has signed for another commit in the slot; [`Event::Forked`] comes before this, with the proofs.
+    OtherCommit,
+    /// This device is too far from that slot to tell.
+    NotComparable,
 }
 
 /// An act that is kept until it is done.

@@ -2,6 +2,7 @@
 //! honest one does.
 
 use bytes::Bytes;
+use qpq_crypto::hybrid::{HybridPublicKey, seal_authenticated};
 
 use super::channel::Phase;
 use super::commits::Kind;
@@ -174,6 +175,55 @@ impl Client {
             self.call::<rpc::BatchEnqueue>(&request, Then::Said(number));
         }
         Some(())
+    }
+
+    /// Seals this to the hybrid key of somebody, as this account, with this context: as a fork report, if
+    /// the context is that of one.
+    pub fn seal_as_report(&mut self, key: &[u8], context: &[u8], content: &[u8]) -> Option<Bytes> {
+        let key = HybridPublicKey::from_bytes(key).ok()?;
+        let (seed, me) = (self.rng.seed(), self.state.me.as_ref()?);
+        let sealed = seal_authenticated(&me.identity, &key, context, content, &seed).ok()?;
+        Some(sealed.into())
+    }
+
+    /// Hands in a payload for one member; whether it could be done.
+    pub fn hand_in(
+        &mut self,
+        now: Time,
+        id: ConversationId,
+        to: IdentityKey,
+        payload: Payload,
+    ) -> bool {
+        self.clock.advance(now);
+        let slot = self
+            .state
+            .conversations
+            .get(&id)
+            .map(|channel| channel.slot);
+        if let Some(slot) = slot.filter(|_| self.link.is_ready()) {
+            let payload = proto::DeliveryPayload {
+                payload: Some(payload),
+            };
+            let request = proto::BatchEnqueueRequest {
+                recipient_keys: vec![Bytes::copy_from_slice(to.as_bytes())],
+                payload: encoded(&payload),
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+                message_id: Bytes::copy_from_slice(&self.rng.child().uuid_v7(self.clock.unix())),
+                channel_slot: Some(slot),
+                ..Default::default()
+            };
+            let number = self.rng.below(u64::MAX);
+            self.call::<rpc::BatchEnqueue>(&request, Then::Said(number));
+        }
+        self.step_done();
+        slot.is_some()
+    }
+
+    /// Bytes that are held of fork reports.
+    #[must_use]
+    pub fn report_bytes(&self) -> usize {
+        let held = self.state.forks.values().map(prost::Message::encoded_len);
+        held.sum()
     }
 
     pub(super) fn on_misdeed(

@@ -60,6 +60,9 @@ impl Client {
         if envelope.seq > self.cursor(queue).saturating_add(1) {
             self.miss_until(queue, envelope.seq);
         }
+        if let Some(id) = queue {
+            self.compare_waiting(id);
+        }
         if let (Some(id), Some(slot)) = (queue, envelope.slot)
             && self
                 .state
@@ -271,9 +274,8 @@ impl Client {
                 read
             }
             Some(Payload::MlsMessage(message)) => self.take_mls(id, seq, &message),
-            Some(Payload::Sealed(_) | Payload::ForkReport(_)) | None => {
-                Err(UnreadableReason::Unsupported)
-            }
+            Some(Payload::ForkReport(sealed)) => self.take_report(id, &sealed),
+            Some(Payload::Sealed(_)) | None => Err(UnreadableReason::Unsupported),
         }
     }
 
@@ -329,6 +331,8 @@ impl Client {
                     Err(UnreadableReason::TooOld)
                 }
                 ProcessErrorKind::Duplicate if !self.was_processed(id, message) => {
+                    let members = self.identities(id);
+                    self.report(id, &members);
                     Err(UnreadableReason::Copied)
                 }
                 ProcessErrorKind::Duplicate | ProcessErrorKind::OwnMessage => Ok(()),

@@ -9,9 +9,11 @@
 //! | `s/openings` | `OpeningsRecord` |
 //! | `s/clocks` | `ClocksRecord` |
 //! | `s/a/` channel (16) | `AdditionRecord`: when somebody last came in |
+//! | `s/b/` identity key (32) | `HybridRecord`: the newest hybrid key seen of an account |
 //! | `s/c/` channel (16) | `ConversationRecord` |
 //! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
 //! | `s/e/` channel (16) | `ProofsRecord` |
+//! | `s/f/` channel (16) | `ForksRecord`: fork reports to send, sent and taken in |
 //! | `s/g/` channel (16) place (8) | `MergedRecord`: one of the last commits |
 //! | `s/h/` channel (16) place (8) | `SeenRecord`: an encrypted message that was processed |
 //! | `s/k/` reference | `PackageRecord` |
@@ -50,9 +52,11 @@ pub const OPENINGS: &[u8] = b"s/openings";
 pub const CLOCKS: &[u8] = b"s/clocks";
 
 const ADDITION: &[u8] = b"s/a/";
+const HYBRID: &[u8] = b"s/b/";
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
 const PROOFS: &[u8] = b"s/e/";
+const FORKS: &[u8] = b"s/f/";
 const MERGED: &[u8] = b"s/g/";
 const SEEN: &[u8] = b"s/h/";
 const PACKAGE: &[u8] = b"s/k/";
@@ -81,12 +85,16 @@ pub enum Name {
     Clocks,
     /// When somebody last came into a conversation.
     Addition(ChannelId),
+    /// The newest hybrid key seen of an account.
+    Hybrid(IdentityKey),
     /// A conversation.
     Conversation(ChannelId),
     /// A commit that waits for the server's answer.
     Draft(ChannelId),
     /// What the server signed about its commits.
     Proofs(ChannelId),
+    /// Fork reports of a conversation: to send, sent and taken in.
+    Forks(ChannelId),
     /// A key package, by its reference.
     Package(Vec<u8>),
     /// A row of the device's MLS state, by its own key.
@@ -119,9 +127,11 @@ impl Name {
             Self::Openings => OPENINGS.to_vec(),
             Self::Clocks => CLOCKS.to_vec(),
             Self::Addition(channel) => join(ADDITION, &[channel.as_bytes()]),
+            Self::Hybrid(key) => join(HYBRID, &[key.as_bytes()]),
             Self::Conversation(channel) => join(CONVERSATION, &[channel.as_bytes()]),
             Self::Draft(channel) => join(DRAFT, &[channel.as_bytes()]),
             Self::Proofs(channel) => join(PROOFS, &[channel.as_bytes()]),
+            Self::Forks(channel) => join(FORKS, &[channel.as_bytes()]),
             Self::Package(reference) => join(PACKAGE, &[reference]),
             Self::Mls(key) => join(MLS, &[key]),
             Self::Known(channel, number) => {
@@ -155,9 +165,11 @@ impl Name {
         let channel = || ChannelId::try_from(rest).ok();
         Some(match &prefix[..] {
             ADDITION => Self::Addition(channel()?),
+            HYBRID => Self::Hybrid(IdentityKey::try_from(rest).ok()?),
             CONVERSATION => Self::Conversation(channel()?),
             DRAFT => Self::Draft(channel()?),
             PROOFS => Self::Proofs(channel()?),
+            FORKS => Self::Forks(channel()?),
             PACKAGE => Self::Package(rest.to_vec()),
             MLS => Self::Mls(rest.to_vec()),
             KNOWN => numbered(rest).map(|(channel, number)| Self::Known(channel, number))?,
@@ -232,6 +244,8 @@ mod tests {
             Name::Conversation(channel),
             Name::Draft(channel),
             Name::Proofs(channel),
+            Name::Hybrid(IdentityKey([8; 32])),
+            Name::Forks(channel),
             Name::Package(vec![1, 2]),
             Name::Mls(vec![0xff; 40]),
             Name::Merged(channel, 15),

@@ -18,8 +18,8 @@ use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
 use super::openings::Openings;
 use super::proofs::Proofs;
 use super::record::{
-    self, AdditionRecord, ContactRecord, ConversationRecord, ParkedRecord, QueueRecord,
-    SchemaRecord, WriterRecord,
+    self, AdditionRecord, ContactRecord, ConversationRecord, HybridRecord, ParkedRecord,
+    QueueRecord, SchemaRecord, WriterRecord,
 };
 use super::state::{Me, State};
 use super::timers::Timer;
@@ -363,6 +363,13 @@ impl State {
             Name::Proofs(id) => {
                 let record = record::read(value)?;
                 self.proofs.insert(id, Proofs::load(&record)?);
+            }
+            Name::Forks(id) => {
+                self.forks.insert(id, record::read(value)?);
+            }
+            Name::Hybrid(key) => {
+                let record: HybridRecord = record::read(value)?;
+                self.hybrid_dates.insert(key, record.created_at_ms);
             }
             Name::Package(reference) => {
                 self.packages.insert(reference, record::read(value)?);

@@ -410,6 +410,7 @@ impl Client {
                     token: Some(Zeroizing::new(token)),
                     ticket,
                     registered: false,
+                    hybrid_published: false,
                 };
                 let device = Device::new(me.device.clone(), me.credential(), [])
                     .map_err(|_| IntentError::State)?;

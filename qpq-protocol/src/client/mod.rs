@@ -25,6 +25,7 @@
 //! | `doubt`, `enter`, `resubmit` | what a server that was set back has of each conversation; commits it lost |
 //! | `proofs` | what the server signed, held against it |
 //! | `outbox`, `inbox`, `intake`, `framing`, `known`, `history` | messages out, in, and kept |
+//! | `report`, `compare`, `hybrid` | what members tell each other of the group they hold, and the keys for that |
 //! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
@@ -33,6 +34,7 @@ mod chain;
 mod channel;
 mod clocks;
 mod commits;
+mod compare;
 mod connection;
 mod contacts;
 mod conversation;
@@ -46,6 +48,7 @@ mod framing;
 mod history;
 #[cfg(feature = "sim")]
 mod hostile;
+mod hybrid;
 mod inbox;
 mod intake;
 mod intent;
@@ -63,6 +66,7 @@ mod proofs;
 mod record;
 mod regain;
 mod rejoin;
+mod report;
 mod reset;
 mod resubmit;
 mod rpc;
@@ -104,8 +108,9 @@ use write::Writer;
 
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, CommitProof, Conversation, ConversationId, DeviceInfo, Event, IntentId, Kept,
-    Kind, Message, Missing, Outcome, Person, RejoinReason, ServerInfo, Standing, Unsent, Waiting,
+    Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event,
+    IntentId, Kept, Kind, Message, Missing, Outcome, Person, RejoinReason, ServerInfo, Standing,
+    Unsent, Waiting,
 };
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};
@@ -220,6 +225,8 @@ pub struct Client {
     readings: history::Readings,
     rejoins: rejoin::Rejoins,
     regains: regain::Regains,
+    /// The own hybrid key was offered over this connection.
+    is_hybrid_key_tried: bool,
     /// Channels whose server lost slots, and the one that it is given back next.
     resubmitting: BTreeMap<ConversationId, u64>,
     doubts: doubt::Doubts,
@@ -288,6 +295,7 @@ impl Client {
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
             regains: regain::Regains::default(),
+            is_hybrid_key_tried: false,
             resubmitting: BTreeMap::new(),
             doubts: doubt::Doubts::default(),
             won: BTreeMap::new(),

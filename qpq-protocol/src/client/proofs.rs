@@ -50,6 +50,11 @@ impl Proofs {
         }
     }
 
+    /// What the server has signed for this slot.
+    pub(super) fn of(&self, slot: u64) -> Option<&CommitProof> {
+        self.0.get(&slot)
+    }
+
     fn record(&self) -> ProofsRecord {
         let record = |(slot, proof): (&u64, &CommitProof)| ProofRecord {
             slot: *slot,
@@ -145,11 +150,15 @@ impl Client {
         match proofs.add(slot, proof.clone()) {
             Added::New => self.writer.put(&Name::Proofs(id), &proofs.record()),
             Added::Known => {}
-            Added::Fork(first) => self.writer.emit(Event::Forked {
-                conversation: id,
-                slot,
-                proofs: [first, proof],
-            }),
+            Added::Fork(first) => {
+                self.writer.emit(Event::Forked {
+                    conversation: id,
+                    slot,
+                    proofs: [first, proof],
+                });
+                let members = self.identities(id);
+                self.report(id, &members);
+            }
         }
         true
     }
@@ -165,7 +174,7 @@ impl Client {
         self.verified(id, slot, said, proof).is_some()
     }
 
-    fn verified(
+    pub(super) fn verified(
         &self,
         id: ConversationId,
         slot: u64,

@@ -55,6 +55,16 @@ records! {
         /// Of the last login, 32 bytes; empty: none.
         #[prost(bytes = "vec", tag = "9")]
         ticket: Vec<u8>,
+        /// The server has the account's hybrid key.
+        #[prost(bool, tag = "10")]
+        hybrid_published: bool,
+    }
+
+    /// The newest hybrid key that was seen of an account.
+    HybridRecord {
+        /// When it was made, by its signature.
+        #[prost(uint64, tag = "1")]
+        created_at_ms: u64,
     }
 
     /// The openings of this data, by which it and the server notice that the other was set back.
@@ -274,6 +284,68 @@ records! {
         /// 32 bytes.
         #[prost(bytes = "vec", tag = "4")]
         sender: Vec<u8>,
+    }
+
+    /// Fork reports of a conversation.
+    ForksRecord {
+        /// To be sent.
+        #[prost(message, repeated, tag = "1")]
+        owed: Vec<OwedRecord>,
+        /// That the server took, the last ones.
+        #[prost(message, repeated, tag = "2")]
+        said: Vec<SaidRecord>,
+        /// That came, the last ones: of SHA-256(sender || ForkReport) the first 16 bytes.
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        heard: Vec<Vec<u8>>,
+        /// That came and can't be compared yet.
+        #[prost(message, repeated, tag = "4")]
+        waiting: Vec<WaitingRecord>,
+    }
+
+    /// A fork report to be sent.
+    OwedRecord {
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        recipient: Vec<u8>,
+        /// It answers one.
+        #[prost(bool, tag = "2")]
+        answer: bool,
+        /// The encoded `EnqueueRequest`, sent byte for byte until there is an answer; empty: not sealed yet.
+        #[prost(bytes = "bytes", tag = "3")]
+        request: Bytes,
+        /// The slot that it was sealed for.
+        #[prost(uint64, tag = "4")]
+        slot: u64,
+        /// The server has named another slot so often.
+        #[prost(uint32, tag = "5")]
+        misses: u32,
+    }
+
+    /// A fork report that was sent.
+    SaidRecord {
+        /// 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        recipient: Vec<u8>,
+        #[prost(bool, tag = "2")]
+        answer: bool,
+        #[prost(uint64, tag = "3")]
+        slot: u64,
+        /// By this device's clock, in milliseconds since 1970.
+        #[prost(uint64, tag = "4")]
+        said_at_ms: u64,
+    }
+
+    /// A fork report that came early.
+    WaitingRecord {
+        /// Whose it is, 32 bytes.
+        #[prost(bytes = "vec", tag = "1")]
+        by: Vec<u8>,
+        /// The slot that it is about.
+        #[prost(uint64, tag = "2")]
+        slot: u64,
+        /// The encoded `ForkReport`.
+        #[prost(bytes = "bytes", tag = "3")]
+        report: Bytes,
     }
 
     /// A message on its way out.

@@ -474,6 +474,7 @@ impl Client {
         self.note_return(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
+        self.report(id, &before);
     }
 
     /// This device follows the group again.

@@ -38,6 +38,11 @@ pub(super) enum Then {
     Ack(Option<ChannelId>),
     CountPackages,
     UploadPackage(Vec<u8>),
+    UploadHybridKey,
+    /// The hybrid keys of these, for reports in this conversation.
+    HybridKeys(ConversationId, Vec<IdentityKey>),
+    /// A fork report to a member.
+    Report(ConversationId, IdentityKey),
     ResolveUser(String),
     ResolveIdentity(IdentityKey),
     CreateChannel(ConversationId),
@@ -183,6 +188,13 @@ impl Client {
             Then::CountPackages => self.on_counted(typed::<rpc::CountKeyPackages>(answer)?),
             Then::UploadPackage(reference) => {
                 self.on_uploaded(&reference, typed::<rpc::UploadKeyPackage>(answer)?);
+            }
+            Then::UploadHybridKey => self.on_hybrid_key(typed::<rpc::UploadHybridKey>(answer)?),
+            Then::HybridKeys(conversation, of) => {
+                self.on_hybrid_keys(conversation, &of, typed::<rpc::FetchHybridKeys>(answer)?);
+            }
+            Then::Report(conversation, to) => {
+                self.on_reported(conversation, to, typed::<rpc::Enqueue>(answer)?);
             }
             Then::ResolveUser(name) => {
                 self.on_user_resolved(name, typed::<rpc::ResolveUser>(answer)?);

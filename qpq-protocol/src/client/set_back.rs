@@ -144,6 +144,7 @@ impl Client {
         }
         self.writer.emit(Event::ServerSetBack { unsent });
         self.doubt_all();
+        self.forget_published_key();
         // Those that the server gives out now may have been used.
         self.replace_packages();
         self.read_what_was_lost();

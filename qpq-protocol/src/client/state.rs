@@ -17,8 +17,8 @@ use super::known::Known;
 use super::openings::Openings;
 use super::proofs::Proofs;
 use super::record::{
-    AccountRecord, DraftRecord, MergedRecord, OutgoingRecord, PackageRecord, SentRecord,
-    ServerRecord,
+    AccountRecord, DraftRecord, ForksRecord, MergedRecord, OutgoingRecord, PackageRecord,
+    SentRecord, ServerRecord,
 };
 use super::seen::Seen;
 use super::write::Writer;
@@ -37,6 +37,8 @@ pub(super) struct Me {
     pub(super) ticket: Zeroizing<Vec<u8>>,
     /// Whether the server has confirmed the device.
     pub(super) registered: bool,
+    /// Whether it has the account's hybrid key.
+    pub(super) hybrid_published: bool,
 }
 
 impl Me {
@@ -77,6 +79,7 @@ impl Me {
                 .map_or_else(Vec::new, |token| token.to_vec()),
             registered: self.registered,
             ticket: self.ticket.to_vec(),
+            hybrid_published: self.hybrid_published,
         };
         writer.put(&Name::Account, &record);
         record.identity_seed.zeroize();
@@ -102,6 +105,7 @@ impl Me {
             },
             ticket: Zeroizing::new(record.ticket),
             registered: record.registered,
+            hybrid_published: record.hybrid_published,
         })
     }
 }
@@ -124,6 +128,10 @@ pub(super) struct State {
     pub(super) conversations: BTreeMap<ConversationId, Channel>,
     pub(super) drafts: BTreeMap<ConversationId, DraftRecord>,
     pub(super) proofs: BTreeMap<ConversationId, Proofs>,
+    /// Fork reports: to send, sent and taken in.
+    pub(super) forks: BTreeMap<ConversationId, ForksRecord>,
+    /// When the newest hybrid key that was seen of an account was made.
+    pub(super) hybrid_dates: BTreeMap<IdentityKey, u64>,
     /// The last commits of each conversation, by place.
     pub(super) merged: BTreeMap<(ConversationId, u64), MergedRecord>,
     /// Encrypted messages that were processed.

@@ -52,6 +52,8 @@ pub(super) enum Pause {
     Doubt,
     /// Before the server is asked again to list this account.
     Listing,
+    /// Before fork reports are tried again.
+    Report,
 }
 
 impl Timer {
@@ -65,6 +67,7 @@ impl Timer {
             Self::Conversation(_, Pause::Courtesy) => "let others commit first",
             Self::Conversation(_, Pause::Rejoin) => "come back into a group",
             Self::Conversation(_, Pause::Listing) => "ask again to be on a member list",
+            Self::Conversation(_, Pause::Report) => "tell members what is held of a group",
             Self::Conversation(_, Pause::Doubt) => "ask again how the server has a conversation",
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message;
 use qpq_protocol::method::{Method, Rpc, Visitor};
-use qpq_protocol::proto::{ForkReport, MembershipPush};
+use qpq_protocol::proto::MembershipPush;
 use qpq_protocol::wire::{self, DecodeError};
 use serde_json::{Value, json};
 
@@ -123,7 +123,7 @@ fn read(case: &Value, payload: &[u8]) -> Result<Read> {
         "DeliveryPayload" => wire::decode_delivery(payload).map(again),
         "AppMessage" => wire::decode_app(payload).map(again),
         "ErrorDetail" => Ok(again(wire::decode_error(payload))),
-        "ForkReport" => ForkReport::decode(payload).map(again).map_err(malformed),
+        "ForkReport" => wire::decode_fork_report(payload).map(again),
         "MembershipPush" => MembershipPush::decode(payload)
             .map(again)
             .map_err(malformed),

@@ -212,8 +212,9 @@ impl Checker {
     /// What only breaks where somebody means ill is let pass where he does.
     pub(super) fn is_villains_work(&self, event: &Event) -> bool {
         match event {
-            Event::Broken { .. } => self.plan.is_any(),
-            Event::Unreadable { .. } => self.plan.is_any(),
+            Event::Broken { .. } | Event::Unreadable { .. } | Event::Compared { .. } => {
+                self.plan.is_any()
+            }
             Event::KeyChanged { .. }
             | Event::Disconnected {
                 why: DisconnectReason::Protocol,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checker, Invariant};
-use crate::client::{self, DisconnectReason, UnreadableReason};
+use crate::client::{self, Comparison, DisconnectReason, UnreadableReason};
 use crate::ids::IdentityKey;
 use crate::server;
 use crate::sim::app::App;
@@ -100,7 +100,13 @@ impl Checker {
                     format!("c{client} lost its account")
                 });
             }
-            Event::Broken { .. } | Event::Fatal(_) | Event::KeyChanged { .. } => {
+            Event::Broken { .. }
+            | Event::Fatal(_)
+            | Event::KeyChanged { .. }
+            | Event::Compared {
+                result: Comparison::OtherTree | Comparison::OtherCommit,
+                ..
+            } => {
                 self.fail(
                     now,
                     Invariant::NothingBreaks,

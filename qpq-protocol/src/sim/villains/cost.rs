@@ -131,6 +131,7 @@ impl<N: Network> World<N> {
             Event::Broken { .. } => "Broken".to_owned(),
             Event::Unproven { .. } => "Unproven".to_owned(),
             Event::Forked { .. } => "Forked".to_owned(),
+            Event::Compared { result, .. } => format!("Compared({result:?})"),
             Event::SetBack => "SetBack".to_owned(),
             Event::ServerSetBack { .. } => "ServerSetBack".to_owned(),
             Event::NotFollowed { .. } => "NotFollowed".to_owned(),

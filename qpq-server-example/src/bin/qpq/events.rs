@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::{mem, slice};
 
 use qpq_protocol::client::{
-    CommitProof, Conversation, ConversationId, Event, Kind, Person, RejoinReason, Unsent,
+    CommitProof, Comparison, Conversation, ConversationId, Event, Kind, Person, RejoinReason,
+    Unsent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_server_example::hex::hex;
@@ -321,6 +322,25 @@ impl<'a> Teller<'a> {
                     "proofs": proofs.iter().map(proof).collect::<Vec<_>>(),
                 }),
             ),
+            Event::Compared {
+                conversation,
+                with,
+                slot,
+                result,
+            } => (
+                format!(
+                    "{}: {}",
+                    known.called(*conversation),
+                    compared(&known.people(with), *result)
+                ),
+                json!({
+                    "type": "compared",
+                    "conversation": conversation.to_string(),
+                    "with": known.named(slice::from_ref(with)).first().map(person),
+                    "slot": slot,
+                    "result": comparison(*result),
+                }),
+            ),
             Event::Left {
                 conversation,
                 person: left,
@@ -503,6 +523,7 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::NotAdded { conversation, .. }
         | Event::NotMade { conversation, .. }
         | Event::Reset { conversation }
+        | Event::Compared { conversation, .. }
         | Event::Forked { conversation, .. } => Some(*conversation),
         _ => None,
     }
@@ -521,6 +542,32 @@ fn lost_by(why: RejoinReason) -> &'static str {
         RejoinReason::SetBack => "it was set back to an earlier state",
         RejoinReason::Forgotten => "it was set back to before it joined",
         _ => "for another reason",
+    }
+}
+
+/// What came of comparing with a member, for people.
+fn compared(with: &str, result: Comparison) -> String {
+    match result {
+        Comparison::Agrees => format!("{with} holds the same conversation as this device"),
+        Comparison::OtherTree => format!(
+            "{with} holds another conversation than this device, or says so: compare safety numbers with `qpq verify`"
+        ),
+        Comparison::OtherCommit => format!(
+            "{with} was shown another change of members than this device: do not trust this conversation"
+        ),
+        Comparison::NotComparable => {
+            format!("what {with} holds could not be compared with what this device holds")
+        }
+    }
+}
+
+/// The same, for scripts.
+const fn comparison(result: Comparison) -> &'static str {
+    match result {
+        Comparison::Agrees => "agrees",
+        Comparison::OtherTree => "other_tree",
+        Comparison::OtherCommit => "other_commit",
+        Comparison::NotComparable => "not_comparable",
     }
 }
 

@@ -1,0 +1,505 @@
+//! Fork reports: members tell each other what they hold of a group (protocol.md §5.13), against the real
+//! server core in virtual time. What is told is shown, and changes nothing.
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Net, password};
+use prost::Message as _;
+use qpq_protocol::client::{
+    Comparison, Conversation, ConversationId, Event, Misdeed, Outcome, Standing, Twice,
+    UnreadableReason,
+};
+use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::proto;
+use qpq_protocol::proto::delivery_payload::Payload;
+use qpq_protocol::storage::keys;
+use qpq_protocol::storage::records::HybridKey;
+
+const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+const ENQUEUE: u16 = 200;
+const UPLOAD_HYBRID_KEY: u16 = 302;
+const FETCH_HYBRID_KEYS: u16 = 304;
+
+/// So many people, and a group of the first `count`, made by the first; its id and the keys of all.
+fn world(all: usize, count: usize) -> (Net, ConversationId, Vec<IdentityKey>) {
+    let mut net = Net::new();
+    let (id, keys) = gather(&mut net, all, count);
+    (net, id, keys)
+}
+
+fn gather(net: &mut Net, all: usize, count: usize) -> (ConversationId, Vec<IdentityKey>) {
+    let mut keys = Vec::new();
+    for name in &NAMES[..all] {
+        let client = net.add_client();
+        match net.ask(client, |core, now| {
+            core.register(now, name, password("secret"))
+        }) {
+            Ok(Outcome::LoggedIn(account)) => keys.push(account.identity_key),
+            other => panic!("{other:?}"),
+        }
+    }
+    let ended = net.ask(0, |core, now| {
+        core.create_group(now, "friends", &NAMES[1..count])
+    });
+    let Ok(Outcome::Conversation(conversation)) = ended else {
+        panic!("{ended:?}");
+    };
+    settle(net);
+    (conversation.id, keys)
+}
+
+fn settle(net: &mut Net) {
+    net.pass(Duration::from_secs(30));
+}
+
+fn compared(net: &Net, client: usize) -> Vec<(IdentityKey, Comparison)> {
+    let told = net.clients[client].events.iter();
+    told.filter_map(|event| match event {
+        Event::Compared { with, result, .. } => Some((with.identity_key, *result)),
+        _ => None,
+    })
+    .collect()
+}
+
+fn count(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
+    let told = net.clients[client].events.iter();
+    told.filter(|event| of(event)).count()
+}
+
+fn asked(net: &Net, method: u16) -> usize {
+    net.asked.iter().filter(|own| **own == method).count()
+}
+
+fn unreadable(net: &Net, client: usize, why: UnreadableReason) -> usize {
+    count(
+        net,
+        client,
+        |event| matches!(event, Event::Unreadable { why: own, .. } if *own == why),
+    )
+}
+
+/// One of these cannot merge a commit of another's, and comes back.
+fn spoil(net: &mut Net, id: ConversationId, by: usize, victim: IdentityKey) {
+    let misdeed = Misdeed::Spoiled {
+        victim,
+        rubbish: false,
+    };
+    let done = net.act(by, |core, now| core.misbehave(now, id, &misdeed));
+    assert!(done);
+    settle(net);
+}
+
+fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
+    match net.ask(client, |core, now| core.conversations(now)) {
+        Ok(Outcome::Conversations(all)) => all
+            .into_iter()
+            .find(|one| one.id == id)
+            .expect("the conversation"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// All of these are in the group still, and what one says the others read.
+fn assert_talk(net: &mut Net, clients: &[usize], id: ConversationId) {
+    for client in clients {
+        assert_eq!(conversation(net, *client, id).standing, Standing::Active);
+        let text = format!("{client} says {}", net.now.as_micros());
+        let ended = net.ask(*client, |core, now| core.send(now, id, &text));
+        assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+        settle(net);
+        for other in clients.iter().filter(|other| *other != client) {
+            let last = net.texts(*other).pop().map(|(_, text)| text);
+            assert_eq!(last.as_ref(), Some(&text), "client {other}");
+        }
+    }
+}
+
+#[test]
+fn who_came_back_hears_from_the_others_that_they_hold_the_same() {
+    let (mut net, id, keys) = world(3, 3);
+    net.asked.clear();
+    spoil(&mut net, id, 1, keys[2]);
+    let back = |event: &Event| matches!(event, Event::Rejoined { .. });
+    assert_eq!(count(&net, 2, back), 1);
+    let mut heard = compared(&net, 2);
+    heard.sort_by_key(|(with, _)| *with);
+    let mut expected = vec![(keys[0], Comparison::Agrees), (keys[1], Comparison::Agrees)];
+    expected.sort_by_key(|(with, _)| *with);
+    assert_eq!(heard, expected);
+    for other in [0, 1] {
+        assert_eq!(compared(&net, other), [(keys[2], Comparison::Agrees)]);
+    }
+    assert_eq!(
+        asked(&net, ENQUEUE),
+        4,
+        "each told once, each answered once"
+    );
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn a_key_is_published_once() {
+    let (mut net, id, _) = world(2, 2);
+    assert_eq!(asked(&net, UPLOAD_HYBRID_KEY), 2);
+    for client in [0, 1, 0, 1] {
+        net.restart(client);
+        settle(&mut net);
+    }
+    assert_talk(&mut net, &[0, 1], id);
+    assert_eq!(asked(&net, UPLOAD_HYBRID_KEY), 2);
+}
+
+#[test]
+fn a_copy_of_a_device_makes_the_others_compare() {
+    let (mut net, id, keys) = world(3, 3);
+    let texts = ["of the device", "of its copy"];
+    let done = net.act(1, |core, now| core.say_twice(now, id, texts, Twice::Key));
+    assert!(done);
+    settle(&mut net);
+    for reader in [0, 2] {
+        assert_eq!(unreadable(&net, reader, UnreadableReason::Copied), 1);
+        let heard = compared(&net, reader);
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        assert!(heard.contains(&(keys[1], Comparison::Agrees)));
+        assert!(heard.contains(&(keys[2 - reader], Comparison::Agrees)));
+    }
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+/// A few members are told, and each at most once a slot: whoever provokes reports gets no more by it.
+#[test]
+fn provoked_reports_are_few() {
+    let (mut net, id, _) = world(6, 6);
+    for _ in 0..3 {
+        net.asked.clear();
+        let done = net.act(1, |core, now| {
+            core.say_twice(now, id, ["one", "two"], Twice::Key)
+        });
+        assert!(done);
+        settle(&mut net);
+        // Five readers tell four, or who is left of five; answers are to those who were not told.
+        assert!(
+            asked(&net, ENQUEUE) <= 5 * 4 + 5 * 5,
+            "{}",
+            asked(&net, ENQUEUE)
+        );
+    }
+    net.asked.clear();
+    let done = net.act(1, |core, now| {
+        core.say_twice(now, id, ["one", "two"], Twice::Key)
+    });
+    assert!(done);
+    settle(&mut net);
+    assert_eq!(asked(&net, ENQUEUE), 0, "all of this slot is said");
+    assert!(asked(&net, FETCH_HYBRID_KEYS) == 0);
+    assert_talk(&mut net, &[0, 1, 2, 3, 4, 5], id);
+}
+
+/// In an hour a member tells of twelve things, though each of its slots is new.
+#[test]
+fn reports_of_an_hour_have_an_end() {
+    let (mut net, id, keys) = world(3, 3);
+    net.asked.clear();
+    for _ in 0..10 {
+        spoil(&mut net, id, 1, keys[2]);
+    }
+    let back = |event: &Event| matches!(event, Event::Rejoined { .. });
+    assert_eq!(count(&net, 2, back), 10);
+    let answers = compared(&net, 2);
+    assert!((1..=6).contains(&answers.len()), "{}", answers.len());
+    assert!(asked(&net, ENQUEUE) <= 12 + 6, "{}", asked(&net, ENQUEUE));
+    // The next hour has its own.
+    net.pass(Duration::from_secs(3600));
+    net.asked.clear();
+    spoil(&mut net, id, 1, keys[2]);
+    assert_eq!(asked(&net, ENQUEUE), 4);
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+/// The server gives a slot to two commits, and lets each of two members see one of them.
+#[test]
+fn a_split_by_the_server_is_noticed_by_two_honest_members() {
+    let (mut net, id, keys) = world(5, 3);
+    // Alice and bob see one commit; the server takes it back, and carol makes another one in its slot.
+    net.clients[2].away = true;
+    net.cut_client(2);
+    let before = net.server.as_ref().expect("a server").disk.clone();
+    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    for client in [0, 1] {
+        net.clients[client].away = true;
+        net.cut_client(client);
+    }
+    net.clients[2].away = false;
+    net.stop_server();
+    net.server_disk = before;
+    net.start_server();
+    settle(&mut net);
+    let ended = net.ask(2, |core, now| core.invite(now, id, "erin"));
+    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    let forked = |event: &Event| matches!(event, Event::Forked { .. });
+    assert_eq!(count(&net, 2, forked), 0, "carol knows of nothing yet");
+    net.clients[0].away = false;
+    net.clients[1].away = false;
+    net.pass(Duration::from_secs(300));
+    let by = |net: &Net, client: usize, with: usize| {
+        compared(net, client).contains(&(keys[with], Comparison::OtherCommit))
+    };
+    let noticed = [0, 1, 2].map(|client| count(&net, client, forked) > 0);
+    assert!(
+        noticed.iter().filter(|noticed| **noticed).count() >= 2,
+        "{noticed:?}"
+    );
+    let shown = by(&net, 2, 0) || by(&net, 2, 1) || by(&net, 0, 2) || by(&net, 1, 2);
+    assert!(
+        shown,
+        "{:?}",
+        [0, 1, 2].map(|client| compared(&net, client))
+    );
+}
+
+/// The key that the server has of an account.
+fn key_of(net: &Net, who: &IdentityKey) -> Vec<u8> {
+    let disk = &net.server.as_ref().expect("a server").disk;
+    let row = disk.get(&keys::hybrid_key(who)).expect("a key").clone();
+    HybridKey::decode(row).expect("a row").public_key.to_vec()
+}
+
+fn context(id: ConversationId) -> Vec<u8> {
+    [b"qpq fork report v1", &id.0[..]].concat()
+}
+
+fn report(id: ConversationId, slot: u64, epoch: u64) -> proto::ForkReport {
+    proto::ForkReport {
+        channel_id: Bytes::copy_from_slice(id.as_bytes()),
+        slot,
+        epoch,
+        epoch_authenticator: Bytes::from_static(&[7; 32]),
+        ..Default::default()
+    }
+}
+
+/// Hands a report of bob's in for alice, sealed with this key and context.
+fn hand_in(
+    net: &mut Net,
+    id: ConversationId,
+    to: IdentityKey,
+    (key, context): (&[u8], &[u8]),
+    content: &[u8],
+) {
+    let done = net.act(1, |core, now| {
+        let sealed = core.seal_as_report(key, context, content);
+        let payload = Payload::ForkReport(sealed.expect("sealed"));
+        core.hand_in(now, id, to, payload)
+    });
+    assert!(done);
+    settle(net);
+}
+
+#[test]
+fn hostile_reports_are_told_and_end_nothing() {
+    let (mut net, id, keys) = world(3, 3);
+    let (alice, own) = (key_of(&net, &keys[0]), key_of(&net, &keys[1]));
+    let good = context(id);
+    let bad = |net: &Net| unreadable(net, 0, UnreadableReason::BadReport);
+    let encode = |report: &proto::ForkReport| report.encode_to_vec();
+    let here = report(id, 0, 1);
+    let other = ConversationId::try_from(&[9; 16][..]).expect("an id");
+    let mut told = 0;
+    let mut is_refused = |net: &mut Net, what: &str| {
+        told += 1;
+        assert_eq!(bad(net), told, "{what}");
+        assert!(compared(net, 0).is_empty(), "{what}");
+    };
+    for rubbish in [
+        Bytes::new(),
+        Bytes::from_static(b"rubbish"),
+        vec![1; 70_000].into(),
+    ] {
+        let done = net.act(1, |core, now| {
+            core.hand_in(now, id, keys[0], Payload::ForkReport(rubbish))
+        });
+        assert!(done);
+        settle(&mut net);
+        is_refused(&mut net, "rubbish");
+    }
+    hand_in(&mut net, id, keys[0], (&alice, &good), b"no message");
+    is_refused(&mut net, "no report");
+    hand_in(
+        &mut net,
+        id,
+        keys[0],
+        (&alice, &context(other)),
+        &encode(&here),
+    );
+    is_refused(&mut net, "sealed for another channel");
+    hand_in(
+        &mut net,
+        id,
+        keys[0],
+        (&alice, &good),
+        &encode(&report(other, 0, 1)),
+    );
+    is_refused(&mut net, "of another channel");
+    hand_in(&mut net, id, keys[0], (&own, &good), &encode(&here));
+    is_refused(&mut net, "sealed to another key");
+    let long = proto::ForkReport {
+        epoch_authenticator: vec![7; 65].into(),
+        ..here.clone()
+    };
+    hand_in(&mut net, id, keys[0], (&alice, &good), &encode(&long));
+    is_refused(&mut net, "a long authenticator");
+    let unproven = proto::ForkReport {
+        commit_hash: vec![1; 32].into(),
+        commit_proof: vec![2; 72].into(),
+        sender_key: Bytes::copy_from_slice(keys[1].as_bytes()),
+        ..here.clone()
+    };
+    hand_in(&mut net, id, keys[0], (&alice, &good), &encode(&unproven));
+    is_refused(&mut net, "a proof that the server did not sign");
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+/// Whoever is in the group can say that he holds another one: it is shown, once, and nothing follows.
+#[test]
+fn a_lie_of_a_member_is_shown_and_changes_nothing() {
+    let (mut net, id, keys) = world(3, 3);
+    let alice = key_of(&net, &keys[0]);
+    let seal = (alice.as_slice(), &context(id)[..]);
+    let before = conversation(&mut net, 0, id);
+    let lie = report(id, 0, before.epoch).encode_to_vec();
+    for _ in 0..3 {
+        hand_in(&mut net, id, keys[0], seal, &lie);
+        assert_eq!(compared(&net, 0), [(keys[1], Comparison::OtherTree)]);
+    }
+    let mut after = conversation(&mut net, 0, id);
+    after.messages = before.messages;
+    assert_eq!(after, before);
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn reports_of_far_slots_cost_little() {
+    let (mut net, id, keys) = world(3, 3);
+    let alice = key_of(&net, &keys[0]);
+    let seal = (alice.as_slice(), &context(id)[..]);
+    for slot in [17, 1 << 40, u64::MAX] {
+        let far = report(id, slot, u64::MAX).encode_to_vec();
+        hand_in(&mut net, id, keys[0], seal, &far);
+    }
+    let far = vec![(keys[1], Comparison::NotComparable); 3];
+    assert_eq!(compared(&net, 0), far);
+    // A slot that is about to come is waited for, one a member.
+    for slot in 1..10 {
+        let near = report(id, slot, 1000 + slot).encode_to_vec();
+        hand_in(&mut net, id, keys[0], seal, &near);
+        assert!(net.clients[0].core.report_bytes() < 1500);
+    }
+    assert_eq!(
+        compared(&net, 0).len(),
+        3 + 8,
+        "each makes room for the next"
+    );
+    net.restart(0);
+    settle(&mut net);
+    // Nine commits later the last one's slot is there.
+    for name in [
+        "carol", "carol", "carol", "carol", "carol", "carol", "carol", "carol", "carol",
+    ] {
+        let is_in = conversation(&mut net, 0, id).members.len() == 3;
+        let ended = net.ask(0, |core, now| match is_in {
+            true => core.remove(now, id, name),
+            false => core.invite(now, id, name),
+        });
+        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        settle(&mut net);
+    }
+    let last = compared(&net, 0).pop();
+    assert_eq!(last, Some((keys[1], Comparison::OtherTree)));
+    assert_talk(&mut net, &[0, 1], id);
+}
+
+#[test]
+fn a_stranger_is_not_compared_with() {
+    let (mut net, id, keys) = world(4, 3);
+    // Dave was in, with a key of his own, and bob hands in what he gives him.
+    let ended = net.ask(3, |core, now| core.create_group(now, "others", &[]));
+    assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
+    settle(&mut net);
+    let alice = key_of(&net, &keys[0]);
+    let content = report(id, 0, 1).encode_to_vec();
+    let sealed = net.act(3, |core, _| {
+        core.seal_as_report(&alice, &context(id), &content)
+    });
+    let payload = Payload::ForkReport(sealed.expect("sealed"));
+    assert!(net.act(1, |core, now| core.hand_in(now, id, keys[0], payload)));
+    settle(&mut net);
+    assert_eq!(unreadable(&net, 0, UnreadableReason::BadReport), 1);
+    assert!(compared(&net, 0).is_empty());
+    assert_talk(&mut net, &[0, 1, 2], id);
+}
+
+#[test]
+fn a_server_that_takes_and_gives_no_keys_ends_nothing() {
+    let refusals: [fn(u16, Result<Bytes, u8>) -> Result<Bytes, u8>; 4] = [
+        |method, said| match method {
+            UPLOAD_HYBRID_KEY | FETCH_HYBRID_KEYS => Err(11),
+            _ => said,
+        },
+        |method, said| match method {
+            UPLOAD_HYBRID_KEY | FETCH_HYBRID_KEYS => Err(9),
+            _ => said,
+        },
+        |method, said| match method {
+            // Signed by nobody.
+            FETCH_HYBRID_KEYS => {
+                let answer = proto::FetchHybridKeysResponse::decode(said?);
+                let mut answer = answer.expect("an answer");
+                for signature in &mut answer.signatures {
+                    *signature = Bytes::from_static(&[1; 64]);
+                }
+                Ok(answer.encode_to_vec().into())
+            }
+            _ => said,
+        },
+        |method, said| match method {
+            FETCH_HYBRID_KEYS => Ok(Bytes::new()),
+            _ => said,
+        },
+    ];
+    for lie in refusals {
+        let mut net = Net::new();
+        net.lie = Some(lie);
+        let (id, keys) = gather(&mut net, 3, 3);
+        net.asked.clear();
+        spoil(&mut net, id, 1, keys[2]);
+        let back = |event: &Event| matches!(event, Event::Rejoined { .. });
+        assert_eq!(count(&net, 2, back), 1);
+        for client in [0, 1, 2] {
+            assert!(compared(&net, client).is_empty());
+        }
+        assert_eq!(
+            asked(&net, ENQUEUE),
+            0,
+            "nothing is sealed to a key of nobody"
+        );
+        assert!(
+            asked(&net, FETCH_HYBRID_KEYS) < 20,
+            "{}",
+            asked(&net, FETCH_HYBRID_KEYS)
+        );
+        assert_talk(&mut net, &[0, 1, 2], id);
+        net.pass(Duration::from_secs(3600));
+        assert!(
+            asked(&net, FETCH_HYBRID_KEYS) < 300,
+            "{}",
+            asked(&net, FETCH_HYBRID_KEYS)
+        );
+    }
+}
