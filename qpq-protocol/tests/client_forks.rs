@@ -16,6 +16,7 @@ use qpq_protocol::client::{
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
+use qpq_protocol::storage::Memory;
 use qpq_protocol::storage::keys;
 use qpq_protocol::storage::records::HybridKey;
 
@@ -167,13 +168,14 @@ fn a_copy_of_a_device_makes_the_others_compare() {
         assert!(heard.contains(&(keys[1], Comparison::Agrees)));
         assert!(heard.contains(&(keys[2 - reader], Comparison::Agrees)));
     }
-    assert_talk(&mut net, &[0, 1, 2], id);
+    assert_talk(&mut net, &[0, 2], id);
 }
 
 /// A few members are told, and each at most once a slot: whoever provokes reports gets no more by it.
 #[test]
 fn provoked_reports_are_few() {
     let (mut net, id, _) = world(6, 6);
+    net.record = Some(Vec::new());
     for _ in 0..3 {
         net.asked.clear();
         let done = net.act(1, |core, now| {
@@ -181,13 +183,24 @@ fn provoked_reports_are_few() {
         });
         assert!(done);
         settle(&mut net);
-        // Five readers tell four, or who is left of five; answers are to those who were not told.
+        // Each of the five who read it tells each of the others at most once a slot, and bob answers.
         assert!(
-            asked(&net, ENQUEUE) <= 5 * 4 + 5 * 5,
+            asked(&net, ENQUEUE) <= 5 * 5 + 5,
             "{}",
             asked(&net, ENQUEUE)
         );
     }
+    let record = net.record.take().expect("a record");
+    let told = record
+        .iter()
+        .filter(|(method, _)| *method == FETCH_HYBRID_KEYS);
+    let told = told.map(|(_, request)| proto::FetchHybridKeysRequest::decode(request.clone()));
+    let told = told.map(|request| request.expect("a request").identity_keys.len());
+    assert_eq!(
+        told.take(5).collect::<Vec<_>>(),
+        [4; 5],
+        "of their own accord"
+    );
     net.asked.clear();
     let done = net.act(1, |core, now| {
         core.say_twice(now, id, ["one", "two"], Twice::Key)
@@ -195,8 +208,8 @@ fn provoked_reports_are_few() {
     assert!(done);
     settle(&mut net);
     assert_eq!(asked(&net, ENQUEUE), 0, "all of this slot is said");
-    assert!(asked(&net, FETCH_HYBRID_KEYS) == 0);
-    assert_talk(&mut net, &[0, 1, 2, 3, 4, 5], id);
+    assert_eq!(asked(&net, FETCH_HYBRID_KEYS), 0);
+    assert_talk(&mut net, &[0, 2, 3, 4, 5], id);
 }
 
 /// In an hour a member tells of twelve things, though each of its slots is new.
@@ -220,48 +233,70 @@ fn reports_of_an_hour_have_an_end() {
     assert_talk(&mut net, &[0, 1, 2], id);
 }
 
-/// The server gives a slot to two commits, and lets each of two members see one of them.
+/// From here on only these are there, at a server with this disk; the one that it had until now.
+fn turn_to(net: &mut Net, disk: Memory, there: [usize; 2]) -> Memory {
+    net.stop_server();
+    let before = core::mem::replace(&mut net.server_disk, disk);
+    for (client, node) in net.clients.iter_mut().enumerate() {
+        node.away = !there.contains(&client);
+    }
+    net.start_server();
+    settle(net);
+    before
+}
+
+/// The fork report that was sent last to this one.
+fn sent_to(net: &Net, who: &IdentityKey) -> Payload {
+    let all = net.record.as_ref().expect("a record").iter();
+    let sent = all.filter(|(method, _)| *method == ENQUEUE);
+    let sent = sent.map(|(_, request)| proto::EnqueueRequest::decode(request.clone()));
+    let sent = sent.map(|request| request.expect("a request"));
+    let mut sent = sent.filter(|request| request.recipient_key == who.as_bytes().as_slice());
+    let last = sent.next_back().expect("a report");
+    let payload = proto::DeliveryPayload::decode(last.payload).expect("a payload");
+    payload.payload.expect("a report")
+}
+
+/// A server shows one commit to alice and bob and another one, for the same slot, to carol and dave, and passes on
+/// what they seal for each other.
 #[test]
 fn a_split_by_the_server_is_noticed_by_two_honest_members() {
-    let (mut net, id, keys) = world(5, 3);
-    // Alice and bob see one commit; the server takes it back, and carol makes another one in its slot.
-    net.clients[2].away = true;
-    net.cut_client(2);
-    let before = net.server.as_ref().expect("a server").disk.clone();
-    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
+    let (mut net, id, keys) = world(5, 5);
+    net.record = Some(Vec::new());
+    let disk = net.server.as_ref().expect("a server").disk.clone();
+    let shown_to_all = disk.clone();
+    turn_to(&mut net, disk, [0, 1]);
+    let ended = net.ask(1, |core, now| core.remove(now, id, "erin"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
     settle(&mut net);
-    for client in [0, 1] {
-        net.clients[client].away = true;
-        net.cut_client(client);
-    }
-    net.clients[2].away = false;
-    net.stop_server();
-    net.server_disk = before;
-    net.start_server();
-    settle(&mut net);
-    let ended = net.ask(2, |core, now| core.invite(now, id, "erin"));
+    let first = turn_to(&mut net, shown_to_all, [2, 3]);
+    let ended = net.ask(2, |core, now| core.remove(now, id, "erin"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    settle(&mut net);
+    // Something is odd on carol's side: she tells the members of her tree.
+    let done = net.act(3, |core, now| {
+        core.say_twice(now, id, ["1", "2"], Twice::Key)
+    });
+    assert!(done);
     settle(&mut net);
     let forked = |event: &Event| matches!(event, Event::Forked { .. });
-    assert_eq!(count(&net, 2, forked), 0, "carol knows of nothing yet");
-    net.clients[0].away = false;
-    net.clients[1].away = false;
-    net.pass(Duration::from_secs(300));
-    let by = |net: &Net, client: usize, with: usize| {
-        compared(net, client).contains(&(keys[with], Comparison::OtherCommit))
-    };
-    let noticed = [0, 1, 2].map(|client| count(&net, client, forked) > 0);
-    assert!(
-        noticed.iter().filter(|noticed| **noticed).count() >= 2,
-        "{noticed:?}"
-    );
-    let shown = by(&net, 2, 0) || by(&net, 2, 1) || by(&net, 0, 2) || by(&net, 1, 2);
-    assert!(
-        shown,
-        "{:?}",
-        [0, 1, 2].map(|client| compared(&net, client))
-    );
+    for client in 0..5 {
+        assert_eq!(count(&net, client, forked), 0, "nobody can know");
+    }
+    let report = sent_to(&net, &keys[0]);
+    let second = turn_to(&mut net, first, [0, 1]);
+    let before = conversation(&mut net, 0, id);
+    assert!(net.act(1, |core, now| core.hand_in(now, id, keys[0], report)));
+    settle(&mut net);
+    assert_eq!(compared(&net, 0), [(keys[2], Comparison::OtherCommit)]);
+    assert_eq!(count(&net, 0, forked), 1);
+    let answer = sent_to(&net, &keys[2]);
+    assert_eq!(conversation(&mut net, 0, id), before, "nothing follows");
+    turn_to(&mut net, second, [2, 3]);
+    assert!(net.act(3, |core, now| core.hand_in(now, id, keys[2], answer)));
+    settle(&mut net);
+    assert!(compared(&net, 2).contains(&(keys[0], Comparison::OtherCommit)));
+    assert_eq!(count(&net, 2, forked), 1);
 }
 
 /// The key that the server has of an account.

@@ -83,3 +83,40 @@ impl Client {
         Some(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, StorageKey};
+    use super::*;
+    use crate::rng::Seed;
+    use crate::time::{Time, UnixTime};
+    use qpq_crypto::identity::IdentitySecret;
+
+    #[test]
+    fn keys_that_are_unsigned_or_older_are_not_used() {
+        let (storage, seed) = (StorageKey::new([1; 32]), Seed::new([2; 32]));
+        let unix = UnixTime::from_millis(0);
+        let mut client = Client::new(Config::default(), storage, seed, Time::ZERO, unix);
+        let bob = IdentitySecret::from_seed([3; 32]);
+        let key = |counter| HybridSecret::derive(bob.seed(), counter).public();
+        let (old, new) = (key(0), key(1));
+        let signed = |key: &HybridPublicKey, date| proof::hybrid_key(&bob, key.as_bytes(), date);
+        let mut trusts = |of, key: &HybridPublicKey, signature: &[u8], date| {
+            let key = (&key.as_bytes()[..], signature, date);
+            client.trusted_key(of, key).is_some()
+        };
+        let of = bob.public();
+        assert!(!trusts(of, &old, &[], 4));
+        assert!(!trusts(of, &old, &signed(&old, 4), 9), "another date");
+        assert!(!trusts(of, &new, &signed(&old, 4), 4), "another key");
+        let other = IdentityKey([7; 32]);
+        assert!(!trusts(other, &old, &signed(&old, 4), 4), "another account");
+        assert!(trusts(of, &old, &signed(&old, 4), 4));
+        assert!(trusts(of, &new, &signed(&new, 5), 5));
+        assert!(
+            !trusts(of, &old, &signed(&old, 4), 4),
+            "older than what was seen"
+        );
+        assert!(trusts(of, &new, &signed(&new, 5), 5));
+    }
+}

@@ -261,6 +261,8 @@ pub struct Net {
     pub asked: Vec<u16>,
     /// The last request of each method, as its message.
     pub requests: BTreeMap<u16, Bytes>,
+    /// All requests since this was set to something, as methods and messages.
+    pub record: Option<Vec<(u16, Bytes)>>,
     /// Machines that lost power, and were started again.
     pub crashes: usize,
     pub server_config: server::Config,
@@ -317,6 +319,7 @@ impl Net {
             late: BTreeSet::new(),
             asked: Vec::new(),
             requests: BTreeMap::new(),
+            record: None,
             server_config,
             client_config,
             server_disk: Memory::new(),
@@ -608,9 +611,11 @@ impl Net {
             link.methods.push(method);
             self.asked.push(method);
             // Method, request id and length come before it.
-            let request = frame.get(10..).unwrap_or_default();
-            self.requests
-                .insert(method, Bytes::copy_from_slice(request));
+            let request = Bytes::copy_from_slice(frame.get(10..).unwrap_or_default());
+            if let Some(record) = &mut self.record {
+                record.push((method, request.clone()));
+            }
+            self.requests.insert(method, request);
         }
     }
 
