@@ -482,7 +482,7 @@ fn a_stranger_is_not_compared_with() {
 
 #[test]
 fn a_server_that_takes_and_gives_no_keys_ends_nothing() {
-    let refusals: [fn(u16, Result<Bytes, u8>) -> Result<Bytes, u8>; 4] = [
+    let refusals: [net::Lie; 4] = [
         |method, said| match method {
             UPLOAD_HYBRID_KEY | FETCH_HYBRID_KEYS => Err(11),
             _ => said,

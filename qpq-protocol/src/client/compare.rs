@@ -66,8 +66,6 @@ impl Client {
         if !self.is_new(id, by, &content) {
             return Ok(());
         }
-        // All that follows was sent after our commit.
-        self.merge_own(id);
         match self.compare(id, &report) {
             Some(result) => self.compared(id, by, &report, result),
             None => self.keep_waiting(id, by, report.slot, content),
