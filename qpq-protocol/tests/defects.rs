@@ -24,29 +24,29 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
-    memory_believed MemoryBelieved 12 Member => Settles;
-    checks_off ChecksOff 3 => SeqsWithoutHoles;
+    memory_believed MemoryBelieved 0 Member => Settles;
+    checks_off ChecksOff 6 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
-    limit_leak LimitLeak 22 => Footprint;
-    overlay_kept OverlayKept 1 => AcknowledgedIsDurable;
+    limit_leak LimitLeak 7 => Footprint;
+    overlay_kept OverlayKept 0 => AcknowledgedIsDurable;
     package_twice PackageTwice 0 => PackageOnce;
     push_before_commit PushBeforeCommit 0 => PushedIsDurable;
     seq_reused SeqReused 0 => SeqsWithoutHoles;
-    slot_check_off SlotCheckOff 102 => OneWinner;
+    slot_check_off SlotCheckOff 5 => OneWinner;
     ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
-    batch_before_merge BatchBeforeMerge 1 => AcknowledgedIsDurable;
+    batch_before_merge BatchBeforeMerge 0 => AcknowledgedIsDurable;
     clock_alone ClockAlone 60 Clocks => OneClock;
-    failure_ignored FailureIgnored 2 => AcknowledgedIsDurable;
-    fence_off FenceOff 5 => OneWriter;
-    generation_reused GenerationReused 0 => NothingBreaks;
+    failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
+    fence_off FenceOff 4 => OneWriter;
+    generation_reused GenerationReused 1 => NothingBreaks;
     list_believed ListBelieved 1 Lists => NobodyEnds;
-    merge_lost MergeLost 102 => OneWinner;
+    merge_lost MergeLost 5 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
-    set_back_unheard SetBackUnheard 19 ClientCopy => SaidOrThere;
+    set_back_unheard SetBackUnheard 11 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
     void_ends VoidEnds 0 Member => NobodyEnds;
-    words_believed WordsBelieved 48 Liar => Settles;
+    words_believed WordsBelieved 100 Liar => Settles;
 }
 
 fn violation(defect: Option<Defect>, seed: u64, villains: &[Villain]) -> Option<Violation> {
