@@ -61,7 +61,7 @@ const SERVER: [(&str, &[&str]); 42] = [
 ];
 
 /// Keys of the client and the fields that each has.
-const CLIENT: [(&str, &[&str]); 21] = [
+const CLIENT: [(&str, &[&str]); 23] = [
     ("schema", &[]),
     ("writer", &[]),
     ("account", &[]),
@@ -69,9 +69,11 @@ const CLIENT: [(&str, &[&str]); 21] = [
     ("openings", &[]),
     ("clocks", &[]),
     ("addition", &["channel"]),
+    ("hybrid", &["identity"]),
     ("conversation", &["channel"]),
     ("draft", &["channel"]),
     ("proofs", &["channel"]),
+    ("forks", &["channel"]),
     ("merged", &["channel", "number"]),
     ("seen", &["channel", "number"]),
     ("package", &["reference"]),
@@ -272,9 +274,11 @@ fn client_key(case: &Value, key: &str) -> Result<Vec<u8>> {
         "openings" => Name::Openings,
         "clocks" => Name::Clocks,
         "addition" => Name::Addition(channel(case)?),
+        "hybrid" => Name::Hybrid(IdentityKey(case.array("identity")?)),
         "conversation" => Name::Conversation(channel(case)?),
         "draft" => Name::Draft(channel(case)?),
         "proofs" => Name::Proofs(channel(case)?),
+        "forks" => Name::Forks(channel(case)?),
         "merged" => Name::Merged(channel(case)?, number()?),
         "seen" => Name::Seen(channel(case)?, number()?),
         "package" => Name::Package(case.bytes("reference")?),
@@ -302,9 +306,11 @@ const fn called(name: &Name) -> &'static str {
         Name::Openings => "openings",
         Name::Clocks => "clocks",
         Name::Addition(_) => "addition",
+        Name::Hybrid(_) => "hybrid",
         Name::Conversation(_) => "conversation",
         Name::Draft(_) => "draft",
         Name::Proofs(_) => "proofs",
+        Name::Forks(_) => "forks",
         Name::Merged(..) => "merged",
         Name::Seen(..) => "seen",
         Name::Package(_) => "package",
