@@ -398,8 +398,15 @@ impl Client {
                 // Whom the server names; the others are asked for again without them.
                 let named = all.iter().filter(|key| fault.members.contains(key));
                 let named: Vec<_> = named.copied().collect();
+                let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
+                if is_shut_out && self.goes_on(id) {
+                    // Out, or thrown off the list: who is back there still wants what he wanted.
+                    let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
+                    self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                    return self.look_for_the_end(id);
+                }
                 // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
                 self.change_channel(id, |channel| {
                     channel.slot_seen |= channel.slot == draft.slot;

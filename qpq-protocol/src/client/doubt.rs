@@ -119,8 +119,11 @@ impl Client {
                 self.tell(id, Event::Removed { conversation: id });
                 self.end(id);
             }
-            // What made this account a member is lost: another one gives it back.
-            Err(_) => self.ask_later(id, None),
+            // What made this account a member is lost, and another one gives it back; or it was thrown off the list.
+            Err(_) => {
+                self.list_in_doubt(id);
+                self.ask_later(id, None);
+            }
         }
     }
 

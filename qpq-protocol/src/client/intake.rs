@@ -481,7 +481,7 @@ impl Client {
             // From an earlier epoch on it can't follow what it committed itself since: a queue that is read again
             // holds the invitation of the beginning, and none of its own commits.
             Phase::Active if channel.rejoin.is_some() || channel.doubted => held
-                .is_none_or(|held| epoch > held)
+                .is_none_or(|held| epoch >= held)
                 .then_some(Entrance::Back),
             Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
             _ => Some(Entrance::New),

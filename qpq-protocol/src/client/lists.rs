@@ -206,17 +206,37 @@ impl Client {
         if self.is_out(id, 1) {
             return self.ended_meanwhile(id);
         }
-        let then = Then::ListSelf(id);
-        if self.timers.is_set(Timer::Conversation(id, Pause::Listing)) {
-            return;
+        if !self.timers.is_set(Timer::Conversation(id, Pause::Listing)) {
+            self.ask_for_place(id, Then::ListSelf(id));
+            self.note_listed_again(id);
         }
+    }
+
+    /// Asks to be listed where it may be that another's commit threw this account off, or that the server has lost
+    /// what put it there: nothing follows from a refusal.
+    pub(super) fn list_in_doubt(&mut self, id: ConversationId) {
+        self.ask_for_place(id, Then::ListInDoubt(id));
+    }
+
+    fn ask_for_place(&mut self, id: ConversationId, then: Then) {
         if let (Some(own), false) = (self.state.identity_key(), self.link.is_asked(&then)) {
             let request = proto::AddMemberRequest {
                 channel_id: Bytes::copy_from_slice(id.as_bytes()),
                 member_key: Bytes::copy_from_slice(own.as_bytes()),
             };
             self.call::<rpc::AddMember>(&request, then);
-            self.note_listed_again(id);
+        }
+    }
+
+    pub(super) fn on_listed_in_doubt(
+        &mut self,
+        id: ConversationId,
+        answer: Answer<rpc::AddMember>,
+    ) {
+        if answer.is_ok() && self.is_doubted(id) {
+            // The server says now how it has the conversation.
+            self.timers.cancel(Timer::Conversation(id, Pause::Doubt));
+            self.drive(id);
         }
     }
 

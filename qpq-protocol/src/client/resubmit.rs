@@ -235,6 +235,10 @@ impl Client {
                 // The server is where it was.
                 return self.clear_doubt(id);
             }
+            if self.is_doubted(id) {
+                // It says nothing that leads on.
+                return self.ask_later(id, Some(slot));
+            }
         }
         self.drive(id);
     }

@@ -67,6 +67,8 @@ pub(super) enum Then {
     Resubmit(ConversationId, u64),
     /// Asks for the own place on the list back.
     ListSelf(ConversationId),
+    /// The same, where it is not known what the server has of the conversation.
+    ListInDoubt(ConversationId),
     /// A commit of who means ill, in this slot.
     #[cfg(feature = "sim")]
     Misdeed(ConversationId, u64),
@@ -247,6 +249,9 @@ impl Client {
             }
             Then::Resubmit(conversation, slot) => {
                 self.on_resubmitted(conversation, slot, typed::<rpc::SubmitCommit>(answer)?);
+            }
+            Then::ListInDoubt(conversation) => {
+                self.on_listed_in_doubt(conversation, typed::<rpc::AddMember>(answer)?);
             }
             Then::ListSelf(conversation) => {
                 self.on_listed_self(conversation, typed::<rpc::AddMember>(answer)?);

@@ -473,7 +473,12 @@ impl Net {
 
     /// Does everything that can be done without time passing.
     pub fn pump(&mut self) {
-        while self.turn() {}
+        let mut turns = 0;
+        while self.turn() {
+            turns += 1;
+            let last = self.asked.len().saturating_sub(20);
+            assert!(turns < 100_000, "without end: {:?}", &self.asked[last..]);
+        }
     }
 
     /// One round; whether anything was done.
