@@ -25,7 +25,7 @@ macro_rules! caught {
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
     memory_believed MemoryBelieved 39 Member => Settles;
-    checks_off ChecksOff 6 => SeqsWithoutHoles;
+    checks_off ChecksOff 33 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
     limit_leak LimitLeak 7 => Footprint;
     overlay_kept OverlayKept 0 => AcknowledgedIsDurable;
@@ -39,14 +39,14 @@ caught! {
     failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
     fence_off FenceOff 4 => OneWriter;
     generation_reused GenerationReused 1 => NothingBreaks;
-    list_believed ListBelieved 1 Lists => NobodyEnds;
+    list_believed ListBelieved 0 Lists => NobodyEnds;
     merge_lost MergeLost 5 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
     set_back_unheard SetBackUnheard 11 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
     void_ends VoidEnds 0 Member => NobodyEnds;
-    words_believed WordsBelieved 100 Liar => Settles;
+    words_believed WordsBelieved 48 Liar => Settles;
 }
 
 fn violation(defect: Option<Defect>, seed: u64, villains: &[Villain]) -> Option<Violation> {
