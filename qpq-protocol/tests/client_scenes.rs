@@ -7,7 +7,11 @@ mod net;
 use std::time::Duration;
 
 use net::{Late, Net, password};
-use qpq_protocol::client::{Conversation, ConversationId, Event, Outcome, Standing};
+use prost::Message as _;
+use qpq_protocol::client::{
+    Conversation, ConversationId, Event, Outcome, RejoinReason, Standing, UnreadableReason,
+};
+use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
 const FETCH: u16 = 201;
@@ -218,4 +222,53 @@ fn nothing_is_committed_on_a_new_connection_before_the_queues_are_known() {
     // Of whom nobody heard meanwhile looks by himself.
     net.pass(Duration::from_secs(600));
     assert_agree(&mut net, &[0, 1, 2, 3], id);
+}
+
+/// A server's numbers have no holes: what it leaves out of an answer is missing, and that is told.
+#[test]
+fn a_hole_in_what_a_fetch_gives_is_told_and_come_back_from() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, &["bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    for text in ["left out", "given"] {
+        let ended = net.ask(0, |core, now| core.send(now, id, text));
+        assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+    }
+    net.lie = Some(|method, said| match (method, said) {
+        (FETCH, Ok(payload)) => {
+            let mut answer = proto::FetchResponse::decode(payload).expect("an answer");
+            if answer.payloads.len() > 1 {
+                answer.payloads.remove(0);
+            }
+            Ok(answer.encode_to_vec().into())
+        }
+        (_, said) => said,
+    });
+    net.clients[1].away = false;
+    settle(&mut net);
+    net.lie = None;
+    let is_missing = |event: &Event| {
+        matches!(
+            event,
+            Event::Unreadable {
+                why: UnreadableReason::Expired,
+                ..
+            }
+        )
+    };
+    let comes_back = |event: &Event| {
+        matches!(
+            event,
+            Event::Rejoining {
+                why: RejoinReason::Missed,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        (told(&net, 1, is_missing), told(&net, 1, comes_back)),
+        (1, 1)
+    );
+    assert_agree(&mut net, &[0, 1], id);
 }
