@@ -277,3 +277,28 @@ fn a_hole_in_what_a_fetch_gives_is_told_and_come_back_from() {
     );
     assert_agree(&mut net, &[0, 1], id);
 }
+
+/// Nobody who could carry it out has room to hear that one leaves: it is said again.
+#[test]
+fn a_leaving_that_finds_no_room_is_said_again() {
+    let mut net = world(&["alice", "bob"]);
+    net.stop_server();
+    net.server_config.limits.queue_messages = 8;
+    net.start_server();
+    settle(&mut net);
+    let id = group(&mut net, &["bob"]);
+    net.clients[0].away = true;
+    net.cut_client(0);
+    // One sender fills at most a quarter of a queue.
+    for text in ["one", "two", "three"] {
+        net.ask(1, |core, now| core.send(now, id, text)).ok();
+    }
+    net.act(1, |core, now| core.leave(now, id));
+    settle(&mut net);
+    net.restart(0);
+    net.clients[0].away = false;
+    settle(&mut net);
+    assert_eq!(conversation(&mut net, 0, id).members.len(), 2, "not heard");
+    net.pass(Duration::from_secs(400));
+    assert_eq!(conversation(&mut net, 0, id).members.len(), 1);
+}
