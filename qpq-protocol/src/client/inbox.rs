@@ -185,8 +185,12 @@ impl Client {
             if floor.is_some_and(|floor| listed.slot < *floor) {
                 self.server_lost_slots(id, listed.slot);
             }
-            if listed.slot > 0 && listed.next_seq <= cursor.saturating_add(1) {
-                self.look_for_group(id);
+            if listed.slot > 0
+                && listed.next_seq <= cursor.saturating_add(1)
+                && self.may_look(id)
+            {
+                // An invitation that came while the server gathered the list is not in it.
+                self.fetch(queue);
             }
             let known = self.state.conversations.get(&id);
             if known.is_some_and(|channel| channel.members_version < listed.members_version) {

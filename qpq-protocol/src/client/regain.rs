@@ -67,7 +67,7 @@ impl Client {
     /// Nothing is left in the queue of a channel that has a group, and this device is in no conversation
     /// there. Looks once whether it should be.
     pub(super) fn look_for_group(&mut self, id: ConversationId) {
-        if !self.lacks_group(id) || self.regains.looked.contains(&id) {
+        if !self.may_look(id) {
             return;
         }
         self.regains.looked.push_back(id);
@@ -83,6 +83,11 @@ impl Client {
         };
         self.regains.open.insert(id, search);
         self.drive(id);
+    }
+
+    /// Whether this device is in no conversation there, and has not looked yet whether it should be.
+    pub(super) fn may_look(&self, id: ConversationId) -> bool {
+        self.lacks_group(id) && !self.regains.looked.contains(&id)
     }
 
     /// Something new says that this device is in there.

@@ -113,20 +113,11 @@ impl Checker {
                     format!("c{client}: {event:?}"),
                 );
             }
-            Event::Unreadable {
-                conversation, why, ..
-            } => {
-                // Who has let himself in before he had read his invitation can't read what was said in its epoch.
-                let own = app.account.map(|own| format!("{own:?} {{}} {{}}"));
-                let mut changes = self
-                    .epochs
-                    .range((*conversation, 0)..=(*conversation, u64::MAX));
-                let let_in = changes.any(|(_, change)| Some(change) == own.as_ref());
-                let fits = match why {
-                    UnreadableReason::NoConversation | UnreadableReason::TooOld => true,
-                    UnreadableReason::Undecryptable => let_in,
-                    _ => false,
-                };
+            Event::Unreadable { why, .. } => {
+                let fits = matches!(
+                    why,
+                    UnreadableReason::NoConversation | UnreadableReason::TooOld
+                );
                 self.need(now, fits, Invariant::NothingBreaks, || {
                     format!("c{client}: {event:?}")
                 });
