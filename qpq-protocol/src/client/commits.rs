@@ -581,6 +581,10 @@ impl Client {
                 channel.listed.remove(key);
             }
             channel.gone.retain(|key| !added.contains(key));
+            for key in &added {
+                // By the same commit.
+                remember(&mut channel.listed, *key);
+            }
         });
         self.keep_moves(id, slot, &added, &removed);
         self.need_names(id, &added);

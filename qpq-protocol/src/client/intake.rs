@@ -10,7 +10,7 @@ use qpq_crypto::mls::{Author, Group, Policy, ProcessErrorKind, Processed};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::{Channel, Phase, dm_channel, is_dm};
+use super::channel::{Channel, Phase, dm_channel, is_dm, remember};
 use super::error::UnreadableReason;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::framing::{Content, framing};
@@ -514,6 +514,7 @@ impl Client {
     ) {
         // What led to the group that was held leads nowhere any more.
         self.forget_merged(id, 0);
+        let members = self.identities(id);
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();
@@ -534,7 +535,11 @@ impl Client {
         channel.owes_rotation = false;
         channel.relisted = false;
         channel.wanted.clear();
+        // Whoever invited it has listed all of them: who is thrown off before this device sees a list comes back.
         channel.listed.clear();
+        for key in members {
+            remember(&mut channel.listed, key);
+        }
         channel.save(id, &mut self.writer);
     }
 
