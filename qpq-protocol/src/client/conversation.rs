@@ -271,7 +271,7 @@ impl Client {
     }
 
     /// Nobody has begun this conversation, whatever the server has said.
-    fn begin_again(&mut self, id: ConversationId) {
+    pub(super) fn begin_again(&mut self, id: ConversationId) {
         self.change_channel(id, |channel| {
             channel.phase = Phase::Creating;
             if let Some(peer) = channel.peer {

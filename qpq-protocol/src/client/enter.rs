@@ -81,10 +81,7 @@ impl Client {
         };
         match (channel.phase, channel.peer) {
             // Nobody has founded it.
-            (Phase::Joining, Some(_)) => {
-                self.change_channel(id, |channel| channel.phase = Phase::Creating);
-                self.drive(id);
-            }
+            (Phase::Joining, Some(_)) => self.begin_again(id),
             (Phase::Joining, None) => {
                 let name = channel.name.clone();
                 self.abandon_channel(id, &IntentError::OtherDevice { name });
