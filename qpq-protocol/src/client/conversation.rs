@@ -340,6 +340,7 @@ impl Client {
             channel.phase = Phase::Leaving;
             channel.wanted.clear();
         });
+        self.leaves_the_returned(id);
         self.propose_leaving(id);
         self.drive(id);
     }

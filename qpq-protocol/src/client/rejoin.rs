@@ -279,8 +279,12 @@ impl Client {
         // Whoever leaves says nothing else to them.
         if !returned.is_empty() && channel.phase != Phase::Leaving {
             self.refuse_to_return(id, returned);
-            // The members, or the user, may have changed that by then.
+            // The members, or the user, may have changed that by then. There is a way in: only from then on it may
+            // be missed.
             let at = self.clock.now() + RESET_AFTER;
+            if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+                attempt.began = at;
+            }
             return self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
         }
         let request = proto::SubmitCommitRequest {
@@ -318,6 +322,14 @@ impl Client {
                 conversation: id,
                 returned,
             });
+        }
+    }
+
+    /// Whoever leaves comes back to say so, and meets nobody again.
+    pub(super) fn leaves_the_returned(&mut self, id: ConversationId) {
+        let attempt = self.rejoins.attempts.get(&id);
+        if attempt.is_some_and(|attempt| !attempt.returned.is_empty()) {
+            self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
         }
     }
 
