@@ -8,6 +8,7 @@ use super::connection::Session;
 use super::error::{DisconnectReason, IntentError};
 use super::event::{Event, IntentId, Outcome};
 use super::login::Login;
+use super::packages::Packages;
 use super::record::ServerRecord;
 use super::rpc::{Answer, Then};
 use super::state::Me;
@@ -257,6 +258,7 @@ impl Client {
         self.forget_rejoins();
         self.forget_doubts();
         self.is_hybrid_key_tried = false;
+        self.packages = Packages::default();
         self.won.clear();
         self.timers.cancel(Timer::Packages);
     }

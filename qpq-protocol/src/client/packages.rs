@@ -4,6 +4,7 @@
 //! Private keys stay for as long as a queue may hold a Welcome to them.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use super::Client;
 use super::keys::Name;
@@ -27,6 +28,8 @@ const SINGLE_USE_KEY_AGE: Duration = Duration::from_secs(180 * 86_400);
 pub(super) struct Packages {
     /// The server has said how many are left, on this connection.
     is_counted: bool,
+    /// What it was never asked to take before: only of these does its refusal say that it has not got them.
+    new: BTreeSet<Vec<u8>>,
 }
 
 impl Client {
@@ -103,6 +106,7 @@ impl Client {
         };
         self.writer
             .put(&Name::Package(package.reference.clone()), &record);
+        self.packages.new.insert(package.reference.clone());
         self.state.packages.insert(package.reference, record);
     }
 
@@ -142,6 +146,7 @@ impl Client {
     }
 
     pub(super) fn on_uploaded(&mut self, reference: &[u8], answer: Answer<rpc::UploadKeyPackage>) {
+        let is_new = self.packages.new.remove(reference);
         match answer {
             Err(fault) if fault.is_passing() || fault.status == Status::QuotaExceeded => {
                 let at = self.clock.now() + self.pause(&fault);
@@ -149,8 +154,9 @@ impl Client {
                 return;
             }
             // The server will never take it: it is of no use.
-            Err(_) => self.drop_package(reference),
-            Ok(_) => {
+            Err(_) if is_new => self.drop_package(reference),
+            // Nor this one, but it may have done so when no answer came: then there are invitations to it.
+            Ok(_) | Err(_) => {
                 if let Some(record) = self.state.packages.get_mut(reference) {
                     record.unpublished.clear();
                     let was_alone = core::mem::take(&mut record.replaces);
