@@ -158,7 +158,7 @@ impl Checker {
                 );
             }
             Event::Removed { conversation } => {
-                let asked = self.removals.contains(&(*conversation, client));
+                let asked = self.is_removal_asked(*conversation, client);
                 self.views.remove(&(*conversation, client));
                 let fits = asked
                     || app.left.contains(conversation)
@@ -186,6 +186,12 @@ impl Checker {
                 format!("c{client}: {event:?}")
             });
         }
+    }
+
+    /// Whether somebody asked to take this client out. By a liar's word anyone may be called by anyone's name.
+    fn is_removal_asked(&self, id: ConversationId, client: usize) -> bool {
+        let mut asked = self.removals.range((id, 0)..=(id, usize::MAX));
+        asked.any(|(_, who)| *who == client || self.plan.has(Villain::Liar))
     }
 
     /// An honest client was told of these.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message;
 
-use super::rubbish;
+use super::{Villain, rubbish};
 use crate::frame::{Decoded, Decoder, Header as _, RequestHeader, ResponseHeader};
 use crate::ids::{ConnId, Dir, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
@@ -14,7 +14,7 @@ use crate::method::Method;
 use crate::proto;
 use crate::rng::Rng;
 use crate::server::{Event, Server};
-use crate::sim::host::Host as _;
+use crate::sim::host::{Host as _, Who};
 use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{below, ms, pick};
@@ -71,10 +71,6 @@ impl Liar {
     /// It lies until then.
     pub(super) fn lie(&mut self, until: Time, rng: Rng) {
         self.lies = Some((until, rng));
-    }
-
-    pub(super) fn tell_truth(&mut self) {
-        self.lies = None;
     }
 
     /// Another answer, if it lies now and to this one.
@@ -334,11 +330,12 @@ impl<N: Network> World<N> {
         }
     }
 
-    /// All servers say what is so.
-    pub(super) fn tell_truth(&mut self) {
-        for server in 0..self.config.servers {
-            if let Some(host) = self.hosts.server(server) {
-                host.act(self.now, |liar, _| liar.tell_truth());
+    /// In place of servers that have lied, others start on the same store, which say what is so: no session goes on
+    /// that rests on a lie.
+    pub(super) fn replace_liars(&mut self) {
+        if self.plan.has(Villain::Liar) {
+            for server in 0..self.config.servers {
+                self.end(Who::Server(server));
             }
         }
     }
