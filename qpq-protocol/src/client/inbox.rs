@@ -236,10 +236,14 @@ impl Client {
     /// A queue does not go while its account is a member, nor for long after: if one is not listed any more, the
     /// server was set back to before it was made.
     fn look_for_unlisted(&mut self) {
-        let mut taken = self.inbox.floor.iter().filter(|(_, taken)| **taken > 0);
-        let is_gone = taken.any(|(queue, _)| {
-            let is_there = self.inbox.named.contains(queue);
-            !is_there && queue.is_some_and(|id| self.goes_on(id) && !self.is_doubted(id))
+        let taken = self.inbox.floor.iter().filter(|(_, taken)| **taken > 0);
+        let taken = taken.filter_map(|(queue, _)| *queue);
+        // What was committed there lies in the queue, read or not.
+        let begun = self.inbox.slot_floor.iter().filter(|(_, slot)| **slot > 0);
+        let mut all = taken.chain(begun.map(|(id, _)| *id));
+        let is_gone = all.any(|id| {
+            let is_there = self.inbox.named.contains(&Some(id));
+            !is_there && self.goes_on(id) && !self.is_doubted(id)
         });
         if is_gone {
             self.server_set_back(self.state.openings.sound);
