@@ -448,7 +448,8 @@ impl Client {
         self.replace_group(id, group, generation);
         self.is_back(id);
         let goes_on = !matches!(entry, Entrance::New);
-        self.joined(id, epoch, peer.filter(|_| is_dm(id)), generation, goes_on);
+        let dm_peer = peer.filter(|_| is_dm(id));
+        self.joined(id, epoch, dm_peer, &members, generation, goes_on);
         let members: Vec<_> = members.into_iter().collect();
         self.need_names(id, &members);
         match entry {
@@ -509,12 +510,12 @@ impl Client {
         id: ConversationId,
         epoch: u64,
         peer: Option<IdentityKey>,
+        members: &BTreeSet<IdentityKey>,
         generation: u32,
         goes_on: bool,
     ) {
         // What led to the group that was held leads nowhere any more.
         self.forget_merged(id, 0);
-        let members = self.identities(id);
         let name = peer
             .and_then(|peer| self.state.person(peer).name)
             .unwrap_or_default();
@@ -538,7 +539,7 @@ impl Client {
         // Whoever invited it has listed all of them: who is thrown off before this device sees a list comes back.
         channel.listed.clear();
         for key in members {
-            remember(&mut channel.listed, key);
+            remember(&mut channel.listed, *key);
         }
         channel.save(id, &mut self.writer);
     }
