@@ -43,6 +43,8 @@ pub(super) struct Inbox {
     again: BTreeSet<Queue>,
     /// Channels that the server says this account is not in.
     ousted: BTreeMap<ConversationId, Ousted>,
+    /// Those that it has once refused to take this account back into.
+    refused: BTreeSet<ConversationId>,
     /// Member lists to be judged once the queue is drained.
     lists: BTreeMap<ConversationId, Listed>,
     /// Queues to acknowledge again.
@@ -185,10 +187,7 @@ impl Client {
             if floor.is_some_and(|floor| listed.slot < *floor) {
                 self.server_lost_slots(id, listed.slot);
             }
-            if listed.slot > 0
-                && listed.next_seq <= cursor.saturating_add(1)
-                && self.may_look(id)
-            {
+            if listed.slot > 0 && listed.next_seq <= cursor.saturating_add(1) && self.may_look(id) {
                 // An invitation that came while the server gathered the list is not in it.
                 self.fetch(queue);
             }
@@ -517,7 +516,13 @@ impl Client {
 
     pub(super) fn is_back(&mut self, id: ConversationId) {
         self.inbox.ousted.remove(&id);
+        self.inbox.refused.remove(&id);
         self.timers.cancel(Timer::Conversation(id, Pause::Listing));
+    }
+
+    /// The server refuses to take this account back: whether it has done so before.
+    pub(super) fn is_refused_again(&mut self, id: ConversationId) -> bool {
+        !self.inbox.refused.insert(id)
     }
 
     /// The queue holds nothing that ends the membership. If it has ended all the same, an own leaving

@@ -6,6 +6,7 @@
 //! on the list comes back on it, who is on it alone comes off. A list is judged when everything that
 //! was in the queue with it has been taken in.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -20,6 +21,9 @@ use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
+
+/// A server that refuses to take this account back is asked once more, so long after.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
 /// A list that waits for the queue.
 pub(super) struct Listed {
@@ -263,6 +267,12 @@ impl Client {
             }
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
+                self.timers
+                    .hold(Timer::Conversation(id, Pause::Listing), at);
+            }
+            // One word is not enough to go by.
+            Err(_) if self.phase(id) == Some(Phase::Active) && !self.is_refused_again(id) => {
+                let at = self.clock.now() + REFUSED_AGAIN;
                 self.timers
                     .hold(Timer::Conversation(id, Pause::Listing), at);
             }
