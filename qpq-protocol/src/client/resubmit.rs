@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Client;
 use super::channel::{Change, Phase, is_dm};
 use super::event::ConversationId;
+use super::framing::framing;
 use super::keys::Name;
 use super::record::MergedRecord;
 use super::rpc::{Answer, Then};
@@ -176,10 +177,27 @@ impl Client {
         envelope: &proto::Envelope,
     ) -> bool {
         let kept = self.state.merged.get(&(id, slot % KEPT));
-        let is_other = kept.is_some_and(|kept| kept.slot == slot && kept.commit != envelope.data);
+        let is_other = match kept.filter(|kept| kept.slot == slot) {
+            Some(kept) => kept.commit != envelope.data,
+            // Of before this device came in, if it were not for the epoch.
+            None => self.is_doubted(id) && self.is_followed_by_its_epoch(id, slot, &envelope.data),
+        };
         let hash = Sha256::digest(&envelope.data).into();
         let said = (&hash, envelope.sender_key.as_ref());
         is_other && !self.is_rejoining(id) && self.is_proven(id, slot, said, &envelope.commit_proof)
+    }
+
+    /// Whether a commit of the same epoch as this one of an earlier slot was taken in later on: an epoch has one
+    /// commit that counts, the first.
+    fn is_followed_by_its_epoch(&self, id: ConversationId, slot: u64, commit: &[u8]) -> bool {
+        let Some(early) = framing(commit) else {
+            return false;
+        };
+        let mut kept = self.state.merged.range((id, 0)..(id, KEPT));
+        kept.any(|(_, late)| {
+            let framing = framing(&late.commit).filter(|_| late.slot > slot);
+            framing.is_some_and(|late| late.group_id == early.group_id && late.epoch == early.epoch)
+        })
     }
 
     fn fresh_group_info(&mut self, id: ConversationId) -> Bytes {
