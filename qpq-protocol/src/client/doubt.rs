@@ -294,7 +294,7 @@ impl Client {
         self.clear_doubt(id);
     }
 
-    fn lower_slot(&mut self, id: ConversationId, slot: u64) {
+    pub(super) fn lower_slot(&mut self, id: ConversationId, slot: u64) {
         self.change_channel(id, |channel| {
             if slot < channel.slot {
                 channel.slot = slot;
