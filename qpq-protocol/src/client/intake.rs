@@ -3,6 +3,7 @@
 //! Each envelope moves its queue's cursor whatever it turns out to be; what cannot be read is told
 //! and passed over.
 
+use core::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -442,7 +443,11 @@ impl Client {
         };
         let epoch = group.epoch();
         let Some(entry) = self.entrance(id, generation, epoch) else {
+            let is_elsewhere = self.is_elsewhere(id, generation, &group);
             self.state.forget_mls();
+            if is_elsewhere {
+                self.rejoin(id, RejoinReason::Unfit);
+            }
             return Ok(());
         };
         self.replace_group(id, group, generation);
@@ -465,6 +470,19 @@ impl Client {
         }
         self.tend_packages();
         Ok(())
+    }
+
+    /// Whether this group, which this device was invited into, is not the one that it follows, nor one of before: who
+    /// invites it does not see it where it is.
+    fn is_elsewhere(&mut self, id: ConversationId, generation: u32, invited: &Group) -> bool {
+        let channel = self.state.conversations.get(&id);
+        let is_same = channel.is_some_and(|channel| channel.generation == generation);
+        let held = self.state.group(id).filter(|_| is_same);
+        held.is_some_and(|(_, held)| match invited.epoch().cmp(&held.epoch()) {
+            Ordering::Greater => true,
+            Ordering::Equal => invited.epoch_authenticator() != held.epoch_authenticator(),
+            Ordering::Less => false,
+        })
     }
 
     /// What joining the group in this epoch of this generation means; `None` if it is of no use here.
