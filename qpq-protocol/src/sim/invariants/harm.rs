@@ -88,6 +88,9 @@ impl Said {
     }
 }
 
+/// Whom a client has seen, by conversation.
+pub(in crate::sim) type Views = BTreeMap<ConversationId, BTreeSet<IdentityKey>>;
+
 /// What everyone has a right to rely on by what the servers' disk holds.
 #[derive(Clone)]
 pub(in crate::sim) struct Known {
@@ -150,6 +153,12 @@ impl Checker {
             Event::Reset { conversation } => {
                 self.anew.insert(*conversation);
             }
+            Event::NotAdded {
+                conversation,
+                person,
+            } => {
+                self.not_added.insert((*conversation, person.identity_key));
+            }
             Event::Broken { conversation } => {
                 self.fail(
                     now,
@@ -158,7 +167,8 @@ impl Checker {
                 );
             }
             Event::Removed { conversation } => {
-                let asked = self.is_removal_asked(*conversation, client);
+                let asked = self.is_removal_asked(*conversation, client)
+                    || self.is_kept_out(*conversation, app);
                 self.views.remove(&(*conversation, client));
                 let fits = asked
                     || app.left.contains(conversation)
@@ -192,6 +202,26 @@ impl Checker {
     fn is_removal_asked(&self, id: ConversationId, client: usize) -> bool {
         let mut asked = self.removals.range((id, 0)..=(id, usize::MAX));
         asked.any(|(_, who)| *who == client || self.plan.has(Villain::Liar))
+    }
+
+    /// Whether a group began anew without this account, since a liar had no key package of it; who began it was told.
+    fn is_kept_out(&self, id: ConversationId, app: &App) -> bool {
+        let own = app.account.map(|own| (id, own));
+        let is_missed = own.is_some_and(|own| self.not_added.contains(&own));
+        is_missed && self.anew.contains(&id) && self.plan.has(Villain::Liar)
+    }
+
+    /// Whom a client has seen, by conversation.
+    pub(in crate::sim) fn views_of(&self, client: usize) -> Views {
+        let own = self.views.iter().filter(|((_, who), _)| *who == client);
+        own.map(|((id, _), view)| (*id, view.clone())).collect()
+    }
+
+    /// A client's disk is put back to a copy: it has seen no more than that.
+    pub(in crate::sim) fn see_again(&mut self, client: usize, views: Views) {
+        self.views.retain(|(_, who), _| *who != client);
+        let own = views.into_iter().map(|(id, view)| ((id, client), view));
+        self.views.extend(own);
     }
 
     /// An honest client was told of these.

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-pub(super) use self::harm::Known;
 use self::harm::Said;
+pub(super) use self::harm::{Known, Views};
 use self::secrets::Single;
 use super::host::Who;
 use super::villains::Plan;
@@ -154,6 +154,8 @@ pub(super) struct Checker {
     honest: usize,
     /// Whom a user asked to take out of what.
     pub(super) removals: BTreeSet<(ConversationId, usize)>,
+    /// Whom somebody was told he could not add.
+    not_added: BTreeSet<(ConversationId, IdentityKey)>,
     /// Who asked to leave what.
     pub(super) leavers: BTreeSet<(ConversationId, usize)>,
     /// What was said of losses.

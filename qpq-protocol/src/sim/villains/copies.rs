@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use crate::sim::app::App;
 use crate::sim::host::Who;
-use crate::sim::invariants::Known;
+use crate::sim::invariants::{Known, Views};
 use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{ms, pick};
@@ -22,8 +22,8 @@ const YEAR: u64 = 365 * 24 * 3_600_000;
 /// Disks as they were.
 #[derive(Default)]
 pub(in crate::sim) struct Copies {
-    /// A client's disk, with what its app knew: both lie in one directory.
-    client: Option<(usize, Memory, App)>,
+    /// A client's disk, with what its app knew and had seen: all lies in one directory.
+    client: Option<(usize, Memory, App, Views)>,
     /// The servers' disk, with what everyone has a right to rely on then.
     servers: Option<(Memory, Known)>,
     /// When disks were set back last: disasters don't come by the second.
@@ -36,12 +36,12 @@ const PEACE: Duration = Duration::from_secs(30);
 impl<N: Network> World<N> {
     /// A client's directory is copied, or put back.
     pub(super) fn set_client_back(&mut self) {
-        let Some((client, memory, app)) = self.copies.client.take() else {
+        let Some((client, memory, app, views)) = self.copies.client.take() else {
             return self.copy_client();
         };
         // Now and then it is kept for later.
         if self.is_peace() || self.ill.below(3) == 0 {
-            self.copies.client = Some((client, memory, app));
+            self.copies.client = Some((client, memory, app, views));
             return;
         }
         self.copies.last = Some(self.now);
@@ -54,6 +54,7 @@ impl<N: Network> World<N> {
         let held = self.held_opening(client);
         let lost = self.apps[client].set_back(app, &held);
         self.checker.said.owe(client, lost.into_iter());
+        self.checker.see_again(client, views);
     }
 
     /// The opening of a client's data that the servers know, the newest that they heard.
@@ -96,7 +97,8 @@ impl<N: Network> World<N> {
         self.log.line(self.now, format_args!("* {who} is copied"));
         let mut memory = self.disk(who).memory.clone();
         memory.crash();
-        self.copies.client = Some((client, memory, self.apps[client].clone()));
+        let views = self.checker.views_of(client);
+        self.copies.client = Some((client, memory, self.apps[client].clone(), views));
     }
 
     /// The servers' database is copied, or put back: as an operator does it, or in silence.
