@@ -151,6 +151,9 @@ pub(super) struct Channel {
     pub(super) owes_rotation: bool,
     /// This account has put itself back on the list since it came in.
     pub(super) relisted: bool,
+    /// Members of the group that was held before these data were set back: one of them has to agree before anything
+    /// is sent. Nobody: what waits is sent.
+    pub(super) witnesses: BTreeSet<IdentityKey>,
     /// When the user left it, and was not asked in again since; 0: not.
     pub(super) left_ms: u64,
 }
@@ -188,6 +191,7 @@ impl Channel {
             doubted: false,
             owes_rotation: false,
             relisted: false,
+            witnesses: BTreeSet::new(),
             left_ms: 0,
         }
     }
@@ -207,20 +211,13 @@ impl Channel {
             wanted: self.wanted.iter().map(|change| change.record()).collect(),
             members_version: self.members_version,
             rejoin: self.rejoin.map_or(0, RejoinReason::number),
-            gone: self
-                .gone
-                .iter()
-                .map(|key| key.as_bytes().to_vec())
-                .collect(),
-            listed: self
-                .listed
-                .iter()
-                .map(|key| key.as_bytes().to_vec())
-                .collect(),
+            gone: keys(&self.gone),
+            listed: keys(&self.listed),
             returned_ms: self.returned_ms,
             doubted: self.doubted,
             owes_rotation: self.owes_rotation,
             relisted: self.relisted,
+            witnesses: keys(&self.witnesses),
             left_ms: self.left_ms,
         };
         writer.put(&Name::Conversation(id), &record);
@@ -255,9 +252,15 @@ impl Channel {
             doubted: record.doubted,
             owes_rotation: record.owes_rotation,
             relisted: record.relisted,
+            witnesses: accounts(&record.witnesses)?,
             left_ms: record.left_ms,
         })
     }
+}
+
+fn keys(accounts: &BTreeSet<IdentityKey>) -> Vec<Vec<u8>> {
+    let keys = accounts.iter().map(|key| key.as_bytes().to_vec());
+    keys.collect()
 }
 
 fn accounts(keys: &[Vec<u8>]) -> Option<BTreeSet<IdentityKey>> {

@@ -596,6 +596,7 @@ impl Client {
         if !added.is_empty() {
             self.note_addition(id);
         }
+        self.agrees(id, by);
         let event = Event::Membership {
             conversation: id,
             by: self.state.person(by),
@@ -618,6 +619,7 @@ impl Client {
             self.propose_leaving(id);
         }
         self.unpark(id);
+        self.ask_witnesses(id);
     }
 
     pub(super) fn slot_taken(&mut self, id: ConversationId, slot: u64) {

@@ -178,6 +178,9 @@ impl Client {
             result,
         };
         self.tell(id, event);
+        if result == Comparison::Agrees {
+            self.agrees(id, by);
+        }
         if !report.answer && result != Comparison::NotComparable {
             self.answer_report(id, by);
         }

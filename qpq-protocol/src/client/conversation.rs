@@ -321,6 +321,7 @@ impl Client {
             channel.doubted = false;
             channel.wanted.clear();
             channel.listed.clear();
+            channel.witnesses.clear();
         });
         self.fail_messages(id, &IntentError::NotAMember);
     }

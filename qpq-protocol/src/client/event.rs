@@ -132,8 +132,17 @@ pub enum Event {
         /// MLS epoch now.
         epoch: u64,
     },
+    /// This device is back in a group after its data were set back, by what the server gave it. Nothing is sent there
+    /// before one of these members shows that it holds the same group, or
+    /// [`Client::accept_group`](super::Client::accept_group).
+    AgreementAwaited {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who was in it before, and is still.
+        of: Vec<Person>,
+    },
     /// Coming back would mean to talk to people whom this device saw go. Nothing is sent until
-    /// [`Client::accept_returned`](super::Client::accept_returned).
+    /// [`Client::accept_group`](super::Client::accept_group).
     RejoinRefused {
         /// The conversation.
         conversation: ConversationId,

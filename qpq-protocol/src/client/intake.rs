@@ -302,6 +302,7 @@ impl Client {
         match group.process(device, message) {
             Ok(Processed::Application { sender, plaintext }) => {
                 self.remember_message(id, message);
+                self.agrees(id, sender.identity_key);
                 self.take_app(id, &sender, plaintext.into())
             }
             Ok(Processed::Proposal { sender }) => {
@@ -553,6 +554,7 @@ impl Client {
         channel.slot_seen = false;
         channel.owes_rotation = false;
         channel.relisted = false;
+        channel.witnesses.clear();
         channel.wanted.clear();
         // Whoever invited it has listed all of them: who is thrown off before this device sees a list comes back.
         channel.listed.clear();

@@ -30,6 +30,7 @@
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
+mod agreement;
 mod chain;
 mod channel;
 mod clocks;

@@ -195,6 +195,9 @@ impl Client {
         if record.request.is_empty() && self.is_behind(id) || !self.may_send(id) {
             return;
         }
+        if self.awaits_agreement(id) {
+            return;
+        }
         if !record.request.is_empty() {
             return self.send_bytes(id, order, record.request);
         }

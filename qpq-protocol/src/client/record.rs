@@ -199,6 +199,9 @@ records! {
         /// This account has put itself back on the list since it came in.
         #[prost(bool, tag = "18")]
         relisted: bool,
+        /// Members one of whom has to agree before anything is sent, 32 bytes each.
+        #[prost(bytes = "vec", repeated, tag = "19")]
+        witnesses: Vec<Vec<u8>>,
     }
 
     /// A change of members.

@@ -122,18 +122,6 @@ impl Client {
         channel.is_some_and(|channel| channel.rejoin.is_some())
     }
 
-    /// Talks to people again whom this device saw go ([`Event::RejoinRefused`]).
-    pub fn accept_returned(&mut self, now: Time, id: ConversationId) {
-        self.clock.advance(now);
-        let channel = self.state.conversations.get(&id);
-        if channel.is_some_and(|channel| !channel.gone.is_empty()) {
-            self.change_channel(id, |channel| channel.gone.clear());
-            self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
-            self.drive(id);
-        }
-        self.step_done();
-    }
-
     /// Does what comes next on the way back, unless it is under way or has to wait.
     pub(super) fn drive_rejoin(&mut self, id: ConversationId) {
         if self.state.drafts.contains_key(&id) {
@@ -484,8 +472,12 @@ impl Client {
             channel.slot = draft.slot.saturating_add(1);
         });
         self.note_return(id);
+        let is_set_back = self.is_set_back(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
+        if is_set_back {
+            self.await_agreement(id, &before);
+        }
         self.report(id, &before);
     }
 

@@ -99,7 +99,10 @@ impl Client {
         }
         self.state.groups.insert(id, group);
         self.slot_taken(id, draft.slot);
-        self.change_channel(id, |channel| channel.generation = draft.reset);
+        self.change_channel(id, |channel| {
+            channel.generation = draft.reset;
+            channel.witnesses.clear();
+        });
         self.work.remove(&id);
         self.tell(id, Event::Reset { conversation: id });
         self.came_back(id, &before);

@@ -8,6 +8,7 @@ use crate::client::{
     Body, Conversation, ConversationId, Event, IntentError, IntentId, Message, Outcome, Standing,
 };
 use crate::ids::{IdentityKey, MessageId};
+use crate::time::Time;
 
 /// What an app asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +45,8 @@ pub(super) struct App {
     pub(super) left: BTreeSet<ConversationId>,
     /// Conversations to which the client comes back only if the user agrees to meet people again.
     pub(super) refused: BTreeSet<ConversationId>,
+    /// Conversations in which nothing is sent before a member or the user agrees, and since when.
+    pub(super) awaited: BTreeMap<ConversationId, Time>,
     /// Messages that the app was told, by their place.
     pub(super) told: BTreeMap<(ConversationId, u64), MessageId>,
     pub(super) told_ids: BTreeSet<(ConversationId, MessageId)>,

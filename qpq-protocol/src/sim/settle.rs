@@ -12,9 +12,13 @@ use super::world::World;
 use super::{SETTLE, SETTLE_AFTER_HARM, ms};
 use crate::client::{Body, ConversationId, Message, Standing};
 use crate::ids::{IdentityKey, MessageId};
+use crate::time::Time;
 
 /// By then a server has noticed that all connections are gone, and ended what they asked for.
 const FORGET: Duration = Duration::from_secs(90);
+
+/// So long a user waits for a member to agree before he takes the group as it is.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Something that does not hold yet, and what it means if it stays so.
 type Lack = (Invariant, String);
@@ -143,13 +147,18 @@ impl<N: Network> World<N> {
         self.apps.iter().take(self.config.clients).enumerate()
     }
 
-    /// Who can come back only to people he saw go agrees to that, in the end.
+    /// Who can come back only to people he saw go agrees to that, in the end; and so who waits for a member's
+    /// agreement that nobody gives.
     fn agree_to_return(&mut self) {
         let now = self.now;
         for client in 0..self.config.clients {
-            for id in core::mem::take(&mut self.apps[client].refused) {
+            let app = &mut self.apps[client];
+            let given_up = |_: &ConversationId, since: &mut Time| now.since(*since) >= PATIENCE;
+            let awaited = app.awaited.extract_if(.., given_up);
+            let awaited: Vec<_> = awaited.map(|(id, _)| id).collect();
+            for id in core::mem::take(&mut app.refused).into_iter().chain(awaited) {
                 if let Some(host) = self.hosts.client(client) {
-                    host.act(now, |mask, now| mask.client().accept_returned(now, id));
+                    host.act(now, |mask, now| mask.client().accept_group(now, id));
                 }
             }
         }

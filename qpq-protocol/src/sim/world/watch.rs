@@ -124,6 +124,9 @@ impl<N: Network> World<N> {
             client::Event::RejoinRefused { conversation, .. } => {
                 app.refused.insert(conversation);
             }
+            client::Event::AgreementAwaited { conversation, .. } => {
+                app.awaited.insert(conversation, now);
+            }
             client::Event::Opened { account } => {
                 app.logged_in = account.as_ref().is_some_and(|account| account.logged_in);
                 app.registered |= account.is_some();

@@ -220,7 +220,8 @@ pub enum Group {
         /// Name or id
         conversation: String,
     },
-    /// Agree to come back into a group with people who had gone from it, where `recv` asks for that
+    /// Take a conversation as it is, where `recv` asks for that: with people who had gone from it, or although no
+    /// member has shown yet that it holds the same
     Accept {
         /// Name or id
         conversation: String,

@@ -244,7 +244,7 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
         Group::Accept { conversation } => {
             let id = with_session(session, &conversation).await?.id;
             session
-                .state(move |client, now| client.accept_returned(now, id))
+                .state(move |client, now| client.accept_group(now, id))
                 .await?;
             Ok(session.sync().await?)
         }

@@ -400,6 +400,18 @@ impl<'a> Teller<'a> {
                     "epoch": epoch,
                 }),
             ),
+            Event::AgreementAwaited { conversation, of } => (
+                format!(
+                    "{}: this device's data were of an earlier day; nothing is sent there before {} was here, or `qpq group accept` takes the group as it is",
+                    known.called(*conversation),
+                    one_of(&known.named(of)),
+                ),
+                json!({
+                    "type": "agreement_awaited",
+                    "conversation": conversation.to_string(),
+                    "of": known.named(of).iter().map(person).collect::<Vec<_>>(),
+                }),
+            ),
             Event::RejoinRefused {
                 conversation,
                 returned,
@@ -519,6 +531,7 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::VoidCommit { conversation, .. }
         | Event::Rejoining { conversation, .. }
         | Event::Rejoined { conversation, .. }
+        | Event::AgreementAwaited { conversation, .. }
         | Event::RejoinRefused { conversation, .. }
         | Event::NotAdded { conversation, .. }
         | Event::NotMade { conversation, .. }
@@ -526,6 +539,14 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::Compared { conversation, .. }
         | Event::Forked { conversation, .. } => Some(*conversation),
         _ => None,
+    }
+}
+
+/// "bob", or "one of bob, carol".
+fn one_of(people: &[Person]) -> String {
+    match people {
+        [_] => names(people),
+        all => format!("one of {}", names(all)),
     }
 }
 
