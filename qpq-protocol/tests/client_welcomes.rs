@@ -1,16 +1,16 @@
 //! Welcomes into a group that this device is in already: one that does not verify, or leads elsewhere,
-//! is said and changes nothing.
+//! is said and changes nothing. And Welcomes that come late, or again.
 
 #[path = "support/net.rs"]
 mod net;
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Net, password};
+use net::Net;
+use net::people::{back, changed, go_away, group, is_welcome, method, send, settle, world};
 use prost::Message as _;
-use qpq_protocol::client::{ConversationId, Event, Outcome, UnreadableReason};
+use qpq_protocol::client::{ConversationId, Event, UnreadableReason};
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
 
@@ -19,61 +19,23 @@ thread_local! {
     static WELCOME: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
 }
 
-fn world() -> Net {
-    let mut net = Net::new();
-    for name in ["alice", "bob"] {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    settle(&mut net);
-    net
-}
-
-fn group(net: &mut Net, name: &str) -> ConversationId {
-    match net.ask(0, |core, now| core.create_group(now, name, &["bob"])) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
 /// Changes what bob fetches.
 fn fetched(
     method: u16,
     said: Result<Bytes, u8>,
     change: impl Fn(&mut proto::Envelope),
 ) -> Result<Bytes, u8> {
-    match (method, said) {
-        (201, Ok(payload)) => {
-            let mut queue = proto::FetchResponse::decode(payload).expect("an answer");
+    match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
             queue.payloads.iter_mut().for_each(change);
-            Ok(queue.encode_to_vec().into())
-        }
-        (_, said) => said,
+        }),
+        _ => said,
     }
-}
-
-fn is_welcome(envelope: &proto::Envelope) -> bool {
-    let payload = proto::DeliveryPayload::decode(envelope.data.clone());
-    let payload = payload.ok().and_then(|payload| payload.payload);
-    matches!(payload, Some(Payload::Welcome(_)))
 }
 
 /// Bob, who is in the group, gets this Welcome in place of a message.
 fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
-    net.restart(1);
-    net.clients[1].away = true;
+    go_away(net, 1);
     send(net, 0, id, "in whose place it came");
     WELCOME.set(welcome.clone());
     net.lie = Some(|method, said| {
@@ -82,7 +44,7 @@ fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
         })
     });
     let before = net.clients[1].events.len();
-    net.clients[1].away = false;
+    back(net, 1);
     settle(net);
     net.lie = None;
     let told: Vec<_> = net.clients[1].events.iter().skip(before).collect();
@@ -115,8 +77,8 @@ fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
 
 #[test]
 fn a_welcome_that_does_not_open_discards_no_group() {
-    let mut net = world();
-    let id = group(&mut net, "club");
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     let rubbish = proto::DeliveryPayload {
         payload: Some(Payload::Welcome(proto::GroupWelcome {
@@ -130,12 +92,11 @@ fn a_welcome_that_does_not_open_discards_no_group() {
 /// It opens and verifies, and is of another group.
 #[test]
 fn a_welcome_into_another_group_discards_no_group() {
-    let mut net = world();
-    let id = group(&mut net, "club");
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    net.restart(1);
-    net.clients[1].away = true;
-    group(&mut net, "other");
+    go_away(&mut net, 1);
+    group(&mut net, 0, &["bob"]);
     net.lie = Some(|method, said| {
         fetched(method, said, |envelope| {
             if is_welcome(envelope) {
@@ -144,7 +105,7 @@ fn a_welcome_into_another_group_discards_no_group() {
             }
         })
     });
-    net.clients[1].away = false;
+    back(&mut net, 1);
     settle(&mut net);
     let welcome = WELCOME.with_borrow(Clone::clone);
     assert!(!welcome.is_empty(), "bob has not read it");

@@ -4,6 +4,8 @@
 //! Time stands still until nothing is left to do; then it jumps to the next deadline.
 #![allow(dead_code)]
 
+pub mod people;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
