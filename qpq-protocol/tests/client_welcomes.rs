@@ -8,7 +8,10 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use net::Net;
-use net::people::{back, changed, go_away, group, is_welcome, method, send, settle, world};
+use net::people::{
+    asked, assert_agree, back, changed, go_away, group, is_welcome, method, send, settle, told,
+    world,
+};
 use prost::Message as _;
 use qpq_protocol::client::{ConversationId, Event, UnreadableReason};
 use qpq_protocol::proto;
@@ -110,4 +113,34 @@ fn a_welcome_into_another_group_discards_no_group() {
     let welcome = WELCOME.with_borrow(Clone::clone);
     assert!(!welcome.is_empty(), "bob has not read it");
     assert_refused(&mut net, id, &welcome);
+}
+
+/// The listing says nothing of what is in the queue, and yet that the channel has begun: as when the invitation
+/// comes between the server's reading of the one and of the other.
+#[test]
+fn an_invitation_that_came_while_the_queues_were_listed_is_read() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    go_away(&mut net, 1);
+    let id = group(&mut net, 0, &["bob"]);
+    send(&mut net, 0, id, "in the epoch of the invitation");
+    net.lie = Some(|method, said| match method {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
+            for queue in &mut page.queues {
+                (queue.first_seq, queue.next_seq) = (1, 1);
+            }
+        }),
+        _ => said,
+    });
+    net.asked.clear();
+    back(&mut net, 1);
+    settle(&mut net);
+    net.lie = None;
+    let joined = |event: &Event| matches!(event, Event::Joined { .. });
+    let unread = |event: &Event| matches!(event, Event::Unreadable { .. });
+    assert_eq!((told(&net, 1, joined), told(&net, 1, unread)), (1, 0));
+    let read: Vec<_> = net.texts(1).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(read, ["in the epoch of the invitation"]);
+    let looks = asked(&net, method::GET_GROUP_INFO) + asked(&net, method::SUBMIT_COMMIT);
+    assert_eq!(looks, 0, "it is in by the Welcome alone");
+    assert_agree(&mut net, &[0, 1], id);
 }
