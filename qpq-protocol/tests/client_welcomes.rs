@@ -5,13 +5,14 @@
 mod net;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use bytes::Bytes;
-use net::Net;
 use net::people::{
-    asked, assert_agree, back, changed, go_away, group, is_welcome, method, send, settle, told,
-    world,
+    MINUTE, PUT_BACK, asked, assert_agree, back, changed, conversation, go_away, group, invite,
+    is_welcome, method, register, send, settle, told, world,
 };
+use net::{Late, Net};
 use prost::Message as _;
 use qpq_protocol::client::{ConversationId, Event, UnreadableReason};
 use qpq_protocol::proto;
@@ -143,4 +144,42 @@ fn an_invitation_that_came_while_the_queues_were_listed_is_read() {
     let looks = asked(&net, method::GET_GROUP_INFO) + asked(&net, method::SUBMIT_COMMIT);
     assert_eq!(looks, 0, "it is in by the Welcome alone");
     assert_agree(&mut net, &[0, 1], id);
+}
+
+/// To a package that opens again: nothing but the epoch says that it leads back to before an own commit, which is in
+/// no queue of this device.
+#[test]
+fn an_invitation_that_is_read_again_leads_back_to_no_earlier_epoch() {
+    let mut net = Net::new();
+    // All that the server has is the package for when it has no other.
+    (
+        net.client_config.package_floor,
+        net.client_config.package_target,
+    ) = (0, 0);
+    for name in ["alice", "bob", "carol"] {
+        register(&mut net, name);
+    }
+    // What bob has read stays in his queue.
+    net.late.insert((1, Late::Request(method::ACK)));
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    invite(&mut net, 1, id, "carol");
+    settle(&mut net);
+    let before = conversation(&mut net, 1, id).epoch;
+    // The server says that it was put back, so all is read again; how it has the group is heard after that.
+    net.late.insert((1, Late::Answer(method::GET_GROUP_INFO)));
+    net.lie = Some(PUT_BACK);
+    net.asked.clear();
+    net.restart(1);
+    net.pass(Duration::from_secs(5));
+    assert!(net.asked.contains(&method::FETCH), "it is read again");
+    assert_eq!(conversation(&mut net, 1, id).epoch, before);
+    net.late.clear();
+    net.lie = None;
+    net.pass(2 * MINUTE);
+    let set_back = |event: &Event| matches!(event, Event::ServerSetBack { .. });
+    let comes_back =
+        |event: &Event| matches!(event, Event::Rejoining { .. } | Event::Rejoined { .. });
+    assert_eq!((told(&net, 1, set_back), told(&net, 1, comes_back)), (1, 0));
+    assert_agree(&mut net, &[0, 1, 2], id);
 }
