@@ -6,10 +6,13 @@ mod net;
 
 use std::time::Duration;
 
-use net::people::{assert_agree, group, members, method, register, settle};
+use net::people::{
+    MINUTE, assert_agree, back, find, go_away, group, invite, members, method, register, settle,
+};
 use net::{Late, Net};
-use qpq_protocol::client::{ConversationId, Misdeed, Outcome};
+use qpq_protocol::client::{ConversationId, Misdeed, Outcome, Standing};
 use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::storage::memory::Memory;
 
 const ALICE: usize = 0;
 const BOB: usize = 1;
@@ -52,4 +55,55 @@ fn what_was_wanted_by_who_is_thrown_off_the_list_is_made_when_it_is_back() {
     assert!(matches!(ended, Some(Ok(Outcome::Changed(_)))), "{ended:?}");
     assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
     assert_eq!(members(&mut net, BOB, id), ["alice", "bob", "carol"]);
+}
+
+/// Alice throws carol off before anybody has seen a list with her; carol knows of nothing, so she can't ask for her
+/// place. Bob puts her back, and she comes in.
+fn assert_put_back(mut net: Net, id: ConversationId, carol: IdentityKey, carol_before: Memory) {
+    settle(&mut net);
+    assert_eq!(members(&mut net, CAROL, id), ["alice", "bob", "carol"]);
+    go_away(&mut net, CAROL);
+    throw_off(&mut net, ALICE, id, carol);
+    go_away(&mut net, ALICE);
+    net.late.clear();
+    net.restart(BOB);
+    net.clients[CAROL].disk = carol_before;
+    net.restart(CAROL);
+    back(&mut net, CAROL);
+    net.pass(2 * MINUTE);
+    let inside = find(&mut net, CAROL, id).map(|one| one.standing);
+    assert_eq!(inside, Some(Standing::Active));
+    back(&mut net, ALICE);
+    net.pass(2 * MINUTE);
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+}
+
+/// Bob and carol with data of before any group, and nobody sees a list.
+fn before_the_list() -> (Net, IdentityKey, Memory) {
+    let (mut net, keys) = world(&["alice", "bob", "carol"]);
+    net.restart(CAROL);
+    settle(&mut net);
+    let before = net.clients[CAROL].disk.clone();
+    net.restart(CAROL);
+    for client in [ALICE, BOB, CAROL] {
+        net.late
+            .insert((client, Late::Request(method::LIST_MEMBERS)));
+    }
+    (net, keys[CAROL], before)
+}
+
+#[test]
+fn who_joined_with_one_who_is_thrown_off_the_list_puts_her_back() {
+    let (mut net, carol, before) = before_the_list();
+    let id = group(&mut net, ALICE, &["bob", "carol"]);
+    assert_put_back(net, id, carol, before);
+}
+
+#[test]
+fn who_saw_one_come_who_is_thrown_off_the_list_puts_her_back() {
+    let (mut net, carol, before) = before_the_list();
+    let id = group(&mut net, ALICE, &["bob"]);
+    settle(&mut net);
+    invite(&mut net, ALICE, id, "carol");
+    assert_put_back(net, id, carol, before);
 }
