@@ -7,10 +7,11 @@ mod net;
 use std::time::Duration;
 
 use net::people::{
-    MINUTE, assert_agree, back, find, go_away, group, invite, members, method, register, settle,
+    MINUTE, PUT_BACK, assert_agree, back, find, go_away, group, invite, members, method, register,
+    send, settle, told,
 };
 use net::{Late, Net};
-use qpq_protocol::client::{ConversationId, Misdeed, Outcome, Standing};
+use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::storage::memory::Memory;
 
@@ -106,4 +107,35 @@ fn who_saw_one_come_who_is_thrown_off_the_list_puts_her_back() {
     settle(&mut net);
     invite(&mut net, ALICE, id, "carol");
     assert_put_back(net, id, carol, before);
+}
+
+/// Nobody else is there to put her back.
+#[test]
+fn who_is_thrown_off_the_list_in_doubt_asks_for_her_place() {
+    let (mut net, keys) = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, ALICE, &["bob", "carol"]);
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+    go_away(&mut net, ALICE);
+    // The server says that it was put back; before it says how it has the group, carol is off its list.
+    net.late
+        .insert((CAROL, Late::Request(method::GET_GROUP_INFO)));
+    net.lie = Some(PUT_BACK);
+    net.restart(CAROL);
+    net.pass(Duration::from_secs(5));
+    net.lie = None;
+    assert!(
+        net.asked.contains(&method::GET_GROUP_INFO),
+        "it is in doubt"
+    );
+    throw_off(&mut net, BOB, id, keys[CAROL]);
+    go_away(&mut net, BOB);
+    net.late.clear();
+    net.pass(2 * MINUTE);
+    send(&mut net, CAROL, id, "here I am");
+    let removed = |event: &Event| matches!(event, Event::Removed { .. });
+    assert_eq!(told(&net, CAROL, removed), 0);
+    back(&mut net, ALICE);
+    back(&mut net, BOB);
+    net.pass(2 * MINUTE);
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
 }
