@@ -64,3 +64,16 @@ fn a_package_that_may_have_been_taken_before_it_was_refused_opens_an_invitation(
     net.lie = None;
     assert_eq!(invited_with_all(&mut net), (3, 0));
 }
+
+/// The server takes it and says no: who had its word that nobody has the package keeps no key for it.
+#[test]
+fn a_package_that_is_refused_at_once_is_forgotten() {
+    let mut net = world_with_a_low_pool();
+    net.lie = Some(REFUSED);
+    back(&mut net, 1);
+    settle(&mut net);
+    assert_eq!(asked(&net, method::UPLOAD_KEY_PACKAGE), 2);
+    net.lie = None;
+    // He comes in all the same: he is in the tree.
+    assert_eq!(invited_with_all(&mut net), (3, 2));
+}
