@@ -9,147 +9,24 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Lie, Net, password};
-use prost::Message as _;
-use qpq_protocol::client::{Body, Conversation, ConversationId, Event, Outcome, Standing};
+use net::people::{
+    MINUTE, PUT_BACK, asked, assert_talk, backup, changed, conversation, conversations, dm, find,
+    group, history, is_welcome, members, method, put_back, send, settle, told, world,
+};
+use qpq_protocol::client::{Event, Outcome, Standing};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// What a server has said, and says again elsewhere.
     static SAID: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
 }
 
-/// A server that was put back and says so (`restore` draws a new epoch).
-const PUT_BACK: Lie = |method, said| match method {
-    104 => changed(said, |answer: &mut proto::ResumeSessionResponse| {
-        answer.server_epoch ^= 1;
-    }),
-    _ => said,
-};
-
-fn world(names: &[&str]) -> Net {
-    let mut net = Net::new();
-    for name in names {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    settle(&mut net);
-    net
-}
-
-fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
-    match net.ask(client, |core, now| core.create_group(now, "club", members)) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn dm(net: &mut Net, client: usize, peer: &str) -> ConversationId {
-    match net.ask(client, |core, now| core.dm(now, peer)) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
-/// What is durable at the server.
-fn backup(net: &Net) -> qpq_protocol::storage::memory::Memory {
-    net.server.as_ref().expect("a server").disk.clone()
-}
-
-/// Puts the server back to this; from now on it says so.
-fn put_back(net: &mut Net, disk: qpq_protocol::storage::memory::Memory) {
-    net.stop_server();
-    net.server_disk = disk;
-    net.lie = Some(PUT_BACK);
-    net.start_server();
-}
-
-fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Option<Conversation> {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all.into_iter().find(|one| one.id == id),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn members(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    let conversation = conversation(net, client, id).expect("a conversation");
-    let names = conversation.members.into_iter();
-    let mut names: Vec<_> = names.filter_map(|one| one.name).collect();
-    names.sort_unstable();
-    names
-}
-
-fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
-        Ok(Outcome::Messages(all)) => all
-            .into_iter()
-            .map(|message| match message.body {
-                Body::Text(text) => text,
-                other => format!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
-    let told = net.clients[client].events.iter();
-    told.filter(|event| of(event)).count()
-}
-
-fn asked(net: &Net, method: u16) -> usize {
-    net.asked.iter().filter(|own| **own == method).count()
-}
-
-/// Each is heard by all others.
-fn assert_talk(net: &mut Net, clients: &[usize], id: ConversationId) {
-    for client in clients {
-        let text = format!("{client} says so");
-        send(net, *client, id, &text);
-        settle(net);
-        for other in clients {
-            let last = history(net, *other, id).pop();
-            assert_eq!(last.as_ref(), Some(&text), "client {other}");
-        }
-    }
-}
-
-/// Changes an answer that went well.
-fn changed<M: prost::Message + Default>(
-    said: Result<Bytes, u8>,
-    change: impl FnOnce(&mut M),
-) -> Result<Bytes, u8> {
-    said.map(|payload| {
-        let mut answer = M::decode(payload).expect("an answer");
-        change(&mut answer);
-        answer.encode_to_vec().into()
-    })
-}
-
 /// All invitations have expired.
 fn no_welcomes(queue: &mut proto::FetchResponse) {
-    for envelope in &mut queue.payloads {
-        let payload = proto::DeliveryPayload::decode(envelope.data.clone());
-        let payload = payload.ok().and_then(|payload| payload.payload);
-        if let Some(proto::delivery_payload::Payload::Welcome(_)) = payload {
-            envelope.data.clear();
-            envelope.expired = true;
-        }
+    for envelope in queue.payloads.iter_mut().filter(|one| is_welcome(one)) {
+        envelope.data.clear();
+        envelope.expired = true;
     }
 }
 
@@ -164,14 +41,14 @@ fn who_never_got_the_invitation_comes_in_by_the_tree() {
             false => group(&mut net, 0, &["bob"]),
         };
         net.lie = Some(|method, said| match method {
-            201 => changed(said, no_welcomes),
+            method::FETCH => changed(said, no_welcomes),
             _ => said,
         });
         net.clients[1].away = false;
         settle(&mut net);
         net.lie = None;
         let joined = |event: &Event| matches!(event, Event::Joined { .. });
-        assert_eq!(events(&net, 1, joined), 1, "a DM: {is_dm}");
+        assert_eq!(told(&net, 1, joined), 1, "a DM: {is_dm}");
         assert_eq!(members(&mut net, 0, id), ["alice", "bob"]);
         assert_talk(&mut net, &[0, 1], id);
     }
@@ -191,7 +68,7 @@ fn data_of_before_an_invitation_lead_back_into_the_group() {
     net.clients[1].disk = disk;
     net.restart(1);
     net.pass(2 * MINUTE);
-    assert_eq!(events(&net, 1, |event| matches!(event, Event::SetBack)), 1);
+    assert_eq!(told(&net, 1, |event| matches!(event, Event::SetBack)), 1);
     assert_eq!(members(&mut net, 1, id), ["alice", "bob", "carol"]);
     assert_talk(&mut net, &[0, 1, 2], id);
 }
@@ -203,8 +80,8 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     net.lie = Some(|method, said| match method {
-        416 => said.inspect(|answer| SAID.set(answer.clone())),
-        104 => PUT_BACK(method, said),
+        method::GET_GROUP_INFO => said.inspect(|answer| SAID.set(answer.clone())),
+        method::RESUME_SESSION => PUT_BACK(method, said),
         _ => said,
     });
     net.restart(1);
@@ -213,7 +90,7 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
     net.clients[0].away = true;
     net.clients[1].away = true;
     net.lie = Some(|method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             page.queues.push(proto::Queue {
                 channel_id: Bytes::copy_from_slice(b"\x01\x01\x01\x01\x01\x01\x71\x01\x81strange"),
                 first_seq: 1,
@@ -222,17 +99,26 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
                 members_version: 1,
             });
         }),
-        416 => Ok(SAID.with_borrow(Clone::clone)),
+        method::GET_GROUP_INFO => Ok(SAID.with_borrow(Clone::clone)),
         _ => said,
     });
     net.asked.clear();
     let before = net.clients[2].events.len();
     net.restart(2);
     net.pass(10 * MINUTE);
-    assert!((1..=20).contains(&asked(&net, 416)), "{:?}", net.asked);
-    assert_eq!(asked(&net, 413) + asked(&net, 206), 0, "{:?}", net.asked);
-    let told = net.clients[2].events.iter().skip(before);
-    let told = told.filter(|event| {
+    assert!(
+        (1..=20).contains(&asked(&net, method::GET_GROUP_INFO)),
+        "{:?}",
+        net.asked
+    );
+    assert_eq!(
+        asked(&net, method::ROTATE_KEYS) + asked(&net, method::SUBMIT_COMMIT),
+        0,
+        "{:?}",
+        net.asked
+    );
+    let heard = net.clients[2].events.iter().skip(before);
+    let heard = heard.filter(|event| {
         !matches!(
             event,
             Event::Opened { .. }
@@ -242,8 +128,8 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
                 | Event::Disconnected { .. }
         )
     });
-    assert_eq!(told.collect::<Vec<_>>(), Vec::<&Event>::new());
-    assert!(conversation(&mut net, 2, id).is_none());
+    assert_eq!(heard.collect::<Vec<_>>(), Vec::<&Event>::new());
+    assert!(find(&mut net, 2, id).is_none());
 }
 
 /// The members are asked for another one, and not for ever.
@@ -254,8 +140,8 @@ fn a_group_info_that_does_not_verify_is_asked_for_a_few_times() {
     net.clients[1].away = true;
     let id = group(&mut net, 0, &["bob"]);
     net.lie = Some(|method, said| match method {
-        201 => changed(said, no_welcomes),
-        416 => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
+        method::FETCH => changed(said, no_welcomes),
+        method::GET_GROUP_INFO => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
             answer.group_info = Bytes::from_static(b"rubbish");
         }),
         _ => said,
@@ -265,14 +151,18 @@ fn a_group_info_that_does_not_verify_is_asked_for_a_few_times() {
     net.pass(4 * MINUTE);
     let most = 8;
     assert!(
-        (2..=most).contains(&asked(&net, 413)),
+        (2..=most).contains(&asked(&net, method::ROTATE_KEYS)),
         "{}",
-        asked(&net, 413)
+        asked(&net, method::ROTATE_KEYS)
     );
     // The members have answered, and that is no reason to ask them once more: two listings are.
     net.pass(10 * MINUTE);
-    assert!(asked(&net, 413) <= 3 * most, "{}", asked(&net, 413));
-    assert!(conversation(&mut net, 1, id).is_none());
+    assert!(
+        asked(&net, method::ROTATE_KEYS) <= 3 * most,
+        "{}",
+        asked(&net, method::ROTATE_KEYS)
+    );
+    assert!(find(&mut net, 1, id).is_none());
     // What the server says at the next opening is looked at anew.
     net.lie = None;
     net.restart(1);
@@ -290,14 +180,18 @@ fn a_dm_that_its_other_one_has_left_is_not_come_back_into() {
     assert_eq!(ended, Ok(Outcome::Left(id)));
     settle(&mut net);
     net.lie = Some(|method, said| match method {
-        201 => changed(said, no_welcomes),
+        method::FETCH => changed(said, no_welcomes),
         _ => said,
     });
     net.asked.clear();
     net.clients[1].away = false;
     net.pass(5 * MINUTE);
-    assert_eq!(asked(&net, 206), 0, "nothing is committed there");
-    assert!(conversation(&mut net, 1, id).is_none());
+    assert_eq!(
+        asked(&net, method::SUBMIT_COMMIT),
+        0,
+        "nothing is committed there"
+    );
+    assert!(find(&mut net, 1, id).is_none());
 }
 
 /// All who were in it are in it again, with all that was said.
@@ -330,16 +224,18 @@ fn who_the_server_does_not_count_among_the_members_is_out_after_ten_minutes() {
     settle(&mut net);
     net.clients[0].away = true;
     net.lie = Some(|method, said| match method {
-        416 | 412 | 414 => Err(Status::Forbidden.code()),
+        method::GET_GROUP_INFO | method::LIST_MEMBERS | method::ADD_MEMBER => {
+            Err(Status::Forbidden.code())
+        }
         _ => PUT_BACK(method, said),
     });
     net.restart(1);
     net.pass(9 * MINUTE);
     let removed = |event: &Event| matches!(event, Event::Removed { .. });
-    assert_eq!(events(&net, 1, removed), 0);
+    assert_eq!(told(&net, 1, removed), 0);
     net.pass(4 * MINUTE);
-    assert_eq!(events(&net, 1, removed), 1);
-    let over = conversation(&mut net, 1, id).expect("its history");
+    assert_eq!(told(&net, 1, removed), 1);
+    let over = conversation(&mut net, 1, id);
     assert_eq!(over.standing, Standing::Over);
     assert_eq!(history(&mut net, 1, id), ["stays"]);
 }
@@ -353,7 +249,7 @@ fn who_waited_for_a_forgotten_invitation_lets_himself_in() {
     let id = dm(&mut net, 0, "bob");
     // Bob hears that there is a channel, and gets nothing out of its queue.
     net.lie = Some(|method, said| match method {
-        201 | 416 => Err(Status::Unavailable.code()),
+        method::FETCH | method::GET_GROUP_INFO => Err(Status::Unavailable.code()),
         _ => said,
     });
     net.clients[1].away = false;
@@ -361,14 +257,14 @@ fn who_waited_for_a_forgotten_invitation_lets_himself_in() {
     net.pass(Duration::from_secs(10));
     assert_eq!(net.result(1, opened), None);
     net.lie = Some(|method, said| match method {
-        201 => changed(said, no_welcomes),
+        method::FETCH => changed(said, no_welcomes),
         _ => PUT_BACK(method, said),
     });
     net.restart(1);
     net.pass(MINUTE);
     net.lie = None;
     let joined = |event: &Event| matches!(event, Event::Joined { .. });
-    assert_eq!(events(&net, 1, joined), 1);
+    assert_eq!(told(&net, 1, joined), 1);
     assert_talk(&mut net, &[0, 1], id);
 }
 
@@ -381,7 +277,7 @@ fn a_dm_that_nobody_has_founded_is_founded_by_who_waits() {
     net.clients[1].away = true;
     dm(&mut net, 0, "bob");
     net.lie = Some(|method, said| match method {
-        201 | 416 => Err(Status::Unavailable.code()),
+        method::FETCH | method::GET_GROUP_INFO => Err(Status::Unavailable.code()),
         _ => said,
     });
     net.clients[1].away = false;
@@ -410,7 +306,7 @@ fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
     net.asked.clear();
     net.act(0, |core, now| core.dm(now, "bob"));
     // Her first commit is not made yet.
-    while !net.asked.contains(&305) {
+    while !net.asked.contains(&method::FETCH_KEY_PACKAGES) {
         if !net.turn() {
             assert!(net.jump(net.now + MINUTE), "it is made");
         }
@@ -418,7 +314,7 @@ fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
     let before = backup(&net);
     settle(&mut net);
     net.lie = Some(|method, said| match method {
-        201 | 416 => Err(Status::Unavailable.code()),
+        method::FETCH | method::GET_GROUP_INFO => Err(Status::Unavailable.code()),
         _ => said,
     });
     net.clients[1].away = false;
@@ -429,10 +325,7 @@ fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
     put_back(&mut net, before);
     net.restart(1);
     net.pass(Duration::from_secs(40));
-    let all = match net.ask(1, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all,
-        other => panic!("{other:?}"),
-    };
+    let all = conversations(&mut net, 1);
     assert_eq!(all[0].standing, Standing::Forming, "she may come back");
     net.pass(MINUTE);
     let id = dm(&mut net, 1, "alice");
@@ -462,7 +355,7 @@ fn a_leaving_that_the_server_lost_is_said_again() {
     }
     net.pass(5 * MINUTE);
     assert_eq!(members(&mut net, 0, id), ["alice", "carol"]);
-    let left = conversation(&mut net, 1, id).expect("its history");
+    let left = conversation(&mut net, 1, id);
     assert_eq!(left.standing, Standing::Over);
     assert_talk(&mut net, &[0, 2], id);
 }

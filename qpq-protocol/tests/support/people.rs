@@ -17,6 +17,8 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// The methods that scenes look at or lie about, by their ids.
 pub mod method {
+    pub const LOGIN_START: u16 = 102;
+    pub const LOGIN_FINISH: u16 = 103;
     pub const RESUME_SESSION: u16 = 104;
     pub const ENQUEUE: u16 = 200;
     pub const FETCH: u16 = 201;
@@ -44,12 +46,13 @@ pub const PUT_BACK: Lie = |method, said| match method {
     _ => said,
 };
 
-/// A world in which these have an account each.
+/// A world in which these have an account each, and all is quiet.
 pub fn world(names: &[&str]) -> Net {
     let mut net = Net::new();
     for name in names {
         register(&mut net, name);
     }
+    settle(&mut net);
     net
 }
 
