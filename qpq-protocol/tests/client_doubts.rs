@@ -9,9 +9,11 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
+use net::Late;
 use net::people::{
-    MINUTE, PUT_BACK, asked, assert_talk, backup, changed, conversation, conversations, dm, find,
-    group, history, is_welcome, members, method, put_back, send, settle, told, world,
+    MINUTE, PUT_BACK, asked, assert_talk, back, backup, changed, conversation, conversations, dm,
+    find, go_away, group, history, is_welcome, members, method, put_back, send, settle, told,
+    world,
 };
 use qpq_protocol::client::{Event, Outcome, Standing};
 use qpq_protocol::proto;
@@ -358,4 +360,38 @@ fn a_leaving_that_the_server_lost_is_said_again() {
     let left = conversation(&mut net, 1, id);
     assert_eq!(left.standing, Standing::Over);
     assert_talk(&mut net, &[0, 2], id);
+}
+
+/// She was told that another one had the slot of her first commit, which nobody has: the other one is invited anew.
+#[test]
+fn a_dm_whose_first_commit_was_refused_for_nothing_is_founded_again() {
+    let mut net = world(&["alice", "bob"]);
+    go_away(&mut net, 1);
+    net.late.insert((0, Late::Request(method::SUBMIT_COMMIT)));
+    net.asked.clear();
+    net.act(0, |core, now| core.dm(now, "bob"));
+    net.pass(Duration::from_secs(1));
+    assert!(net.asked.contains(&method::SUBMIT_COMMIT), "on its way");
+    let before = backup(&net);
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::Conflict.code()),
+        _ => said,
+    });
+    // Before she hears what there is instead, the server is put back.
+    net.late = [(0, Late::Request(method::FETCH))].into();
+    net.pass(Duration::from_secs(1));
+    put_back(&mut net, before);
+    net.late.clear();
+    back(&mut net, 1);
+    net.pass(Duration::from_secs(40));
+    let all = conversations(&mut net, 0);
+    assert_eq!(
+        all[0].standing,
+        Standing::Forming,
+        "another one may have begun"
+    );
+    net.pass(2 * MINUTE);
+    let id = all[0].id;
+    assert_eq!(members(&mut net, 0, id), ["alice", "bob"]);
+    assert_talk(&mut net, &[0, 1], id);
 }
