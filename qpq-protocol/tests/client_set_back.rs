@@ -7,94 +7,34 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
+use net::people::{
+    PUT_BACK, asked, backup, changed, group, history, method, put_back, put_back_silently, send,
+    settle, told, world,
+};
 use net::{Net, password};
 use prost::Message as _;
-use qpq_protocol::client::{Body, ConversationId, Event, Outcome, Unsent};
+use qpq_protocol::client::{Event, Outcome, Unsent};
 use qpq_protocol::proto;
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-fn world(names: &[&str]) -> Net {
-    let mut net = Net::new();
-    for name in names {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    net
-}
-
-fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
-    match net.ask(client, |core, now| {
-        core.create_group(now, "friends", members)
-    }) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-}
-
-fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
-        Ok(Outcome::Messages(all)) => all
-            .into_iter()
-            .map(|message| match message.body {
-                Body::Text(text) => text,
-                other => format!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
-    let told = net.clients[client].events.iter();
-    told.filter(|event| of(event)).count()
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
-/// Changes what the server answers to a resumed session.
-fn resumed(
-    method: u16,
-    said: Result<Bytes, u8>,
-    change: impl FnOnce(&mut proto::ResumeSessionResponse),
-) -> Result<Bytes, u8> {
-    match (method, said) {
-        (104, Ok(payload)) => {
-            let mut answer = proto::ResumeSessionResponse::decode(payload).expect("an answer");
-            change(&mut answer);
-            Ok(answer.encode_to_vec().into())
-        }
-        (_, said) => said,
-    }
-}
 
 #[test]
 fn a_device_that_was_set_back_says_so_each_time_and_replaces_its_packages_once_a_day() {
     let mut net = world(&["alice", "bob"]);
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let lie: net::Lie = |method, said| {
-        resumed(method, said, |answer| {
-            answer.last = Bytes::from_static(&[9; 16])
-        })
-    };
-    net.lie = Some(lie);
+    net.lie = Some(|method, said| match method {
+        method::RESUME_SESSION => changed(said, |answer: &mut proto::ResumeSessionResponse| {
+            answer.last = Bytes::from_static(&[9; 16]);
+        }),
+        _ => said,
+    });
     net.asked.clear();
     net.restart(0);
     settle(&mut net);
     let set_back = |event: &Event| matches!(event, Event::SetBack);
-    assert_eq!(events(&net, 0, set_back), 1);
-    let uploads = net.asked.iter().filter(|method| **method == 300).count();
+    assert_eq!(told(&net, 0, set_back), 1);
+    let uploads = asked(&net, method::UPLOAD_KEY_PACKAGE);
     let target = usize::try_from(net.client_config.package_target).expect("a number");
     assert_eq!(uploads, target + 1, "the pool and the last resort");
     // It came back into the group, with keys that nobody used before.
@@ -109,13 +49,13 @@ fn a_device_that_was_set_back_says_so_each_time_and_replaces_its_packages_once_a
         net.restart(0);
         settle(&mut net);
     }
-    assert_eq!(events(&net, 0, set_back), 4);
-    assert!(!net.asked.contains(&300));
+    assert_eq!(told(&net, 0, set_back), 4);
+    assert!(!net.asked.contains(&method::UPLOAD_KEY_PACKAGE));
     net.pass(DAY);
     net.restart(0);
     settle(&mut net);
-    assert!(events(&net, 0, set_back) > 4);
-    assert!(net.asked.contains(&300));
+    assert!(told(&net, 0, set_back) > 4);
+    assert!(net.asked.contains(&method::UPLOAD_KEY_PACKAGE));
     // Nothing of the old state was used: whoever invites again finds a package that opens.
     net.lie = None;
     let other = group(&mut net, 1, &["alice"]);
@@ -132,7 +72,7 @@ fn what_a_server_lost_is_sent_again_once_and_shown_once() {
     settle(&mut net);
     send(&mut net, 0, id, "before");
     settle(&mut net);
-    let backup = net.server.as_ref().expect("a server").disk.clone();
+    let before = backup(&net);
     // Bob reads what the server is about to forget, carol does not.
     net.restart(2);
     net.clients[2].away = true;
@@ -141,17 +81,12 @@ fn what_a_server_lost_is_sent_again_once_and_shown_once() {
     }
     settle(&mut net);
     assert_eq!(history(&mut net, 1, id), ["before", "one", "two", "three"]);
-    net.stop_server();
-    net.server_disk = backup;
-    net.start_server();
-    // `restore` draws a new epoch.
-    let lie: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
-    net.lie = Some(lie);
+    put_back(&mut net, before);
     net.clients[2].away = false;
     net.pass(Duration::from_secs(120));
-    let told =
+    let noticed =
         |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
-    assert_eq!(events(&net, 0, told), 1);
+    assert_eq!(told(&net, 0, noticed), 1);
     for client in [0, 1, 2] {
         let mut all = history(&mut net, client, id);
         all.sort_unstable();
@@ -163,7 +98,7 @@ fn what_a_server_lost_is_sent_again_once_and_shown_once() {
         net.restart(client);
     }
     net.pass(Duration::from_secs(60));
-    let sent = net.asked.iter().filter(|method| **method == 205).count();
+    let sent = asked(&net, method::BATCH_ENQUEUE);
     assert_eq!(sent, 1, "alice asks for the last one that was taken");
     send(&mut net, 2, id, "after");
     settle(&mut net);
@@ -185,17 +120,16 @@ fn what_was_said_before_somebody_came_is_listed_and_not_sent_to_them() {
     settle(&mut net);
     send(&mut net, 0, id, "with carol");
     settle(&mut net);
-    let lie: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
-    net.lie = Some(lie);
+    net.lie = Some(PUT_BACK);
     net.restart(0);
     net.pass(Duration::from_secs(60));
     let lost = Unsent {
         conversation: id,
         index: 0,
     };
-    let told =
+    let noticed =
         |event: &Event| matches!(event, Event::ServerSetBack { unsent } if *unsent == [lost]);
-    assert_eq!(events(&net, 0, told), 1);
+    assert_eq!(told(&net, 0, noticed), 1);
     assert_eq!(history(&mut net, 2, id), ["with carol"]);
     assert_eq!(history(&mut net, 1, id), ["without carol", "with carol"]);
 }
@@ -205,7 +139,7 @@ fn the_chain_moves_on_before_each_commit_and_each_65th_message() {
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let moved = |net: &Net| net.asked.iter().filter(|method| **method == 104).count();
+    let moved = |net: &Net| asked(net, method::RESUME_SESSION);
     net.asked.clear();
     // The name of the group was the first one.
     for number in 0..63 {
@@ -223,7 +157,7 @@ fn the_chain_moves_on_before_each_commit_and_each_65th_message() {
         assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
     }
     // The first has what the message before it asked for.
-    let commits = net.asked.iter().filter(|method| **method == 206).count();
+    let commits = asked(&net, method::SUBMIT_COMMIT);
     assert!(
         moved(&net) + 1 >= commits && commits >= 3,
         "{:?}",
@@ -244,7 +178,7 @@ fn one_day_with_a_clock_a_year_ahead_loses_no_invitation() {
     net.clock_off.insert(0, 366 * DAY);
     net.lie = Some(|method, said| match method {
         // Nothing is heard of what waits.
-        201 | 207 => Err(9),
+        method::FETCH | method::LIST_QUEUES => Err(9),
         _ => said,
     });
     net.restart(0);
@@ -270,9 +204,8 @@ fn strangers_do_not_keep_one_from_ones_own_conversations() {
     net.clients[0].away = true;
     send(&mut net, 1, id, "do you hear me?");
     // A page of channels of strangers, all before one's own.
-    net.lie = Some(|method, said| match (method, said) {
-        (207, Ok(payload)) => {
-            let mut page = proto::ListQueuesResponse::decode(payload).expect("an answer");
+    net.lie = Some(|method, said| match method {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             page.queues.clear();
             for number in 0..2000u16 {
                 let mut id = [0; 16];
@@ -284,15 +217,14 @@ fn strangers_do_not_keep_one_from_ones_own_conversations() {
                     ..Default::default()
                 });
             }
-            Ok(page.encode_to_vec().into())
-        }
-        (_, said) => said,
+        }),
+        _ => said,
     });
     net.clients[0].away = false;
     settle(&mut net);
     assert_eq!(history(&mut net, 0, id), ["do you hear me?"]);
-    let told = |event: &Event| matches!(event, Event::NotFollowed { followed: 1000 });
-    assert_eq!(events(&net, 0, told), 1);
+    let noticed = |event: &Event| matches!(event, Event::NotFollowed { followed: 1000 });
+    assert_eq!(told(&net, 0, noticed), 1);
 }
 
 #[test]
@@ -302,42 +234,41 @@ fn a_queue_that_began_anew_is_read_from_its_beginning() {
     settle(&mut net);
     send(&mut net, 0, id, "before");
     settle(&mut net);
-    let backup = net.server.as_ref().expect("a server").disk.clone();
+    let before = backup(&net);
     for text in ["one", "two", "three"] {
         send(&mut net, 0, id, text);
     }
     settle(&mut net);
     // The copy says nothing of being one, and no opening was shown since.
-    net.stop_server();
-    net.server_disk = backup;
-    net.start_server();
+    put_back_silently(&mut net, before);
     settle(&mut net);
     let set_back = |event: &Event| matches!(event, Event::ServerSetBack { .. });
-    assert_eq!(events(&net, 1, set_back), 1);
+    assert_eq!(told(&net, 1, set_back), 1);
     // Its place in the queue is one that bob has read before.
     send(&mut net, 0, id, "four");
     settle(&mut net);
     let all = history(&mut net, 1, id);
     assert_eq!(all, ["before", "one", "two", "three", "four"]);
-    let told = |event: &Event| matches!(event, Event::Unreadable { .. });
-    assert_eq!(events(&net, 1, told), 0);
-    assert_eq!(events(&net, 1, set_back), 1);
+    let unread = |event: &Event| matches!(event, Event::Unreadable { .. });
+    assert_eq!(told(&net, 1, unread), 0);
+    assert_eq!(told(&net, 1, set_back), 1);
 }
 
 #[test]
 fn a_login_shows_the_ticket_of_the_one_before() {
     let mut net = Net::new();
-    net.lie = Some(|method, said| match (method, said) {
-        (103, Ok(payload)) => {
-            let answer = proto::OpaqueLoginFinishResponse::decode(payload);
-            let mut answer = answer.expect("an answer");
+    net.lie = Some(|method, said| match method {
+        method::LOGIN_FINISH => changed(said, |answer: &mut proto::OpaqueLoginFinishResponse| {
             answer.ticket = Bytes::from_static(&[5; 32]);
-            Ok(answer.encode_to_vec().into())
-        }
-        (_, said) => said,
+        }),
+        _ => said,
     });
     let shown = |net: &Net| {
-        let request = net.requests.get(&102).cloned().expect("a login");
+        let request = net
+            .requests
+            .get(&method::LOGIN_START)
+            .cloned()
+            .expect("a login");
         let request = proto::OpaqueLoginStartRequest::decode(request);
         request.expect("a request").ticket
     };
@@ -364,14 +295,13 @@ fn a_server_that_says_so_again_and_again_gets_nothing_a_third_time() {
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     send(&mut net, 0, id, "once");
-    let other: net::Lie = |method, said| resumed(method, said, |answer| answer.server_epoch ^= 1);
     net.asked.clear();
-    for epoch in [Some(other), None, Some(other), None] {
+    for epoch in [Some(PUT_BACK), None, Some(PUT_BACK), None] {
         net.lie = epoch;
         net.restart(0);
         net.pass(Duration::from_secs(60));
     }
-    let sent = net.asked.iter().filter(|method| **method == 205).count();
+    let sent = asked(&net, method::BATCH_ENQUEUE);
     assert_eq!(sent, 1, "sent again once");
     assert_eq!(history(&mut net, 1, id), ["once"]);
 }
@@ -394,7 +324,7 @@ fn a_copy_of_the_data_is_noticed_and_goes_on_where_nothing_is_said_twice() {
     net.restart(0);
     settle(&mut net);
     let set_back = |event: &Event| matches!(event, Event::SetBack);
-    assert_eq!(events(&net, 0, set_back), 1);
+    assert_eq!(told(&net, 0, set_back), 1);
     send(&mut net, 0, id, "with keys of its own");
     settle(&mut net);
     assert_eq!(
@@ -414,7 +344,7 @@ fn a_server_that_was_put_back_is_noticed_by_the_opening_that_it_names() {
     let mut net = world(&["alice", "bob"]);
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let backup = net.server.as_ref().expect("a server").disk.clone();
+    let before = backup(&net);
     net.restart(1);
     net.clients[1].away = true;
     // Openings that the copy knows nothing of.
@@ -423,14 +353,12 @@ fn a_server_that_was_put_back_is_noticed_by_the_opening_that_it_names() {
         send(&mut net, 0, id, text);
     }
     settle(&mut net);
-    net.stop_server();
-    net.server_disk = backup;
-    net.start_server();
+    put_back_silently(&mut net, before);
     net.clients[1].away = false;
     net.pass(Duration::from_secs(120));
-    let told =
+    let noticed =
         |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
-    assert_eq!(events(&net, 0, told), 1);
+    assert_eq!(told(&net, 0, noticed), 1);
     let mut all = history(&mut net, 1, id);
     all.sort_unstable();
     assert_eq!(all, ["one", "two"]);
