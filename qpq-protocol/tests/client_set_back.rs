@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::people::{
-    PUT_BACK, asked, backup, changed, group, history, method, put_back, put_back_silently, send,
-    settle, told, world,
+    PUT_BACK, asked, back, backup, changed, go_away, group, history, method, put_back,
+    put_back_silently, send, settle, told, world,
 };
-use net::{Net, password};
+use net::{Late, Net, password};
 use prost::Message as _;
 use qpq_protocol::client::{Event, Outcome, Unsent};
 use qpq_protocol::proto;
@@ -362,4 +362,40 @@ fn a_server_that_was_put_back_is_noticed_by_the_opening_that_it_names() {
     let mut all = history(&mut net, 1, id);
     all.sort_unstable();
     assert_eq!(all, ["one", "two"]);
+}
+
+/// It asks the server for the last one that it took by the id of that, and the server has the channel as it was before
+/// its first commit, in the slot of which anybody could say anything: the id is still free for what is sent again.
+#[test]
+fn asking_for_the_last_message_uses_up_no_id() {
+    let mut net = world(&["alice", "bob"]);
+    net.late.insert((0, Late::Request(method::SUBMIT_COMMIT)));
+    let made = net.act(0, |core, now| core.create_group(now, "friends", &["bob"]));
+    net.asked.clear();
+    net.pass(Duration::from_secs(1));
+    assert!(net.asked.contains(&method::SUBMIT_COMMIT), "on its way");
+    let before = backup(&net);
+    net.late.clear();
+    assert!(net.until(|net| net.result(0, made).is_some()));
+    let Some(Ok(Outcome::Conversation(made))) = net.result(0, made) else {
+        panic!("no group");
+    };
+    settle(&mut net);
+    assert_eq!(history(&mut net, 1, made.id), [""; 0]);
+    go_away(&mut net, 1);
+    send(&mut net, 0, made.id, "lost");
+    // The copy says nothing of being one, and no opening was shown since.
+    net.asked.clear();
+    put_back_silently(&mut net, before);
+    settle(&mut net);
+    assert!(
+        net.asked.contains(&method::BATCH_ENQUEUE),
+        "it is asked for"
+    );
+    back(&mut net, 1);
+    net.pass(Duration::from_secs(180));
+    assert_eq!(history(&mut net, 1, made.id), ["lost"]);
+    let noticed =
+        |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
+    assert_eq!(told(&net, 0, noticed), 1);
 }
