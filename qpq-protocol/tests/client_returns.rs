@@ -1,0 +1,58 @@
+//! Who comes back into a group and would meet people there whom this device saw go: nothing is said to them, unless the
+//! user wants that (protocol.md §5.31).
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use net::Net;
+use net::people::{
+    MINUTE, asked, back, changed, conversation, go_away, group, invite, members, method, remove,
+    send, settle, told, world,
+};
+use qpq_protocol::client::{ConversationId, Event, Outcome, Standing};
+use qpq_protocol::proto;
+
+const ALICE: usize = 0;
+const CAROL: usize = 1;
+
+/// Carol saw dave go, and not that he was asked in again: for more than a minute she has not come back.
+fn refused() -> (Net, ConversationId) {
+    let mut net = world(&["alice", "carol", "dave"]);
+    let id = group(&mut net, ALICE, &["carol", "dave"]);
+    settle(&mut net);
+    remove(&mut net, ALICE, id, "dave");
+    settle(&mut net);
+    go_away(&mut net, CAROL);
+    invite(&mut net, ALICE, id, "dave");
+    send(&mut net, ALICE, id, "with dave");
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            if queue.payloads.len() > 1 {
+                queue.payloads.remove(0);
+            }
+        }),
+        _ => said,
+    });
+    back(&mut net, CAROL);
+    net.pass(2 * MINUTE + Duration::from_secs(30));
+    net.lie = None;
+    let refused = |event: &Event| matches!(event, Event::RejoinRefused { .. });
+    assert_eq!(told(&net, CAROL, refused), 1, "it is told once");
+    let view = conversation(&mut net, CAROL, id);
+    assert_eq!(view.standing, Standing::Rejoining);
+    (net, id)
+}
+
+#[test]
+fn who_leaves_where_somebody_came_back_comes_back_at_once_to_say_so() {
+    let (mut net, id) = refused();
+    net.asked.clear();
+    let left = net.act(CAROL, |core, now| core.leave(now, id));
+    // Sooner than it is looked again who is there.
+    net.pass(Duration::from_secs(5));
+    assert_eq!(net.result(CAROL, left), Some(Ok(Outcome::Left(id))));
+    assert_eq!(members(&mut net, ALICE, id), ["alice", "dave"]);
+    assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "by the others");
+}
