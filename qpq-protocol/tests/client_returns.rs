@@ -6,6 +6,7 @@ mod net;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use net::Net;
 use net::people::{
     MINUTE, asked, back, changed, conversation, go_away, group, invite, members, method, remove,
@@ -53,6 +54,27 @@ fn who_leaves_where_somebody_came_back_comes_back_at_once_to_say_so() {
     // Sooner than it is looked again who is there.
     net.pass(Duration::from_secs(5));
     assert_eq!(net.result(CAROL, left), Some(Ok(Outcome::Left(id))));
+    assert_eq!(members(&mut net, ALICE, id), ["alice", "dave"]);
+    assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "by the others");
+}
+
+/// All that time there was a way in.
+#[test]
+fn who_leaves_where_somebody_came_back_waits_for_a_way_in() {
+    let (mut net, id) = refused();
+    net.lie = Some(|method, said| match method {
+        method::GET_GROUP_INFO => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
+            answer.group_info = Bytes::from_static(b"rubbish");
+        }),
+        _ => said,
+    });
+    net.asked.clear();
+    net.act(CAROL, |core, now| core.leave(now, id));
+    net.pass(Duration::from_secs(15));
+    assert!(net.asked.contains(&method::GET_GROUP_INFO));
+    assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "not without a word");
+    net.lie = None;
+    net.pass(2 * MINUTE);
     assert_eq!(members(&mut net, ALICE, id), ["alice", "dave"]);
     assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "by the others");
 }
