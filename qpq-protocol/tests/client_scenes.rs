@@ -7,47 +7,67 @@ mod net;
 use std::time::Duration;
 
 use net::people::{
-    assert_agree, back, changed, conversation, dm, go_away, group, invite, method, remove,
+    assert_agree, back, changed, conversation, dm, go_away, group, invite, leave, method, remove,
     second_device, send, settle, told, world,
 };
-use net::{Late, Lie, Net};
-use qpq_protocol::client::{
-    ConversationId, Event, Outcome, RejoinReason, Standing, UnreadableReason,
-};
+use net::{Late, Lie};
+use qpq_protocol::client::{Event, Outcome, RejoinReason, Standing, UnreadableReason};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
-/// A world in which alice and bob talk, and bob has left: this of it is late.
-fn left_late(late: Late) -> (Net, ConversationId) {
+/// The others had a day for taking him out, so he takes himself off the list; they do it then, ask him in again, and
+/// only after that his leaving comes.
+#[test]
+fn a_leaving_that_comes_after_the_next_invitation_is_noticed() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    go_away(&mut net, 0);
+    leave(&mut net, 1, id);
+    net.late.insert((1, Late::Request(method::REMOVE_MEMBER)));
+    // A day is over when the clocks have said so at two openings.
+    for _ in 0..2 {
+        net.pass(Duration::from_secs(90_000));
+        net.asked.clear();
+        net.restart(1);
+    }
+    assert!(net.until(|net| net.asked.contains(&method::REMOVE_MEMBER)));
+    back(&mut net, 0);
+    assert!(net.until(|net| told(net, 0, is_removal) > 0));
+    invite(&mut net, 0, id, "bob");
+    net.pass(Duration::from_secs(1));
+    assert_eq!(conversation(&mut net, 1, id).standing, Standing::Active);
+    // Nobody is there who would put him back.
+    go_away(&mut net, 0);
+    net.late.clear();
+    net.pass(Duration::from_secs(120));
+    // Nobody takes himself for a member for good who is none.
+    let removed = |event: &Event| matches!(event, Event::Removed { .. });
+    assert_eq!(told(&net, 1, removed), 1);
+    assert_eq!(conversation(&mut net, 1, id).standing, Standing::Over);
+    // And it can be begun again.
+    back(&mut net, 0);
+    settle(&mut net);
+    remove(&mut net, 0, id, "bob");
+    invite(&mut net, 0, id, "bob");
+    assert_agree(&mut net, &[0, 1], id);
+}
+
+fn is_removal(event: &Event) -> bool {
+    matches!(event, Event::Membership { removed, .. } if !removed.is_empty())
+}
+
+#[test]
+fn the_late_answer_to_a_leaving_ends_no_membership_that_began_since() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");
-    settle(&mut net);
     assert_agree(&mut net, &[0, 1], id);
-    net.late.insert((1, late));
+    net.late.insert((1, Late::Answer(method::REMOVE_MEMBER)));
     net.act(1, |core, now| core.leave(now, id));
     net.asked.clear();
     assert!(net.until(|net| net.asked.contains(&method::REMOVE_MEMBER)));
     // Sooner than the call is given up.
     net.pass(Duration::from_secs(1));
-    (net, id)
-}
-
-#[test]
-fn a_leaving_that_comes_after_the_next_invitation_is_noticed() {
-    let (mut net, id) = left_late(Late::Request(method::REMOVE_MEMBER));
-    // The other one knows by the proposal, and begins anew; then the leaving comes.
-    assert_eq!(dm(&mut net, 0, "bob"), id);
-    settle(&mut net);
-    net.late.clear();
-    net.pass(Duration::from_secs(120));
-    // Whatever stands now, nobody takes himself for a member for good: it can be begun again.
-    assert_eq!(dm(&mut net, 0, "bob"), id);
-    assert_agree(&mut net, &[0, 1], id);
-}
-
-#[test]
-fn the_late_answer_to_a_leaving_ends_no_membership_that_began_since() {
-    let (mut net, id) = left_late(Late::Answer(method::REMOVE_MEMBER));
     let ended = net.ask(0, |core, now| core.dm(now, "bob"));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     net.pass(Duration::from_secs(1));
@@ -87,29 +107,37 @@ fn a_refusal_from_before_an_invitation_ends_nothing() {
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob", "carol"]);
     settle(&mut net);
-    // Bob's devices are named anew, and he is removed before his question comes.
+    // Bob's devices are named anew, and carol is removed before her question comes. All of it takes less time than
+    // the call has.
     net.late.insert((2, Late::Request(method::LIST_MEMBERS)));
     net.late.insert((2, Late::Answer(method::LIST_MEMBERS)));
-    net.late.insert((2, Late::Answer(method::FETCH)));
+    net.asked.clear();
     second_device(&mut net, "bob");
-    settle(&mut net);
+    net.pass(Duration::from_secs(5));
     net.deaf = true;
     assert!(net.asked.contains(&method::LIST_MEMBERS));
     remove(&mut net, 0, id, "carol");
     // Refused now, and read later.
     net.late.remove(&(2, Late::Request(method::LIST_MEMBERS)));
-    settle(&mut net);
+    net.pass(Duration::from_secs(1));
     invite(&mut net, 0, id, "carol");
-    let before = told(&net, 2, |event| matches!(event, Event::Removed { .. }));
+    let removed = |event: &Event| matches!(event, Event::Removed { .. });
+    let before = told(&net, 2, removed);
     net.deaf = false;
-    net.late.remove(&(2, Late::Answer(method::FETCH)));
-    settle(&mut net);
+    send(
+        &mut net,
+        0,
+        id,
+        "by which she hears that there is something",
+    );
+    net.pass(Duration::from_secs(1));
+    let between = told(&net, 2, removed);
     net.late.clear();
     assert_agree(&mut net, &[0, 1, 2], id);
-    let after = told(&net, 2, |event| matches!(event, Event::Removed { .. }));
+    let after = told(&net, 2, removed);
     assert_eq!(
-        (before, after),
-        (0, 1),
+        (before, between, after),
+        (0, 1, 1),
         "removed once, by the commit that says so"
     );
 }
