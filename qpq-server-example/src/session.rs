@@ -160,7 +160,10 @@ impl SessionError {
                 | Self::OtherServer { .. }
                 | Self::NoAnswer { .. }
                 | Self::Intent(
-                    IntentError::TimedOut | IntentError::HeldBack | IntentError::OtherServer
+                    IntentError::TimedOut
+                        | IntentError::HeldBack
+                        | IntentError::Unconfirmed
+                        | IntentError::OtherServer
                 )
         )
     }

@@ -51,8 +51,13 @@ fn a_device_that_is_put_back_says_so_and_goes_on_in_its_groups() {
     put_back(&backup, &world.path("bob"));
     let said = bob.ok(&["recv"]);
     assert_eq!(told(&said, "set_back"), 1, "{said:?}");
-    // Nothing that he says is encrypted with keys of before, and everybody reads it.
-    bob.ok(&["send", "#club", "I was put back"]);
+    assert_eq!(told(&said, "agreement_awaited"), 1, "{said:?}");
+    // Nobody of before has been here since, to say that this is the group: what he says waits for that.
+    let kept = bob.ends(&["send", "#club", "I was put back"], 3);
+    assert!(kept.error.contains("take it as it is"), "{kept:?}");
+    assert_eq!(texts(&alice.ok(&["recv"])), []);
+    bob.ok(&["recv"]);
+    // Nothing of it is encrypted with keys of before, and everybody reads it.
     for user in [&alice, &carol] {
         assert_eq!(texts(&user.ok(&["recv"])), [("bob", "I was put back")]);
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::Client;
+use super::error::IntentError;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::timers::{Pause, Timer};
 use crate::ids::IdentityKey;
@@ -53,6 +54,12 @@ impl Client {
         };
         self.change_channel(id, |channel| channel.witnesses = witnesses);
         self.tell(id, event);
+        // That can take days: nobody has to wait for it.
+        let sending = &mut self.intents.sending;
+        let waiting = sending.extract_if((id, 0)..=(id, u64::MAX), |_, _| true);
+        for (intent, _) in waiting.map(|(_, of)| of).collect::<Vec<_>>() {
+            self.fail(intent, IntentError::Unconfirmed);
+        }
     }
 
     /// Whether nothing may be said before a member has agreed, or the user.

@@ -156,6 +156,11 @@ pub enum IntentError {
     /// The intent waited for its deadline, though the server answers.
     #[error("the server holds this back: it is busy, or was asked too often; try again later")]
     HeldBack,
+    /// The message is kept, and waits until a member agrees ([`Event::AgreementAwaited`](super::Event::AgreementAwaited)).
+    #[error(
+        "this device's data were put back from a copy: nothing is sent there before somebody who was in the conversation then is online, or you take it as it is"
+    )]
+    Unconfirmed,
     /// The server refused, in its own words.
     #[error("the server refused: {message}")]
     Refused {

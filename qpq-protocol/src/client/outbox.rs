@@ -84,14 +84,17 @@ impl Client {
             again: false,
         };
         let order = self.queue_message(id, record);
-        self.intents
-            .sending
-            .insert((id, order), (intent, message_id));
         let kept = Kept::Message {
             conversation: id,
             message_id,
         };
         self.keep(intent, kept);
+        if self.awaits_agreement(id) {
+            return Progress::Failed(IntentError::Unconfirmed);
+        }
+        self.intents
+            .sending
+            .insert((id, order), (intent, message_id));
         self.drive(id);
         Progress::Handed
     }
@@ -114,13 +117,17 @@ impl Client {
         let Some(message_id) = message_id.filter(|_| same && place.0 == id) else {
             return Progress::Failed(IntentError::OtherId);
         };
-        if let Some((before, _)) = self.intents.sending.insert(place, (intent, message_id)) {
-            self.fail(before, IntentError::Busy);
-        }
         let kept = Kept::Message {
             conversation: id,
             message_id,
         };
+        if self.awaits_agreement(id) {
+            self.keep(intent, kept);
+            return Progress::Failed(IntentError::Unconfirmed);
+        }
+        if let Some((before, _)) = self.intents.sending.insert(place, (intent, message_id)) {
+            self.fail(before, IntentError::Busy);
+        }
         self.keep(intent, kept);
         self.drive(id);
         Progress::Handed

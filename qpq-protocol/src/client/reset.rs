@@ -99,14 +99,16 @@ impl Client {
         }
         self.state.groups.insert(id, group);
         self.slot_taken(id, draft.slot);
-        self.change_channel(id, |channel| {
-            channel.generation = draft.reset;
-            channel.witnesses.clear();
-        });
+        self.change_channel(id, |channel| channel.generation = draft.reset);
         self.work.remove(&id);
         self.tell(id, Event::Reset { conversation: id });
+        let is_set_back = self.is_set_back(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
+        if is_set_back {
+            self.await_agreement(id, &before);
+        }
+        self.ask_witnesses(id);
     }
 
     /// Another commit has the slot, or the server refuses: the new group was none.

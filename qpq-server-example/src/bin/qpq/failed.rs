@@ -55,7 +55,7 @@ pub enum Failed {
     Output(ErrorKind),
     /// Done with the next connection.
     #[error(
-        "{why}; it is kept and will be done when the server is reached next, by any command (id {id})"
+        "{why}; it is kept and will be done as soon as it can be, by any command that reaches the server (id {id})"
     )]
     Kept {
         kept: Kept,
@@ -251,6 +251,7 @@ pub const fn intent_code(error: &IntentError) -> &'static str {
         IntentError::OtherId => "other_id",
         IntentError::TimedOut => "no_connection",
         IntentError::HeldBack | IntentError::Busy => "held_back",
+        IntentError::Unconfirmed => "unconfirmed",
         IntentError::OtherServer
         | IntentError::OtherDomain { .. }
         | IntentError::NoDomain { .. } => "other_server",
