@@ -7,40 +7,17 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Net, password};
-use prost::Message as _;
+use net::Net;
+use net::people::{asked, changed, conversations, method, names, register, settle, world};
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, IntentError, Missing, MlsSuite, Outcome,
 };
-use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
 thread_local! {
     /// Whose key packages the server gives out twice.
     static DOUBLED: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
-}
-
-fn register(net: &mut Net, name: &str) -> IdentityKey {
-    let client = net.add_client();
-    match net.ask(client, |core, now| {
-        core.register(now, name, password("secret"))
-    }) {
-        Ok(Outcome::LoggedIn(account)) => account.identity_key,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn world(names: &[&str]) -> Net {
-    let mut net = Net::new();
-    for name in names {
-        register(&mut net, name);
-    }
-    net
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
 }
 
 /// A group that stands with only some of these.
@@ -50,20 +27,6 @@ fn partly(net: &mut Net, members: &[&str]) -> (Conversation, Vec<Missing>) {
             conversation,
             missing,
         }) => (conversation, missing),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn names(conversation: &Conversation) -> Vec<&str> {
-    let names = conversation.members.iter();
-    let mut names: Vec<_> = names.filter_map(|one| one.name.as_deref()).collect();
-    names.sort_unstable();
-    names
-}
-
-fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all,
         other => panic!("{other:?}"),
     }
 }
@@ -136,17 +99,17 @@ fn a_key_package_that_fails_in_the_commit_costs_only_its_owner() {
     let mut net = world(&["alice", "bob", "dave"]);
     let carol = register(&mut net, "carol");
     DOUBLED.set(Bytes::copy_from_slice(carol.as_bytes()));
-    net.lie = Some(|method, said| match (method, said) {
-        (305, Ok(payload)) => {
-            let whose = DOUBLED.with_borrow(Clone::clone);
-            let mut answer = proto::FetchKeyPackagesResponse::decode(payload).expect("an answer");
-            let first = answer.packages[0].clone();
-            if first.package.windows(32).any(|piece| *piece == whose[..]) {
-                answer.packages.push(first);
-            }
-            Ok(answer.encode_to_vec().into())
+    net.lie = Some(|method, said| match method {
+        method::FETCH_KEY_PACKAGES => {
+            changed(said, |answer: &mut proto::FetchKeyPackagesResponse| {
+                let whose = DOUBLED.with_borrow(Clone::clone);
+                let first = answer.packages[0].clone();
+                if first.package.windows(32).any(|piece| *piece == whose[..]) {
+                    answer.packages.push(first);
+                }
+            })
         }
-        (_, said) => said,
+        _ => said,
     });
     let (made, missing) = partly(&mut net, &["bob", "carol", "dave"]);
     let name = "carol".to_owned();
@@ -226,7 +189,7 @@ fn who_was_said_not_to_come_does_not_come() {
     let mut net = world(&["alice", "bob", "carol", "dave"]);
     net.asked.clear();
     net.lie = Some(|method, said| match method {
-        206 => Err(Status::BadRequest.code()),
+        method::SUBMIT_COMMIT => Err(Status::BadRequest.code()),
         _ => said,
     });
     let (made, missing) = partly(&mut net, &["bob", "carol", "dave"]);
@@ -234,6 +197,6 @@ fn who_was_said_not_to_come_does_not_come() {
     assert_eq!(names(&made), ["alice"]);
     net.lie = None;
     settle(&mut net);
-    let commits = net.asked.iter().filter(|method| **method == 206).count();
+    let commits = asked(&net, method::SUBMIT_COMMIT);
     assert_eq!(commits, 1);
 }

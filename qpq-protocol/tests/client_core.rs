@@ -5,111 +5,15 @@ mod net;
 
 use std::time::Duration;
 
+use net::people::{
+    asked, assert_agree, changed, conversation, dm, group, history, invite, method, remove, send,
+    settle, told, world,
+};
 use net::{Net, password};
 use qpq_crypto::proof::{CommitSlot, verify_commit};
-use qpq_protocol::client::{
-    Conversation, ConversationId, Event, Fatal, IntentError, MlsSuite, Outcome, Standing,
-};
+use qpq_protocol::client::{Event, Fatal, IntentError, MlsSuite, Outcome, Standing};
 use qpq_protocol::storage::memory::Fault;
 use qpq_protocol::storage::{Command, Failure};
-
-/// A world in which these users are registered, numbered in order.
-fn world(names: &[&str]) -> Net {
-    let mut net = Net::new();
-    for name in names {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    net
-}
-
-fn dm(net: &mut Net, client: usize, user: &str) -> ConversationId {
-    match net.ask(client, |core, now| core.dm(now, user)) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
-    match net.ask(client, |core, now| {
-        core.create_group(now, "friends", members)
-    }) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-}
-
-fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all
-            .into_iter()
-            .find(|one| one.id == id)
-            .expect("the conversation"),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
-        Ok(Outcome::Messages(all)) => {
-            assert!(
-                (0..)
-                    .zip(&all)
-                    .all(|(index, message)| message.index == index)
-            );
-            all.into_iter()
-                .map(|message| match message.body {
-                    qpq_protocol::client::Body::Text(text) => text,
-                    other => format!("{other:?}"),
-                })
-                .collect()
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn events(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
-    net.clients[client]
-        .events
-        .iter()
-        .filter(|event| of(event))
-        .count()
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
-/// Everybody is in the same epoch with the same members, and can be read by the others.
-fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
-    settle(net);
-    let views: Vec<_> = clients
-        .iter()
-        .map(|client| conversation(net, *client, id))
-        .collect();
-    for view in &views {
-        assert_eq!(view.epoch, views[0].epoch);
-        assert_eq!(view.members, views[0].members);
-        assert_eq!(view.standing, Standing::Active);
-    }
-    for client in clients {
-        let text = format!("{client} at epoch {}", views[0].epoch);
-        send(net, *client, id, &text);
-        settle(net);
-        for other in clients {
-            let all = history(net, *other, id);
-            assert_eq!(all.last(), Some(&text), "client {other} of {clients:?}");
-        }
-    }
-}
 
 #[test]
 fn two_people_talk_and_both_histories_hold_it() {
@@ -153,16 +57,14 @@ fn a_group_grows_is_named_inside_and_shrinks() {
     assert_eq!(conversation(&mut net, 2, id).name, "friends");
     assert_agree(&mut net, &[0, 1, 2], id);
 
-    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 1, id, "dave");
     assert_agree(&mut net, &[0, 1, 2, 3], id);
     assert_eq!(conversation(&mut net, 3, id).name, "friends");
 
-    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "carol");
     settle(&mut net);
     assert_eq!(
-        events(&net, 2, |event| matches!(event, Event::Removed { .. })),
+        told(&net, 2, |event| matches!(event, Event::Removed { .. })),
         1
     );
     assert_eq!(conversation(&mut net, 2, id).standing, Standing::Over);
@@ -171,8 +73,7 @@ fn a_group_grows_is_named_inside_and_shrinks() {
     assert_agree(&mut net, &[0, 1, 3], id);
 
     // Whoever was removed can be invited again, and keeps the history.
-    let ended = net.ask(3, |core, now| core.invite(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 3, id, "carol");
     settle(&mut net);
     send(&mut net, 2, id, "back");
     settle(&mut net);
@@ -221,18 +122,17 @@ fn who_is_removed_goes_with_every_device_and_is_named_once() {
     assert_agree(&mut net, &[0, 1, 2, second], id);
 
     let epoch = conversation(&mut net, 0, id).epoch;
-    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "carol");
     settle(&mut net);
     // One device a commit.
     assert_eq!(conversation(&mut net, 0, id).epoch, epoch + 2);
     for device in [2, second] {
-        let told = events(&net, device, |event| matches!(event, Event::Removed { .. }));
+        let told = told(&net, device, |event| matches!(event, Event::Removed { .. }));
         assert_eq!(told, 1);
     }
     let names_removed =
         |event: &Event| matches!(event, Event::Membership { removed, .. } if !removed.is_empty());
-    assert_eq!(events(&net, 1, names_removed), 1);
+    assert_eq!(told(&net, 1, names_removed), 1);
     assert_agree(&mut net, &[0, 1], id);
 }
 
@@ -287,8 +187,7 @@ fn who_was_away_gets_everything_in_order() {
     for number in 0..100 {
         send(&mut net, 0, id, &format!("message {number}"));
         if number == 50 {
-            let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
-            assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+            invite(&mut net, 0, id, "carol");
         }
     }
     net.clients[1].away = false;
@@ -297,7 +196,7 @@ fn who_was_away_gets_everything_in_order() {
     let expected: Vec<String> = (0..100).map(|number| format!("message {number}")).collect();
     assert_eq!(texts, expected);
     assert_eq!(
-        events(&net, 1, |event| matches!(event, Event::Unreadable { .. })),
+        told(&net, 1, |event| matches!(event, Event::Unreadable { .. })),
         0
     );
 }
@@ -369,7 +268,7 @@ fn a_session_survives_a_restart_and_a_password_opens_a_second_device() {
     net.restart(0);
     settle(&mut net);
     assert_eq!(
-        events(&net, 0, |event| matches!(event, Event::LoggedIn { .. })),
+        told(&net, 0, |event| matches!(event, Event::LoggedIn { .. })),
         2
     );
     send(&mut net, 0, id, "after the restart");
@@ -554,7 +453,7 @@ fn a_stopped_server_is_told_and_an_intent_ends_at_its_deadline() {
     net.stop_server();
     let ended = net.ask(0, |core, now| core.dm(now, "bob"));
     assert_eq!(ended, Err(IntentError::TimedOut));
-    assert!(events(&net, 0, |event| matches!(event, Event::Disconnected { .. })) > 3);
+    assert!(told(&net, 0, |event| matches!(event, Event::Disconnected { .. })) > 3);
 }
 
 #[test]
@@ -570,7 +469,7 @@ fn a_second_process_ends_the_first_and_names_itself() {
         panic!("{ended:?}");
     };
     assert_eq!(holder, "start 4");
-    assert_eq!(events(&net, 0, |event| matches!(event, Event::Fatal(_))), 1);
+    assert_eq!(told(&net, 0, |event| matches!(event, Event::Fatal(_))), 1);
     let ended = net.ask(0, |core, now| core.whoami(now));
     assert!(matches!(ended, Err(IntentError::Fatal(_))), "{ended:?}");
     send(&mut net, second, id, "from the second");
@@ -792,7 +691,7 @@ fn key_packages_are_replaced_as_they_are_used() {
         settle(&mut net);
     }
     assert_eq!(
-        events(&net, 0, |event| matches!(event, Event::Joined { .. })),
+        told(&net, 0, |event| matches!(event, Event::Joined { .. })),
         5
     );
 }
@@ -804,9 +703,9 @@ fn a_commit_that_the_server_does_not_sign_for_is_told_and_submitted_again() {
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     let unproven = |event: &Event| matches!(event, Event::Unproven { conversation, .. } if *conversation == id);
-    assert_eq!(events(&net, 0, unproven), 0);
+    assert_eq!(told(&net, 0, unproven), 0);
     net.lie = Some(|method, said| match (method, said) {
-        (206, Ok(payload)) => {
+        (method::SUBMIT_COMMIT, Ok(payload)) => {
             let answer = qpq_protocol::proto::SubmitCommitResponse::decode(payload);
             let mut answer = answer.expect("an answer");
             answer.commit_proof = answer.commit_proof.iter().map(|byte| byte ^ 1).collect();
@@ -816,7 +715,7 @@ fn a_commit_that_the_server_does_not_sign_for_is_told_and_submitted_again() {
     });
     let invite = net.act(0, |core, now| core.invite(now, id, "carol"));
     net.pass(Duration::from_secs(3));
-    assert!(events(&net, 0, unproven) >= 1);
+    assert!(told(&net, 0, unproven) >= 1);
     assert_eq!(net.result(0, invite), None);
     net.lie = None;
     net.pass(Duration::from_secs(60));
@@ -831,8 +730,7 @@ fn a_server_that_was_set_back_is_not_asked_for_ever() {
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
     let before = net.server.as_ref().unwrap().disk.clone();
-    let ended = net.ask(0, |core, now| core.invite(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 0, id, "carol");
     net.stop_server();
     net.server_disk = before;
     net.start_server();
@@ -851,8 +749,7 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
     net.restart(2);
     net.clients[2].away = true;
     let before = net.server.as_ref().unwrap().disk.clone();
-    let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 1, id, "dave");
     settle(&mut net);
     // What is kept outlives the process.
     net.restart(0);
@@ -867,8 +764,7 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
     for text in ["takes the place of bob's commit", "and is behind it"] {
         send(&mut net, 2, id, text);
     }
-    let ended = net.ask(2, |core, now| core.invite(now, id, "erin"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 2, id, "erin");
     net.clients[0].away = false;
     net.clients[1].away = false;
     settle(&mut net);
@@ -970,8 +866,7 @@ fn the_post_quantum_suite_carries_a_group() {
     }
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let ended = net.ask(1, |core, now| core.invite(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    invite(&mut net, 1, id, "carol");
     assert_agree(&mut net, &[0, 1, 2], id);
 }
 
@@ -1047,12 +942,9 @@ fn a_server_with_another_key_is_shown_nothing() {
         "{:?}",
         net.asked
     );
-    let told = |event: &Event| matches!(event, Event::ServerKeyChanged { .. });
-    assert!(events(&net, 0, told) > 0);
-    assert_eq!(
-        events(&net, 0, |event| matches!(event, Event::LoggedOut)),
-        0
-    );
+    let other_key = |event: &Event| matches!(event, Event::ServerKeyChanged { .. });
+    assert!(told(&net, 0, other_key) > 0);
+    assert_eq!(told(&net, 0, |event| matches!(event, Event::LoggedOut)), 0);
     // Back at the right one the session is still there.
     net.stop_server();
     net.server_disk = right;
@@ -1081,7 +973,6 @@ fn a_device_has_a_name_of_its_own_and_a_long_one_is_refused() {
 
 #[test]
 fn a_page_of_queues_that_comes_again_ends_the_listing() {
-    use prost::Message as _;
     for ids in [vec![7; 16], vec![7; 17]] {
         let mut net = world(&["alice", "bob"]);
         let id = dm(&mut net, 0, "bob");
@@ -1093,7 +984,7 @@ fn a_page_of_queues_that_comes_again_ends_the_listing() {
         net.asked.clear();
         net.cut_client(0);
         net.pass(Duration::from_secs(60));
-        let pages = net.asked.iter().filter(|method| **method == 207).count();
+        let pages = asked(&net, method::LIST_QUEUES);
         assert!(pages <= 4, "{pages} pages were asked for");
         send(&mut net, 0, id, "still here");
     }
@@ -1103,19 +994,19 @@ fn a_page_of_queues_that_comes_again_ends_the_listing() {
         said: Result<bytes::Bytes, u8>,
         id: &[u8],
     ) -> Result<bytes::Bytes, u8> {
-        let Ok(payload) = said else {
+        if method != method::LIST_QUEUES {
             return said;
-        };
-        if method != 207 {
-            return Ok(payload);
         }
-        let mut page = qpq_protocol::proto::ListQueuesResponse::decode(payload).expect("an answer");
-        page.queues.push(qpq_protocol::proto::Queue {
-            channel_id: bytes::Bytes::copy_from_slice(id),
-            first_seq: 1,
-            next_seq: 1,
-            ..Default::default()
-        });
-        Ok(page.encode_to_vec().into())
+        changed(
+            said,
+            |page: &mut qpq_protocol::proto::ListQueuesResponse| {
+                page.queues.push(qpq_protocol::proto::Queue {
+                    channel_id: bytes::Bytes::copy_from_slice(id),
+                    first_seq: 1,
+                    next_seq: 1,
+                    ..Default::default()
+                });
+            },
+        )
     }
 }

@@ -7,11 +7,13 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Net, password};
+use net::people::{
+    asked, assert_talk, backup, conversation, group, method, register, remove, settle, told,
+};
+use net::{Lie, Net};
 use prost::Message as _;
 use qpq_protocol::client::{
-    Comparison, Conversation, ConversationId, Event, Misdeed, Outcome, Standing, Twice,
-    UnreadableReason,
+    Comparison, ConversationId, Event, Misdeed, Outcome, Twice, UnreadableReason,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
@@ -21,9 +23,6 @@ use qpq_protocol::storage::keys;
 use qpq_protocol::storage::records::HybridKey;
 
 const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
-const ENQUEUE: u16 = 200;
-const UPLOAD_HYBRID_KEY: u16 = 302;
-const FETCH_HYBRID_KEYS: u16 = 304;
 
 /// So many people, and a group of the first `count`, made by the first; its id and the keys of all.
 fn world(all: usize, count: usize) -> (Net, ConversationId, Vec<IdentityKey>) {
@@ -33,50 +32,25 @@ fn world(all: usize, count: usize) -> (Net, ConversationId, Vec<IdentityKey>) {
 }
 
 fn gather(net: &mut Net, all: usize, count: usize) -> (ConversationId, Vec<IdentityKey>) {
-    let mut keys = Vec::new();
-    for name in &NAMES[..all] {
-        let client = net.add_client();
-        match net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        }) {
-            Ok(Outcome::LoggedIn(account)) => keys.push(account.identity_key),
-            other => panic!("{other:?}"),
-        }
-    }
-    let ended = net.ask(0, |core, now| {
-        core.create_group(now, "friends", &NAMES[1..count])
-    });
-    let Ok(Outcome::Conversation(conversation)) = ended else {
-        panic!("{ended:?}");
-    };
+    let keys = NAMES[..all].iter().map(|name| register(net, name));
+    let keys = keys.collect();
+    let id = group(net, 0, &NAMES[1..count]);
     settle(net);
-    (conversation.id, keys)
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
+    (id, keys)
 }
 
 fn compared(net: &Net, client: usize) -> Vec<(IdentityKey, Comparison)> {
-    let told = net.clients[client].events.iter();
-    told.filter_map(|event| match event {
-        Event::Compared { with, result, .. } => Some((with.identity_key, *result)),
-        _ => None,
-    })
-    .collect()
-}
-
-fn count(net: &Net, client: usize, of: impl Fn(&Event) -> bool) -> usize {
-    let told = net.clients[client].events.iter();
-    told.filter(|event| of(event)).count()
-}
-
-fn asked(net: &Net, method: u16) -> usize {
-    net.asked.iter().filter(|own| **own == method).count()
+    let events = net.clients[client].events.iter();
+    events
+        .filter_map(|event| match event {
+            Event::Compared { with, result, .. } => Some((with.identity_key, *result)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn unreadable(net: &Net, client: usize, why: UnreadableReason) -> usize {
-    count(
+    told(
         net,
         client,
         |event| matches!(event, Event::Unreadable { why: own, .. } if *own == why),
@@ -94,38 +68,13 @@ fn spoil(net: &mut Net, id: ConversationId, by: usize, victim: IdentityKey) {
     settle(net);
 }
 
-fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all
-            .into_iter()
-            .find(|one| one.id == id)
-            .expect("the conversation"),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// All of these are in the group still, and what one says the others read.
-fn assert_talk(net: &mut Net, clients: &[usize], id: ConversationId) {
-    for client in clients {
-        assert_eq!(conversation(net, *client, id).standing, Standing::Active);
-        let text = format!("{client} says {}", net.now.as_micros());
-        let ended = net.ask(*client, |core, now| core.send(now, id, &text));
-        assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-        settle(net);
-        for other in clients.iter().filter(|other| *other != client) {
-            let last = net.texts(*other).pop().map(|(_, text)| text);
-            assert_eq!(last.as_ref(), Some(&text), "client {other}");
-        }
-    }
-}
-
 #[test]
 fn who_came_back_hears_from_the_others_that_they_hold_the_same() {
     let (mut net, id, keys) = world(3, 3);
     net.asked.clear();
     spoil(&mut net, id, 1, keys[2]);
     let back = |event: &Event| matches!(event, Event::Rejoined { .. });
-    assert_eq!(count(&net, 2, back), 1);
+    assert_eq!(told(&net, 2, back), 1);
     let mut heard = compared(&net, 2);
     heard.sort_by_key(|(with, _)| *with);
     let mut expected = vec![(keys[0], Comparison::Agrees), (keys[1], Comparison::Agrees)];
@@ -135,7 +84,7 @@ fn who_came_back_hears_from_the_others_that_they_hold_the_same() {
         assert_eq!(compared(&net, other), [(keys[2], Comparison::Agrees)]);
     }
     assert_eq!(
-        asked(&net, ENQUEUE),
+        asked(&net, method::ENQUEUE),
         4,
         "each told once, each answered once"
     );
@@ -145,13 +94,13 @@ fn who_came_back_hears_from_the_others_that_they_hold_the_same() {
 #[test]
 fn a_key_is_published_once() {
     let (mut net, id, _) = world(2, 2);
-    assert_eq!(asked(&net, UPLOAD_HYBRID_KEY), 2);
+    assert_eq!(asked(&net, method::UPLOAD_HYBRID_KEY), 2);
     for client in [0, 1, 0, 1] {
         net.restart(client);
         settle(&mut net);
     }
     assert_talk(&mut net, &[0, 1], id);
-    assert_eq!(asked(&net, UPLOAD_HYBRID_KEY), 2);
+    assert_eq!(asked(&net, method::UPLOAD_HYBRID_KEY), 2);
 }
 
 #[test]
@@ -185,15 +134,15 @@ fn provoked_reports_are_few() {
         settle(&mut net);
         // Each of the five who read it tells each of the others at most once a slot, and bob answers.
         assert!(
-            asked(&net, ENQUEUE) <= 5 * 5 + 5,
+            asked(&net, method::ENQUEUE) <= 5 * 5 + 5,
             "{}",
-            asked(&net, ENQUEUE)
+            asked(&net, method::ENQUEUE)
         );
     }
     let record = net.record.take().expect("a record");
     let told = record
         .iter()
-        .filter(|(method, _)| *method == FETCH_HYBRID_KEYS);
+        .filter(|(method, _)| *method == method::FETCH_HYBRID_KEYS);
     let told = told.map(|(_, request)| proto::FetchHybridKeysRequest::decode(request.clone()));
     let told = told.map(|request| request.expect("a request").identity_keys.len());
     assert_eq!(
@@ -207,8 +156,8 @@ fn provoked_reports_are_few() {
     });
     assert!(done);
     settle(&mut net);
-    assert_eq!(asked(&net, ENQUEUE), 0, "all of this slot is said");
-    assert_eq!(asked(&net, FETCH_HYBRID_KEYS), 0);
+    assert_eq!(asked(&net, method::ENQUEUE), 0, "all of this slot is said");
+    assert_eq!(asked(&net, method::FETCH_HYBRID_KEYS), 0);
     assert_talk(&mut net, &[0, 2, 3, 4, 5], id);
 }
 
@@ -221,15 +170,19 @@ fn reports_of_an_hour_have_an_end() {
         spoil(&mut net, id, 1, keys[2]);
     }
     let back = |event: &Event| matches!(event, Event::Rejoined { .. });
-    assert_eq!(count(&net, 2, back), 10);
+    assert_eq!(told(&net, 2, back), 10);
     let answers = compared(&net, 2);
     assert!((1..=6).contains(&answers.len()), "{}", answers.len());
-    assert!(asked(&net, ENQUEUE) <= 12 + 6, "{}", asked(&net, ENQUEUE));
+    assert!(
+        asked(&net, method::ENQUEUE) <= 12 + 6,
+        "{}",
+        asked(&net, method::ENQUEUE)
+    );
     // The next hour has its own.
     net.pass(Duration::from_secs(3600));
     net.asked.clear();
     spoil(&mut net, id, 1, keys[2]);
-    assert_eq!(asked(&net, ENQUEUE), 4);
+    assert_eq!(asked(&net, method::ENQUEUE), 4);
     assert_talk(&mut net, &[0, 1, 2], id);
 }
 
@@ -248,7 +201,7 @@ fn turn_to(net: &mut Net, disk: Memory, there: [usize; 2]) -> Memory {
 /// The fork report that was sent last to this one.
 fn sent_to(net: &Net, who: &IdentityKey) -> Payload {
     let all = net.record.as_ref().expect("a record").iter();
-    let sent = all.filter(|(method, _)| *method == ENQUEUE);
+    let sent = all.filter(|(method, _)| *method == method::ENQUEUE);
     let sent = sent.map(|(_, request)| proto::EnqueueRequest::decode(request.clone()));
     let sent = sent.map(|request| request.expect("a request"));
     let mut sent = sent.filter(|request| request.recipient_key == who.as_bytes().as_slice());
@@ -263,15 +216,13 @@ fn sent_to(net: &Net, who: &IdentityKey) -> Payload {
 fn a_split_by_the_server_is_noticed_by_two_honest_members() {
     let (mut net, id, keys) = world(5, 5);
     net.record = Some(Vec::new());
-    let disk = net.server.as_ref().expect("a server").disk.clone();
+    let disk = backup(&net);
     let shown_to_all = disk.clone();
     turn_to(&mut net, disk, [0, 1]);
-    let ended = net.ask(1, |core, now| core.remove(now, id, "erin"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 1, id, "erin");
     settle(&mut net);
     let first = turn_to(&mut net, shown_to_all, [2, 3]);
-    let ended = net.ask(2, |core, now| core.remove(now, id, "erin"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 2, id, "erin");
     settle(&mut net);
     // Something is odd on carol's side: she tells the members of her tree.
     let done = net.act(3, |core, now| {
@@ -281,7 +232,7 @@ fn a_split_by_the_server_is_noticed_by_two_honest_members() {
     settle(&mut net);
     let forked = |event: &Event| matches!(event, Event::Forked { .. });
     for client in 0..5 {
-        assert_eq!(count(&net, client, forked), 0, "nobody can know");
+        assert_eq!(told(&net, client, forked), 0, "nobody can know");
     }
     let report = sent_to(&net, &keys[0]);
     let second = turn_to(&mut net, first, [0, 1]);
@@ -289,14 +240,14 @@ fn a_split_by_the_server_is_noticed_by_two_honest_members() {
     assert!(net.act(1, |core, now| core.hand_in(now, id, keys[0], report)));
     settle(&mut net);
     assert_eq!(compared(&net, 0), [(keys[2], Comparison::OtherCommit)]);
-    assert_eq!(count(&net, 0, forked), 1);
+    assert_eq!(told(&net, 0, forked), 1);
     let answer = sent_to(&net, &keys[2]);
     assert_eq!(conversation(&mut net, 0, id), before, "nothing follows");
     turn_to(&mut net, second, [2, 3]);
     assert!(net.act(3, |core, now| core.hand_in(now, id, keys[2], answer)));
     settle(&mut net);
     assert!(compared(&net, 2).contains(&(keys[0], Comparison::OtherCommit)));
-    assert_eq!(count(&net, 2, forked), 1);
+    assert_eq!(told(&net, 2, forked), 1);
 }
 
 /// The key that the server has of an account.
@@ -482,18 +433,18 @@ fn a_stranger_is_not_compared_with() {
 
 #[test]
 fn a_server_that_takes_and_gives_no_keys_ends_nothing() {
-    let refusals: [net::Lie; 4] = [
+    let refusals: [Lie; 4] = [
         |method, said| match method {
-            UPLOAD_HYBRID_KEY | FETCH_HYBRID_KEYS => Err(11),
+            method::UPLOAD_HYBRID_KEY | method::FETCH_HYBRID_KEYS => Err(11),
             _ => said,
         },
         |method, said| match method {
-            UPLOAD_HYBRID_KEY | FETCH_HYBRID_KEYS => Err(9),
+            method::UPLOAD_HYBRID_KEY | method::FETCH_HYBRID_KEYS => Err(9),
             _ => said,
         },
         |method, said| match method {
             // Signed by nobody.
-            FETCH_HYBRID_KEYS => {
+            method::FETCH_HYBRID_KEYS => {
                 let answer = proto::FetchHybridKeysResponse::decode(said?);
                 let mut answer = answer.expect("an answer");
                 for signature in &mut answer.signatures {
@@ -504,7 +455,7 @@ fn a_server_that_takes_and_gives_no_keys_ends_nothing() {
             _ => said,
         },
         |method, said| match method {
-            FETCH_HYBRID_KEYS => Ok(Bytes::new()),
+            method::FETCH_HYBRID_KEYS => Ok(Bytes::new()),
             _ => said,
         },
     ];
@@ -515,26 +466,26 @@ fn a_server_that_takes_and_gives_no_keys_ends_nothing() {
         net.asked.clear();
         spoil(&mut net, id, 1, keys[2]);
         let back = |event: &Event| matches!(event, Event::Rejoined { .. });
-        assert_eq!(count(&net, 2, back), 1);
+        assert_eq!(told(&net, 2, back), 1);
         for client in [0, 1, 2] {
             assert!(compared(&net, client).is_empty());
         }
         assert_eq!(
-            asked(&net, ENQUEUE),
+            asked(&net, method::ENQUEUE),
             0,
             "nothing is sealed to a key of nobody"
         );
         assert!(
-            asked(&net, FETCH_HYBRID_KEYS) < 20,
+            asked(&net, method::FETCH_HYBRID_KEYS) < 20,
             "{}",
-            asked(&net, FETCH_HYBRID_KEYS)
+            asked(&net, method::FETCH_HYBRID_KEYS)
         );
         assert_talk(&mut net, &[0, 1, 2], id);
         net.pass(Duration::from_secs(3600));
         assert!(
-            asked(&net, FETCH_HYBRID_KEYS) < 300,
+            asked(&net, method::FETCH_HYBRID_KEYS) < 300,
             "{}",
-            asked(&net, FETCH_HYBRID_KEYS)
+            asked(&net, method::FETCH_HYBRID_KEYS)
         );
     }
 }

@@ -6,11 +6,13 @@ mod net;
 
 use std::time::Duration;
 
-use net::{Net, password};
-use prost::Message as _;
+use net::people::{
+    assert_agree, backup, changed, conversation, dm, group, invite, leave, method,
+    put_back_silently, register, remove, send, settle,
+};
+use net::{Net, people};
 use qpq_protocol::client::{
-    Conversation, ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice,
-    UnreadableReason,
+    ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice, UnreadableReason,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
@@ -25,66 +27,15 @@ fn world(count: usize) -> (Net, ConversationId, Vec<IdentityKey>) {
 }
 
 fn gather(net: &mut Net, count: usize) -> (ConversationId, Vec<IdentityKey>) {
-    let mut keys = Vec::new();
-    for name in &NAMES[..count] {
-        let client = net.add_client();
-        match net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        }) {
-            Ok(Outcome::LoggedIn(account)) => keys.push(account.identity_key),
-            other => panic!("{other:?}"),
-        }
-    }
-    let ended = net.ask(0, |core, now| {
-        core.create_group(now, "friends", &NAMES[1..count])
-    });
-    let Ok(Outcome::Conversation(conversation)) = ended else {
-        panic!("{ended:?}");
-    };
+    let keys = NAMES[..count].iter().map(|name| register(net, name));
+    let keys = keys.collect();
+    let id = group(net, 0, &NAMES[1..count]);
     settle(net);
-    (conversation.id, keys)
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
-fn conversation(net: &mut Net, client: usize, id: ConversationId) -> Conversation {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all
-            .into_iter()
-            .find(|one| one.id == id)
-            .expect("the conversation"),
-        other => panic!("{other:?}"),
-    }
+    (id, keys)
 }
 
 fn events(net: &Net, client: usize) -> impl Iterator<Item = &Event> {
     net.clients[client].events.iter()
-}
-
-/// Everybody is in the same epoch with the same members, and is read by all others.
-fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
-    settle(net);
-    let views: Vec<_> = clients
-        .iter()
-        .map(|client| conversation(net, *client, id))
-        .collect();
-    for (client, view) in clients.iter().zip(&views) {
-        assert_eq!(view.standing, Standing::Active, "client {client}");
-        assert_eq!(view.epoch, views[0].epoch, "client {client}");
-        assert_eq!(view.members, views[0].members, "client {client}");
-    }
-    for client in clients {
-        let text = format!("{client} at epoch {}", views[0].epoch);
-        let ended = net.ask(*client, |core, now| core.send(now, id, &text));
-        assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-        settle(net);
-        for other in clients.iter().filter(|other| *other != client) {
-            let last = net.texts(*other).pop().map(|(_, text)| text);
-            assert_eq!(last.as_ref(), Some(&text), "client {other} of {clients:?}");
-        }
-    }
 }
 
 fn misbehave(net: &mut Net, client: usize, id: ConversationId, misdeed: &Misdeed) {
@@ -122,8 +73,7 @@ fn a_void_commit_ends_the_group_for_nobody() {
         assert_agree(&mut net, &[0, 1, 2], id);
     }
     // The next commit takes the next slot.
-    let ended = net.ask(0, |core, now| core.remove(now, id, "bob"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "bob");
     assert_agree(&mut net, &[0, 2], id);
 }
 
@@ -196,8 +146,7 @@ fn a_message_written_while_the_thread_is_lost_goes_out_after() {
     assert!(done);
     let text = "written while lost";
     assert!(net.until(|net| events(net, 2).any(|event| matches!(event, Event::Rejoining { .. }))));
-    let ended = net.ask(2, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+    send(&mut net, 2, id, text);
     settle(&mut net);
     for other in [0, 1] {
         assert_eq!(
@@ -252,8 +201,7 @@ fn a_void_commit_that_throws_others_off_the_list_takes_nobody_out() {
 #[test]
 fn a_stranger_that_is_only_on_the_list_comes_off_it() {
     let (mut net, id, keys) = world(4);
-    let ended = net.ask(0, |core, now| core.remove(now, id, "dave"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "dave");
     settle(&mut net);
     misbehave(&mut net, 1, id, &Misdeed::ListStrangers(vec![keys[3]]));
     net.pass(Duration::from_secs(60));
@@ -272,8 +220,7 @@ fn who_leaves_is_taken_out_of_the_tree_on_his_own_proposal() {
     // The first who could carry it out is away.
     net.clients[0].away = true;
     net.cut_client(0);
-    let ended = net.ask(3, |core, now| core.leave(now, id));
-    assert_eq!(ended, Ok(Outcome::Left(id)));
+    leave(&mut net, 3, id);
     net.pass(Duration::from_secs(60));
     net.clients[0].away = false;
     net.pass(Duration::from_secs(60));
@@ -294,22 +241,26 @@ fn who_leaves_stays_on_the_list_until_he_is_out_of_the_tree() {
         net.cut_client(client);
     }
     net.asked.clear();
-    let ended = net.ask(2, |core, now| core.leave(now, id));
-    assert_eq!(ended, Ok(Outcome::Left(id)));
+    leave(&mut net, 2, id);
     assert_eq!(conversation(&mut net, 2, id).standing, Standing::Over);
     net.pass(Duration::from_secs(3600));
-    assert!(!net.asked.contains(&410), "it waits for the others");
+    assert!(
+        !net.asked.contains(&method::REMOVE_MEMBER),
+        "it waits for the others"
+    );
     // One of them says something before he has read that somebody leaves, and moves the epoch on.
     net.clients[0].away = false;
-    let ended = net.ask(0, |core, now| core.send(now, id, "not for who left"));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
+    send(&mut net, 0, id, "not for who left");
     settle(&mut net);
     net.clients[1].away = false;
     settle(&mut net);
     assert_agree(&mut net, &[0, 1], id);
     let view = conversation(&mut net, 0, id);
     assert!(view.members.iter().all(|one| one.identity_key != keys[2]));
-    assert!(!net.asked.contains(&410), "the others' commit did it");
+    assert!(
+        !net.asked.contains(&method::REMOVE_MEMBER),
+        "the others' commit did it"
+    );
     let told = net.texts(2);
     assert!(told.is_empty(), "{told:?}");
     assert!(!events(&net, 2).any(|event| matches!(event, Event::Removed { .. })));
@@ -318,31 +269,26 @@ fn who_leaves_stays_on_the_list_until_he_is_out_of_the_tree() {
 #[test]
 fn who_leaves_alone_takes_himself_off_the_list() {
     let (mut net, id, _) = world(2);
-    let ended = net.ask(1, |core, now| core.leave(now, id));
-    assert_eq!(ended, Ok(Outcome::Left(id)));
+    leave(&mut net, 1, id);
     settle(&mut net);
     net.asked.clear();
-    let ended = net.ask(0, |core, now| core.leave(now, id));
-    assert_eq!(ended, Ok(Outcome::Left(id)));
-    assert!(net.asked.contains(&410));
+    leave(&mut net, 0, id);
+    assert!(net.asked.contains(&method::REMOVE_MEMBER));
 }
 
 /// A server that says once that a channel is far ahead: who comes back believes what it signs since.
 #[test]
 fn one_false_word_about_a_slot_makes_nobody_come_back_for_ever() {
     let (mut net, id, _) = world(3);
-    let ended = net.ask(0, |core, now| core.remove(now, id, "carol"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "carol");
     settle(&mut net);
-    net.lie = Some(|method, said| match (method, said) {
-        (207, Ok(payload)) => {
-            let mut page = proto::ListQueuesResponse::decode(payload).expect("an answer");
+    net.lie = Some(|method, said| match method {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             for queue in &mut page.queues {
                 queue.slot += 1000;
             }
-            Ok(page.encode_to_vec().into())
-        }
-        (_, said) => said,
+        }),
+        _ => said,
     });
     net.restart(1);
     settle(&mut net);
@@ -362,7 +308,7 @@ fn one_false_word_about_a_slot_makes_nobody_come_back_for_ever() {
 fn a_commit_that_was_refused_and_taken_is_caught_up_with() {
     let (mut net, id, _) = world(3);
     net.lie = Some(|method, said| match method {
-        206 => said.and(Err(4)),
+        method::SUBMIT_COMMIT => said.and(Err(4)),
         _ => said,
     });
     let ended = net.ask(1, |core, now| core.remove(now, id, "carol"));
@@ -403,29 +349,15 @@ fn a_queue_that_overran_is_recovered_from() {
 
 #[test]
 fn a_dm_that_was_left_is_opened_again_by_either() {
-    let mut net = Net::new();
-    for name in ["alice", "bob"] {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    let open = |net: &mut Net, client: usize, peer: &str| match net
-        .ask(client, |core, now| core.dm(now, peer))
-    {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    };
-    let id = open(&mut net, 0, "bob");
+    let mut net = people::world(&["alice", "bob"]);
+    let id = dm(&mut net, 0, "bob");
     assert_agree(&mut net, &[0, 1], id);
     for (leaver, opener, peer) in [(0, 0, "bob"), (0, 1, "alice"), (1, 0, "bob")] {
-        let ended = net.ask(leaver, |core, now| core.leave(now, id));
-        assert_eq!(ended, Ok(Outcome::Left(id)));
+        leave(&mut net, leaver, id);
         settle(&mut net);
         let told = events(&net, 1 - leaver).filter(|event| matches!(event, Event::Left { .. }));
         assert!(told.count() > 0, "the other is told");
-        assert_eq!(open(&mut net, opener, peer), id);
+        assert_eq!(dm(&mut net, opener, peer), id);
         assert_agree(&mut net, &[0, 1], id);
     }
 }
@@ -454,22 +386,17 @@ fn a_key_that_is_used_twice_is_told() {
 #[test]
 fn a_server_that_lost_commits_is_given_them_back() {
     let (mut net, id, _) = world(4);
-    let ended = net.ask(0, |core, now| core.remove(now, id, "dave"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 0, id, "dave");
     settle(&mut net);
-    let backup = net.server.as_ref().expect("a server").disk.clone();
+    let before_all = backup(&net);
     for _ in 0..2 {
-        let ended = net.ask(1, |core, now| core.invite(now, id, "dave"));
-        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        invite(&mut net, 1, id, "dave");
         settle(&mut net);
-        let ended = net.ask(2, |core, now| core.remove(now, id, "dave"));
-        assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+        remove(&mut net, 2, id, "dave");
         settle(&mut net);
     }
     let before = conversation(&mut net, 0, id);
-    net.stop_server();
-    net.server_disk = backup;
-    net.start_server();
+    put_back_silently(&mut net, before_all);
     settle(&mut net);
     assert_agree(&mut net, &[0, 1, 2], id);
     let after = conversation(&mut net, 0, id);
@@ -481,6 +408,5 @@ fn a_server_that_lost_commits_is_given_them_back() {
     for client in [0, 1, 2] {
         assert!(!events(&net, client).any(|event| matches!(event, Event::Rejoining { .. })));
     }
-    let ended = net.ask(2, |core, now| core.remove(now, id, "bob"));
-    assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
+    remove(&mut net, 2, id, "bob");
 }

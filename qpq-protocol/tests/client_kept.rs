@@ -6,32 +6,14 @@ mod net;
 
 use std::time::Duration;
 
+use net::people::{conversations, dm, method, world};
 use net::{Net, password};
 use qpq_protocol::client::{
-    Body, Conversation, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome,
-    Standing, Waiting,
+    Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Standing,
+    Waiting,
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
 use qpq_protocol::server::Config;
-
-fn world(names: &[&str]) -> Net {
-    let mut net = Net::new();
-    for name in names {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    net
-}
-
-fn dm(net: &mut Net, client: usize, user: &str) -> ConversationId {
-    match net.ask(client, |core, now| core.dm(now, user)) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    }
-}
 
 /// What was told to be kept of an intent.
 fn kept(net: &mut Net, client: usize, intent: IntentId) -> Option<Kept> {
@@ -55,13 +37,6 @@ fn outbox(net: &mut Net, client: usize) -> Vec<Waiting> {
 fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<Body> {
     match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
         Ok(Outcome::Messages(all)) => all.into_iter().map(|message| message.body).collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
-    match net.ask(client, |core, now| core.conversations(now)) {
-        Ok(Outcome::Conversations(all)) => all,
         other => panic!("{other:?}"),
     }
 }
@@ -228,7 +203,7 @@ fn what_is_kept_and_comes_to_nothing_is_told() {
     assert!(kept(&mut net, 0, said).is_some());
     net.restart(0);
     net.lie = Some(|method, said| match method {
-        400 => Err(3),
+        method::CREATE_CHANNEL => Err(3),
         _ => said,
     });
     net.start_server();

@@ -9,9 +9,10 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Lie, Net, password};
+use net::people::{changed, group, history, method, send, settle, told};
+use net::{Lie, Net, people};
 use prost::Message as _;
-use qpq_protocol::client::{Body, ConversationId, Event, Outcome};
+use qpq_protocol::client::{ConversationId, Event};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -27,61 +28,29 @@ thread_local! {
 
 /// Two people in a group, each of whom has said something that the other has read.
 fn world() -> (Net, ConversationId) {
-    let mut net = Net::new();
-    for name in ["alice", "bob"] {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    let ended = net.ask(ALICE, |core, now| core.create_group(now, "club", &["bob"]));
-    let Ok(Outcome::Conversation(conversation)) = ended else {
-        panic!("{ended:?}");
-    };
+    let mut net = people::world(&["alice", "bob"]);
+    let id = group(&mut net, ALICE, &["bob"]);
     settle(&mut net);
-    send(&mut net, ALICE, conversation.id, "one");
-    send(&mut net, BOB, conversation.id, "two");
+    send(&mut net, ALICE, id, "one");
+    send(&mut net, BOB, id, "two");
     settle(&mut net);
-    (net, conversation.id)
+    (net, id)
 }
 
-fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
-    assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
-}
-
-fn settle(net: &mut Net) {
-    net.pass(Duration::from_secs(30));
-}
-
-fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
-        Ok(Outcome::Messages(all)) => all
-            .into_iter()
-            .map(|message| match message.body {
-                Body::Text(text) => text,
-                other => format!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn told(net: &Net, client: usize) -> usize {
-    let events = net.clients[client].events.iter();
-    let set_back = events.filter(|event| matches!(event, Event::ServerSetBack { .. }));
-    set_back.count()
+fn set_backs(net: &Net, client: usize) -> usize {
+    told(net, client, |event| {
+        matches!(event, Event::ServerSetBack { .. })
+    })
 }
 
 /// Bob is told so by a server that says this until he has come back from it.
 fn assert_noticed(net: &mut Net, id: ConversationId, lie: Lie) {
     net.lie = Some(lie);
     net.restart(BOB);
-    net.until(|net| told(net, BOB) > 0);
+    net.until(|net| set_backs(net, BOB) > 0);
     net.lie = None;
     net.pass(Duration::from_secs(120));
-    assert_eq!(told(net, BOB), 1);
+    assert_eq!(set_backs(net, BOB), 1);
     assert_goes_on(net, id);
 }
 
@@ -97,18 +66,6 @@ fn assert_goes_on(net: &mut Net, id: ConversationId) {
     }
 }
 
-/// Changes an answer that went well.
-fn changed<M: prost::Message + Default>(
-    said: Result<Bytes, u8>,
-    change: impl FnOnce(&mut M),
-) -> Result<Bytes, u8> {
-    said.map(|payload| {
-        let mut answer = M::decode(payload).expect("an answer");
-        change(&mut answer);
-        answer.encode_to_vec().into()
-    })
-}
-
 /// The queue of a conversation, as it is listed.
 fn of_talk(page: &mut proto::ListQueuesResponse) -> impl Iterator<Item = &mut proto::Queue> {
     let queues = page.queues.iter_mut();
@@ -120,7 +77,11 @@ fn the_opening_that_it_held_is_an_older_one() {
     let (mut net, id) = world();
     net.restart(BOB);
     settle(&mut net);
-    let shown = net.requests.get(&104).cloned().expect("an opening");
+    let shown = net
+        .requests
+        .get(&method::RESUME_SESSION)
+        .cloned()
+        .expect("an opening");
     let shown = proto::ResumeSessionRequest::decode(shown).expect("a request");
     OPENING.set(shown.chain.expect("a chain").next);
     // Others come after it.
@@ -128,9 +89,9 @@ fn the_opening_that_it_held_is_an_older_one() {
         net.restart(BOB);
         settle(&mut net);
     }
-    assert_eq!(told(&net, BOB), 0);
+    assert_eq!(set_backs(&net, BOB), 0);
     assert_noticed(&mut net, id, |method, said| match method {
-        104 => changed(said, |answer: &mut proto::ResumeSessionResponse| {
+        method::RESUME_SESSION => changed(said, |answer: &mut proto::ResumeSessionResponse| {
             answer.last = OPENING.with_borrow(Clone::clone);
         }),
         _ => said,
@@ -142,7 +103,7 @@ fn its_epoch_is_another_one() {
     let (mut net, id) = world();
     // It stays this one.
     net.lie = Some(|method, said| match method {
-        104 => changed(said, |answer: &mut proto::ResumeSessionResponse| {
+        method::RESUME_SESSION => changed(said, |answer: &mut proto::ResumeSessionResponse| {
             answer.server_epoch ^= 1;
         }),
         _ => said,
@@ -151,7 +112,7 @@ fn its_epoch_is_another_one() {
     net.pass(Duration::from_secs(120));
     net.restart(BOB);
     settle(&mut net);
-    assert_eq!(told(&net, BOB), 1);
+    assert_eq!(set_backs(&net, BOB), 1);
     assert_goes_on(&mut net, id);
 }
 
@@ -159,7 +120,7 @@ fn its_epoch_is_another_one() {
 fn a_queue_ends_before_what_was_read_of_it() {
     let (mut net, id) = world();
     assert_noticed(&mut net, id, |method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             of_talk(page).for_each(|queue| (queue.first_seq, queue.next_seq) = (1, 1));
         }),
         _ => said,
@@ -171,10 +132,10 @@ fn a_queue_ends_before_what_was_read_of_it() {
 fn another_envelope_lies_where_one_was_read() {
     let (mut net, id) = world();
     assert_noticed(&mut net, id, |method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             of_talk(page).for_each(|queue| queue.first_seq = 1);
         }),
-        201 => changed(said, |queue: &mut proto::FetchResponse| {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
             queue.first_seq = 1;
             queue.payloads = vec![proto::Envelope {
                 seq: queue.next_seq.saturating_sub(1),
@@ -193,7 +154,7 @@ fn a_lost_acknowledgement_is_no_sign() {
     net.deaf = true;
     send(&mut net, ALICE, id, "fetched");
     net.lie = Some(|method, said| match method {
-        201 => changed(said, |queue: &mut proto::FetchResponse| {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
             if let Some(last) = queue.payloads.last() {
                 READ.set(Some(last.clone()));
             }
@@ -204,11 +165,11 @@ fn a_lost_acknowledgement_is_no_sign() {
     settle(&mut net);
     net.asked.clear();
     net.lie = Some(|method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             let last = READ.with_borrow(Clone::clone).expect("an envelope").seq;
             of_talk(page).for_each(|queue| queue.first_seq = last);
         }),
-        201 => changed(said, |queue: &mut proto::FetchResponse| {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
             let last = READ.with_borrow(Clone::clone).expect("an envelope");
             (queue.first_seq, queue.payloads) = (last.seq, vec![last]);
         }),
@@ -216,8 +177,8 @@ fn a_lost_acknowledgement_is_no_sign() {
     });
     net.restart(BOB);
     settle(&mut net);
-    assert!(net.asked.contains(&204), "it is acknowledged again");
-    assert_eq!(told(&net, BOB), 0);
+    assert!(net.asked.contains(&method::ACK), "it is acknowledged again");
+    assert_eq!(set_backs(&net, BOB), 0);
     assert_eq!(history(&mut net, BOB, id), ["one", "two", "fetched"]);
 }
 
@@ -225,7 +186,7 @@ fn a_lost_acknowledgement_is_no_sign() {
 fn a_queue_is_not_listed() {
     let (mut net, id) = world();
     assert_noticed(&mut net, id, |method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             page.queues.retain(|queue| queue.channel_id.is_empty());
         }),
         _ => said,
@@ -236,10 +197,10 @@ fn a_queue_is_not_listed() {
 fn a_channel_has_no_members_to_list() {
     let (mut net, id) = world();
     assert_noticed(&mut net, id, |method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             of_talk(page).for_each(|queue| queue.members_version += 1);
         }),
-        412 => Err(Status::NotFound.code()),
+        method::LIST_MEMBERS => Err(Status::NotFound.code()),
         _ => said,
     });
 }
@@ -248,15 +209,15 @@ fn a_channel_has_no_members_to_list() {
 fn a_channel_is_not_there_for_a_message() {
     let (mut net, id) = world();
     net.lie = Some(|method, said| match method {
-        205 => Err(Status::NotFound.code()),
+        method::BATCH_ENQUEUE => Err(Status::NotFound.code()),
         _ => said,
     });
     let sent = net.act(BOB, |core, now| core.send(now, id, "three"));
-    net.until(|net| told(net, BOB) > 0);
+    net.until(|net| set_backs(net, BOB) > 0);
     net.lie = None;
     assert!(net.until(|net| net.result(BOB, sent).is_some()));
     net.pass(Duration::from_secs(120));
-    assert_eq!(told(&net, BOB), 1);
+    assert_eq!(set_backs(&net, BOB), 1);
     send(&mut net, ALICE, id, "four");
     settle(&mut net);
     for client in [ALICE, BOB] {
@@ -271,7 +232,7 @@ fn a_message_that_it_took_is_not_known() {
     net.asked.clear();
     assert_noticed(&mut net, id, |method, said| match method {
         // A known id is refused for its other content; one that is not known, for its slot.
-        205 => said.map_err(|_| Status::Conflict.code()),
+        method::BATCH_ENQUEUE => said.map_err(|_| Status::Conflict.code()),
         _ => said,
     });
 }
@@ -282,7 +243,7 @@ fn a_channel_is_at_an_earlier_slot() {
     let (mut net, id) = world();
     net.requests.clear();
     net.lie = Some(|method, said| match method {
-        207 => changed(said, |page: &mut proto::ListQueuesResponse| {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             of_talk(page).for_each(|queue| queue.slot -= 1);
         }),
         _ => said,
@@ -290,7 +251,11 @@ fn a_channel_is_at_an_earlier_slot() {
     // Who has come in later can't give back what was before.
     net.restart(ALICE);
     settle(&mut net);
-    let given = net.requests.get(&206).cloned().expect("a commit");
+    let given = net
+        .requests
+        .get(&method::SUBMIT_COMMIT)
+        .cloned()
+        .expect("a commit");
     let given = proto::SubmitCommitRequest::decode(given).expect("a request");
     assert_eq!(given.channel_id, id.as_bytes()[..]);
     let original = given.original.expect("whose it was");

@@ -167,18 +167,23 @@ pub fn names(conversation: &Conversation) -> Vec<String> {
     names
 }
 
-/// What a client keeps of what was said, as texts.
+/// What a client keeps of what was said, as texts: no index is missing, and none is there twice.
 pub fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
-        Ok(Outcome::Messages(all)) => all
-            .into_iter()
-            .map(|message| match message.body {
-                Body::Text(text) => text,
-                other => format!("{other:?}"),
-            })
-            .collect(),
-        other => panic!("{other:?}"),
-    }
+    let ended = net.ask(client, |core, now| core.history(now, id, None, 1000));
+    let Ok(Outcome::Messages(all)) = ended else {
+        panic!("{ended:?}");
+    };
+    let indices: Vec<_> = all.iter().map(|message| message.index).collect();
+    assert!(
+        (0..).zip(&indices).all(|(at, index)| at == *index),
+        "{indices:?}"
+    );
+    let bodies = all.into_iter().map(|message| message.body);
+    let texts = bodies.map(|body| match body {
+        Body::Text(text) => text,
+        other => format!("{other:?}"),
+    });
+    texts.collect()
 }
 
 /// How often a client's app was told of such a thing.
@@ -192,7 +197,7 @@ pub fn asked(net: &Net, method: u16) -> usize {
     net.asked.iter().filter(|own| **own == method).count()
 }
 
-/// Half a minute later they are in the same epoch with the same members, and what one says the others are shown.
+/// Half a minute later all of these are in the same epoch with the same members, and [talk](assert_talk).
 pub fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
     settle(net);
     let views: Vec<_> = clients
@@ -204,31 +209,24 @@ pub fn assert_agree(net: &mut Net, clients: &[usize], id: ConversationId) {
         assert_eq!(view.epoch, views[0].epoch, "client {client}");
         assert_eq!(view.members, views[0].members, "client {client}");
     }
-    for client in clients {
-        let text = format!("{client} at {}", net.now.as_micros());
-        send(net, *client, id, &text);
-        settle(net);
-        for other in clients.iter().filter(|other| *other != client) {
-            let last = net.texts(*other).pop().map(|(_, text)| text);
-            assert_eq!(last.as_ref(), Some(&text), "client {other} of {clients:?}");
-        }
-    }
+    assert_talk(net, clients, id);
 }
 
-/// What one says all of them have in their history, and the others were shown.
+/// All of these are in it; what one says all of them keep, and the others are shown.
 pub fn assert_talk(net: &mut Net, clients: &[usize], id: ConversationId) {
     for client in clients {
-        assert_eq!(conversation(net, *client, id).standing, Standing::Active);
+        let standing = conversation(net, *client, id).standing;
+        assert_eq!(standing, Standing::Active, "client {client}");
         let text = format!("{client} says {}", net.now.as_micros());
         send(net, *client, id, &text);
         settle(net);
         for other in clients {
-            let last = history(net, *other, id).pop();
-            assert_eq!(last.as_ref(), Some(&text), "client {other}");
-        }
-        for other in clients.iter().filter(|other| *other != client) {
-            let last = net.texts(*other).pop().map(|(_, text)| text);
-            assert_eq!(last.as_ref(), Some(&text), "client {other}");
+            let kept = history(net, *other, id).pop();
+            assert_eq!(kept.as_ref(), Some(&text), "client {other} of {clients:?}");
+            if other != client {
+                let shown = net.texts(*other).pop().map(|(_, text)| text);
+                assert_eq!(shown, kept, "client {other} of {clients:?}");
+            }
         }
     }
 }
