@@ -7,6 +7,7 @@ mod net;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use net::people::world;
 use net::{Crash, Net, Snapshot, password};
 use qpq_protocol::client::{Body, Conversation, Event, IntentError, Message, Outcome, Standing};
 use qpq_protocol::ids::ChannelId;
@@ -15,16 +16,7 @@ const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
 /// Three registered users.
 fn registered() -> Snapshot {
-    let mut net = Net::new();
-    for name in NAMES {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    net.pass(Duration::from_secs(10));
-    net.snapshot()
+    world(&NAMES).snapshot()
 }
 
 fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {

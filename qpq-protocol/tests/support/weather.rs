@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::net::{Crash, Net, Snapshot, password};
+use crate::net::{Crash, Net, Snapshot, people};
 use qpq_protocol::client::{Body, Conversation, Event, IntentError, Outcome, Standing};
 use qpq_protocol::ids::ChannelId;
 use qpq_protocol::storage::memory::Fault;
@@ -22,25 +22,10 @@ pub struct Start {
 
 /// What every storm begins with.
 pub static START: LazyLock<Start> = LazyLock::new(|| {
-    let mut net = Net::new();
-    for name in NAMES {
-        let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
-        assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
-    }
-    let dm = match net.ask(0, |core, now| core.dm(now, "bob")) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    };
-    let group = match net.ask(0, |core, now| {
-        core.create_group(now, "all", &["bob", "carol"])
-    }) {
-        Ok(Outcome::Conversation(conversation)) => conversation.id,
-        other => panic!("{other:?}"),
-    };
-    net.pass(Duration::from_secs(30));
+    let mut net = people::world(&NAMES);
+    let dm = people::dm(&mut net, 0, "bob");
+    let group = people::group(&mut net, 0, &["bob", "carol"]);
+    people::settle(&mut net);
     Start {
         snapshot: net.snapshot(),
         dm,
