@@ -7,8 +7,8 @@ mod net;
 use std::time::Duration;
 
 use net::people::{
-    MINUTE, PUT_BACK, assert_agree, back, find, go_away, group, invite, members, method, register,
-    send, settle, told,
+    MINUTE, PUT_BACK, asked, assert_agree, back, find, go_away, group, invite, members, method,
+    register, send, settle, told,
 };
 use net::{Late, Net};
 use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing};
@@ -129,7 +129,12 @@ fn who_is_thrown_off_the_list_in_doubt_asks_for_her_place() {
     );
     throw_off(&mut net, BOB, id, keys[CAROL]);
     go_away(&mut net, BOB);
+    net.asked.clear();
     net.late.clear();
+    // All of it without waiting: what the server has of the group is known by its next word.
+    net.pump();
+    assert_eq!(asked(&net, method::ADD_MEMBER), 1);
+    assert_eq!(asked(&net, method::GET_GROUP_INFO), 1, "asked again");
     net.pass(2 * MINUTE);
     send(&mut net, CAROL, id, "here I am");
     let removed = |event: &Event| matches!(event, Event::Removed { .. });
