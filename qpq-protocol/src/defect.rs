@@ -70,20 +70,31 @@ defects! {
     FailureIgnored "failure_ignored",
     /// The client writes without asking whether another opening of its data has begun.
     FenceOff "fence_off",
+    /// The client makes a DM again that nobody has founded, and does not invite its other one.
+    FoundsForNobody "founds_for_nobody",
     /// The client does not store that a message has used up its key, so that the next start uses it again.
     GenerationReused "generation_reused",
+    /// The client passes an invitation over that shows that it follows another tree than who invites it.
+    InvitationIgnored "invitation_ignored",
     /// The client takes out of its tree who is not on the server's list.
     ListBelieved "list_believed",
     /// The client merges its own commit though another one has the slot.
     MergeLost "merge_lost",
     /// The client draws the same nonces again after each start.
     NonceReused "nonce_reused",
+    /// The client deletes the private key of a package that is refused, though it may have been taken before.
+    RefusedDropped "refused_dropped",
+    /// The client begins a new group in the slot that it believes in, whatever the server says.
+    ResetBlind "reset_blind",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.
     ServerSetBackUnheard "server_set_back_unheard",
     /// The client tells its app what it has not yet stored.
     ToldBeforeStored "told_before_stored",
+    /// The client does not take it for a sign of anything that a conversation is not listed any more of which it has
+    /// read nothing.
+    UnlistedUnheard "unlisted_unheard",
     /// The client goes out of a group for a commit that has no effect.
     VoidEnds "void_ends",
     /// The client believes what the server once said about a slot over what it has signed since.

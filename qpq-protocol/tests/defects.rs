@@ -38,13 +38,18 @@ caught! {
     clock_alone ClockAlone 60 Clocks => OneClock;
     failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
     fence_off FenceOff 4 => OneWriter;
+    founds_for_nobody FoundsForNobody 354 Liar => Settles;
     generation_reused GenerationReused 1 => NothingBreaks;
+    invitation_ignored InvitationIgnored 8642 Traitor => Settles;
     list_believed ListBelieved 0 Lists => NobodyEnds;
     merge_lost MergeLost 5 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
+    refused_dropped RefusedDropped 2897 Clocks => OneClock;
+    reset_blind ResetBlind 1852 Liar => Settles;
     set_back_unheard SetBackUnheard 11 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
+    unlisted_unheard UnlistedUnheard 137 ServerCopy => Settles;
     void_ends VoidEnds 0 Member => NobodyEnds;
     words_believed WordsBelieved 48 Liar => Settles;
 }

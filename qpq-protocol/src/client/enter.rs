@@ -13,6 +13,7 @@ use super::Client;
 use super::channel::{Phase, dm_channel, is_dm};
 use super::error::IntentError;
 use super::event::{ConversationId, RejoinReason};
+use crate::defect::seeded;
 use crate::ids::IdentityKey;
 
 impl Client {
@@ -81,7 +82,12 @@ impl Client {
         };
         match (channel.phase, channel.peer) {
             // Nobody has founded it.
-            (Phase::Joining, Some(_)) => self.begin_again(id),
+            (Phase::Joining, Some(_)) => {
+                self.begin_again(id);
+                if seeded!(self.config, FoundsForNobody) {
+                    self.change_channel(id, |channel| channel.wanted.clear());
+                }
+            }
             (Phase::Joining, None) => {
                 let name = channel.name.clone();
                 self.abandon_channel(id, &IntentError::OtherDevice { name });

@@ -239,6 +239,7 @@ impl Client {
         let taken = taken.filter_map(|(queue, _)| *queue);
         // What was committed there lies in the queue, read or not.
         let begun = self.inbox.slot_floor.iter().filter(|(_, slot)| **slot > 0);
+        let begun = begun.filter(|_| !seeded!(self.config, UnlistedUnheard));
         let mut all = taken.chain(begun.map(|(id, _)| *id));
         let is_gone = all.any(|id| {
             let is_there = self.inbox.named.contains(&Some(id));
@@ -249,9 +250,9 @@ impl Client {
         }
     }
 
-    /// Whether this account is in a conversation, as far as it knows.
+    /// Whether this account is in a conversation, as far as it knows. Who leaves is, until the others have heard it.
     pub(super) fn goes_on(&self, id: ConversationId) -> bool {
-        self.phase(id) == Some(Phase::Active) && !self.is_ousted(id)
+        matches!(self.phase(id), Some(Phase::Active | Phase::Leaving)) && !self.is_ousted(id)
     }
 
     /// Fetches what may lie in one's own queues behind the last one that was listed.

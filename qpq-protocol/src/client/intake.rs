@@ -446,7 +446,7 @@ impl Client {
         let Some(entry) = self.entrance(id, generation, epoch) else {
             let is_elsewhere = self.is_elsewhere(id, generation, &group);
             self.state.forget_mls();
-            if is_elsewhere {
+            if is_elsewhere && !seeded!(self.config, InvitationIgnored) {
                 self.rejoin(id, RejoinReason::Unfit);
             }
             return Ok(());
@@ -503,7 +503,10 @@ impl Client {
             Phase::Active if channel.rejoin.is_some() || channel.doubted => held
                 .is_none_or(|held| epoch >= held)
                 .then_some(Entrance::Back),
-            Phase::Active | Phase::Leaving => self.is_ousted(id).then_some(Entrance::New),
+            // One that led to where this device is may be read again, whatever the server says of the list.
+            Phase::Active | Phase::Leaving => (self.is_ousted(id)
+                && held.is_none_or(|held| epoch > held))
+            .then_some(Entrance::New),
             _ => Some(Entrance::New),
         }
     }

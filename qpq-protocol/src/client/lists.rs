@@ -63,7 +63,7 @@ impl Client {
             // No channel goes while somebody is in it: the server was set back to before it was made.
             Err(fault)
                 if fault.status == Status::NotFound
-                    && self.phase(id) == Some(Phase::Active)
+                    && matches!(self.phase(id), Some(Phase::Active | Phase::Leaving))
                     && !self.is_doubted(id) =>
             {
                 return self.server_set_back(self.state.openings.sound);
