@@ -84,8 +84,6 @@ defects! {
     NonceReused "nonce_reused",
     /// The client deletes the private key of a package that is refused, though it may have been taken before.
     RefusedDropped "refused_dropped",
-    /// The client begins a new group in the slot that it believes in, whatever the server says.
-    ResetBlind "reset_blind",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.

@@ -24,7 +24,7 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
-    memory_believed MemoryBelieved 39 Member => Settles;
+    memory_believed MemoryBelieved 5 Member => Settles;
     checks_off ChecksOff 33 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
     limit_leak LimitLeak 7 => Footprint;
@@ -45,11 +45,10 @@ caught! {
     merge_lost MergeLost 5 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
     refused_dropped RefusedDropped 2897 Clocks => OneClock;
-    reset_blind ResetBlind 1852 Liar => Settles;
-    set_back_unheard SetBackUnheard 11 ClientCopy => SaidOrThere;
+    set_back_unheard SetBackUnheard 1 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
-    unlisted_unheard UnlistedUnheard 137 ServerCopy => Settles;
+    unlisted_unheard UnlistedUnheard 574 ServerCopy => Settles;
     void_ends VoidEnds 0 Member => NobodyEnds;
     words_believed WordsBelieved 48 Liar => Settles;
 }

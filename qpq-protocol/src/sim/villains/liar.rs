@@ -73,6 +73,10 @@ impl Liar {
         self.lies = Some((until, rng));
     }
 
+    fn tell_truth(&mut self) {
+        self.lies = None;
+    }
+
     /// Another answer, if it lies now and to this one.
     fn twist(&mut self, method: Method, answer: &Bytes) -> Option<Bytes> {
         let now = self.now;
@@ -330,12 +334,16 @@ impl<N: Network> World<N> {
         }
     }
 
-    /// In place of servers that have lied, others start on the same store, which say what is so: no session goes on
-    /// that rests on a lie.
-    pub(super) fn replace_liars(&mut self) {
-        if self.plan.has(Villain::Liar) {
-            for server in 0..self.config.servers {
+    /// All servers say what is so. Whom a lie told that his leaving was taken says it again in another session
+    /// (protocol.md §5.10): where somebody left, others start in place of those that have lied.
+    pub(super) fn tell_truth(&mut self) {
+        let somebody_left = !self.checker.leavers.is_empty();
+        let has_lied = self.plan.has(Villain::Liar);
+        for server in 0..self.config.servers {
+            if has_lied && somebody_left {
                 self.end(Who::Server(server));
+            } else if let Some(host) = self.hosts.server(server) {
+                host.act(self.now, |liar, _| liar.tell_truth());
             }
         }
     }

@@ -188,7 +188,7 @@ impl<N: Network> World<N> {
             self.end(super::host::Who::Client(client));
         }
         self.keep_clients_away(self.config.clients);
-        self.replace_liars();
+        self.tell_truth();
     }
 }
 
