@@ -4,7 +4,7 @@
 #[path = "support/net.rs"]
 mod net;
 
-use std::sync::Mutex;
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use net::people::{
@@ -96,8 +96,10 @@ fn what_waits_is_said_once_the_user_takes_the_group_as_it_is() {
     assert_eq!(history(&mut net, 0, id), ["too early"]);
 }
 
-/// The GroupInfo that the server gives out in place of the one it has.
-static STALE: Mutex<Option<Bytes>> = Mutex::new(None);
+thread_local! {
+    /// The GroupInfo that the server gives out in place of the one it has.
+    static STALE: RefCell<Option<Bytes>> = const { RefCell::new(None) };
+}
 
 /// Carol was removed after bob's copy was made, so he does not know it. The server leads him back into a tree in which
 /// she is.
@@ -113,7 +115,7 @@ fn nothing_is_said_in_a_tree_of_an_earlier_day() {
             if let Ok(answer) = &said {
                 let answer = proto::GetGroupInfoResponse::decode(answer.clone());
                 let info = answer.expect("a GroupInfo").group_info;
-                STALE.lock().unwrap().get_or_insert(info);
+                STALE.with_borrow_mut(|stale| _ = stale.get_or_insert(info));
             }
             said
         }
@@ -131,7 +133,7 @@ fn nothing_is_said_in_a_tree_of_an_earlier_day() {
     net.clients[1].disk = copy;
     net.lie = Some(|method, said| match method {
         method::GET_GROUP_INFO => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
-            answer.group_info = STALE.lock().unwrap().clone().expect("one of before");
+            answer.group_info = STALE.with_borrow(|stale| stale.clone().expect("one of before"));
         }),
         _ => said,
     });
