@@ -8,8 +8,8 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use net::people::{
-    MINUTE, asked, back, changed, go_away, group, history, method, remove, send, settle, told,
-    world,
+    MINUTE, asked, back, changed, go_away, group, history, leave, members, method, remove, send,
+    settle, told, world,
 };
 use net::{Lie, Net, Say};
 use prost::Message as _;
@@ -94,6 +94,16 @@ fn what_waits_is_said_once_the_user_takes_the_group_as_it_is() {
     back(&mut net, 0);
     settle(&mut net);
     assert_eq!(history(&mut net, 0, id), ["too early"]);
+}
+
+#[test]
+fn who_leaves_says_so_before_anybody_agrees_and_nothing_else() {
+    let (mut net, id) = bob_says_something_too_early();
+    leave(&mut net, 1, id);
+    back(&mut net, 0);
+    net.pass(MINUTE);
+    assert_eq!(members(&mut net, 0, id), ["alice", "carol"]);
+    assert!(history(&mut net, 0, id).is_empty());
 }
 
 thread_local! {

@@ -173,18 +173,22 @@ impl Client {
         waiting.any(|(_, record)| record.app.is_empty() && record.request.is_empty())
     }
 
+    /// Whether something waits that may be sent.
     pub(super) fn has_messages(&self, id: ConversationId) -> bool {
-        self.state
-            .outgoing
-            .range((id, 0)..=(id, u64::MAX))
-            .next()
-            .is_some()
+        self.first_message(id).is_some()
+    }
+
+    /// What is to be sent next, and its place. While agreement is awaited, that this account leaves.
+    fn first_message(&self, id: ConversationId) -> Option<(u64, &OutgoingRecord)> {
+        let waits = self.awaits_agreement(id);
+        let mut all = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        let first = all.find(|(_, record)| !waits || record.app.is_empty());
+        first.map(|((_, order), record)| (*order, record))
     }
 
     /// Sends the first message that waits, if nothing is in its way.
     pub(super) fn drive_outbox(&mut self, id: ConversationId) {
-        let first = self.state.outgoing.range((id, 0)..=(id, u64::MAX)).next();
-        let Some((&(_, order), record)) = first else {
+        let Some((order, record)) = self.first_message(id) else {
             return;
         };
         let then = Then::Send(id, order);
@@ -200,9 +204,6 @@ impl Client {
             return;
         }
         if record.request.is_empty() && self.is_behind(id) || !self.may_send(id) {
-            return;
-        }
-        if self.awaits_agreement(id) {
             return;
         }
         if !record.request.is_empty() {
@@ -362,8 +363,10 @@ impl Client {
 
     /// Whether others have still to hear that this account leaves.
     pub(super) fn is_leaving_unsaid(&self, id: ConversationId) -> bool {
+        let waits = self.awaits_agreement(id);
         let mut waiting = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
-        waiting.any(|(_, record)| !record.again)
+        // What is not to be said any more is not waited for.
+        waiting.any(|(_, record)| !record.again && (!waits || record.app.is_empty()))
     }
 
     fn message_sent(&mut self, id: ConversationId, order: u64, undelivered: Vec<Person>) {
