@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::Client;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, RejoinReason};
+use super::event::{ConversationId, Event};
 use super::timers::{Pause, Timer};
 use crate::ids::IdentityKey;
 use crate::time::Time;
@@ -30,12 +30,6 @@ impl Client {
             self.drive(id);
         }
         self.step_done();
-    }
-
-    /// Whether this device comes back into the group since its data were set back.
-    pub(super) fn is_set_back(&self, id: ConversationId) -> bool {
-        let channel = self.state.conversations.get(&id);
-        channel.is_some_and(|channel| channel.rejoin == Some(RejoinReason::SetBack))
     }
 
     /// This device, of data that were set back, is in the group again: one of these, if any is there, has to agree.

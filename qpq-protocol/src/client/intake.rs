@@ -463,10 +463,14 @@ impl Client {
                 self.announcing.insert(id);
                 self.announce(id);
             }
-            Entrance::Back => self.came_back(id, &before),
+            Entrance::Back => {
+                self.came_back(id, &before);
+                self.ask_witnesses(id);
+            }
             Entrance::Reset => {
                 self.tell(id, Event::Reset { conversation: id });
                 self.came_back(id, &before);
+                self.ask_witnesses(id);
             }
         }
         self.tend_packages();
@@ -557,7 +561,9 @@ impl Client {
         channel.slot_seen = false;
         channel.owes_rotation = false;
         channel.relisted = false;
-        channel.witnesses.clear();
+        if !goes_on {
+            channel.witnesses.clear();
+        }
         channel.wanted.clear();
         // Whoever invited it has listed all of them: who is thrown off before this device sees a list comes back.
         channel.listed.clear();

@@ -472,12 +472,8 @@ impl Client {
             channel.slot = draft.slot.saturating_add(1);
         });
         self.note_return(id);
-        let is_set_back = self.is_set_back(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
-        if is_set_back {
-            self.await_agreement(id, &before);
-        }
         self.report(id, &before);
     }
 
@@ -517,6 +513,9 @@ impl Client {
                 epoch,
             };
             self.tell(id, event);
+        }
+        if why.flatten() == Some(RejoinReason::SetBack) {
+            self.await_agreement(id, before);
         }
         self.unpark(id);
         if is_leaving {

@@ -102,12 +102,8 @@ impl Client {
         self.change_channel(id, |channel| channel.generation = draft.reset);
         self.work.remove(&id);
         self.tell(id, Event::Reset { conversation: id });
-        let is_set_back = self.is_set_back(id);
         self.came_back(id, &before);
         self.fetch(Some(id));
-        if is_set_back {
-            self.await_agreement(id, &before);
-        }
         self.ask_witnesses(id);
     }
 
