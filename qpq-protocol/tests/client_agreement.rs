@@ -106,6 +106,34 @@ fn who_leaves_says_so_before_anybody_agrees_and_nothing_else() {
     assert!(history(&mut net, 0, id).is_empty());
 }
 
+/// There is no way back in, so he begins a new group in the place of the one that he has lost.
+#[test]
+fn in_a_new_group_what_waits_is_said_once_a_member_of_before_is_in_it() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    for away in [0, 2] {
+        go_away(&mut net, away);
+    }
+    net.lie = Some(|method, said| match method {
+        method::GET_GROUP_INFO => Err(4),
+        _ => SET_BACK(method, said),
+    });
+    net.restart(1);
+    net.pass(MINUTE * 5);
+    let is_reset = |event: &Event| matches!(event, Event::Reset { .. });
+    assert_eq!(told(&net, 1, is_reset), 1, "{:?}", net.clients[1].events);
+    assert_eq!(told(&net, 1, is_awaited), 1);
+    net.lie = None;
+    net.asked.clear();
+    net.say(1, &Say::Send(id, "in the new group".to_owned()));
+    net.pass(MINUTE * 10);
+    assert_eq!(asked(&net, method::BATCH_ENQUEUE), 0, "nothing was said");
+    back(&mut net, 0);
+    net.pass(MINUTE);
+    assert_eq!(history(&mut net, 0, id), ["in the new group"]);
+}
+
 thread_local! {
     /// The GroupInfo that the server gives out in place of the one it has.
     static STALE: RefCell<Option<Bytes>> = const { RefCell::new(None) };
