@@ -122,9 +122,10 @@ pub(super) fn check(
     let supports_profile = can
         .extensions()
         .contains(&ExtensionType::Unknown(PROFILE_EXTENSION));
-    if !can
-        .ciphersuites()
-        .contains(&key_package.ciphersuite().into())
+    if !can.versions().contains(&ProtocolVersion::Mls10)
+        || !can
+            .ciphersuites()
+            .contains(&key_package.ciphersuite().into())
         || !can
             .credentials()
             .contains(&leaf.credential().credential_type())

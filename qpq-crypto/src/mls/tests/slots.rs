@@ -1,6 +1,10 @@
 //! Commits in their slots: what is void for all, and what is one member's own failure.
 
-use openmls::prelude::{LeafNodeIndex, tls_codec::Serialize as _};
+use openmls::extensions::{Extension, ExtensionType, Extensions, UnknownExtension};
+use openmls::prelude::{
+    Capabilities, CapabilitiesBuilder, LeafNode, LeafNodeIndex, ProtocolVersion,
+    tls_codec::Serialize as _,
+};
 
 use super::{crowd::Crowd, *};
 
@@ -226,35 +230,43 @@ fn key_packages_that_cannot_be_added_are_named() {
     assert_eq!(crowd.phones[0].group().members().len(), 4);
 }
 
-/// A key package of ours whose leaf carries an extension that openmls does not match with the
-/// capability that lists it.
-fn greased(phone: &mut Phone) -> Vec<u8> {
-    use openmls::extensions::{Extension, Extensions, UnknownExtension};
-    use openmls::prelude::{Capabilities, ExtensionType};
-    const GREASE: u16 = 0x1A1A;
+/// What our leaves can, to be changed.
+fn capabilities() -> CapabilitiesBuilder {
     let own = super::super::suite::capabilities(Suite::X25519);
-    let extensions: Vec<_> = own
-        .extensions()
-        .iter()
-        .copied()
-        .chain([ExtensionType::Grease(GREASE)])
-        .collect();
-    let capabilities = Capabilities::builder()
+    let suites = own.ciphersuites().iter();
+    Capabilities::builder()
         .versions(own.versions().to_vec())
         .ciphersuites(
-            own.ciphersuites()
-                .iter()
-                .filter_map(|s| (*s).try_into().ok())
+            suites
+                .filter_map(|suite| (*suite).try_into().ok())
                 .collect(),
         )
         .credentials(own.credentials().to_vec())
-        .extensions(extensions)
-        .build();
+        .extensions(own.extensions().to_vec())
+}
+
+/// A key package of ours whose leaf carries an extension that openmls does not match with the
+/// capability that lists it.
+fn greased(phone: &mut Phone) -> Vec<u8> {
+    const GREASE: u16 = 0x1A1A;
+    let own = super::super::suite::capabilities(Suite::X25519);
+    let extensions = own.extensions().iter().copied();
+    let extensions = extensions.chain([ExtensionType::Grease(GREASE)]).collect();
     let extension = Extension::Unknown(GREASE, UnknownExtension(vec![1]));
+    let capabilities = capabilities().extensions(extensions).build();
+    package_with(phone, capabilities, Extensions::single(extension).unwrap())
+}
+
+/// A key package of ours with this in its leaf.
+fn package_with(
+    phone: &mut Phone,
+    capabilities: Capabilities,
+    extensions: Extensions<LeafNode>,
+) -> Vec<u8> {
     let validity = super::super::key_package::Validity::starting(NOW, false);
     let made = openmls::prelude::KeyPackage::builder()
         .leaf_node_capabilities(capabilities)
-        .leaf_node_extensions(Extensions::single(extension).unwrap())
+        .leaf_node_extensions(extensions)
         .key_package_lifetime(super::super::device::open_lifetime())
         .key_package_extensions(validity.extensions().unwrap())
         .build(
@@ -265,6 +277,27 @@ fn greased(phone: &mut Phone) -> Vec<u8> {
         )
         .unwrap();
     super::super::codec::encode(made.key_package()).unwrap()
+}
+
+/// The inspection refuses what adding would: a leaf that can't what the group wants of all.
+#[test]
+fn a_leaf_has_to_name_all_that_a_group_wants_of_it() {
+    let mut crowd = Crowd::new(Suite::X25519, 2);
+    let phone = &mut crowd.phones[1];
+    let whole = package_with(phone, capabilities().build(), Extensions::empty());
+    assert!(inspect_key_package(&whole, NOW).is_ok());
+    let lacking = [
+        capabilities().versions(Vec::new()),
+        capabilities().versions(vec![ProtocolVersion::Other(2)]),
+        capabilities().ciphersuites(Vec::new()),
+        capabilities().credentials(Vec::new()),
+        capabilities().extensions(Vec::new()),
+    ];
+    for capabilities in lacking {
+        let package = package_with(phone, capabilities.build(), Extensions::empty());
+        let refused = inspect_key_package(&package, NOW).err();
+        assert_eq!(refused, Some(KeyPackageError::Capabilities));
+    }
 }
 
 #[test]
