@@ -7,6 +7,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+// A campaign builds this too, with libFuzzer's counters: what collects them is linked.
+use bolero as _;
 use qpq_fuzz::stateful::{TARGETS, Target};
 
 fn main() {

@@ -10,6 +10,10 @@ pub mod logs;
 pub mod stateful;
 pub mod wire;
 
+// Built with libFuzzer's counters, everything is linked with what collects them: these tests, too.
+#[cfg(test)]
+use bolero as _;
+
 // Private rooms of the other crates, taken in where they stand: no target needs more of them built.
 #[path = "../../qpq-protocol/src/client/keys.rs"]
 #[allow(dead_code)]
