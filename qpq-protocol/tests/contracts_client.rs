@@ -167,6 +167,7 @@ mod contracts {
             1 => any::<u64>().prop_map(Act::Clock),
             1 => Just(Act::Wake),
             1 => any::<u32>().prop_map(Act::Back),
+            1 => Just(Act::TakenOver),
             1 => Just(Act::Shutdown),
         ]
     }
@@ -199,6 +200,17 @@ mod contracts {
             if at > STORY.reborn.now + Duration::from_secs(3600) {
                 return;
             }
+        }
+    }
+
+    /// Goes on until the core is shut down, and no further.
+    fn run_down(embedder: &mut Embedder) {
+        for _ in 0..200 {
+            if embedder.core.is_shut_down() {
+                break;
+            }
+            embedder.act(Act::Stored(None));
+            embedder.act(Act::Timeout);
         }
     }
 
@@ -243,10 +255,7 @@ mod contracts {
                 embedder.act(act);
             }
             embedder.act(Act::Shutdown);
-            for _ in 0..200 {
-                embedder.act(Act::Stored(None));
-                embedder.act(Act::Timeout);
-            }
+            run_down(&mut embedder);
             prop_assert!(embedder.core.is_shut_down());
             prop_assert_eq!(u64::try_from(embedder.ended.len()).unwrap(), embedder.asked);
         }
@@ -298,6 +307,37 @@ mod contracts {
             net.pass(Duration::from_secs(1));
             prop_assert_eq!(net.texts(1).len(), 1);
             prop_assert!(net.result(0, intent).is_some());
+        }
+    }
+
+    /// 1: what had ended with a commit that comes to nothing ends all the same, before nobody asks any more.
+    #[test]
+    fn client_ends_what_had_ended_in_vain() {
+        let said = Say::Send(STORY.dm, "hello".to_owned());
+        for said in [Say::MarkRead(STORY.dm, 1), said] {
+            for fault in [Act::TakenOver, Act::Stored(Some(0)), Act::Stored(Some(3))] {
+                let mut embedder = Embedder::new(Start::Ready);
+                while !embedder.is_idle() {
+                    embedder.act(Act::Stored(None));
+                }
+                embedder.act(Act::Say(said.clone()));
+                if matches!(said, Say::Send(..)) {
+                    // What it is encrypted with is durable, and the server has taken it.
+                    while !embedder.is_idle() {
+                        embedder.act(Act::Stored(None));
+                    }
+                    (0..9).for_each(|request| embedder.act(Act::Answer(request, 0, 1)));
+                }
+                assert!(!embedder.is_idle(), "the end waits for a commit");
+                embedder.act(Act::Shutdown);
+                embedder.act(Act::Sleep(u32::MAX));
+                embedder.act(Act::Timeout);
+                assert!(!embedder.core.is_shut_down());
+                embedder.act(fault);
+                run_down(&mut embedder);
+                assert!(embedder.core.is_shut_down());
+                assert_eq!(embedder.ended.len(), 1);
+            }
         }
     }
 

@@ -329,16 +329,23 @@ impl Client {
             self.writer.release_with_flying();
         }
         self.writer.finish();
-        if self.closing == Closing::Draining && self.is_quiet() {
-            self.stop_draining();
+        match self.closing {
+            Closing::Draining if self.is_quiet() => self.stop_draining(),
+            Closing::Settling => self.end_intents(),
+            Closing::Open | Closing::Draining => {}
         }
     }
 
     fn stop_draining(&mut self) {
         self.closing = Closing::Settling;
         self.timers.cancel(Timer::Shutdown);
-        self.fail_all_intents(&IntentError::Closing);
         self.hang_up();
+        self.end_intents();
+    }
+
+    /// Ends what is open; and again what had ended with a commit that came to nothing.
+    fn end_intents(&mut self) {
+        self.fail_all_intents(&IntentError::Closing);
         self.writer.finish();
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use qpq_protocol::client::{Client, Event};
+use qpq_protocol::client::{Client, Event, keys};
 use qpq_protocol::frame::{Header as _, MAX_PAYLOAD, RequestHeader, encode_push, encode_response};
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{
@@ -18,7 +18,7 @@ use qpq_protocol::io::{
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::{Fault, Memory};
-use qpq_protocol::storage::{Command, Engine as _, Reply};
+use qpq_protocol::storage::{Command, Commit, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
 
 use crate::net::Say;
@@ -53,6 +53,8 @@ pub enum Act {
     Stream(StreamId, StreamInput),
     /// The oldest storage command is carried out, or fails.
     Stored(Option<u8>),
+    /// Another process opens the same data.
+    TakenOver,
     /// A reply that fits no command.
     Reply(u64, Reply),
     Computed,
@@ -138,6 +140,11 @@ impl Embedder {
         embedder
     }
 
+    /// Whether nothing is to be stored.
+    pub fn is_idle(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     fn is_logged_in(&self) -> bool {
         let mut outputs = self.outputs.iter();
         outputs.any(|output| output.contains("LoggedIn"))
@@ -205,6 +212,15 @@ impl Embedder {
             }
             self.core.handle_stored(self.now, ticket, reply);
         }
+    }
+
+    fn take_over(&mut self) {
+        let writer = keys::piece(keys::META_WRITER, 0).into();
+        let commit = Commit {
+            puts: vec![(writer, Bytes::from_static(b"another"))],
+            ..Commit::default()
+        };
+        self.disk.run(vec![Command::Commit(commit)]);
     }
 
     fn input(&mut self, stream: StreamId, input: StreamInput) {
@@ -375,6 +391,7 @@ impl Embedder {
             }
             Act::Stream(stream, input) => self.input(stream, input),
             Act::Stored(fault) => self.store(fault),
+            Act::TakenOver => self.take_over(),
             Act::Reply(ticket, reply) => {
                 let ticket = Ticket(ticket.max(1_000_000));
                 self.core.handle_stored(self.now, ticket, reply);
