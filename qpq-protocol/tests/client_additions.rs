@@ -4,20 +4,89 @@
 mod net;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::Net;
-use net::people::{asked, changed, conversations, method, names, register, settle, world};
+use net::people::{
+    asked, assert_agree, changed, conversations, invite, members, method, names, register, settle,
+    world,
+};
+use net::{Net, Snapshot};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use qpq_protocol::client::{
     Conversation, ConversationId, Event, IntentError, Missing, MlsSuite, Outcome,
 };
+use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
 thread_local! {
     /// Whose key packages the server gives out twice.
     static DOUBLED: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+    /// Whose packages are spoilt, and how.
+    static SPOILT: RefCell<BTreeMap<IdentityKey, Spoilt>> = const { RefCell::new(BTreeMap::new()) };
+    /// A package of frank's.
+    static ANOTHERS: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+}
+
+/// What may be wrong with what is given out of one person.
+#[derive(Clone, Copy, Debug)]
+enum Spoilt {
+    /// There is none.
+    Missing,
+    /// A bit of it is another, at this place modulo its length.
+    Flipped(usize),
+    /// It ends there.
+    Cut(usize),
+    /// It is followed by something.
+    Longer,
+    /// It is somebody else's, well signed.
+    Anothers,
+    /// There are two of one device, each of them good.
+    Doubled,
+}
+
+fn spoilt() -> impl Strategy<Value = Spoilt> {
+    prop_oneof![
+        Just(Spoilt::Missing),
+        any::<usize>().prop_map(Spoilt::Flipped),
+        any::<usize>().prop_map(Spoilt::Cut),
+        Just(Spoilt::Longer),
+        Just(Spoilt::Anothers),
+        Just(Spoilt::Doubled),
+    ]
+}
+
+/// Spoils the packages of an answer, as is meant for who they are of.
+fn spoil(answer: &mut proto::FetchKeyPackagesResponse) {
+    let Some(first) = answer.packages.first_mut() else {
+        return;
+    };
+    let whose = SPOILT.with_borrow(|all| {
+        let mut all = all.iter();
+        let of = |key: &IdentityKey| first.package.windows(32).any(|part| part == key.as_bytes());
+        all.find(|(key, _)| of(key)).map(|(_, how)| *how)
+    });
+    let mut bytes = first.package.to_vec();
+    let place = |place: usize| place % bytes.len();
+    match whose {
+        None => return,
+        Some(Spoilt::Missing) => return answer.packages.clear(),
+        Some(Spoilt::Doubled) => {
+            let again = first.clone();
+            return answer.packages.push(again);
+        }
+        Some(Spoilt::Flipped(at)) => {
+            let at = place(at);
+            bytes[at] ^= 1;
+        }
+        Some(Spoilt::Cut(at)) => bytes.truncate(place(at)),
+        Some(Spoilt::Longer) => bytes.push(0),
+        Some(Spoilt::Anothers) => bytes = ANOTHERS.with_borrow(|another| another.to_vec()),
+    }
+    first.package = bytes.into();
 }
 
 /// A group that stands with only some of these.
@@ -119,6 +188,92 @@ fn a_key_package_that_fails_in_the_commit_costs_only_its_owner() {
     };
     assert_eq!(missing, [expected]);
     assert_eq!(names(&made), ["alice", "bob", "dave"]);
+}
+
+const PEOPLE: [&str; 4] = ["bob", "carol", "dave", "erin"];
+
+/// Alice makes a group with all of them, of whom some have nothing good to be added with.
+fn assert_only_those_are_missing(
+    snapshot: &Snapshot,
+    keys: &[IdentityKey],
+    how: [Option<Spoilt>; 4],
+) -> Result<(), TestCaseError> {
+    let mut net = Net::resume(snapshot);
+    settle(&mut net);
+    let bad: Vec<&str> = PEOPLE
+        .into_iter()
+        .zip(how)
+        .filter_map(|(name, how)| how.map(|_| name))
+        .collect();
+    let good: Vec<&str> = PEOPLE
+        .into_iter()
+        .filter(|name| !bad.contains(name))
+        .collect();
+    let of = keys
+        .iter()
+        .zip(how)
+        .filter_map(|(key, how)| Some((*key, how?)));
+    SPOILT.set(of.collect());
+    net.lie = Some(|method, said| match method {
+        method::FETCH_KEY_PACKAGES => changed(said, spoil),
+        _ => said,
+    });
+    let ended = net.ask(0, |core, now| core.create_group(now, "club", &PEOPLE));
+    net.lie = None;
+    let (made, missing) = match ended {
+        Ok(Outcome::Conversation(made)) => (made, Vec::new()),
+        Ok(Outcome::Partly {
+            conversation,
+            missing,
+        }) => (conversation, missing),
+        other => panic!("{other:?}"),
+    };
+    let none = |one: &Missing| matches!(one.error, IntentError::NoDevices { .. });
+    prop_assert!(missing.iter().all(none), "{:?}", missing);
+    let mut named: Vec<&str> = missing.iter().map(|one| one.name.as_str()).collect();
+    named.sort_unstable();
+    prop_assert_eq!(&named, &bad);
+    let mut inside = [&["alice"], &good[..]].concat();
+    prop_assert_eq!(names(&made), inside);
+    // Nothing is held against them: they come in once what is given out of them is good.
+    for name in &bad {
+        invite(&mut net, 0, made.id, name);
+    }
+    inside = [&["alice"], &PEOPLE[..]].concat();
+    assert_agree(&mut net, &[0, 1, 2, 3, 4], made.id);
+    prop_assert_eq!(members(&mut net, 0, made.id), inside);
+    Ok(())
+}
+
+/// Whatever is wrong with whichever of them: the others come in, and who is missing is named, once.
+#[test]
+fn bad_key_packages_cost_only_their_owners() {
+    let mut net = world(&["alice"]);
+    let keys = PEOPLE.map(|name| register(&mut net, name));
+    register(&mut net, "frank");
+    net.lie = Some(|method, said| match method {
+        method::FETCH_KEY_PACKAGES => {
+            changed(said, |answer: &mut proto::FetchKeyPackagesResponse| {
+                ANOTHERS.set(answer.packages.remove(0).package);
+            })
+        }
+        _ => said,
+    });
+    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["frank"]));
+    assert!(matches!(ended, Ok(Outcome::Partly { .. })), "{ended:?}");
+    net.lie = None;
+    settle(&mut net);
+    let world = net.snapshot();
+    let one = || prop::option::of(spoilt());
+    let config = ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let run = TestRunner::new(config).run(&[one(), one(), one(), one()], |how| {
+        assert_only_those_are_missing(&world, &keys, how)
+    });
+    run.unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
