@@ -6,14 +6,35 @@ mod net;
 
 use std::time::Duration;
 
-use net::people::{conversations, dm, method, world};
-use net::{Net, password};
+use net::people::{self, conversation, conversations, dm, group, method, remove, settle, world};
+use net::{Late, Net, password};
 use qpq_protocol::client::{
     Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Standing,
     Waiting,
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
 use qpq_protocol::server::Config;
+
+/// Bob is taken out while something that he said is on its way; how that ends.
+fn said_while_taken_out(late: Late, then: impl FnOnce(&mut Net)) -> (Net, ConversationId, Ended) {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    net.late.insert((1, late));
+    let said = net.act(1, |core, now| core.send(now, id, "the last word"));
+    remove(&mut net, 0, id, "bob");
+    net.pass(Duration::from_secs(1));
+    let standing = conversation(&mut net, 1, id).standing;
+    assert_eq!((standing, net.result(1, said)), (Standing::Over, None));
+    net.late.clear();
+    then(&mut net);
+    settle(&mut net);
+    let ended = net.result(1, said);
+    assert!(outbox(&mut net, 1).is_empty());
+    (net, id, ended)
+}
+
+type Ended = Option<Result<Outcome, IntentError>>;
 
 /// What was told to be kept of an intent.
 fn kept(net: &mut Net, client: usize, intent: IntentId) -> Option<Kept> {
@@ -253,6 +274,37 @@ fn login(net: &mut Net) -> (usize, Result<Outcome, IntentError>) {
         core.login(now, "alice", password("secret"))
     });
     (client, ended)
+}
+
+/// The word of the removal comes before the answer: only the server knows whether it took the message.
+#[test]
+fn what_the_server_took_of_one_who_was_taken_out_meanwhile_is_called_sent() {
+    let answer = Late::Answer(method::BATCH_ENQUEUE);
+    let (mut net, id, ended) = said_while_taken_out(answer, |_| ());
+    assert!(matches!(ended, Some(Ok(Outcome::Sent { .. }))), "{ended:?}");
+    for client in [0, 2] {
+        let last = people::history(&mut net, client, id).pop();
+        assert_eq!(last.as_deref(), Some("the last word"));
+    }
+}
+
+#[test]
+fn what_the_server_refused_to_one_who_was_taken_out_meanwhile_has_failed() {
+    let request = Late::Request(method::BATCH_ENQUEUE);
+    let (mut net, id, ended) = said_while_taken_out(request, |_| ());
+    assert_eq!(ended, Some(Err(IntentError::NotAMember)));
+    assert_eq!(people::history(&mut net, 0, id).pop(), None);
+}
+
+#[test]
+fn what_nobody_answers_to_one_who_was_taken_out_meanwhile_has_failed() {
+    let answer = Late::Answer(method::BATCH_ENQUEUE);
+    let cut = |net: &mut Net| {
+        net.stop_server();
+        net.start_server();
+    };
+    let (.., ended) = said_while_taken_out(answer, cut);
+    assert_eq!(ended, Some(Err(IntentError::NotAMember)));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use net::people::{
 };
 use net::{Late, Net};
 use prost::Message as _;
-use qpq_protocol::client::{ConversationId, Event, UnreadableReason};
+use qpq_protocol::client::{ConversationId, Event, RejoinReason, UnreadableReason};
+use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
 
@@ -182,4 +183,65 @@ fn an_invitation_that_is_read_again_leads_back_to_no_earlier_epoch() {
         |event: &Event| matches!(event, Event::Rejoining { .. } | Event::Rejoined { .. });
     assert_eq!((told(&net, 1, set_back), told(&net, 1, comes_back)), (1, 0));
     assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+/// In its place the server gives what it says has expired, and that before the invitation, when there is no group yet
+/// that could miss anything.
+#[test]
+fn a_commit_that_is_withheld_before_an_invitation_shows_by_the_next_message() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    go_away(&mut net, 1);
+    let id = group(&mut net, 0, &["bob"]);
+    invite(&mut net, 0, id, "carol");
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            if let [welcome, name, commit, ..] = &mut queue.payloads[..] {
+                commit.data = core::mem::take(&mut welcome.data);
+                commit.slot = None;
+                (welcome.expired, name.expired) = (true, true);
+            }
+        }),
+        _ => said,
+    });
+    // Behind it the group's name is said to carol, in the later epoch.
+    back(&mut net, 1);
+    settle(&mut net);
+    net.lie = None;
+    let missed = |event: &Event| {
+        let missed = RejoinReason::Missed;
+        matches!(event, Event::Rejoining { why, .. } if *why == missed)
+    };
+    assert_eq!(told(&net, 1, missed), 1);
+    assert_agree(&mut net, &[0, 1, 2], id);
+}
+
+/// A member makes it up: each who gets it looks once, and goes on.
+#[test]
+fn a_message_of_a_made_up_epoch_takes_nobody_out_of_the_group() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    send(&mut net, 0, id, "genuine");
+    let sent = net.requests[&method::BATCH_ENQUEUE].clone();
+    let sent = proto::BatchEnqueueRequest::decode(sent).expect("a request");
+    let payload = proto::DeliveryPayload::decode(sent.payload).expect("a payload");
+    let Some(Payload::MlsMessage(message)) = payload.payload else {
+        panic!("a message");
+    };
+    // Behind version, format and the id of the group.
+    let mut message = message.to_vec();
+    message[25..33].copy_from_slice(&(1_u64 << 40).to_be_bytes());
+    let bob = IdentityKey::try_from(sent.recipient_keys[1].as_ref()).expect("a key");
+    net.asked.clear();
+    let made_up = Payload::MlsMessage(message.into());
+    assert!(net.act(0, |core, now| core.hand_in(now, id, bob, made_up)));
+    settle(&mut net);
+    assert_eq!(asked(&net, method::GET_GROUP_INFO), 1);
+    net.restart(1);
+    settle(&mut net);
+    assert_eq!(asked(&net, method::GET_GROUP_INFO), 2, "once a session");
+    let comes_back = |event: &Event| matches!(event, Event::Rejoining { .. });
+    assert_eq!(told(&net, 1, comes_back), 0);
+    assert_agree(&mut net, &[0, 1, 2], id);
+    assert_eq!(asked(&net, method::GET_GROUP_INFO), 2);
 }

@@ -34,6 +34,7 @@ caught! {
     seq_reused SeqReused 0 => SeqsWithoutHoles;
     slot_check_off SlotCheckOff 5 => OneWinner;
     ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
+    ahead_unheard AheadUnheard 3039 Liar => Settles;
     batch_before_merge BatchBeforeMerge 0 => AcknowledgedIsDurable;
     clock_alone ClockAlone 60 Clocks => OneClock;
     failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
@@ -47,6 +48,7 @@ caught! {
     refused_dropped RefusedDropped 2897 Clocks => OneClock;
     set_back_unheard SetBackUnheard 1 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
+    taken_out_fails TakenOutFails 266 ServerCopy => SaidOrThere;
     told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
     unlisted_unheard UnlistedUnheard 574 ServerCopy => Settles;
     void_ends VoidEnds 0 Member => NobodyEnds;

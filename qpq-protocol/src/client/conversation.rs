@@ -106,11 +106,20 @@ impl Client {
                 self.drive_commit(id);
                 self.drive_outbox(id);
                 self.drive_reports(id);
+                self.look_ahead(id);
             }
-            Some(Phase::Leaving) => self.drive_leaving(id),
+            Some(Phase::Leaving) => {
+                self.drive_leaving(id);
+                self.look_ahead(id);
+            }
             // As an earlier version left it.
             Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
-            Some(Phase::Joining | Phase::Over) | None => self.drive_search(id),
+            Some(Phase::Over) => {
+                // What was on its way when it ended, on a connection that is gone.
+                self.fail_messages(id, &IntentError::NotAMember);
+                self.drive_search(id);
+            }
+            Some(Phase::Joining) | None => self.drive_search(id),
         }
     }
 

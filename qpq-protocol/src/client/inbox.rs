@@ -45,6 +45,8 @@ pub(super) struct Inbox {
     ousted: BTreeMap<ConversationId, Ousted>,
     /// Those that it has once refused to take this account back into.
     refused: BTreeSet<ConversationId>,
+    /// Up to which message it was looked whether those that wait for their epoch say that a commit is missing.
+    ahead: BTreeMap<ConversationId, u64>,
     /// Member lists to be judged once the queue is drained.
     lists: BTreeMap<ConversationId, Listed>,
     /// Queues to acknowledge again.
@@ -316,6 +318,15 @@ impl Client {
     /// The slot that a channel has reached, as far as this session has heard.
     pub(super) fn reached_slot(&self, id: ConversationId) -> u64 {
         self.inbox.slots.get(&id).copied().unwrap_or_default()
+    }
+
+    pub(super) fn has_looked_ahead(&self, id: ConversationId, seq: u64) -> bool {
+        let looked = self.inbox.ahead.get(&id);
+        looked.is_some_and(|looked| *looked >= seq)
+    }
+
+    pub(super) fn note_looked_ahead(&mut self, id: ConversationId, seq: u64) {
+        self.inbox.ahead.insert(id, seq);
     }
 
     /// The server has signed that the channel is here now, whatever it has said before.

@@ -217,7 +217,7 @@ impl Client {
     }
 
     /// Whether a commit says that it is of a later epoch of the group than the one that is held.
-    fn is_ahead(&mut self, id: ConversationId, commit: &[u8]) -> bool {
+    pub(super) fn is_ahead(&mut self, id: ConversationId, commit: &[u8]) -> bool {
         let ahead = self.epochs_ahead(id, commit);
         ahead.is_some_and(|ahead| ahead > 0)
     }

@@ -31,6 +31,7 @@
 
 mod account;
 mod agreement;
+mod ahead;
 mod chain;
 mod channel;
 mod clocks;

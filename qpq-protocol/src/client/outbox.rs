@@ -18,6 +18,7 @@ use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
+use crate::defect::seeded;
 use crate::ids::{IdentityKey, MessageId};
 use crate::io::Output;
 use crate::method::rpc;
@@ -306,6 +307,9 @@ impl Client {
                 }
                 self.message_sent(id, order, undelivered);
             }
+            Err(_) if matches!(self.phase(id), None | Some(Phase::Over)) => {
+                self.message_failed(id, order, IntentError::NotAMember);
+            }
             // Of another slot than the channel's, which the server names.
             Err(fault)
                 if fault.status == Status::Conflict
@@ -400,9 +404,15 @@ impl Client {
         self.drive(id);
     }
 
-    /// Nothing can be sent any more.
+    /// Nothing can be sent any more. Of a message that is on its way the server says whether it took it.
     pub(super) fn fail_messages(&mut self, id: ConversationId, error: &IntentError) {
         let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        let is_on_its_way = |order: u64, record: &OutgoingRecord| {
+            record.index.is_some()
+                && self.link.is_asked(&Then::Send(id, order))
+                && !seeded!(self.config, TakenOutFails)
+        };
+        let orders = orders.filter(|((_, order), record)| !is_on_its_way(*order, record));
         let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
         for order in orders {
             self.give_up(id, order, error.clone());

@@ -56,6 +56,8 @@ pub(super) enum Then {
     /// Asks the members for a fresh GroupInfo.
     RotateKeys(ConversationId),
     GetGroupInfo(ConversationId),
+    /// Where the others are, since a message with this seq is of an epoch that nothing leads to.
+    Ahead(ConversationId, u64),
     /// How the server has a conversation since it was set back.
     Doubt(ConversationId),
     /// Makes a channel again that the server has lost, for all in the tree or for this account alone.
@@ -234,6 +236,9 @@ impl Client {
             }
             Then::GetGroupInfo(conversation) => {
                 self.on_group_info(conversation, typed::<rpc::GetGroupInfo>(answer)?);
+            }
+            Then::Ahead(conversation, seq) => {
+                self.on_ahead(conversation, seq, typed::<rpc::GetGroupInfo>(answer)?);
             }
             Then::Doubt(conversation) => {
                 self.on_doubt(conversation, typed::<rpc::GetGroupInfo>(answer)?);
