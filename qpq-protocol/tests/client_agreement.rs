@@ -134,6 +134,32 @@ fn in_a_new_group_what_waits_is_said_once_a_member_of_before_is_in_it() {
     assert_eq!(history(&mut net, 0, id), ["in the new group"]);
 }
 
+/// Whoever makes the new group may be anybody in the tree that the server has led to.
+#[test]
+fn an_invitation_into_a_new_group_ends_no_waiting() {
+    let (mut net, id) = bob_says_something_too_early();
+    // Carol finds no way in and makes one; no report comes through.
+    net.lie = Some(|method, said| match method {
+        method::GET_GROUP_INFO => Err(4),
+        method::ENQUEUE | method::FETCH_HYBRID_KEYS => Err(3),
+        _ => SET_BACK(method, said),
+    });
+    back(&mut net, 2);
+    net.pass(MINUTE * 5);
+    let is_reset = |event: &Event| matches!(event, Event::Reset { .. });
+    assert_eq!(told(&net, 1, is_reset), 1, "{:?}", net.clients[1].events);
+    net.pass(MINUTE * 10);
+    assert_eq!(asked(&net, method::BATCH_ENQUEUE), 0, "nothing was said");
+    net.lie = None;
+    back(&mut net, 0);
+    settle(&mut net);
+    send(&mut net, 0, id, "I am here");
+    settle(&mut net);
+    let mut all = history(&mut net, 2, id);
+    all.sort_unstable();
+    assert_eq!(all, ["I am here", "too early"]);
+}
+
 thread_local! {
     /// The GroupInfo that the server gives out in place of the one it has.
     static STALE: RefCell<Option<Bytes>> = const { RefCell::new(None) };

@@ -4,16 +4,18 @@
 #[path = "support/net.rs"]
 mod net;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::Bytes;
 use net::Net;
 use net::people::{
-    MINUTE, asked, back, changed, conversation, go_away, group, invite, members, method, remove,
-    send, settle, told, world,
+    MINUTE, asked, assert_agree, back, changed, conversation, go_away, group, invite, members,
+    method, remove, send, settle, told, world,
 };
 use qpq_protocol::client::{ConversationId, Event, Outcome, Standing};
 use qpq_protocol::proto;
+use qpq_protocol::status::Status;
 
 const ALICE: usize = 0;
 const CAROL: usize = 1;
@@ -77,4 +79,44 @@ fn who_leaves_where_somebody_came_back_waits_for_a_way_in() {
     net.pass(2 * MINUTE);
     assert_eq!(members(&mut net, ALICE, id), ["alice", "dave"]);
     assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "by the others");
+}
+
+thread_local! {
+    /// By so much the server is still to say that the channel is further than it is.
+    static AHEAD: Cell<u64> = const { Cell::new(3) };
+}
+
+/// The server once named a slot that the channel never reached: what is wrong with a new group there is said with
+/// where the channel is.
+#[test]
+fn a_new_group_begins_where_the_channel_is_and_not_where_it_was_said_to_be() {
+    let mut net = world(&["alice", "bob"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    go_away(&mut net, 1);
+    for text in ["lost", "found"] {
+        send(&mut net, 0, id, text);
+    }
+    go_away(&mut net, 0);
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            if queue.payloads.len() > 1 {
+                queue.payloads.remove(0);
+            }
+        }),
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
+            for queue in page.queues.iter_mut().filter(|queue| queue.slot > 0) {
+                queue.slot += AHEAD.take();
+            }
+        }),
+        method::GET_GROUP_INFO => Err(Status::NotFound.code()),
+        _ => said,
+    });
+    back(&mut net, 1);
+    net.pass(4 * MINUTE);
+    let reset = |event: &Event| matches!(event, Event::Reset { .. });
+    assert_eq!(told(&net, 1, reset), 1, "{:?}", net.clients[1].events);
+    net.lie = None;
+    back(&mut net, 0);
+    assert_agree(&mut net, &[0, 1], id);
 }

@@ -4,15 +4,17 @@
 #[path = "support/net.rs"]
 mod net;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use net::people::{
     MINUTE, PUT_BACK, asked, assert_agree, back, find, go_away, group, invite, members, method,
-    register, send, settle, told,
+    register, second_device, send, settle, told,
 };
 use net::{Late, Net};
 use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing};
 use qpq_protocol::ids::IdentityKey;
+use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::Memory;
 
 const ALICE: usize = 0;
@@ -143,4 +145,62 @@ fn who_is_thrown_off_the_list_in_doubt_asks_for_her_place() {
     back(&mut net, BOB);
     net.pass(2 * MINUTE);
     assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+}
+
+thread_local! {
+    /// How often the server has still to say that this account is none of the members.
+    static FALSE_WORDS: Cell<u32> = const { Cell::new(1) };
+}
+
+/// Whether this is the word that is false.
+fn is_false() -> bool {
+    let left = FALSE_WORDS.get();
+    FALSE_WORDS.set(left.saturating_sub(1));
+    left > 0
+}
+
+#[test]
+fn who_is_refused_a_place_once_asks_again_before_taking_that_for_the_end() {
+    let (mut net, keys) = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, ALICE, &["bob", "carol"]);
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+    net.lie = Some(|method, said| match method {
+        method::ADD_MEMBER if is_false() => Err(Status::Forbidden.code()),
+        _ => said,
+    });
+    go_away(&mut net, ALICE);
+    net.asked.clear();
+    throw_off(&mut net, BOB, id, keys[CAROL]);
+    go_away(&mut net, BOB);
+    settle(&mut net);
+    assert_eq!(asked(&net, method::ADD_MEMBER), 1);
+    net.pass(2 * MINUTE);
+    let removed = |event: &Event| matches!(event, Event::Removed { .. });
+    assert_eq!(told(&net, CAROL, removed), 0);
+    send(&mut net, CAROL, id, "here I am");
+    back(&mut net, ALICE);
+    back(&mut net, BOB);
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+}
+
+/// The queue holds nothing that says so, and neither does the server when it is asked again.
+#[test]
+fn one_false_word_that_an_account_is_out_leads_to_nothing() {
+    let (mut net, _) = world(&["alice", "bob"]);
+    let id = group(&mut net, ALICE, &["bob"]);
+    assert_agree(&mut net, &[ALICE, BOB], id);
+    net.lie = Some(|method, said| match method {
+        method::LIST_MEMBERS if is_false() => Err(Status::Forbidden.code()),
+        _ => said,
+    });
+    net.asked.clear();
+    second_device(&mut net, "alice");
+    settle(&mut net);
+    assert_eq!(FALSE_WORDS.get(), 0, "it was said");
+    assert_eq!(asked(&net, method::ADD_MEMBER), 0);
+    for client in [ALICE, BOB] {
+        let removed = |event: &Event| matches!(event, Event::Removed { .. });
+        assert_eq!(told(&net, client, removed), 0);
+    }
+    assert_agree(&mut net, &[ALICE, BOB], id);
 }

@@ -12,9 +12,9 @@ use net::people::{
     MINUTE, PUT_BACK, asked, assert_agree, back, changed, conversation, go_away, group, invite,
     is_welcome, method, register, send, settle, told, world,
 };
-use net::{Late, Net};
+use net::{Late, Net, Snapshot};
 use prost::Message as _;
-use qpq_protocol::client::{ConversationId, Event, RejoinReason, UnreadableReason};
+use qpq_protocol::client::{Config, ConversationId, Event, RejoinReason, UnreadableReason};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
@@ -22,6 +22,15 @@ use qpq_protocol::proto::delivery_payload::Payload;
 thread_local! {
     /// A payload with a Welcome that was never read.
     static WELCOME: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
+}
+
+/// All that the server has of anybody is the package for when it has no other: it opens every invitation.
+fn last_resort_only() -> Config {
+    Config {
+        package_floor: 0,
+        package_target: 0,
+        ..Net::new().client_config
+    }
 }
 
 /// Changes what bob fetches.
@@ -152,11 +161,7 @@ fn an_invitation_that_came_while_the_queues_were_listed_is_read() {
 #[test]
 fn an_invitation_that_is_read_again_leads_back_to_no_earlier_epoch() {
     let mut net = Net::new();
-    // All that the server has is the package for when it has no other.
-    (
-        net.client_config.package_floor,
-        net.client_config.package_target,
-    ) = (0, 0);
+    net.client_config = last_resort_only();
     for name in ["alice", "bob", "carol"] {
         register(&mut net, name);
     }
@@ -244,4 +249,76 @@ fn a_message_of_a_made_up_epoch_takes_nobody_out_of_the_group() {
     assert_eq!(told(&net, 1, comes_back), 0);
     assert_agree(&mut net, &[0, 1, 2], id);
     assert_eq!(asked(&net, method::GET_GROUP_INFO), 2);
+}
+
+/// What bob would be invited with by alice, if the world went on like this from here.
+fn invitation(world: &Snapshot, id: ConversationId, change: impl FnOnce(&mut Net)) -> Bytes {
+    let mut net = Net::resume(world);
+    settle(&mut net);
+    change(&mut net);
+    go_away(&mut net, 1);
+    invite(&mut net, 0, id, "bob");
+    net.lie = Some(|method, said| {
+        fetched(method, said, |envelope| {
+            if is_welcome(envelope) {
+                WELCOME.set(envelope.data.clone());
+            }
+        })
+    });
+    back(&mut net, 1);
+    settle(&mut net);
+    WELCOME.take()
+}
+
+/// Whoever invites does not see it where it is: so it is not where the others are.
+#[test]
+fn an_invitation_from_another_tree_leads_back_to_the_others() {
+    let mut net = Net::new();
+    net.client_config = last_resort_only();
+    for name in ["alice", "bob", "carol"] {
+        register(&mut net, name);
+    }
+    let id = group(&mut net, 0, &["carol"]);
+    settle(&mut net);
+    let world = net.snapshot();
+    let same_epoch = |net: &mut Net| net.restart(0);
+    let later_epoch = |net: &mut Net| {
+        let removed = net.ask(0, |core, now| core.remove(now, id, "carol"));
+        assert!(removed.is_ok());
+    };
+    let ways: [&dyn Fn(&mut Net); 2] = [&same_epoch, &later_epoch];
+    for elsewhere in ways {
+        let welcome = invitation(&world, id, elsewhere);
+        assert!(!welcome.is_empty());
+        let mut net = Net::resume(&world);
+        settle(&mut net);
+        invite(&mut net, 0, id, "bob");
+        settle(&mut net);
+        go_away(&mut net, 1);
+        send(&mut net, 0, id, "in whose place it comes");
+        WELCOME.set(welcome);
+        net.lie = Some(|method, said| {
+            fetched(method, said, |envelope| {
+                let welcome = WELCOME.take();
+                if !welcome.is_empty() {
+                    envelope.data = welcome;
+                }
+            })
+        });
+        back(&mut net, 1);
+        net.pass(2 * MINUTE);
+        net.lie = None;
+        let unfit = |event: &Event| {
+            let unfit = RejoinReason::Unfit;
+            matches!(event, Event::Rejoining { why, .. } if *why == unfit)
+        };
+        let rejoined = |event: &Event| matches!(event, Event::Rejoined { .. });
+        assert_eq!(
+            (told(&net, 1, unfit), told(&net, 1, rejoined)),
+            (1, 1),
+            "{:?}",
+            net.clients[1].events
+        );
+        assert_agree(&mut net, &[0, 1, 2], id);
+    }
 }

@@ -44,11 +44,13 @@ impl Net {
         let (header, payload) = held.split_at_checked(9)?;
         let payload = Bytes::copy_from_slice(payload);
         let said = match header[0] {
-            0 => Ok(payload),
+            0 => Ok(payload.clone()),
             status => Err(status),
         };
         let (status, payload) = match lie(*link.methods.get(place)?, said) {
             Ok(payload) => (0, payload),
+            // What is not lied about keeps its details.
+            Err(status) if status == header[0] => (status, payload),
             Err(status) => (status, Bytes::new()),
         };
         let length = u32::try_from(payload.len()).ok()?.to_be_bytes();

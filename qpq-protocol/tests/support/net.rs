@@ -31,8 +31,9 @@ use wires::{Link, Side};
 /// The date at the clock's origin: 2026-01-01.
 pub const BEGIN_MS: u64 = 1_767_225_600_000;
 
-/// What is durable of a world.
+/// What is durable of a world, and how its clients are configured.
 pub struct Snapshot {
+    client_config: client::Config,
     now: Time,
     server: Memory,
     clients: Vec<Memory>,
@@ -137,6 +138,7 @@ impl Net {
     /// What is durable now.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
+            client_config: self.client_config.clone(),
             now: self.now,
             server: self.server.as_ref().expect("a server").disk.clone(),
             clients: self.clients.iter().map(|node| node.disk.clone()).collect(),
@@ -148,6 +150,7 @@ impl Net {
     pub fn resume(snapshot: &Snapshot) -> Self {
         let mut net = Self::new();
         net.stop_server();
+        net.client_config = snapshot.client_config.clone();
         net.now = snapshot.now;
         net.starts = snapshot.starts;
         net.server_disk = snapshot.server.clone();
