@@ -135,6 +135,7 @@ impl Checker {
         self.said.hear(client, event);
         match event {
             Event::Joined { conversation } => {
+                self.comes_in(client, conversation.id);
                 self.has_seen(client, conversation.id, &conversation.members);
             }
             Event::Membership {
@@ -224,6 +225,14 @@ impl Checker {
         self.views.extend(own);
     }
 
+    /// An honest client comes into a conversation in which these are.
+    fn comes_in(&mut self, client: usize, id: ConversationId) {
+        let others = self.views.range((id, 0)..=(id, usize::MAX));
+        let others = others.map(|((_, other), _)| *other);
+        let others = others.filter(|other| !self.leavers.contains(&(id, *other)));
+        self.met.insert((id, client), others.collect());
+    }
+
     /// An honest client was told of these.
     fn has_seen(&mut self, client: usize, id: ConversationId, people: &[Person]) {
         let view = self.views.entry((id, client)).or_default();
@@ -232,17 +241,25 @@ impl Checker {
 
     /// Whether this client was invited into a part of the group that did not last: a traitor's trees are signed, and
     /// some come back by them; a server that was set back has forgotten who was invited. Then somebody honest who is
-    /// in the group was never told of him; or nobody honest is left who could give the invitation back (SECURITY.md).
+    /// in the group (or, where there is a traitor, was when he came) was never told of him; or nobody honest is left who could give the invitation
+    /// back (SECURITY.md).
     fn was_never_in(&self, client: usize, app: &App, id: ConversationId) -> bool {
-        let others = self.views.range((id, 0)..=(id, usize::MAX));
-        let mut others = others
-            .filter(|((_, other), _)| *other != client && !self.leavers.contains(&(id, *other)))
-            .peekable();
-        let is_forgotten = self.plan.has(Villain::ServerCopy) && others.peek().is_none();
-        let own = app.account;
-        let mut strangers = others.filter(|(_, view)| own.is_some_and(|own| !view.contains(&own)));
-        let forks = self.plan.has(Villain::Traitor) || self.plan.has(Villain::ServerCopy);
-        is_forgotten || forks && strangers.next().is_some()
+        let (is_copy, is_traitor) = (
+            self.plan.has(Villain::ServerCopy),
+            self.plan.has(Villain::Traitor),
+        );
+        let met = self.met.get(&(id, client));
+        let has_met = |other| is_traitor && met.is_some_and(|met| met.contains(other));
+        let is_in = |other: &usize| !self.leavers.contains(&(id, *other));
+        let views = self.views.range((id, 0)..=(id, usize::MAX));
+        let views = views.map(|((_, other), view)| (other, view));
+        let views: Vec<_> = views.filter(|(other, _)| **other != client).collect();
+        let is_alone = !views.iter().any(|(other, _)| is_in(other));
+        let is_new = |view: &BTreeSet<_>| app.account.is_some_and(|own| !view.contains(&own));
+        let mut known = views
+            .iter()
+            .filter(|(other, _)| is_in(other) || has_met(other));
+        is_copy && is_alone || (is_copy || is_traitor) && known.any(|(_, view)| is_new(view))
     }
 
     /// What only breaks where somebody means ill is let pass where he does.

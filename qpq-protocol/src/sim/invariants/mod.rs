@@ -138,6 +138,8 @@ pub(super) struct Checker {
     anew: BTreeSet<ConversationId>,
     /// Whom each honest client that is in a conversation was ever told of there.
     views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
+    /// Who was in a conversation when an honest client came in.
+    met: BTreeMap<(ConversationId, usize), BTreeSet<usize>>,
     /// Nonces of sealed rows, by client, with what they sealed.
     nonces: BTreeMap<(usize, Vec<u8>), [u8; 32]>,
     /// What other keys were used for.
