@@ -111,6 +111,33 @@ fn who_saw_one_come_who_is_thrown_off_the_list_puts_her_back() {
     assert_put_back(net, id, carol, before);
 }
 
+/// Whoever put her back is away, and her invitation lies before what threw her off.
+#[test]
+fn who_comes_in_when_it_was_thrown_off_already_asks_for_its_place_at_once() {
+    let (mut net, keys) = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, ALICE, &["bob"]);
+    settle(&mut net);
+    go_away(&mut net, CAROL);
+    net.act(ALICE, |core, now| core.invite(now, id, "carol"));
+    net.pass(Duration::from_secs(1));
+    net.late
+        .insert((ALICE, Late::Request(method::LIST_MEMBERS)));
+    throw_off(&mut net, BOB, id, keys[CAROL]);
+    for away in [ALICE, BOB] {
+        go_away(&mut net, away);
+    }
+    net.late.clear();
+    net.asked.clear();
+    back(&mut net, CAROL);
+    net.pass(Duration::from_secs(5));
+    assert_eq!(asked(&net, method::ADD_MEMBER), 1);
+    send(&mut net, CAROL, id, "here I am");
+    for away in [ALICE, BOB] {
+        back(&mut net, away);
+    }
+    assert_agree(&mut net, &[ALICE, BOB, CAROL], id);
+}
+
 /// Nobody else is there to put her back.
 #[test]
 fn who_is_thrown_off_the_list_in_doubt_asks_for_her_place() {

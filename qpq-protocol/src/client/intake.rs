@@ -256,6 +256,8 @@ impl Client {
         if let Some(by) = by {
             self.compare_trees(conversation, by, commit);
         }
+        // It may have changed the list all the same, before this account was told of such changes.
+        self.list_members(conversation, 0);
         Ok(())
     }
 
