@@ -241,8 +241,8 @@ impl Checker {
 
     /// Whether this client was invited into a part of the group that did not last: a traitor's trees are signed, and
     /// some come back by them; a server that was set back has forgotten who was invited. Then somebody honest who is
-    /// in the group (or, where there is a traitor, was when he came) was never told of him; or nobody honest is left who could give the invitation
-    /// back (SECURITY.md).
+    /// in the group (or, where there is a traitor, was when he came) was never told of him; or the server
+    /// has nobody honest as a member who could give the invitation back (SECURITY.md).
     fn was_never_in(&self, client: usize, app: &App, id: ConversationId) -> bool {
         let (is_copy, is_traitor) = (
             self.plan.has(Villain::ServerCopy),
@@ -254,7 +254,10 @@ impl Checker {
         let views = self.views.range((id, 0)..=(id, usize::MAX));
         let views = views.map(|((_, other), view)| (other, view));
         let views: Vec<_> = views.filter(|(other, _)| **other != client).collect();
-        let is_alone = !views.iter().any(|(other, _)| is_in(other));
+        let mut listed = views
+            .iter()
+            .filter(|(other, _)| self.listed.contains(*other));
+        let is_alone = !listed.any(|(other, _)| is_in(other));
         let is_new = |view: &BTreeSet<_>| app.account.is_some_and(|own| !view.contains(&own));
         let mut known = views
             .iter()

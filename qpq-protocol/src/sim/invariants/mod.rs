@@ -138,6 +138,8 @@ pub(super) struct Checker {
     anew: BTreeSet<ConversationId>,
     /// Whom each honest client that is in a conversation was ever told of there.
     views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
+    /// Whom the server has as members of the conversation that somebody is told to be out of.
+    pub(super) listed: BTreeSet<usize>,
     /// Who was in a conversation when an honest client came in.
     met: BTreeMap<(ConversationId, usize), BTreeSet<usize>>,
     /// Nonces of sealed rows, by client, with what they sealed.

@@ -192,7 +192,7 @@ impl<N: Network> World<N> {
             .collect()
     }
 
-    fn members_of(&self, channel: &ChannelId) -> Vec<IdentityKey> {
+    pub(in crate::sim) fn members_of(&self, channel: &ChannelId) -> Vec<IdentityKey> {
         let rows = self.stored().rows();
         let all = rows.filter_map(|(key, _)| keys::parse_member(key));
         all.filter(|(of, _)| of == channel)

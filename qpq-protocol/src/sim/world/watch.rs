@@ -1,14 +1,16 @@
 //! What is seen and heard of processes goes to the checker, the apps and the log.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::World;
-use crate::client::{self, Outcome};
+use crate::client::{self, ConversationId, Outcome};
 use crate::ids::IdentityKey;
 use crate::method::Method;
 use crate::proto::{OpaqueLoginFinishRequest, ResumeSessionRequest};
-use crate::sim::app::brief;
+use crate::sim::app::{App, brief};
 use crate::sim::host::Who;
 use crate::sim::invariants::Invariant;
 use crate::sim::log::mark;
@@ -97,6 +99,15 @@ impl<N: Network> World<N> {
         }
     }
 
+    /// The clients whose accounts the server has as members.
+    fn listed_in(&self, conversation: &ConversationId) -> BTreeSet<usize> {
+        let members = self.members_of(conversation);
+        let clients = (0..).zip(&self.apps);
+        let is_member = |app: &App| app.account.is_some_and(|own| members.contains(&own));
+        let listed = clients.filter(|(_, app)| is_member(app));
+        listed.map(|(client, _)| client).collect()
+    }
+
     pub(super) fn app_told(&mut self, client: usize, event: client::Event) {
         let now = self.now;
         self.log
@@ -105,6 +116,9 @@ impl<N: Network> World<N> {
             self.is_told(&event);
         }
         let means_ill = self.means_ill(client);
+        if let (client::Event::Removed { conversation }, false) = (&event, means_ill) {
+            self.checker.listed = self.listed_in(conversation);
+        }
         let app = &mut self.apps[client];
         let memory = &self.disks[client].memory;
         if !means_ill {
