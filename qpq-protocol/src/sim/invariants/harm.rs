@@ -151,9 +151,6 @@ impl Checker {
                 self.returned.insert((client, *conversation));
                 self.has_seen(client, *conversation, added);
             }
-            Event::Reset { conversation } => {
-                self.anew.insert(*conversation);
-            }
             Event::NotAdded {
                 conversation,
                 person,

@@ -135,7 +135,7 @@ pub(super) struct Checker {
     /// in another tree than the others, until they come together.
     returned: BTreeSet<(usize, ConversationId)>,
     /// Conversations that began anew, and count their epochs from 0 again.
-    anew: BTreeSet<ConversationId>,
+    pub(super) anew: BTreeSet<ConversationId>,
     /// Whom each honest client that is in a conversation was ever told of there.
     views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
     /// Whom the server has as members of the conversation that somebody is told to be out of.

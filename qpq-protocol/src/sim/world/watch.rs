@@ -119,6 +119,10 @@ impl<N: Network> World<N> {
         if let (client::Event::Removed { conversation }, false) = (&event, means_ill) {
             self.checker.listed = self.listed_in(conversation);
         }
+        if let (client::Event::Reset { conversation }, true) = (&event, self.plan.is_any()) {
+            // Whoever makes the new group.
+            self.checker.anew.insert(*conversation);
+        }
         let app = &mut self.apps[client];
         let memory = &self.disks[client].memory;
         if !means_ill {
