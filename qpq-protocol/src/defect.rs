@@ -76,8 +76,6 @@ defects! {
     FoundsForNobody "founds_for_nobody",
     /// The client does not store that a message has used up its key, so that the next start uses it again.
     GenerationReused "generation_reused",
-    /// The client passes an invitation over that shows that it follows another tree than who invites it.
-    InvitationIgnored "invitation_ignored",
     /// The client takes out of its tree who is not on the server's list.
     ListBelieved "list_believed",
     /// The client merges its own commit though another one has the slot.

@@ -41,7 +41,6 @@ caught! {
     fence_off FenceOff 4 => OneWriter;
     founds_for_nobody FoundsForNobody 354 Liar => Settles;
     generation_reused GenerationReused 1 => NothingBreaks;
-    invitation_ignored InvitationIgnored 8642 Traitor => Settles;
     list_believed ListBelieved 3 Lists => NobodyEnds;
     merge_lost MergeLost 5 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;

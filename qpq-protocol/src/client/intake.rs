@@ -448,7 +448,7 @@ impl Client {
         let Some(entry) = self.entrance(id, generation, epoch) else {
             let is_elsewhere = self.is_elsewhere(id, generation, &group);
             self.state.forget_mls();
-            if is_elsewhere && !seeded!(self.config, InvitationIgnored) {
+            if is_elsewhere {
                 self.rejoin(id, RejoinReason::Unfit);
             }
             return Ok(());
