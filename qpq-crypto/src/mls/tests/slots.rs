@@ -287,16 +287,31 @@ fn a_leaf_has_to_name_all_that_a_group_wants_of_it() {
     let whole = package_with(phone, capabilities().build(), Extensions::empty());
     assert!(inspect_key_package(&whole, NOW).is_ok());
     let lacking = [
-        capabilities().versions(Vec::new()),
-        capabilities().versions(vec![ProtocolVersion::Other(2)]),
-        capabilities().ciphersuites(Vec::new()),
-        capabilities().credentials(Vec::new()),
-        capabilities().extensions(Vec::new()),
+        (
+            capabilities().versions(Vec::new()),
+            KeyPackageError::Capabilities,
+        ),
+        (
+            capabilities().versions(vec![ProtocolVersion::Other(2)]),
+            KeyPackageError::Capabilities,
+        ),
+        (
+            capabilities().ciphersuites(Vec::new()),
+            KeyPackageError::Capabilities,
+        ),
+        (
+            capabilities().credentials(Vec::new()),
+            KeyPackageError::Capabilities,
+        ),
+        // The key package has one of these: openmls itself looks at that.
+        (
+            capabilities().extensions(Vec::new()),
+            KeyPackageError::Invalid,
+        ),
     ];
-    for capabilities in lacking {
+    for (capabilities, error) in lacking {
         let package = package_with(phone, capabilities.build(), Extensions::empty());
-        let refused = inspect_key_package(&package, NOW).err();
-        assert_eq!(refused, Some(KeyPackageError::Capabilities));
+        assert_eq!(inspect_key_package(&package, NOW).err(), Some(error));
     }
 }
 
