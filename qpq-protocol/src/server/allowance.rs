@@ -52,12 +52,12 @@ impl Allowances {
 /// Takes `cost` bytes off the account's allowance, then goes on; RateLimited if they are not there. A
 /// request that runs again has paid already for what it has not [`used`], and gets that back at its end: who
 /// is refused, or repeats what is known, has stored nothing.
-pub(super) fn pay(
+pub(super) fn pay<R: 'static>(
     ctx: &mut Ctx<'_>,
     account: IdentityKey,
     cost: usize,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     match is_paid(ctx, account, as_u64(cost)) {
         true => then(ctx),
         false => pay_later(ctx, account, as_u64(cost), Box::new(then)),
@@ -84,7 +84,7 @@ pub(super) fn all_used(ctx: &mut Ctx<'_>) {
     ctx.notes.paid = 0;
 }
 
-type Paid = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
+type Paid<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 
 /// Pays with what the core has of this account's, if that is enough.
 fn is_paid(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64) -> bool {
@@ -100,7 +100,12 @@ fn is_paid(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64) -> bool {
 }
 
 /// Takes a block, then pays.
-fn pay_later(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> Next {
+fn pay_later<R: 'static>(
+    ctx: &mut Ctx<'_>,
+    account: IdentityKey,
+    cost: u64,
+    then: Paid<R>,
+) -> Next<R> {
     if is_paid(ctx, account, cost) {
         return then(ctx);
     }
@@ -116,7 +121,7 @@ fn pay_later(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64, then: Paid) -> 
         let taken = match take(&bucket, ctx.date, missing, &ctx.config.limits) {
             Ok(taken) => taken,
             // The row may be what it was before another core, or time, changed it.
-            Err(_) if !ctx.is_sure_of([&key]) => return Ok(Step::Rerun),
+            Err(_) if !ctx.is_sure_of([&key]) => return Ok(Step::rerun()),
             Err(retry_after_ms) => return Err(Fault::rate_limited("stored_a_day", retry_after_ms)),
         };
         let change = Commit {

@@ -12,36 +12,36 @@ use crate::storage::{Command, Commit, Expect, Failure, Reply, Scan};
 use crate::time::Time;
 
 /// Reads rows that are durable, for an answer that changes nothing.
-pub(super) fn read<const N: usize>(
+pub(super) fn read<R, const N: usize>(
     keys: [Bytes; N],
-    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next<R> + Send + 'static,
+) -> Next<R> {
     read_all(keys.into(), move |ctx, rows| {
         then(ctx, rows.try_into().map_err(|_| wrong_reply())?)
     })
 }
 
 /// [`read`] for a number of keys that is not known beforehand. No keys: goes on at once.
-pub(super) fn read_all(
+pub(super) fn read_all<R>(
     keys: Vec<Bytes>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<Row>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let count = keys.len();
-    Ok(Step::Store {
-        lane: Lane::Reads,
-        command: Command::Get(keys),
-        then: Box::new(move |ctx, reply| then(ctx, values(reply, count)?)),
-    })
+    Ok(Step::store(
+        Lane::Reads,
+        Command::Get(keys),
+        move |ctx, reply| then(ctx, values(reply, count)?),
+    ))
 }
 
 /// Reads rows that this request is going to check or change: as every Commit issued so far leaves
 /// them, durable or not. What the core remembers costs no storage command. Check with
 /// [`unchanged`] every row that the change rests on.
-pub(super) fn load<const N: usize>(
+pub(super) fn load<R, const N: usize>(
     ctx: &mut Ctx<'_>,
     keys: [Bytes; N],
-    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next<R> + Send + 'static,
+) -> Next<R> {
     load_all(ctx, keys.into(), move |ctx, rows| {
         let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
         then(ctx, rows.try_into().map_err(|_| wrong_reply())?)
@@ -50,11 +50,11 @@ pub(super) fn load<const N: usize>(
 
 /// [`load`] of what storage has now, whatever is remembered: another core may have changed it, and
 /// no check finds that out where a request is refused. For requests that are rare.
-pub(super) fn load_fresh<const N: usize>(
+pub(super) fn load_fresh<R, const N: usize>(
     ctx: &mut Ctx<'_>,
     keys: [Bytes; N],
-    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, [Row; N]) -> Next<R> + Send + 'static,
+) -> Next<R> {
     for key in &keys {
         ctx.rows.forget(key);
     }
@@ -62,11 +62,11 @@ pub(super) fn load_fresh<const N: usize>(
 }
 
 /// [`load`] for a number of keys that is not known beforehand; gives each key back with its row.
-pub(super) fn load_all(
+pub(super) fn load_all<R>(
     ctx: &mut Ctx<'_>,
     keys: Vec<Bytes>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Row)>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Row)>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let rests_on = ctx.notes.rests_on.len();
     let mut rows: Vec<(Bytes, Row)> = keys.into_iter().map(|key| (key, None)).collect();
     let all_known = rows.iter_mut().all(|(key, row)| {
@@ -81,10 +81,10 @@ pub(super) fn load_all(
     let keys = rows.iter().map(|(key, _)| key);
     let missing: Vec<Bytes> = keys.filter(|key| !ctx.rows.knows(key)).cloned().collect();
     ctx.rows.expect(&missing);
-    Ok(Step::Store {
-        lane: Lane::Ordered,
-        command: Command::Get(missing.clone()),
-        then: Box::new(move |ctx, reply| {
+    Ok(Step::store(
+        Lane::Ordered,
+        Command::Get(missing.clone()),
+        move |ctx, reply| {
             let read = match values(reply, missing.len()) {
                 Ok(read) => read,
                 Err(fault) => {
@@ -103,61 +103,61 @@ pub(super) fn load_all(
                     // Remembered when the keys were looked up, and forgotten since.
                     None => match missing.iter().zip(&read).find(|(other, _)| *other == key) {
                         Some((_, row)) => row.clone(),
-                        None => return Ok(Step::Rerun),
+                        None => return Ok(Step::rerun()),
                     },
                 };
             }
             then(ctx, rows)
-        }),
-    })
+        },
+    ))
 }
 
 /// Reads a range of durable rows, for an answer that changes nothing. `then` gets the rows and
 /// whether there are more.
-pub(super) fn scan(
+pub(super) fn scan<R>(
     range: Scan,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next<R> + Send + 'static,
+) -> Next<R> {
     scan_in(Lane::Reads, range, then)
 }
 
 /// Reads a range as every Commit issued so far leaves it. A rule that rests on it also checks an
 /// index row that every writer of the range changes.
-pub(super) fn scan_ordered(
+pub(super) fn scan_ordered<R>(
     range: Scan,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next<R> + Send + 'static,
+) -> Next<R> {
     scan_in(Lane::Ordered, range, then)
 }
 
-fn scan_in(
+fn scan_in<R>(
     lane: Lane,
     range: Scan,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next + Send + 'static,
-) -> Next {
-    Ok(Step::Store {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<(Bytes, Bytes)>, bool) -> Next<R> + Send + 'static,
+) -> Next<R> {
+    Ok(Step::store(
         lane,
-        command: Command::Scan(range),
-        then: Box::new(move |ctx, reply| match reply {
+        Command::Scan(range),
+        move |ctx, reply| match reply {
             Reply::Rows { rows, more } => then(ctx, rows, more),
             Reply::Failed(failure) => Err(failure.into()),
             _ => Err(wrong_reply()),
-        }),
-    })
+        },
+    ))
 }
 
 /// Makes a change, then goes on once it is durable. If a check fails the request runs again; if
 /// storage fails it is answered Unavailable.
-pub(super) fn commit(
+pub(super) fn commit<R>(
     change: Commit,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
-) -> Next {
-    Ok(Step::Store {
-        lane: Lane::Ordered,
-        command: Command::Commit(change),
-        then: Box::new(move |ctx, reply| match reply {
+    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
+) -> Next<R> {
+    Ok(Step::store(
+        Lane::Ordered,
+        Command::Commit(change),
+        move |ctx, reply| match reply {
             Reply::Committed => then(ctx),
-            Reply::Conflict => Ok(Step::Rerun),
+            Reply::Conflict => Ok(Step::rerun()),
             Reply::Failed(failure) => {
                 if failure == Failure::Unknown {
                     allowance::all_used(ctx);
@@ -165,49 +165,46 @@ pub(super) fn commit(
                 Err(failure.into())
             }
             _ => Err(wrong_reply()),
-        }),
-    })
+        },
+    ))
 }
 
 /// Makes a change, then goes on, told whether it was made: if not, what it rests on has changed. For a
 /// part of a request that is done again by itself.
-pub(super) fn try_commit(
+pub(super) fn try_commit<R>(
     change: Commit,
-    then: impl FnOnce(&mut Ctx<'_>, bool) -> Next + Send + 'static,
-) -> Next {
-    Ok(Step::Store {
-        lane: Lane::Ordered,
-        command: Command::Commit(change),
-        then: Box::new(move |ctx, reply| match reply {
+    then: impl FnOnce(&mut Ctx<'_>, bool) -> Next<R> + Send + 'static,
+) -> Next<R> {
+    Ok(Step::store(
+        Lane::Ordered,
+        Command::Commit(change),
+        move |ctx, reply| match reply {
             Reply::Committed => then(ctx, true),
             Reply::Conflict => then(ctx, false),
             Reply::Failed(failure) => Err(failure.into()),
             _ => Err(wrong_reply()),
-        }),
-    })
+        },
+    ))
 }
 
 /// Waits for news in the queues that the request watches, at most until `until`.
-pub(super) fn wait(
+pub(super) fn wait<R>(
     until: Time,
-    then: impl FnOnce(&mut Ctx<'_>, Woken) -> Next + Send + 'static,
-) -> Next {
-    Ok(Step::Wait {
-        until,
-        then: Box::new(then),
-    })
+    then: impl FnOnce(&mut Ctx<'_>, Woken) -> Next<R> + Send + 'static,
+) -> Next<R> {
+    Ok(Step::wait(until, then))
 }
 
 /// A refusal that rests on these rows; see [`Ctx::is_sure_of`].
-pub(super) fn doubt<'a>(
+pub(super) fn doubt<'a, R>(
     ctx: &mut Ctx<'_>,
     keys: impl IntoIterator<Item = &'a Bytes>,
     fault: Fault,
-) -> Next {
+) -> Next<R> {
     if ctx.is_sure_of(keys) {
         Err(fault)
     } else {
-        Ok(Step::Rerun)
+        Ok(Step::rerun())
     }
 }
 

@@ -5,10 +5,11 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::rate::octets;
-use super::services::{auth, channel, delivery, devices, group, hybrid_keys, info, keys, user};
-use super::step::{Caller, Ctx, Fault, Next};
+use super::services::auth;
+use super::step::{Caller, Ctx, Fault, Next, Step};
+use super::table;
 use crate::limits::{Limits, RateClass};
-use crate::method::{Caller as Rule, Method, Rpc, rpc};
+use crate::method::{Caller as Rule, Method, Rpc};
 use crate::wire::decode_request;
 
 /// Runs the handler of a method.
@@ -17,97 +18,10 @@ pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload
     match caller.session {
         Some(session) if ctx.now.since(session.checked_at) > ctx.config.limits.session_check => {
             auth::check_again(*caller, session, move |ctx, caller| {
-                route(ctx, caller, method, payload)
+                table::run(ctx, caller, method, payload)
             })
         }
-        _ => route(ctx, caller, method, payload),
-    }
-}
-
-fn route(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
-    match method {
-        Method::OpaqueRegisterStart => {
-            call::<rpc::OpaqueRegisterStart>(ctx, caller, payload, auth::register_start)
-        }
-        Method::OpaqueRegisterFinish => {
-            call::<rpc::OpaqueRegisterFinish>(ctx, caller, payload, auth::register_finish)
-        }
-        Method::OpaqueLoginStart => {
-            call::<rpc::OpaqueLoginStart>(ctx, caller, payload, auth::login_start)
-        }
-        Method::OpaqueLoginFinish => {
-            call::<rpc::OpaqueLoginFinish>(ctx, caller, payload, auth::login_finish)
-        }
-        Method::ResumeSession => call::<rpc::ResumeSession>(ctx, caller, payload, auth::resume),
-        Method::Logout => call::<rpc::Logout>(ctx, caller, payload, auth::logout),
-        Method::ResolveUser => call::<rpc::ResolveUser>(ctx, caller, payload, user::resolve_user),
-        Method::ResolveIdentity => {
-            call::<rpc::ResolveIdentity>(ctx, caller, payload, user::resolve_identity)
-        }
-        Method::RegisterDevice => {
-            call::<rpc::RegisterDevice>(ctx, caller, payload, devices::register_device)
-        }
-        Method::ListDevices => {
-            call::<rpc::ListDevices>(ctx, caller, payload, devices::list_devices)
-        }
-        Method::RevokeDevice => {
-            call::<rpc::RevokeDevice>(ctx, caller, payload, devices::revoke_device)
-        }
-        Method::Health => call::<rpc::Health>(ctx, caller, payload, info::health),
-        Method::GetServerInfo => {
-            call::<rpc::GetServerInfo>(ctx, caller, payload, info::server_info)
-        }
-        Method::Enqueue => call::<rpc::Enqueue>(ctx, caller, payload, delivery::enqueue),
-        Method::Fetch => call::<rpc::Fetch>(ctx, caller, payload, delivery::fetch),
-        Method::FetchWait => call::<rpc::FetchWait>(ctx, caller, payload, delivery::fetch_wait),
-        Method::Peek => call::<rpc::Peek>(ctx, caller, payload, delivery::peek),
-        Method::Ack => call::<rpc::Ack>(ctx, caller, payload, delivery::ack),
-        Method::BatchEnqueue => {
-            call::<rpc::BatchEnqueue>(ctx, caller, payload, delivery::batch_enqueue)
-        }
-        Method::SubmitCommit => {
-            call::<rpc::SubmitCommit>(ctx, caller, payload, delivery::submit_commit)
-        }
-        Method::ListQueues => call::<rpc::ListQueues>(ctx, caller, payload, delivery::list_queues),
-        Method::UploadKeyPackage => {
-            call::<rpc::UploadKeyPackage>(ctx, caller, payload, keys::upload_key_package)
-        }
-        Method::FetchKeyPackage => {
-            call::<rpc::FetchKeyPackage>(ctx, caller, payload, keys::fetch_key_package)
-        }
-        Method::UploadHybridKey => {
-            call::<rpc::UploadHybridKey>(ctx, caller, payload, hybrid_keys::upload_hybrid_key)
-        }
-        Method::FetchHybridKey => {
-            call::<rpc::FetchHybridKey>(ctx, caller, payload, hybrid_keys::fetch_hybrid_key)
-        }
-        Method::FetchHybridKeys => {
-            call::<rpc::FetchHybridKeys>(ctx, caller, payload, hybrid_keys::fetch_hybrid_keys)
-        }
-        Method::FetchKeyPackages => {
-            call::<rpc::FetchKeyPackages>(ctx, caller, payload, keys::fetch_key_packages)
-        }
-        Method::CountKeyPackages => {
-            call::<rpc::CountKeyPackages>(ctx, caller, payload, keys::count_key_packages)
-        }
-        Method::CreateChannel => {
-            call::<rpc::CreateChannel>(ctx, caller, payload, channel::create_channel)
-        }
-        Method::RemoveMember => {
-            call::<rpc::RemoveMember>(ctx, caller, payload, group::remove_member)
-        }
-        Method::ListGroupMembers => {
-            call::<rpc::ListGroupMembers>(ctx, caller, payload, group::list_group_members)
-        }
-        Method::RotateKeys => call::<rpc::RotateKeys>(ctx, caller, payload, group::rotate_keys),
-        Method::AddMember => call::<rpc::AddMember>(ctx, caller, payload, group::add_member),
-        Method::GetGroupInfo => {
-            call::<rpc::GetGroupInfo>(ctx, caller, payload, group::get_group_info)
-        }
-        _ => Err(Fault::unavailable(format!(
-            "{} is not in this version of the server",
-            method.name()
-        ))),
+        _ => table::run(ctx, caller, method, payload),
     }
 }
 
@@ -138,48 +52,20 @@ pub(super) fn admit(
     )))
 }
 
-/// Whether the answer may be longer than [`crate::limits::ENTRY`], up to a whole frame.
-pub(super) const fn has_long_answer(method: Method) -> bool {
-    matches!(
-        method,
-        Method::Fetch
-            | Method::FetchWait
-            | Method::Peek
-            | Method::BatchEnqueue
-            | Method::ListQueues
-            | Method::FetchKeyPackage
-            | Method::FetchKeyPackages
-            | Method::FetchHybridKey
-            | Method::FetchHybridKeys
-            | Method::ListDevices
-            | Method::ListGroupMembers
-            | Method::GetGroupInfo
-    )
-}
-
-/// Whether the method is answered while the server shuts down.
-pub(super) const fn answers_while_draining(method: Method) -> bool {
-    matches!(method, Method::Health | Method::GetServerInfo)
-}
-
 /// How long a step of a request may take.
-pub(super) const fn time_to_run(method: Method, limits: &Limits) -> Duration {
-    match method {
-        Method::OpaqueRegisterStart
-        | Method::OpaqueRegisterFinish
-        | Method::OpaqueLoginStart
-        | Method::OpaqueLoginFinish
-        | Method::ResumeSession => limits.login_time,
-        _ => limits.request_time,
+pub(super) fn time_to_run(method: Method, limits: &Limits) -> Duration {
+    match table::line(method).is_login() {
+        true => limits.login_time,
+        false => limits.request_time,
     }
 }
 
 /// Decodes the request, checks its lengths and who asks, and runs the handler.
-fn call<M: Rpc>(
+pub(super) fn call<M: Rpc>(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     payload: Bytes,
-    handler: fn(&mut Ctx<'_>, &Caller, M::Request) -> Next,
+    handler: fn(&mut Ctx<'_>, &Caller, M::Request) -> Next<M::Response>,
 ) -> Next {
     may_call(ctx, caller, M::METHOD)?;
     let request =
@@ -189,7 +75,7 @@ fn call<M: Rpc>(
     {
         return Err(Fault::forbidden("that identity key is not yours"));
     }
-    handler(ctx, caller, request)
+    handler(ctx, caller, request).map(Step::erased)
 }
 
 /// The rate that holds for every method: a session's account, else the address.
@@ -231,7 +117,7 @@ fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method) -> Result<(), Fault>
         }
         Rule::Admin | Rule::Session | Rule::Owner | Rule::Member | Rule::SessionOrSealed => {}
     }
-    if !session.registered && !open_to_unregistered(method) {
+    if !session.registered && !table::line(method).is_open_to_unregistered() {
         return Err(Fault::forbidden(
             "this device is not registered: register it first",
         ));
@@ -244,33 +130,18 @@ fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method) -> Result<(), Fault>
     Ok(())
 }
 
-/// What a session of an unregistered device may call (protocol.md §5.18, and 702 soon after a login,
-/// §5.27).
-const fn open_to_unregistered(method: Method) -> bool {
-    matches!(method.id(), 105 | 500..=521 | 700..=702 | 750..=759 | 800..=809 | 950)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn who_may_call_without_a_session_and_without_a_registered_device() {
-        let ids = |which: &dyn Fn(&Method) -> bool| -> Vec<u16> {
-            let all = Method::ALL.iter().filter(|method| which(method));
-            all.map(|method| method.id()).collect()
-        };
+    fn these_may_be_called_without_a_session() {
+        let all = Method::ALL.iter().filter(|method| !needs_session(**method));
+        let ids: Vec<u16> = all.map(|method| method.id()).collect();
         assert_eq!(
-            ids(&|method| !needs_session(*method)),
+            ids,
             [
                 100, 101, 102, 103, 104, 200, 205, 511, 520, 521, 751, 802, 803
-            ]
-        );
-        assert_eq!(
-            ids(&|method| open_to_unregistered(*method)),
-            [
-                105, 500, 501, 502, 503, 510, 511, 520, 521, 700, 701, 702, 750, 751, 752, 800,
-                801, 802, 803, 950
             ]
         );
     }

@@ -6,7 +6,7 @@
 //!                                      connection.rs, shares.rs, arriving.rs, deadlines.rs)
 //!   request             tasks.rs       runs, step by step, until its answer may leave (turns.rs,
 //!                                      pacing.rs)
-//!     method, payload   dispatch.rs    method table: lengths, caller, rates
+//!     method, payload   dispatch.rs    lengths, caller, rates; one line a method in table.rs
 //!       handler         services/      one file a category, made of the steps of step.rs, ask.rs
 //!         rows          rows.rs        remembered between requests, for pipelined commits
 //!     effects           push.rs        pushes, waits, other cores
@@ -38,6 +38,7 @@ mod startup;
 mod step;
 mod strangers;
 mod stream;
+mod table;
 mod tasks;
 mod timers;
 mod turns;

@@ -2,32 +2,18 @@
 
 use core::time::Duration;
 
+use super::table;
 use crate::method::Method;
 use crate::time::Time;
 
 /// When an answer that is ready `now` leaves: for these methods the next multiple of `pace` after
 /// the request came, at once for all others.
 pub(super) fn leaves(method: Method, received: Time, now: Time, pace: Duration) -> Time {
-    if !is_paced(method) || pace.is_zero() {
+    if !table::line(method).is_paced() || pace.is_zero() {
         return now;
     }
     let taken = now.since(received).max(Duration::from_micros(1));
     received + (Time::ZERO + taken).round_up(pace).since(Time::ZERO)
-}
-
-/// Whether the method's time could tell whether a name, an account or a token exists.
-const fn is_paced(method: Method) -> bool {
-    matches!(
-        method,
-        Method::OpaqueRegisterStart
-            | Method::OpaqueRegisterFinish
-            | Method::OpaqueLoginStart
-            | Method::OpaqueLoginFinish
-            | Method::ResumeSession
-            | Method::ResolveUser
-            | Method::ResolveIdentity
-            | Method::FetchRecoveryBundle
-    )
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::collections::btree_map::Entry;
 use bytes::Bytes;
 
 use super::arriving::Lack;
-use super::dispatch;
 use super::shares::{Hold, Kind, SMALL, Shares};
 use super::step::Fault;
 use super::stream::{Claim, Progress, State, Stream};
 use super::timers::Timer;
 use super::{Event, Server};
+use super::{dispatch, table};
 use crate::defect::seeded;
 use crate::frame::{FrameError, RequestHeader};
 use crate::ids::{ConnId, Dir, StreamId};
@@ -47,7 +47,7 @@ fn wanted(
         .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
     let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
     dispatch::admit(has_session, method, length, limits)?;
-    if draining && !dispatch::answers_while_draining(method) {
+    if draining && !table::line(method).is_answered_while_draining() {
         return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
     }
     Ok(if length <= SMALL {

@@ -6,7 +6,7 @@
 //! are checked before it runs. When a storage check fails it runs again from its request.
 //!
 //! ```text
-//! fn rename(ctx: &mut Ctx<'_>, caller: &Caller, request: RenameRequest) -> Next {
+//! fn rename(ctx: &mut Ctx<'_>, caller: &Caller, request: RenameRequest) -> Next<RenameResponse> {
 //!     let key = keys::account(caller.identity()?);
 //!     load(ctx, [key.clone()], move |_, [row]| {
 //!         let mut account: Account = decode_row(&row)?.ok_or_else(|| Fault::not_found("no such account"))?;
@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+use core::marker::PhantomData;
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
@@ -52,8 +53,9 @@ pub(super) use super::ask::{
     scan_ordered, try_commit, unchanged, wait,
 };
 
-/// What a handler or a continuation returns. A [`Fault`] is the answer and ends the request.
-pub(super) type Next = Result<Step, Fault>;
+/// What a handler or a continuation returns on its way to the response `R`. A [`Fault`] is the answer and ends the
+/// request.
+pub(super) type Next<R = ()> = Result<Step<R>, Fault>;
 
 /// What to do with a storage reply.
 pub(super) type Then = Box<dyn FnOnce(&mut Ctx<'_>, Reply) -> Next + Send>;
@@ -61,8 +63,16 @@ pub(super) type Then = Box<dyn FnOnce(&mut Ctx<'_>, Reply) -> Next + Send>;
 /// What to do when a wait is over.
 pub(super) type ThenWoken = Box<dyn FnOnce(&mut Ctx<'_>, Woken) -> Next + Send>;
 
-/// What a request needs next.
-pub(super) enum Step {
+/// What a request needs next on its way to the response `R`: another method's is none of its answers. The
+/// machinery, to which all responses are the same, knows it as `Step<()>`.
+pub(super) struct Step<R = ()> {
+    /// What is to be done.
+    pub(super) todo: Todo,
+    response: PhantomData<fn() -> R>,
+}
+
+/// What is to be done for a request.
+pub(super) enum Todo {
     /// Nothing: this is the answer.
     Done(Outcome),
     /// A storage command.
@@ -304,8 +314,8 @@ impl From<Failure> for Fault {
 }
 
 impl Outcome {
-    /// The end of something that nobody asked for.
-    pub(super) fn none() -> Self {
+    /// No answer.
+    fn none() -> Self {
         Self {
             frame: BytesMut::new(),
             effects: Effects::default(),
@@ -313,7 +323,7 @@ impl Outcome {
     }
 
     /// The answer Ok with this response.
-    pub(super) fn ok(response: &impl Message) -> Self {
+    fn ok(response: &impl Message) -> Self {
         let len = response.encoded_len();
         let mut frame = BytesMut::with_capacity(ResponseHeader::LEN + len);
         frame.resize(ResponseHeader::LEN, 0);
@@ -325,18 +335,68 @@ impl Outcome {
     }
 }
 
-impl Step {
+impl<R> Step<R> {
+    const fn new(todo: Todo) -> Self {
+        Self {
+            todo,
+            response: PhantomData,
+        }
+    }
+
+    /// A storage command, and what to do with the reply.
+    pub(super) fn store(
+        lane: Lane,
+        command: Command,
+        then: impl FnOnce(&mut Ctx<'_>, Reply) -> Next<R> + Send + 'static,
+    ) -> Self {
+        Self::new(Todo::Store {
+            lane,
+            command,
+            then: Box::new(move |ctx, reply| then(ctx, reply).map(Step::erased)),
+        })
+    }
+
+    /// A wait, and what to do when it is over.
+    pub(super) fn wait(
+        until: Time,
+        then: impl FnOnce(&mut Ctx<'_>, Woken) -> Next<R> + Send + 'static,
+    ) -> Self {
+        Self::new(Todo::Wait {
+            until,
+            then: Box::new(move |ctx, woken| then(ctx, woken).map(Step::erased)),
+        })
+    }
+
+    /// The request is to run again.
+    pub(super) const fn rerun() -> Self {
+        Self::new(Todo::Rerun)
+    }
+
+    /// The same for the machinery, whatever is answered.
+    pub(super) fn erased(self) -> Step {
+        Step::new(self.todo)
+    }
+}
+
+impl<R: Message> Step<R> {
     /// The answer Ok with this response and nothing else.
-    pub(super) fn ok(response: &impl Message) -> Self {
-        Self::Done(Outcome::ok(response))
+    pub(super) fn ok(response: &R) -> Self {
+        Self::ok_with(response, Effects::default())
     }
 
     /// The answer Ok with this response, and effects.
-    pub(super) fn ok_with(response: &impl Message, effects: Effects) -> Self {
-        Self::Done(Outcome {
+    pub(super) fn ok_with(response: &R, effects: Effects) -> Self {
+        Self::new(Todo::Done(Outcome {
             effects,
             ..Outcome::ok(response)
-        })
+        }))
+    }
+}
+
+impl Step {
+    /// The end of something that nobody asked for.
+    pub(super) fn none() -> Self {
+        Self::new(Todo::Done(Outcome::none()))
     }
 }
 

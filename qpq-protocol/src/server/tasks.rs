@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Server;
-use super::dispatch;
 use super::pacing;
 use super::rows::Issued;
 use super::shares::Hold;
 use super::startup::Phase;
-use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Step, Then, ThenWoken, Woken};
+use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Then, ThenWoken, Todo, Woken};
 use super::stream::State;
 use super::timers::Timer;
+use super::{dispatch, table};
 use crate::defect::seeded;
 use crate::ids::{ConnId, Ticket};
 use crate::io::Output;
@@ -167,7 +167,7 @@ impl Server {
             long: Long::No,
             answered: false,
         });
-        if dispatch::has_long_answer(method) {
+        if table::line(method).has_long_answer() {
             self.queue_long(task, Resume::Start);
         } else {
             self.handle(task);
@@ -262,14 +262,17 @@ impl Server {
     /// Does what a handler returned, until the request has to wait or has ended.
     pub(super) fn follow(&mut self, mut task: Box<Task>, mut next: Next) {
         loop {
-            next = match next {
-                Ok(Step::Done(outcome)) => return self.finish(task, Ok(outcome)),
+            let todo = match next {
+                Ok(step) => step.todo,
                 Err(fault) => return self.finish(task, Err(fault)),
-                Ok(Step::Store {
+            };
+            next = match todo {
+                Todo::Done(outcome) => return self.finish(task, Ok(outcome)),
+                Todo::Store {
                     lane,
                     command,
                     then,
-                }) => {
+                } => {
                     #[cfg(qpq_defects)]
                     let command = match command {
                         Command::Commit(mut change) if seeded!(self.config, ChecksOff) => {
@@ -302,7 +305,7 @@ impl Server {
                     let due = task.due(&self.config.limits);
                     return self.park(task, due);
                 }
-                Ok(Step::Wait { until, then }) => {
+                Todo::Wait { until, then } => {
                     let woken = if core::mem::take(&mut task.news) {
                         Woken::News
                     } else if until <= self.clock.now() || self.shutdown.is_asked() {
@@ -317,7 +320,7 @@ impl Server {
                     };
                     self.call(&mut task, |_, ctx| then(ctx, woken))
                 }
-                Ok(Step::Rerun) => match self.again(&mut task) {
+                Todo::Rerun => match self.again(&mut task) {
                     Ok(()) => self.call(&mut task, |task, ctx| {
                         dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
                     }),

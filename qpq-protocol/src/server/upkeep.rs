@@ -8,7 +8,7 @@ use super::Server;
 use super::calendar;
 use super::rows::Issued;
 use super::services::{auth, delivery, keys as packages};
-use super::step::{Ctx, Next, Notes, Step, Then};
+use super::step::{Ctx, Next, Notes, Then, Todo};
 use super::timers::Timer;
 use crate::ids::Ticket;
 use crate::io::{Lane, Output};
@@ -120,8 +120,8 @@ impl Server {
 
     /// What a chore does next; then the next chore. One that fails is left for the next time.
     fn go_on(&mut self, chore: usize, attempt: u32, notes: Notes, next: Next) {
-        match next {
-            Ok(Step::Store {
+        match next.map(|step| step.todo) {
+            Ok(Todo::Store {
                 lane,
                 command,
                 then,
@@ -145,10 +145,10 @@ impl Server {
                     issued,
                 });
             }
-            Ok(Step::Rerun) if attempt < self.config.limits.conflicts => {
+            Ok(Todo::Rerun) if attempt < self.config.limits.conflicts => {
                 self.begin_chore(chore, attempt + 1, notes);
             }
-            Ok(Step::Done(_) | Step::Rerun | Step::Wait { .. }) | Err(_) => {
+            Ok(Todo::Done(_) | Todo::Rerun | Todo::Wait { .. }) | Err(_) => {
                 self.begin_chore(chore + 1, 0, Notes::default());
             }
         }

@@ -61,7 +61,7 @@ pub(in crate::server) fn login_start(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: OpaqueLoginStartRequest,
-) -> Next {
+) -> Next<OpaqueLoginStartResponse> {
     let by_name = Counted::Name(octets(caller.address));
     let (name_key, at) = (keys::name(&request.username), ctx.now);
     if request.ticket.is_empty() {
@@ -101,7 +101,7 @@ fn begin(
     request: OpaqueLoginStartRequest,
     row: Row,
     (counted, counted_at): (Counted, Time),
-) -> Next {
+) -> Next<OpaqueLoginStartResponse> {
     let known = known(&row)?;
     let seed = ctx.seed();
     let (state, response) = opaque::server::login_start(
@@ -134,7 +134,7 @@ pub(in crate::server) fn login_finish(
     ctx: &mut Ctx<'_>,
     _: &Caller,
     request: OpaqueLoginFinishRequest,
-) -> Next {
+) -> Next<OpaqueLoginFinishResponse> {
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
     let row = prove(ctx, &request)?;

@@ -28,7 +28,7 @@ pub(in crate::server) fn create_channel(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::CreateChannelRequest,
-) -> Next {
+) -> Next<proto::CreateChannelResponse> {
     let session = caller.session()?;
     let opening = Opening::new(ctx, &session, request)?;
     let key = keys::channel(&opening.channel);
@@ -49,7 +49,7 @@ pub(in crate::server) fn create_channel(
             let mut keys: Vec<Bytes> = keys.collect();
             keys.push(keys::channel(&opening.channel));
             if !ctx.is_sure_of(&keys) {
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             }
             match places.iter().all(|place| place.member().is_some()) {
                 true => Ok(opening.opened(&state, &session, ctx.date)),
@@ -122,7 +122,7 @@ impl Opening {
     }
 
     /// The channel does not exist yet.
-    fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next {
+    fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next<proto::CreateChannelResponse> {
         let creator = session.identity_key;
         ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
         let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
@@ -181,7 +181,7 @@ impl Opening {
         row: Row,
         session: Session,
         places: Vec<Standing>,
-    ) -> Next {
+    ) -> Next<proto::CreateChannelResponse> {
         let creator = session.identity_key;
         ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
         let sets = self.members.iter().map(keys::device_set).collect();
@@ -224,7 +224,7 @@ impl Opening {
         places: Vec<Standing>,
         mut change: Commit,
         answer: proto::CreateChannelResponse,
-    ) -> Next {
+    ) -> Next<proto::CreateChannelResponse> {
         let me = session.identity_key;
         let returns = places.len() < self.members.len();
         let mut given = Vec::new();
@@ -264,7 +264,12 @@ impl Opening {
 
     /// The answer for a channel that exists. Whether the caller is to commit for the slot at which it was
     /// opened: the device that opened it as long as that slot is free, others once it was free for a while.
-    fn opened(&self, state: &Channel, session: &Session, now: UnixTime) -> Step {
+    fn opened(
+        &self,
+        state: &Channel,
+        session: &Session,
+        now: UnixTime,
+    ) -> Step<proto::CreateChannelResponse> {
         let creator = state.creator_key == session.identity_key.as_bytes().as_slice()
             && state.creator_device == session.device_id.as_bytes();
         let opened_at = UnixTime::from_millis(state.created_at_ms);

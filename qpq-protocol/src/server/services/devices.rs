@@ -30,7 +30,7 @@ pub(in crate::server) fn register_device(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: RegisterDeviceRequest,
-) -> Next {
+) -> Next<RegisterDeviceResponse> {
     let session = caller.session()?;
     let device = request.device.unwrap_or_default();
     let device_id = check_certificate(session.identity_key, &device)?;
@@ -133,7 +133,11 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
 }
 
 /// Tells the channels, then answers 700.
-fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId) -> Next {
+fn registered(
+    ctx: &mut Ctx<'_>,
+    session: Session,
+    device_id: DeviceId,
+) -> Next<RegisterDeviceResponse> {
     tell(ctx, session.identity_key, device_id, move |_, effects| {
         answer_registered(session, device_id, effects)
     })
@@ -141,7 +145,11 @@ fn registered(ctx: &mut Ctx<'_>, session: Session, device_id: DeviceId) -> Next 
 
 /// A session of that device is no longer one of an unregistered device, one of the default device
 /// becomes one.
-fn answer_registered(session: Session, device_id: DeviceId, effects: Effects) -> Next {
+fn answer_registered(
+    session: Session,
+    device_id: DeviceId,
+    effects: Effects,
+) -> Next<RegisterDeviceResponse> {
     let effects = Effects {
         session: SessionChange::Bind(Session {
             registered: session.device_id == device_id
@@ -154,12 +162,12 @@ fn answer_registered(session: Session, device_id: DeviceId, effects: Effects) ->
 }
 
 /// Tells the channels of a device, and notes that they have been told.
-fn tell(
+fn tell<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     device_id: DeviceId,
-    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,
+) -> Next<R> {
     channels::tell(ctx, identity, move |ctx, effects| {
         let use_key = keys::device(&identity, &device_id);
         load_fresh(ctx, [use_key.clone()], move |ctx, [row]| {
@@ -186,7 +194,7 @@ pub(in crate::server) fn list_devices(
     _: &mut Ctx<'_>,
     caller: &Caller,
     request: ListDevicesRequest,
-) -> Next {
+) -> Next<ListDevicesResponse> {
     let identity = IdentityKey::try_from(request.identity_key.as_ref())
         .map_err(|_| Fault::bad_request("the identity key has a wrong length"))?;
     let mine = caller.identity()? == identity;
@@ -206,7 +214,7 @@ pub(in crate::server) fn list_devices(
 }
 
 /// The answer of 701; `uses` is empty for others than the owner.
-fn listed(devices: Vec<RegisteredDevice>, uses: &[Row]) -> Next {
+fn listed(devices: Vec<RegisteredDevice>, uses: &[Row]) -> Next<ListDevicesResponse> {
     let owner = !uses.is_empty();
     let mut answer = Vec::with_capacity(devices.len());
     for (index, device) in devices.into_iter().enumerate() {
@@ -233,7 +241,7 @@ pub(in crate::server) fn revoke_device(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: RevokeDeviceRequest,
-) -> Next {
+) -> Next<RevokeDeviceResponse> {
     let session = caller.session()?;
     let identity = session.identity_key;
     let device_id = DeviceId::from_wire(&request.device_id)
@@ -321,7 +329,7 @@ fn revoked(
     identity: IdentityKey,
     device_id: DeviceId,
     default_queues: bool,
-) -> Next {
+) -> Next<RevokeDeviceResponse> {
     let stored = if default_queues {
         DeviceId::DEFAULT
     } else {

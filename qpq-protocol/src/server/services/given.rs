@@ -32,13 +32,13 @@ const CLOSED: usize = 200;
 
 /// Notes that `giver` puts these accounts on the list of the channel: `then` gets the checks and puts to
 /// be made with it. Refused with those named who have too many memberships of this giver.
-pub(in crate::server) fn give(
+pub(in crate::server) fn give<R: 'static>(
     ctx: &mut Ctx<'_>,
     giver: IdentityKey,
     channel: ChannelId,
     members: Vec<IdentityKey>,
-    then: impl FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let giving = Giving {
         giver,
         channel,
@@ -48,7 +48,7 @@ pub(in crate::server) fn give(
     giving.run(ctx, Box::new(then))
 }
 
-type Then = Box<dyn FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next + Send>;
+type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next<R> + Send>;
 
 struct Giving {
     giver: IdentityKey,
@@ -59,7 +59,7 @@ struct Giving {
 }
 
 impl Giving {
-    fn run(self, ctx: &mut Ctx<'_>, then: Then) -> Next {
+    fn run<R: 'static>(self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
         if self.members.is_empty() {
             return then(ctx, Commit::default(), self.effects);
         }
@@ -101,13 +101,13 @@ impl Giving {
     }
 
     /// Takes `member` off the list of a channel that it has never used, then goes on.
-    fn push_out(
+    fn push_out<R: 'static>(
         mut self,
         ctx: &mut Ctx<'_>,
         member: IdentityKey,
         channel: ChannelId,
-        then: Then,
-    ) -> Next {
+        then: Then<R>,
+    ) -> Next<R> {
         let [listed, former] = Standing::keys(&channel, &member);
         let keys = [
             keys::channel(&channel),
@@ -137,12 +137,12 @@ impl Giving {
 }
 
 /// The member does something in the channel: its membership is open no more. Then goes on.
-pub(in crate::server) fn take_up(
+pub(in crate::server) fn take_up<R: 'static>(
     ctx: &mut Ctx<'_>,
     member: IdentityKey,
     channel: ChannelId,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let keys = [keys::member(&channel, &member), keys::given(&member)];
     load(ctx, keys, move |ctx, [row, gifts]| {
         let key = keys::member(&channel, &member);
@@ -160,13 +160,13 @@ pub(in crate::server) fn take_up(
 }
 
 /// These members go: what they were given there is open no more. `then` gets the change with it.
-pub(in crate::server) fn take_back(
+pub(in crate::server) fn take_back<R: 'static>(
     ctx: &mut Ctx<'_>,
     channel: ChannelId,
     members: Vec<IdentityKey>,
     mut change: Commit,
-    then: impl FnOnce(&mut Ctx<'_>, Commit) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Commit) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let keys = members.iter().map(keys::given).collect();
     load_all(ctx, keys, move |ctx, rows| {
         for (member, (_, row)) in members.iter().zip(&rows) {

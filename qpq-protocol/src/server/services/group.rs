@@ -2,6 +2,7 @@
 //! GetGroupInfo (protocol.md §5.8 and 5.10).
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::delivery::{joined, parse_identity, piece_count};
 use super::given;
@@ -25,7 +26,7 @@ pub(in crate::server) fn remove_member(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::RemoveMemberRequest,
-) -> Next {
+) -> Next<proto::RemoveMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
     edit.run(ctx, |edit, _, rows| {
         let leaves = edit.member == edit.session.identity_key;
@@ -55,7 +56,7 @@ pub(in crate::server) fn add_member(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::AddMemberRequest,
-) -> Next {
+) -> Next<proto::AddMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
     edit.run(ctx, |edit, ctx, rows| {
         let returns = edit.member == edit.session.identity_key;
@@ -164,7 +165,7 @@ impl Edit {
     }
 
     /// Reads what is to be known, and does what `edit` says.
-    fn run(self, ctx: &mut Ctx<'_>, edit: Decide) -> Next {
+    fn run<R: Message + Default + 'static>(self, ctx: &mut Ctx<'_>, edit: Decide) -> Next<R> {
         load(
             ctx,
             self.keys(),
@@ -177,8 +178,8 @@ impl Edit {
                 };
                 match edit(&self, ctx, &rows) {
                     Ok(Some((state, edited))) => self.change(ctx, state, edited, rows),
-                    Ok(None) if ctx.is_sure_of(&self.keys()) => self.answer(Effects::default()),
-                    Ok(None) => Ok(Step::Rerun),
+                    Ok(None) if ctx.is_sure_of(&self.keys()) => answer(Effects::default()),
+                    Ok(None) => Ok(Step::rerun()),
                     Err(fault) => doubt(ctx, &self.keys(), fault),
                 }
             },
@@ -186,7 +187,13 @@ impl Edit {
     }
 
     /// Makes the change, but for what the member was given. All members are told: each counts as one of a message.
-    fn change(self, ctx: &mut Ctx<'_>, mut state: Channel, edited: Edited, rows: EditRows) -> Next {
+    fn change<R: Message + Default + 'static>(
+        self,
+        ctx: &mut Ctx<'_>,
+        mut state: Channel,
+        edited: Edited,
+        rows: EditRows,
+    ) -> Next<R> {
         let me = self.session.identity_key;
         ctx.limit_once(
             RateClass::EnqueueRecipients,
@@ -241,13 +248,13 @@ impl Edit {
     }
 
     /// Reads whom to tell, then makes the change.
-    fn store(
+    fn store<R: Message + Default + 'static>(
         self,
         ctx: &mut Ctx<'_>,
         change: Commit,
         news: MembershipChange,
         mut effects: Effects,
-    ) -> Next {
+    ) -> Next<R> {
         ctx.leave_untidy();
         let longest = ctx.config.limits.members;
         scan(members(&self.channel, longest), move |_, listed, _| {
@@ -261,14 +268,14 @@ impl Edit {
                     effects.live.push((member, push.clone()));
                 }
             }
-            commit(change, move |_| self.answer(effects))
+            commit(change, move |_| answer(effects))
         })
     }
+}
 
-    /// Both responses are empty messages, and so the same bytes.
-    fn answer(&self, effects: Effects) -> Next {
-        Ok(Step::ok_with(&proto::AddMemberResponse {}, effects))
-    }
+/// Both methods answer with an empty message.
+fn answer<R: Message + Default>(effects: Effects) -> Next<R> {
+    Ok(Step::ok_with(&R::default(), effects))
 }
 
 /// Method 412.
@@ -276,7 +283,7 @@ pub(in crate::server) fn list_group_members(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::ListGroupMembersRequest,
-) -> Next {
+) -> Next<proto::ListGroupMembersResponse> {
     let session = caller.session()?;
     let channel = parse_channel(&request.channel_id)?;
     let range = members(&channel, ctx.config.limits.members);
@@ -293,7 +300,7 @@ pub(in crate::server) fn list_group_members(
                 let after = decode_row::<Channel>(&row)?.unwrap_or_default();
                 if after.members_version != before.members_version {
                     // The list changed between the reads.
-                    return Ok(Step::Rerun);
+                    return Ok(Step::rerun());
                 }
                 let member_keys = rows.iter().filter_map(|(key, _)| keys::parse_member(key));
                 let member_keys =
@@ -314,7 +321,7 @@ pub(in crate::server) fn rotate_keys(
     _: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::RotateKeysRequest,
-) -> Next {
+) -> Next<proto::RotateKeysResponse> {
     let me = caller.session()?.identity_key;
     let channel = parse_channel(&request.channel_id)?;
     let wanted = [keys::channel(&channel), keys::member(&channel, &me)];
@@ -343,7 +350,7 @@ pub(in crate::server) fn get_group_info(
     _: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::GetGroupInfoRequest,
-) -> Next {
+) -> Next<proto::GetGroupInfoResponse> {
     let session = caller.session()?;
     let channel = parse_channel(&request.channel_id)?;
     let wanted = [
@@ -359,7 +366,7 @@ pub(in crate::server) fn get_group_info(
         read_all(wanted, move |_, mut rows| {
             if rows.pop() != Some(row) {
                 // A commit came between the reads.
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             }
             let group_info =
                 joined(rows).ok_or_else(|| Fault::internal("a stored row cannot be read"))?;

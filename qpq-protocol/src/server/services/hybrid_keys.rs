@@ -16,7 +16,7 @@ pub(in crate::server) fn upload_hybrid_key(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::UploadHybridKeyRequest,
-) -> Next {
+) -> Next<proto::UploadHybridKeyResponse> {
     let identity = caller.identity()?;
     qpq_crypto::proof::verify_hybrid_key(
         &identity,
@@ -61,7 +61,7 @@ pub(in crate::server) fn fetch_hybrid_key(
     _: &mut Ctx<'_>,
     _: &Caller,
     request: proto::FetchHybridKeyRequest,
-) -> Next {
+) -> Next<proto::FetchHybridKeyResponse> {
     let identity = parse_identity(&request.identity_key)?;
     read([keys::hybrid_key(&identity)], |_, [row]| {
         let key = decode_row::<HybridKey>(&row)?.unwrap_or_default();
@@ -78,7 +78,7 @@ pub(in crate::server) fn fetch_hybrid_keys(
     ctx: &mut Ctx<'_>,
     _: &Caller,
     request: proto::FetchHybridKeysRequest,
-) -> Next {
+) -> Next<proto::FetchHybridKeysResponse> {
     let identities = request.identity_keys.iter().map(parse_identity);
     let identities = identities.collect::<Result<Vec<IdentityKey>, Fault>>()?;
     if identities.is_empty() || identities.len() > ctx.config.limits.recipients {

@@ -10,7 +10,11 @@ use crate::server::step::{Caller, Ctx, Next, Step};
 const WIRE_VERSION: u32 = 1;
 
 /// 802: whether the server serves.
-pub(in crate::server) fn health(ctx: &mut Ctx<'_>, _: &Caller, _: HealthRequest) -> Next {
+pub(in crate::server) fn health(
+    ctx: &mut Ctx<'_>,
+    _: &Caller,
+    _: HealthRequest,
+) -> Next<HealthResponse> {
     let status = if ctx.draining { "draining" } else { "ok" };
     let uptime = ctx.now.since(ctx.started).as_millis();
     Ok(Step::ok(&HealthResponse {
@@ -28,7 +32,7 @@ pub(in crate::server) fn server_info(
     ctx: &mut Ctx<'_>,
     _: &Caller,
     _: GetServerInfoRequest,
-) -> Next {
+) -> Next<GetServerInfoResponse> {
     let suites = ctx.config.ciphersuites.iter();
     Ok(Step::ok(&GetServerInfoResponse {
         domain: ctx.config.domain.clone(),

@@ -30,7 +30,7 @@ pub(in crate::server) fn upload_key_package(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::UploadKeyPackageRequest,
-) -> Next {
+) -> Next<proto::UploadKeyPackageResponse> {
     let session = caller.session()?;
     own_device(&session, &request.device_id)?;
     if request.package.len() > ctx.config.limits.key_package {
@@ -157,7 +157,7 @@ pub(in crate::server) fn fetch_key_package(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::FetchKeyPackageRequest,
-) -> Next {
+) -> Next<proto::FetchKeyPackageResponse> {
     let identity = parse_identity(&request.identity_key)?;
     limit(ctx, caller, &identity)?;
     let wanted = DeviceId::from_wire(&request.device_id)
@@ -175,7 +175,7 @@ pub(in crate::server) fn fetch_key_packages(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::FetchKeyPackagesRequest,
-) -> Next {
+) -> Next<proto::FetchKeyPackagesResponse> {
     let identity = parse_identity(&request.identity_key)?;
     limit(ctx, caller, &identity)?;
     take(ctx, identity, None, |taken| {
@@ -207,12 +207,12 @@ struct Taken {
 }
 
 /// Takes a package of one registered device, or one of each.
-fn take(
+fn take<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     wanted: Option<DeviceId>,
-    answer: fn(Vec<(DeviceId, Bytes)>) -> Next,
-) -> Next {
+    answer: fn(Vec<(DeviceId, Bytes)>) -> Next<R>,
+) -> Next<R> {
     let set_key = keys::device_set(&identity);
     load(ctx, [set_key.clone()], move |ctx, [set]| {
         let Some(devices) = decode_row::<DeviceSet>(&set)? else {
@@ -267,13 +267,13 @@ fn take(
 
 /// Reads the packages, removes those that are single use, then answers. `change` checks the devices and
 /// all their pools: an answer may also rest on a pool from which nothing is taken.
-fn hand_out(
+fn hand_out<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     mut change: Commit,
     taken: Vec<Taken>,
-    answer: fn(Vec<(DeviceId, Bytes)>) -> Next,
-) -> Next {
+    answer: fn(Vec<(DeviceId, Bytes)>) -> Next<R>,
+) -> Next<R> {
     let mut packages = Vec::with_capacity(taken.len());
     for one in &taken {
         packages.push(package_key(&identity, &one.device, &one.package)?);
@@ -285,7 +285,7 @@ fn hand_out(
                 // Taken by somebody else since the pool was remembered.
                 ctx.rows.forget(&keys::package_pool(&identity, &one.device));
                 ctx.rows.forget(&key);
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             };
             if !one.last_resort && !seeded!(ctx.config, PackageTwice) {
                 change.deletes.push(key);
@@ -296,7 +296,7 @@ fn hand_out(
             // No check finds out what another core has changed since.
             return match ctx.is_sure_of(change.checks.iter().map(|(key, _)| key)) {
                 true => answer(given),
-                false => Ok(Step::Rerun),
+                false => Ok(Step::rerun()),
             };
         }
         commit(change, move |_| answer(given))
@@ -308,7 +308,7 @@ pub(in crate::server) fn count_key_packages(
     _: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::CountKeyPackagesRequest,
-) -> Next {
+) -> Next<proto::CountKeyPackagesResponse> {
     let session = caller.session()?;
     own_device(&session, &request.device_id)?;
     let pool = keys::package_pool(&session.identity_key, &session.device_id);

@@ -202,12 +202,12 @@ pub(in crate::server) fn one_more(state: &mut Channel) {
 }
 
 /// Reads several accounts in a channel, in this order.
-pub(in crate::server) fn load_standings(
+pub(in crate::server) fn load_standings<R: 'static>(
     ctx: &mut Ctx<'_>,
     channel: ChannelId,
     identities: Vec<IdentityKey>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<Standing>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<Standing>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let keys = identities.iter();
     let keys = keys.flat_map(|identity| Standing::keys(&channel, identity));
     load_all(ctx, keys.collect(), move |ctx, rows| {

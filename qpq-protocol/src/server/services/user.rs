@@ -19,7 +19,7 @@ pub(in crate::server) fn resolve_user(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: ResolveUserRequest,
-) -> Next {
+) -> Next<ResolveUserResponse> {
     let identity = caller.identity()?;
     ctx.limit(RateClass::Resolves, &[identity.as_bytes()], 1)?;
     let name = match request.username.split_once('@') {
@@ -47,7 +47,7 @@ pub(in crate::server) fn resolve_identity(
     _: &mut Ctx<'_>,
     _: &Caller,
     request: ResolveIdentityRequest,
-) -> Next {
+) -> Next<ResolveIdentityResponse> {
     let identity = identity(&request.identity_key)?;
     read([keys::account(&identity)], |_, [row]| {
         let account: Account =

@@ -27,7 +27,7 @@ pub(in crate::server) fn register_start(
     ctx: &mut Ctx<'_>,
     _: &Caller,
     request: OpaqueRegisterStartRequest,
-) -> Next {
+) -> Next<OpaqueRegisterStartResponse> {
     let response =
         opaque::server::registration_start(&ctx.keys.opaque, &request.username, &request.request)
             .map_err(refused)?;
@@ -41,7 +41,7 @@ pub(in crate::server) fn register_finish(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: OpaqueRegisterFinishRequest,
-) -> Next {
+) -> Next<OpaqueRegisterFinishResponse> {
     let limits = &ctx.config.limits;
     if request.sealed_identity.len() > limits.sealed_identity {
         return Err(Fault::bad_request(
@@ -107,7 +107,11 @@ fn check_signed_time(ctx: &Ctx<'_>, time_ms: u64) -> Result<(), Fault> {
 }
 
 /// A new account with its default device.
-fn create(ctx: &Ctx<'_>, identity: IdentityKey, request: &OpaqueRegisterFinishRequest) -> Next {
+fn create(
+    ctx: &Ctx<'_>,
+    identity: IdentityKey,
+    request: &OpaqueRegisterFinishRequest,
+) -> Next<OpaqueRegisterFinishResponse> {
     let created_at_ms = ctx.unix.as_millis();
     let account = Account {
         username: request.username.clone(),
@@ -149,7 +153,7 @@ fn replace(
     name: Row,
     account: Row,
     devices: Row,
-) -> Next {
+) -> Next<OpaqueRegisterFinishResponse> {
     let mut state: Account =
         decode_row(&account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
     let ended = core::mem::take(&mut state.sessions);
@@ -190,6 +194,6 @@ fn record(request: &OpaqueRegisterFinishRequest, suite: String) -> Name {
     }
 }
 
-fn done() -> Next {
+fn done() -> Next<OpaqueRegisterFinishResponse> {
     Ok(Step::ok(&OpaqueRegisterFinishResponse { success: true }))
 }

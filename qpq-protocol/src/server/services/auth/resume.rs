@@ -26,7 +26,7 @@ pub(in crate::server) fn resume(
     _: &mut Ctx<'_>,
     _: &Caller,
     request: ResumeSessionRequest,
-) -> Next {
+) -> Next<ResumeSessionResponse> {
     let auth = request.auth.unwrap_or_default();
     let token_hash: [u8; 32] = Sha256::digest(&auth.access_token).into();
     read([keys::session(&token_hash)], move |ctx, [row]| {
@@ -113,7 +113,7 @@ fn refresh(
     Ok(())
 }
 
-fn resumed(session: Session, answer: &ResumeSessionResponse) -> Next {
+fn resumed(session: Session, answer: &ResumeSessionResponse) -> Next<ResumeSessionResponse> {
     let effects = Effects {
         session: SessionChange::Bind(session),
         ..Effects::default()

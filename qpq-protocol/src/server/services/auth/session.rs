@@ -59,7 +59,7 @@ impl Opening {
         self,
         ctx: &mut Ctx<'_>,
         response: impl FnOnce(&Opened) -> M + Send + 'static,
-    ) -> Next {
+    ) -> Next<M> {
         let mut account: Account =
             decode_row(&self.account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
         let mut used: DeviceUse = decode_row(&self.device)?.unwrap_or_default();
@@ -177,11 +177,11 @@ pub(super) fn is_registered(devices: &Row, device_id: &DeviceId) -> Result<bool,
 }
 
 /// Asks storage whether a session that a connection has is still one, then goes on.
-pub(in crate::server) fn check_again(
+pub(in crate::server) fn check_again<R: 'static>(
     caller: Caller,
     session: Session,
-    then: impl FnOnce(&mut Ctx<'_>, &Caller) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, &Caller) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let keys = [
         keys::session(&session.token_hash),
         keys::device_set(&session.identity_key),
@@ -225,7 +225,11 @@ pub(super) fn over() -> Fault {
 }
 
 /// 105: ends the session of this connection, and with it every connection that has it.
-pub(in crate::server) fn logout(ctx: &mut Ctx<'_>, caller: &Caller, _: LogoutRequest) -> Next {
+pub(in crate::server) fn logout(
+    ctx: &mut Ctx<'_>,
+    caller: &Caller,
+    _: LogoutRequest,
+) -> Next<LogoutResponse> {
     let session = caller.session()?;
     let identity = session.identity_key;
     let keys = [keys::account(&identity), keys::device_set(&identity)];

@@ -24,7 +24,7 @@ pub(in crate::server) fn ack(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::AckRequest,
-) -> Next {
+) -> Next<proto::AckResponse> {
     let session = caller.session()?;
     let channel = parse_channel(&request.channel_id)?;
     let key = keys::device_set(&session.identity_key);
@@ -61,7 +61,7 @@ struct Acked {
 
 impl Acked {
     /// Removes a page of what is to go, then the next one.
-    fn remove(self, ctx: &mut Ctx<'_>) -> Next {
+    fn remove(self, ctx: &mut Ctx<'_>) -> Next<proto::AckResponse> {
         load(ctx, [keys::queue(&self.id)], move |ctx, [row]| {
             let queue = Queue::new(self.id, row)?;
             let head = queue.head();
@@ -99,7 +99,12 @@ impl Acked {
         })
     }
 
-    fn remove_page(self, ctx: &mut Ctx<'_>, mut queue: Queue, rows: Vec<(Bytes, Bytes)>) -> Next {
+    fn remove_page(
+        self,
+        ctx: &mut Ctx<'_>,
+        mut queue: Queue,
+        rows: Vec<(Bytes, Bytes)>,
+    ) -> Next<proto::AckResponse> {
         let id = self.id;
         if self.up_to < queue.head().first_seq {
             return Ok(Step::ok(&proto::AckResponse {}));
@@ -136,7 +141,7 @@ impl Acked {
 
 /// The messages read are not those of the queue as it is now: another core has moved it, or some have
 /// expired meanwhile.
-fn moved(ctx: &mut Ctx<'_>, id: &QueueId) -> Next {
+fn moved(ctx: &mut Ctx<'_>, id: &QueueId) -> Next<proto::AckResponse> {
     ctx.rows.forget(&keys::queue(id));
-    Ok(Step::Rerun)
+    Ok(Step::rerun())
 }

@@ -39,7 +39,7 @@ pub(in crate::server) fn submit_commit(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::SubmitCommitRequest,
-) -> Next {
+) -> Next<proto::SubmitCommitResponse> {
     let submission = Submission::new(ctx, caller.session()?, request)?;
     let keys = submission.first_keys();
     load(
@@ -65,7 +65,7 @@ pub(in crate::server) fn submit_commit(
                 && submission.may_know(taken, &standing)
             {
                 if !ctx.is_sure_of(&submission.first_keys()) {
-                    return Ok(Step::Rerun);
+                    return Ok(Step::rerun());
                 }
                 return submission.known(ctx, Some(taken.commit_proof.clone()));
             }
@@ -75,7 +75,7 @@ pub(in crate::server) fn submit_commit(
             };
             if standing.is_open() {
                 let channel = submission.channel;
-                return given::take_up(ctx, identity, channel, |_| Ok(Step::Rerun));
+                return given::take_up(ctx, identity, channel, |_| Ok(Step::rerun()));
             }
             let found = Found {
                 state,
@@ -212,7 +212,7 @@ impl Submission {
         ctx: &mut Ctx<'_>,
         keys: impl IntoIterator<Item = Bytes>,
         fault: Fault,
-    ) -> Next {
+    ) -> Next<proto::SubmitCommitResponse> {
         let keys: Vec<Bytes> = self.first_keys().into_iter().chain(keys).collect();
         doubt(ctx, &keys, fault)
     }
@@ -261,7 +261,7 @@ impl Submission {
     }
 
     /// Reads the member list.
-    fn list_members(self, ctx: &mut Ctx<'_>, found: Found) -> Next {
+    fn list_members(self, ctx: &mut Ctx<'_>, found: Found) -> Next<proto::SubmitCommitResponse> {
         let sender = self.session.identity_key;
         let place: &[&[u8]] = &[self.channel.as_bytes(), sender.as_bytes()];
         ctx.limit_once(RateClass::Commits, place, 1)?;
@@ -289,13 +289,13 @@ impl Submission {
         ctx: &mut Ctx<'_>,
         found: Found,
         before: BTreeSet<IdentityKey>,
-    ) -> Next {
+    ) -> Next<proto::SubmitCommitResponse> {
         if !before.contains(&self.session.identity_key) {
             // What is remembered of the caller is of before another core changed the list.
             for key in self.first_keys() {
                 ctx.rows.forget(&key);
             }
-            return Ok(Step::Rerun);
+            return Ok(Step::rerun());
         }
         if found.state.dm
             && !self
@@ -323,7 +323,7 @@ impl Submission {
                 .collect();
             let doubtful: Vec<Bytes> = unknown.iter().map(keys::device_set).collect();
             if !ctx.is_sure_of(&doubtful) {
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             }
             self.add.retain(|key| !unknown.contains(key));
             self.welcomes.retain(|(key, _), _| !unknown.contains(key));
@@ -338,7 +338,7 @@ impl Submission {
     }
 
     /// Reads what the channel knows of those who come and go.
-    fn list_changes(self, ctx: &mut Ctx<'_>, list: List) -> Next {
+    fn list_changes(self, ctx: &mut Ctx<'_>, list: List) -> Next<proto::SubmitCommitResponse> {
         let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
         let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
         if count > ctx.config.limits.members {
@@ -358,7 +358,13 @@ impl Submission {
     }
 
     /// Notes what those who come are given, and that those who go have lost what they were given.
-    fn give(self, ctx: &mut Ctx<'_>, list: List, count: usize, changed: Vec<Standing>) -> Next {
+    fn give(
+        self,
+        ctx: &mut Ctx<'_>,
+        list: List,
+        count: usize,
+        changed: Vec<Standing>,
+    ) -> Next<proto::SubmitCommitResponse> {
         let comes = |standing: &&Standing| self.add.contains(standing.identity());
         let stale = changed
             .iter()
@@ -369,7 +375,7 @@ impl Submission {
             for key in &stale {
                 ctx.rows.forget(key);
             }
-            return Ok(Step::Rerun);
+            return Ok(Step::rerun());
         }
         let left = changed
             .iter()
@@ -406,7 +412,7 @@ impl Submission {
         count: usize,
         mut change: Commit,
         effects: Effects,
-    ) -> Next {
+    ) -> Next<proto::SubmitCommitResponse> {
         let channel_key = keys::channel(&self.channel);
         let channel = unchanged(&channel_key, &list.found.channel);
         change.checks.push(channel);
@@ -526,12 +532,17 @@ impl Submission {
     }
 
     /// The answer to what was answered before.
-    fn known(&self, ctx: &Ctx<'_>, proof: Option<Bytes>) -> Next {
+    fn known(&self, ctx: &Ctx<'_>, proof: Option<Bytes>) -> Next<proto::SubmitCommitResponse> {
         let proof = proof.unwrap_or_else(|| self.proof(ctx));
         self.answer(proof, true, Effects::default())
     }
 
-    fn answer(&self, commit_proof: Bytes, duplicate: bool, effects: Effects) -> Next {
+    fn answer(
+        &self,
+        commit_proof: Bytes,
+        duplicate: bool,
+        effects: Effects,
+    ) -> Next<proto::SubmitCommitResponse> {
         let response = proto::SubmitCommitResponse {
             next_slot: self.slot.saturating_add(1),
             duplicate,

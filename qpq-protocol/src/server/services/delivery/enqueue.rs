@@ -5,7 +5,10 @@
 //! a check fails, or when what is remembered would mean a refusal, the request runs again: it reads
 //! afresh, and looks the message id up before anything else (protocol.md §5.3).
 
+use core::marker::PhantomData;
+
 use bytes::Bytes;
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::payload::{self, Payload};
@@ -34,12 +37,11 @@ pub(in crate::server) fn enqueue(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::EnqueueRequest,
-) -> Next {
+) -> Next<proto::EnqueueResponse> {
     let recipients = vec![parse_identity(&request.recipient_key)?];
     let send = Send::new(
         ctx,
         caller,
-        Method::Enqueue,
         recipients,
         proto::BatchEnqueueRequest {
             recipient_keys: Vec::new(),
@@ -61,7 +63,7 @@ pub(in crate::server) fn batch_enqueue(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::BatchEnqueueRequest,
-) -> Next {
+) -> Next<proto::BatchEnqueueResponse> {
     let recipients = request.recipient_keys.iter().map(parse_identity);
     let recipients = recipients.collect::<Result<Vec<IdentityKey>, Fault>>()?;
     let mut sorted = recipients.clone();
@@ -72,13 +74,47 @@ pub(in crate::server) fn batch_enqueue(
     if recipients.is_empty() {
         return Err(Fault::bad_request("recipient_keys is empty"));
     }
-    Send::new(ctx, caller, Method::BatchEnqueue, recipients, request)?.start(ctx)
+    Send::new(ctx, caller, recipients, request)?.start(ctx)
+}
+
+/// What each of the two methods answers.
+trait Answer: Message + 'static {
+    /// The method.
+    const METHOD: Method;
+
+    /// What was done, once a recipient.
+    fn new(done: Dedupe, proofs: Vec<Bytes>, duplicate: bool) -> Self;
+}
+
+impl Answer for proto::EnqueueResponse {
+    const METHOD: Method = Method::Enqueue;
+
+    fn new(done: Dedupe, mut proofs: Vec<Bytes>, duplicate: bool) -> Self {
+        Self {
+            seq: done.seqs.first().copied().unwrap_or_default(),
+            delivery_proof: proofs.pop().unwrap_or_default(),
+            duplicate,
+        }
+    }
+}
+
+impl Answer for proto::BatchEnqueueResponse {
+    const METHOD: Method = Method::BatchEnqueue;
+
+    fn new(done: Dedupe, delivery_proofs: Vec<Bytes>, duplicate: bool) -> Self {
+        let statuses = done.statuses.iter();
+        Self {
+            statuses: statuses.map(|&code| code.into()).collect(),
+            seqs: done.seqs,
+            delivery_proofs,
+            duplicate,
+        }
+    }
 }
 
 /// A request of either method, read.
-struct Send {
+struct Send<A> {
     session: Session,
-    method: Method,
     recipients: Vec<IdentityKey>,
     channel: Option<ChannelId>,
     channel_slot: Option<u64>,
@@ -94,6 +130,7 @@ struct Send {
     done_row: Row,
     /// What follows from what was done.
     effects: Effects,
+    answer: PhantomData<fn() -> A>,
 }
 
 /// What one part of a request does: as many recipients as fit one Commit.
@@ -105,11 +142,10 @@ struct Part {
     stored: bool,
 }
 
-impl Send {
+impl<A: Answer> Send<A> {
     fn new(
         ctx: &mut Ctx<'_>,
         caller: &Caller,
-        method: Method,
         recipients: Vec<IdentityKey>,
         request: proto::BatchEnqueueRequest,
     ) -> Result<Box<Self>, Fault> {
@@ -147,7 +183,6 @@ impl Send {
         let content_hash: [u8; 32] = content.finalize().into();
         Ok(Box::new(Self {
             session,
-            method,
             recipients,
             channel,
             channel_slot: request.channel_slot,
@@ -165,19 +200,16 @@ impl Send {
             },
             done_row: None,
             effects: Effects::default(),
+            answer: PhantomData,
         }))
     }
 
     fn dedupe_key(&self) -> Bytes {
-        keys::dedupe(
-            &self.message_id,
-            &self.session.identity_key,
-            self.method.id(),
-        )
+        keys::dedupe(&self.message_id, &self.session.identity_key, A::METHOD.id())
     }
 
     /// The first time, takes the message id to be new: the commit checks that. Later, looks it up.
-    fn start(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
+    fn start(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         if ctx.attempt == 0 || seeded!(ctx.config, DedupeOff) {
             return self.part(ctx);
         }
@@ -202,7 +234,7 @@ impl Send {
     }
 
     /// Reads what is to be known of channel and recipients not yet done.
-    fn part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
+    fn part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         let mut wanted = Vec::with_capacity(2 + 2 * self.left().count());
         if let Some(channel) = &self.channel {
             wanted.push(keys::channel(channel));
@@ -222,7 +254,7 @@ impl Send {
     }
 
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
-    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next {
+    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next<A> {
         let mut rows = known.iter();
         // With those of heads and message id, where each recipient has one device.
         let mut checks = Vec::with_capacity(2 * known.len() + 1);
@@ -310,7 +342,7 @@ impl Send {
         routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
         heads: Vec<(Bytes, Row)>,
         known: Vec<(Bytes, Row)>,
-    ) -> Next {
+    ) -> Next<A> {
         let mut part = Part {
             change: Commit {
                 checks,
@@ -353,9 +385,9 @@ impl Send {
         part.done.statuses = statuses.into();
         if let Some(status) = refused {
             if !ctx.is_sure_of(known.iter().chain(&heads).map(|(key, _)| key)) {
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             }
-            if self.method == Method::Enqueue {
+            if A::METHOD == Method::Enqueue {
                 return Err(refusal(status));
             }
         }
@@ -437,21 +469,21 @@ impl Send {
     }
 
     /// The rest of the recipients, or the answer.
-    fn go_on(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next {
+    fn go_on(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         if self.done.statuses.len() < self.recipients.len() {
             return self.part(ctx);
         }
         self.answer(ctx, false)
     }
 
-    fn answer(self: Box<Self>, ctx: &mut Ctx<'_>, duplicate: bool) -> Next {
+    fn answer(self: Box<Self>, ctx: &mut Ctx<'_>, duplicate: bool) -> Next<A> {
         let accepted = self
             .done
             .statuses
             .iter()
             .map(|&code| code == Status::Ok.code());
         let recipients = self.recipients.iter().zip(&self.done.seqs).zip(accepted);
-        let mut proofs: Vec<Bytes> = Vec::new();
+        let mut proofs = Vec::new();
         if self.want_proof {
             proofs.extend(recipients.map(|((recipient, seq), accepted)| {
                 if accepted {
@@ -461,20 +493,7 @@ impl Send {
                 }
             }));
         }
-        if self.method == Method::Enqueue {
-            let response = proto::EnqueueResponse {
-                seq: self.done.seqs.first().copied().unwrap_or_default(),
-                delivery_proof: proofs.pop().unwrap_or_default(),
-                duplicate,
-            };
-            return Ok(Step::ok_with(&response, self.effects));
-        }
-        let response = proto::BatchEnqueueResponse {
-            seqs: self.done.seqs,
-            delivery_proofs: proofs,
-            duplicate,
-            statuses: self.done.statuses.iter().map(|&code| code.into()).collect(),
-        };
+        let response = A::new(self.done, proofs, duplicate);
         Ok(Step::ok_with(&response, self.effects))
     }
 

@@ -32,7 +32,7 @@ pub(in crate::server) fn fetch(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::FetchRequest,
-) -> Next {
+) -> Next<proto::FetchResponse> {
     read_queue(ctx, caller, request, |response| Ok(Step::ok(&response)))
 }
 
@@ -41,7 +41,7 @@ pub(in crate::server) fn peek(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::PeekRequest,
-) -> Next {
+) -> Next<proto::PeekResponse> {
     let request = proto::FetchRequest {
         recipient_key: request.recipient_key,
         channel_id: request.channel_id,
@@ -59,7 +59,7 @@ pub(in crate::server) fn fetch_wait(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::FetchWaitRequest,
-) -> Next {
+) -> Next<proto::FetchWaitResponse> {
     let longest = ctx.config.limits.fetch_wait;
     let until = ctx.now + Duration::from_millis(request.timeout_ms.into()).min(longest);
     let read = Read::new(
@@ -76,7 +76,7 @@ pub(in crate::server) fn fetch_wait(
 }
 
 /// Answers as soon as there is something, or at `until` with what there is.
-fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next {
+fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next<proto::FetchWaitResponse> {
     let key = keys::device_set(&read.session.identity_key);
     load(ctx, [key.clone()], move |ctx, [devices]| {
         let mailbox = match own_mailbox(&read.session, &read.device, read.channel, &devices) {
@@ -97,12 +97,12 @@ fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next {
     })
 }
 
-fn read_queue(
+fn read_queue<R: 'static>(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::FetchRequest,
-    answer: fn(proto::FetchResponse) -> Next,
-) -> Next {
+    answer: fn(proto::FetchResponse) -> Next<R>,
+) -> Next<R> {
     let read = Read::new(caller.session()?, request)?;
     let key = keys::device_set(&read.session.identity_key);
     load(ctx, [key.clone()], move |ctx, [devices]| {
@@ -141,18 +141,18 @@ impl Read {
 
     /// Reads head and entries, in this order: what is acked in between is just not there any more. The
     /// devices, which say where the queue is, are read again with the head: they were only remembered.
-    fn go(
+    fn go<R: 'static>(
         self,
         mailbox: Mailbox,
         devices: Row,
-        answer: impl FnOnce(&mut Ctx<'_>, proto::FetchResponse) -> Next + Send + 'static,
-    ) -> Next {
+        answer: impl FnOnce(&mut Ctx<'_>, proto::FetchResponse) -> Next<R> + Send + 'static,
+    ) -> Next<R> {
         let stored = mailbox.stored;
         let wanted = [keys::queue(&stored), keys::device_set(&stored.recipient)];
         read(wanted, move |ctx, [row, now]| {
             if now != devices {
                 ctx.rows.forget(&keys::device_set(&stored.recipient));
-                return Ok(Step::Rerun);
+                return Ok(Step::rerun());
             }
             let head = Queue::new(stored, row)?.into_head();
             let start = head.first_seq.max(self.after_seq.saturating_add(1));
@@ -252,7 +252,7 @@ pub(in crate::server) fn list_queues(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
     request: proto::ListQueuesRequest,
-) -> Next {
+) -> Next<proto::ListQueuesResponse> {
     let session = caller.session()?;
     let after = parse_channel(&request.after)?;
     let limit = match request.limit {
@@ -287,7 +287,7 @@ pub(in crate::server) fn list_queues(
                 read_all(wanted, move |ctx, mut states| {
                     if states.pop() != Some(devices) {
                         ctx.rows.forget(&keys::device_set(&recipient));
-                        return Ok(Step::Rerun);
+                        return Ok(Step::rerun());
                     }
                     describe(listed, states)
                 })
@@ -336,7 +336,7 @@ fn merge(
     Ok(listed)
 }
 
-fn describe(listed: Vec<Listed>, states: Vec<Option<Bytes>>) -> Next {
+fn describe(listed: Vec<Listed>, states: Vec<Option<Bytes>>) -> Next<proto::ListQueuesResponse> {
     let mut states = states.into_iter();
     let mut queues = Vec::with_capacity(listed.len());
     for (channel, head) in listed {

@@ -114,11 +114,11 @@ pub(super) fn release(
 
 /// Reads the payloads of bodies, in the same order; `None` where there is none, or where a shared
 /// one went since the entry was read.
-pub(super) fn fetch(
+pub(super) fn fetch<R: 'static>(
     ctx: &mut Ctx<'_>,
     bodies: Vec<Option<entry::Body>>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<Option<Bytes>>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Vec<Option<Bytes>>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let mut wanted = Vec::new();
     for body in bodies.iter().flatten() {
         if let entry::Body::Shared(shared) = body {

@@ -14,19 +14,24 @@ const PAGE: usize = 1000;
 /// Bytes of rows read for one Commit.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
+type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 
 /// Removes the queues that are stored under this device, then goes on.
-pub(in crate::server) fn purge(
+pub(in crate::server) fn purge<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     device: DeviceId,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     next_queue(ctx, identity, device, Box::new(then))
 }
 
-fn next_queue(_: &mut Ctx<'_>, identity: IdentityKey, device: DeviceId, then: Then) -> Next {
+fn next_queue<R: 'static>(
+    _: &mut Ctx<'_>,
+    identity: IdentityKey,
+    device: DeviceId,
+    then: Then<R>,
+) -> Next<R> {
     let first = page(keys::queues(&identity, &device), 1);
     scan_ordered(first, move |ctx, rows, _| match rows.first() {
         None => then(ctx),
@@ -39,7 +44,7 @@ fn next_queue(_: &mut Ctx<'_>, identity: IdentityKey, device: DeviceId, then: Th
 }
 
 /// Removes a page of messages; with the last one the head of the queue.
-fn next_page(ctx: &mut Ctx<'_>, id: QueueId, then: Then) -> Next {
+fn next_page<R: 'static>(ctx: &mut Ctx<'_>, id: QueueId, then: Then<R>) -> Next<R> {
     load(ctx, [keys::queue(&id)], move |_, [row]| {
         let mut queue = Queue::new(id, row)?;
         let head = queue.head();
@@ -51,7 +56,7 @@ fn next_page(ctx: &mut Ctx<'_>, id: QueueId, then: Then) -> Next {
                 if key != keys::entry(&id, queue.head().first_seq) {
                     // The head was not that of the messages read: another core has moved the queue.
                     ctx.rows.forget(&keys::queue(&id));
-                    return Ok(Step::Rerun);
+                    return Ok(Step::rerun());
                 }
                 release(&mut change, &id, entry.body.as_ref())?;
                 queue.remove_first(&mut change, &entry);

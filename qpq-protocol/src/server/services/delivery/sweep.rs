@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::server::allowance::is_full;
 use crate::server::services::given::is_forgotten;
 use crate::server::step::{
-    Ctx, Fault, Next, Outcome, Step, commit, decode_row, load, scan_ordered, unchanged,
+    Ctx, Fault, Next, Step, commit, decode_row, load, scan_ordered, unchanged,
 };
 use crate::storage::keys::{self, PayloadId, QueueId, Range};
 use crate::storage::records::{Dedupe, Entry, Former, Slot};
@@ -88,7 +88,7 @@ fn expire(ctx: &mut Ctx<'_>, mut state: Expiring) -> Next {
 fn drop_stray(ctx: &mut Ctx<'_>, state: &Expiring, queue: &Queue) -> Next {
     let check = queue.unchanged();
     if !ctx.is_sure_of([&check.0]) {
-        return Ok(Step::Rerun);
+        return Ok(Step::rerun());
     }
     let change = Commit {
         checks: vec![check],
@@ -296,7 +296,7 @@ pub(super) fn page(range: Range, items: usize) -> Scan {
 }
 
 pub(super) fn done() -> Next {
-    Ok(Step::Done(Outcome::none()))
+    Ok(Step::none())
 }
 
 pub(super) fn unreadable() -> Fault {

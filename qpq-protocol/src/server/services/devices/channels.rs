@@ -20,11 +20,11 @@ const PAGE: usize = 100;
 const TOLD: usize = 10_000;
 
 /// Tells the channels, then goes on with the pushes for their members.
-pub(super) fn tell(
+pub(super) fn tell<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
-    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,
+) -> Next<R> {
     let Range { start, end } = keys::memberships(&identity);
     let telling = Telling {
         identity,
@@ -36,7 +36,7 @@ pub(super) fn tell(
     telling.next(ctx, Box::new(then))
 }
 
-type Then = Box<dyn FnOnce(&mut Ctx<'_>, Effects) -> Next + Send>;
+type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send>;
 
 /// How far the telling is.
 struct Telling {
@@ -50,7 +50,7 @@ struct Telling {
 }
 
 impl Telling {
-    fn next(mut self, ctx: &mut Ctx<'_>, then: Then) -> Next {
+    fn next<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
         match self.channels.pop() {
             Some(channel) => self.raise(ctx, channel, 0, then),
             None if self.start >= self.end => then(ctx, self.effects),
@@ -87,7 +87,13 @@ impl Telling {
 
     /// Raises the version of one channel's member list. What is remembered of the channel may be that it
     /// does not exist: another core may have made it since.
-    fn raise(self, ctx: &mut Ctx<'_>, channel: ChannelId, attempt: u32, then: Then) -> Next {
+    fn raise<R: 'static>(
+        self,
+        ctx: &mut Ctx<'_>,
+        channel: ChannelId,
+        attempt: u32,
+        then: Then<R>,
+    ) -> Next<R> {
         let key = keys::channel(&channel);
         load_fresh(ctx, [key.clone()], move |ctx, [row]| {
             let Some(mut state) = decode_row::<Channel>(&row)? else {
@@ -112,7 +118,12 @@ impl Telling {
     }
 
     /// Adds the pushes for one channel's members.
-    fn collect(mut self, ctx: &mut Ctx<'_>, channel: ChannelId, then: Then) -> Next {
+    fn collect<R: 'static>(
+        mut self,
+        ctx: &mut Ctx<'_>,
+        channel: ChannelId,
+        then: Then<R>,
+    ) -> Next<R> {
         let room = TOLD.saturating_sub(self.effects.live.len());
         if room == 0 {
             return self.next(ctx, then);

@@ -14,13 +14,13 @@ const PAGE: usize = 200;
 
 /// Removes everything stored for a device, then goes on. `stored` is the device in the keys of its
 /// queues: the default one, whose packages go too, where the device has taken that one's place.
-pub(super) fn purge(
+pub(super) fn purge<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     device_id: DeviceId,
     stored: DeviceId,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next + Send + 'static,
-) -> Next {
+    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
+) -> Next<R> {
     delivery::purge(ctx, identity, stored, move |ctx| {
         let own = move |_: &mut Ctx<'_>| packages(identity, device_id, Box::new(then));
         match stored == device_id {
@@ -30,9 +30,9 @@ pub(super) fn purge(
     })
 }
 
-type Then = Box<dyn FnOnce(&mut Ctx<'_>) -> Next + Send>;
+type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 
-fn packages(identity: IdentityKey, device_id: DeviceId, then: Then) -> Next {
+fn packages<R: 'static>(identity: IdentityKey, device_id: DeviceId, then: Then<R>) -> Next<R> {
     let Range { start, end } = keys::packages(&identity, &device_id);
     let page = Scan {
         start,

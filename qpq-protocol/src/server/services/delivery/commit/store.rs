@@ -27,7 +27,7 @@ impl Submission {
         mut change: Commit,
         deliveries: Vec<(Mailbox, Option<usize>)>,
         heads: Vec<(Bytes, Row)>,
-    ) -> Next {
+    ) -> Next<proto::SubmitCommitResponse> {
         let proof = self.proof(ctx);
         let mut effects = core::mem::take(&mut after.effects);
         let mark = CommitMark {

@@ -1,0 +1,167 @@
+//! One line a method: its handler, and what the machinery has to know of it. A method without a line is not in this
+//! version of the server, and is answered Unavailable.
+
+use bytes::Bytes;
+
+use super::dispatch::call;
+use super::services::{auth, channel, delivery, devices, group, hybrid_keys, info, keys, user};
+use super::step::{Caller, Ctx, Fault, Next};
+use crate::method::{Method, rpc};
+
+/// How long an answer may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    /// At most [`crate::limits::ENTRY`] bytes.
+    Short,
+    /// Up to a whole frame: it waits for its turn.
+    Long,
+}
+
+/// What is special about a method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Special {
+    /// The time of its answer could tell whether a name, an account or a token exists, so it leaves at a multiple of
+    /// `pace` (protocol.md §5.17).
+    Paced,
+    /// It is a step of a registration or login, and has `login_time` to run.
+    Login,
+    /// It is answered while the server shuts down.
+    Draining,
+    /// A session of an unregistered device may call it (protocol.md §5.18, and 702 soon after a login, §5.27).
+    Unregistered,
+}
+
+/// What the machinery knows of a method.
+pub(super) struct Line {
+    answer: Answer,
+    special: &'static [Special],
+}
+
+macro_rules! table {
+    ($($method:ident => $handler:path, $answer:ident $(, $special:ident)*;)*) => {
+        /// The line of a method.
+        pub(super) const fn line(method: Method) -> Line {
+            match method {
+                $(
+                    Method::$method => Line {
+                        answer: Answer::$answer,
+                        special: &[$(Special::$special),*],
+                    },
+                )*
+                _ => Line {
+                    answer: Answer::Short,
+                    special: &[],
+                },
+            }
+        }
+
+        /// Runs the handler of a method, if the caller may call it.
+        pub(super) fn run(
+            ctx: &mut Ctx<'_>,
+            caller: &Caller,
+            method: Method,
+            payload: Bytes,
+        ) -> Next {
+            match method {
+                $(Method::$method => call::<rpc::$method>(ctx, caller, payload, $handler),)*
+                _ => Err(Fault::unavailable(format!(
+                    "{} is not in this version of the server",
+                    method.name()
+                ))),
+            }
+        }
+    };
+}
+
+table! {
+    OpaqueRegisterStart => auth::register_start, Short, Paced, Login;
+    OpaqueRegisterFinish => auth::register_finish, Short, Paced, Login;
+    OpaqueLoginStart => auth::login_start, Short, Paced, Login;
+    OpaqueLoginFinish => auth::login_finish, Short, Paced, Login;
+    ResumeSession => auth::resume, Short, Paced, Login;
+    Logout => auth::logout, Short, Unregistered;
+
+    Enqueue => delivery::enqueue, Short;
+    Fetch => delivery::fetch, Long;
+    FetchWait => delivery::fetch_wait, Long;
+    Peek => delivery::peek, Long;
+    Ack => delivery::ack, Short;
+    BatchEnqueue => delivery::batch_enqueue, Long;
+    SubmitCommit => delivery::submit_commit, Short;
+    ListQueues => delivery::list_queues, Long;
+
+    UploadKeyPackage => keys::upload_key_package, Short;
+    FetchKeyPackage => keys::fetch_key_package, Long;
+    UploadHybridKey => hybrid_keys::upload_hybrid_key, Short;
+    FetchHybridKey => hybrid_keys::fetch_hybrid_key, Long;
+    FetchHybridKeys => hybrid_keys::fetch_hybrid_keys, Long;
+    FetchKeyPackages => keys::fetch_key_packages, Long;
+    CountKeyPackages => keys::count_key_packages, Short;
+
+    CreateChannel => channel::create_channel, Short;
+    RemoveMember => group::remove_member, Short;
+    ListGroupMembers => group::list_group_members, Long;
+    RotateKeys => group::rotate_keys, Short;
+    AddMember => group::add_member, Short;
+    GetGroupInfo => group::get_group_info, Long;
+
+    ResolveUser => user::resolve_user, Short, Paced, Unregistered;
+    ResolveIdentity => user::resolve_identity, Short, Paced, Unregistered;
+
+    RegisterDevice => devices::register_device, Short, Unregistered;
+    ListDevices => devices::list_devices, Long, Unregistered;
+    RevokeDevice => devices::revoke_device, Short, Unregistered;
+
+    Health => info::health, Short, Draining, Unregistered;
+    GetServerInfo => info::server_info, Short, Draining, Unregistered;
+}
+
+impl Line {
+    /// Whether the answer may be longer than [`crate::limits::ENTRY`].
+    pub(super) const fn has_long_answer(&self) -> bool {
+        matches!(self.answer, Answer::Long)
+    }
+
+    /// Whether the answer leaves at a multiple of `pace`.
+    pub(super) fn is_paced(&self) -> bool {
+        self.special.contains(&Special::Paced)
+    }
+
+    /// Whether it is a step of a registration or login.
+    pub(super) fn is_login(&self) -> bool {
+        self.special.contains(&Special::Login)
+    }
+
+    /// Whether it is answered while the server shuts down.
+    pub(super) fn is_answered_while_draining(&self) -> bool {
+        self.special.contains(&Special::Draining)
+    }
+
+    /// Whether a session of an unregistered device may call it.
+    pub(super) fn is_open_to_unregistered(&self) -> bool {
+        self.special.contains(&Special::Unregistered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(which: impl Fn(&Line) -> bool) -> Vec<u16> {
+        let all = Method::ALL.iter().filter(|method| which(&line(**method)));
+        all.map(|method| method.id()).collect()
+    }
+
+    #[test]
+    fn what_is_special_is_special_to_these() {
+        assert_eq!(ids(Line::is_paced), [100, 101, 102, 103, 104, 500, 501]);
+        assert_eq!(ids(Line::is_login), [100, 101, 102, 103, 104]);
+        assert_eq!(ids(Line::is_answered_while_draining), [802, 803]);
+        let open = [105, 500, 501, 700, 701, 702, 802, 803];
+        assert_eq!(ids(Line::is_open_to_unregistered), open);
+        assert_eq!(
+            ids(Line::has_long_answer),
+            [201, 202, 203, 205, 207, 301, 303, 304, 305, 412, 416, 701]
+        );
+    }
+}
