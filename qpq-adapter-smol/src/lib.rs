@@ -8,35 +8,32 @@
 //! Take it where tokio does not run; where it does, `qpq-adapter-tokio` has the same handle and saves
 //! the thread. To run everything in a loop of your own, see the manual of `qpq-protocol`.
 //!
-//! All but the socket and the timer is in `qpq-adapter-tokio/shared/`: one source, compiled into both
-//! adapters, so that neither pulls in the other's runtime and users need no third crate.
-
-#[path = "../../qpq-adapter-tokio/shared/driver.rs"]
-mod driver;
-#[path = "../../qpq-adapter-tokio/shared/node.rs"]
-mod node;
+//! All but the socket and the timer is in `qpq-runtime`.
 
 use std::future::pending;
 use std::io;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-use async_channel::Receiver;
 use async_io::{Async, Timer};
 use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
-use quinn_udp::UdpSockRef;
+use qpq_runtime::{Runtime, SocketRef, borrow};
 
-pub use node::{Client, Node, Server};
-pub use qpq_protocol::quic::{OpenError, Stopped};
+pub use qpq_runtime::{Node, OpenError, Stopped};
+
+/// A node that others connect to.
+pub type Server<C> = qpq_runtime::Server<Smol, C>;
+/// A node that connects to others.
+pub type Client<C> = qpq_runtime::Client<Smol, C>;
 
 /// A socket and a timer of async-io's.
-struct Udp {
+pub struct Smol {
     socket: Async<UdpSocket>,
     timer: Timer,
 }
 
-impl Udp {
+impl Runtime for Smol {
     fn new(socket: UdpSocket) -> Result<Self, OpenError> {
         let socket = Async::new(socket)?;
         let timer = Timer::never();
@@ -52,31 +49,30 @@ impl Udp {
         Instant::now()
     }
 
-    fn raw(&self) -> UdpSockRef<'_> {
-        self.socket.get_ref().into()
+    fn socket(&self) -> SocketRef<'_> {
+        borrow(&self.socket)
     }
 
     // Readiness is asked of the system anew each time, so there is nothing to note.
-    fn read<R>(&self, mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        read(self.raw())
+    fn read<T>(&self, mut read: impl FnMut(SocketRef<'_>) -> io::Result<T>) -> io::Result<T> {
+        read(self.socket())
     }
 
-    fn write<R>(&self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        write(self.raw())
+    fn write<T>(&self, mut write: impl FnMut(SocketRef<'_>) -> io::Result<T>) -> io::Result<T> {
+        write(self.socket())
     }
 
     async fn wait<T: Send>(
         &mut self,
         until: Instant,
         writable: bool,
-        inbox: &Receiver<T>,
+        message: impl Future<Output = Option<T>> + Send,
     ) -> Option<T> {
         if until <= Self::now() {
             yield_now().await;
             return None;
         }
         let Self { socket, timer } = self;
-        let message = async { inbox.recv().await.ok() };
         let readable = async {
             let _ = socket.readable().await;
             None

@@ -8,36 +8,33 @@
 //! Take it where tokio runs already. Without tokio, `qpq-adapter-smol` has the same handle and needs no
 //! executor; to run everything in a loop of your own, see the manual of `qpq-protocol`.
 //!
-//! All but the socket and the timer is in `shared/` beside this folder: one source, compiled into both
-//! adapters, so that neither pulls in the other's runtime and users need no third crate.
-
-#[path = "../shared/driver.rs"]
-mod driver;
-#[path = "../shared/node.rs"]
-mod node;
+//! All but the socket and the timer is in `qpq-runtime`.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Instant;
 
-use async_channel::Receiver;
-use quinn_udp::UdpSockRef;
+use qpq_runtime::{Runtime, SocketRef, borrow};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
 
-pub use node::{Client, Node, Server};
-pub use qpq_protocol::quic::{OpenError, Stopped};
+pub use qpq_runtime::{Node, OpenError, Stopped};
+
+/// A node that others connect to.
+pub type Server<C> = qpq_runtime::Server<Tokio, C>;
+/// A node that connects to others.
+pub type Client<C> = qpq_runtime::Client<Tokio, C>;
 
 /// A socket and a timer of tokio's.
-struct Udp {
+pub struct Tokio {
     socket: UdpSocket,
     /// Kept from turn to turn: moving a timer is cheaper than a new one.
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Udp {
+impl Runtime for Tokio {
     fn new(socket: std::net::UdpSocket) -> Result<Self, OpenError> {
         Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
         socket.set_nonblocking(true)?;
@@ -57,12 +54,14 @@ impl Udp {
         tokio::time::Instant::now().into_std()
     }
 
-    fn raw(&self) -> UdpSockRef<'_> {
-        (&self.socket).into()
+    fn socket(&self) -> SocketRef<'_> {
+        borrow(&self.socket)
     }
 
-    fn read<R>(&self, mut read: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        let done = self.socket.try_io(Interest::READABLE, || read(self.raw()));
+    fn read<T>(&self, mut read: impl FnMut(SocketRef<'_>) -> io::Result<T>) -> io::Result<T> {
+        let done = self
+            .socket
+            .try_io(Interest::READABLE, || read(self.socket()));
         if matches!(&done, Err(error) if error.kind() == ErrorKind::WouldBlock) {
             // What made the socket fail was looked at by now: wait for the next failure.
             let _ = self.socket.try_io(Interest::ERROR, || {
@@ -72,15 +71,16 @@ impl Udp {
         done
     }
 
-    fn write<R>(&self, mut write: impl FnMut(UdpSockRef<'_>) -> io::Result<R>) -> io::Result<R> {
-        self.socket.try_io(Interest::WRITABLE, || write(self.raw()))
+    fn write<T>(&self, mut write: impl FnMut(SocketRef<'_>) -> io::Result<T>) -> io::Result<T> {
+        self.socket
+            .try_io(Interest::WRITABLE, || write(self.socket()))
     }
 
     async fn wait<T: Send>(
         &mut self,
         until: Instant,
         writable: bool,
-        inbox: &Receiver<T>,
+        message: impl Future<Output = Option<T>> + Send,
     ) -> Option<T> {
         if until <= Self::now() {
             tokio::task::yield_now().await;
@@ -92,7 +92,7 @@ impl Udp {
         }
         tokio::select! {
             biased;
-            message = inbox.recv() => message.ok(),
+            message = message => message,
             _ = self.socket.ready(Interest::READABLE | Interest::ERROR) => None,
             _ = self.socket.writable(), if writable => None,
             () = &mut self.sleep => None,

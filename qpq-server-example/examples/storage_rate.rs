@@ -11,7 +11,7 @@ use bytes::Bytes;
 use qpq_protocol::rng::Rng;
 use qpq_protocol::storage::{Command, Commit, Engine as _, Expect, Reply};
 use qpq_server_example::scratch::Scratch;
-use qpq_server_example::sqlite::{Options, Sqlite};
+use qpq_store::sqlite::{Options, Sqlite};
 
 const QUEUES: u64 = 1000;
 const TIME: Duration = Duration::from_millis(1600);

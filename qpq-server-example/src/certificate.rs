@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, KeyPair};
 use sha2::{Digest as _, Sha256};
 
-use crate::files;
+use qpq_store::files;
 
 /// The name of the certificate in the data directory; DER, for everyone to read.
 pub const CERTIFICATE_FILE: &str = "server-cert.der";

@@ -7,9 +7,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Found};
-use crate::lock::Lock;
-use crate::sqlite::{self, Sqlite};
+use qpq_store::files::{self, Found};
+use qpq_store::lock::Lock;
+use qpq_store::sqlite::{self, Sqlite};
 
 /// The database's name in a client's data directory.
 pub const DATABASE_FILE: &str = "client.db";

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use qpq_protocol::storage::{Command, Commit, Engine as _, Reply, keys};
 
-use crate::files::{self, Found};
-use crate::lock::{Lock, LockError};
 use crate::server_data::DATABASE_FILE;
-use crate::sqlite::{self, Sqlite};
+use qpq_store::files::{self, Found};
+use qpq_store::lock::{Lock, LockError};
+use qpq_store::sqlite::{self, Sqlite};
 
 /// The name, in `meta`, of the row with the server's epoch: u64, big-endian.
 const EPOCH: &str = "epoch";

@@ -31,7 +31,7 @@ impl Scratch {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        crate::files::create_private_dir(&path)?;
+        qpq_store::files::create_private_dir(&path)?;
         Ok(Self(path))
     }
 

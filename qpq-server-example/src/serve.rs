@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use qpq_adapter_tokio::Node;
+use qpq_adapter_tokio as tokio_node;
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::io::{Alpn, Core as _};
 use qpq_protocol::limits::Limits;
@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 use crate::config::ServerArgs;
 use crate::server_data::{DataError, ServerData};
-use crate::sqlite::{self, Broken};
 use crate::time::unix_now;
+use qpq_store::sqlite::{self, Broken};
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl From<ServerArgs> for Options {
 
 /// A server at work.
 pub struct Running {
-    node: Node<Server>,
+    node: tokio_node::Server<Server>,
     certificate: [u8; 32],
     broken: Option<oneshot::Receiver<Broken>>,
     /// What was wrong with the clock at the start.
@@ -151,14 +151,15 @@ impl Running {
         let streams = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         transport.limits.peer_bi = streams(options.limits.streams);
         transport.limits.stranger_bi = streams(options.limits.anonymous_streams);
-        let node =
-            Node::bind(options.listen, &transport, core, engine).map_err(|error| match error {
+        let node = tokio_node::Server::bind(options.listen, &transport, core, engine).map_err(
+            |error| match error {
                 qpq_adapter_tokio::OpenError::Socket {
                     address,
                     kind: ErrorKind::AddrInUse,
                 } => StartError::InUse { address },
                 other => other.into(),
-            })?;
+            },
+        )?;
         let mut doubt = None;
         loop {
             match node.next_event().await {
@@ -182,7 +183,7 @@ impl Running {
 
     /// The address it listens on.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.node.local_addr()
     }
 

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qpq_adapter_tokio::{Node, Stopped};
+use qpq_adapter_tokio::{self as tokio_node, Stopped};
 use qpq_protocol::client::{
     Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Kept,
     MAX_DEVICE_NAME, Outcome, StorageKey,
@@ -19,10 +19,10 @@ use qpq_protocol::time::Time;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client_data::{ClientData, DataError};
-use crate::files;
 use crate::time::unix_now;
 use crate::trust::{KnownServers, TrustError};
 use crate::watch::{Watch, Watched};
+use qpq_store::files;
 
 /// Longer files are not certificates.
 const MAX_CERTIFICATE: u64 = 64 * 1024;
@@ -56,7 +56,7 @@ pub enum Patience {
 
 /// A client at work. Ask it with [`Session::ask`], read what happens with [`Session::next`].
 pub struct Session {
-    node: Node<Watched<Client>>,
+    node: tokio_node::Client<Watched<Client>>,
     watch: Watch,
     server: String,
     /// `None` where an authority was given.
@@ -214,7 +214,7 @@ impl Session {
         let watch = Watch::default();
         let core = Watched::new(client, watch.clone());
         let mut session = Self {
-            node: Node::open(&quic::Config::client(trust), core, engine)?,
+            node: tokio_node::Client::open(&quic::Config::client(trust), core, engine)?,
             watch,
             server: options.server.clone(),
             known,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::files;
 use crate::hex::{hex, unhex};
+use qpq_store::files;
 
 /// The file's name in a client's data directory.
 pub const KNOWN_SERVERS_FILE: &str = "known-servers";

@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::generations::Generations;
 use super::step::{Ctx, Fault, Next, Step, commit, decode_row, encode_row, load, unchanged};
 use crate::ids::IdentityKey;
 use crate::limits::Limits;
@@ -19,35 +18,6 @@ use crate::time::UnixTime;
 
 /// How long an empty bucket takes to be full.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// What a core has taken and not yet given out, by account, in bytes.
-pub(super) struct Allowances(Generations<IdentityKey, u64>);
-
-impl Allowances {
-    /// Remembers at most so many accounts.
-    pub(super) fn new(accounts: usize) -> Self {
-        Self(Generations::new(accounts, usize::MAX))
-    }
-
-    fn left(&mut self, account: &IdentityKey) -> u64 {
-        self.0.get(account).map_or(0, |left| *left)
-    }
-
-    fn set(&mut self, account: IdentityKey, left: u64) {
-        match self.0.get(&account) {
-            Some(known) => *known = left,
-            None => self.0.insert(account, left, 1),
-        }
-    }
-
-    /// Gives back what a request of this account had paid and did not use.
-    pub(super) fn give_back(&mut self, account: IdentityKey, bytes: u64) {
-        if bytes > 0 {
-            let left = self.left(&account).saturating_add(bytes);
-            self.set(account, left);
-        }
-    }
-}
 
 /// Takes `cost` bytes off the account's allowance, then goes on; RateLimited if they are not there. A
 /// request that runs again has paid already for what it has not [`used`], and gets that back at its end: who
@@ -77,11 +47,6 @@ pub(super) fn cost(payloads: &[&Bytes], queues: usize, limits: &Limits) -> usize
 /// What was paid has been used: a further part of the same request pays for itself.
 pub(super) fn used(ctx: &mut Ctx<'_>, cost: usize) {
     ctx.notes.paid = ctx.notes.paid.saturating_sub(as_u64(cost));
-}
-
-/// All that was paid has been used, or may have been.
-pub(super) fn all_used(ctx: &mut Ctx<'_>) {
-    ctx.notes.paid = 0;
 }
 
 type Paid<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;

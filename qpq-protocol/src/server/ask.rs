@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::allowance;
 use super::rows::Row;
 use super::step::{Ctx, Fault, Next, Step, Woken};
 use crate::io::Lane;
@@ -160,7 +159,7 @@ pub(super) fn commit<R>(
             Reply::Conflict => Ok(Step::rerun()),
             Reply::Failed(failure) => {
                 if failure == Failure::Unknown {
-                    allowance::all_used(ctx);
+                    ctx.notes.all_used();
                 }
                 Err(failure.into())
             }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::login_slot::LoginSlot;
 use super::push::PushStream;
 use super::rate::network;
-use super::services::auth::LoginSlot;
 use super::shares::Holder;
 use super::step::{Caller, Session};
 use super::stream::{Stream, time_for};
-use super::tasks::TaskId;
+use super::task_id::TaskId;
 use crate::ids::ConnId;
 use crate::io::PeerInfo;
 use crate::limits::Limits;

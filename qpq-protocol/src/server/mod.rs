@@ -17,20 +17,24 @@
 //! they send each other.
 
 mod allowance;
+mod allowances;
 mod answers;
 mod arriving;
 mod ask;
 mod calendar;
+mod config;
 mod connection;
 mod deadlines;
 mod dispatch;
-mod generations;
+mod login_slot;
+mod lru;
 mod outputs;
 mod pacing;
 mod push;
 mod rate;
 mod requests;
 mod rows;
+mod server_keys;
 mod services;
 mod shares;
 mod shutdown;
@@ -39,6 +43,7 @@ mod step;
 mod strangers;
 mod stream;
 mod table;
+mod task_id;
 mod tasks;
 mod timers;
 mod turns;
@@ -46,7 +51,7 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 
-use allowance::Allowances;
+use allowances::Allowances;
 use arriving::Arriving;
 use calendar::{Calendar, Dates};
 use connection::Connection;
@@ -65,56 +70,14 @@ use upkeep::Upkeep;
 
 use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
-use crate::limits::{CONNECTION, ENTRY, Limits};
+use crate::limits::{CONNECTION, ENTRY};
 use crate::rng::Rng;
 use crate::status::AppCode;
 use crate::storage::{Failure, Reply};
 use crate::time::{Clock, Time, UnixTime};
 
+pub use config::Config;
 pub use startup::StartError;
-
-/// What an operator decides.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// The server's domain: OPAQUE's server identity, and part of what accounts sign. It must never
-    /// change while there are accounts.
-    pub domain: String,
-    /// The version that Health tells.
-    pub version: String,
-    /// MLS cipher suites that key packages may have, by their IANA numbers.
-    pub ciphersuites: Vec<u16>,
-    /// What new OPAQUE records are made with.
-    pub opaque_suite: qpq_crypto::opaque::Suite,
-    /// Who may call the methods for administrators.
-    pub admins: Vec<IdentityKey>,
-    /// How many cores serve the same store. Rates that protect passwords and registrations are
-    /// divided by it, each core allowing at least one; all others hold for each core by itself.
-    pub cores: u32,
-    /// Every number that bounds the core.
-    pub limits: Limits,
-    /// The operator says that the clock is right, however far it is from the date that was stored.
-    pub accept_clock: bool,
-    /// What it does wrong, for tests of tests.
-    #[cfg(qpq_defects)]
-    pub defect: Option<crate::defect::Defect>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            domain: "localhost".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ciphersuites: vec![0x004f, 0x004e, 0x0001],
-            opaque_suite: qpq_crypto::opaque::Suite::DEFAULT,
-            admins: Vec::new(),
-            cores: 1,
-            accept_clock: false,
-            limits: Limits::default(),
-            #[cfg(qpq_defects)]
-            defect: None,
-        }
-    }
-}
 
 /// What the core tells its embedder.
 #[derive(Clone, PartialEq, Eq, Debug)]

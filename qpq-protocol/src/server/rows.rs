@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::generations::Generations;
+use super::lru::Lru;
 use crate::rising::Rising;
 use crate::storage::Commit;
 use crate::storage::map_key::MapKey;
@@ -26,7 +26,7 @@ pub(super) type Row = Option<Bytes>;
 
 /// The memory of one core.
 pub(super) struct Rows {
-    known: Generations<Key, Known>,
+    known: Lru<Key, Known>,
     /// Keys being read that no Commit has touched since; how many reads are under way.
     expected: BTreeMap<Bytes, u32>,
     /// Commits issued and not yet answered.
@@ -52,7 +52,7 @@ impl Rows {
     /// Remembers at most `items` rows of `bytes` bytes.
     pub(super) fn new(items: usize, bytes: usize) -> Self {
         Self {
-            known: Generations::new(items, bytes),
+            known: Lru::new(items, bytes),
             expected: BTreeMap::new(),
             pending: Rising::default(),
             issued: 0,

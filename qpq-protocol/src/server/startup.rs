@@ -5,19 +5,17 @@ use core::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use qpq_crypto::opaque::ServerSetup;
-use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::calendar::{self, Calendar};
+use super::server_keys::ServerKeys;
 use super::timers::Timer;
 use super::{Event, Server};
-use crate::ids::{IdentityKey, Ticket};
+use crate::ids::Ticket;
 use crate::io::{Lane, Output};
 use crate::rng::Rng;
 use crate::storage::keys;
 use crate::storage::records::ServerSecrets;
 use crate::storage::{Command, Commit, Expect, Failure, Reply};
-use qpq_crypto::identity::IdentitySecret;
 
 /// The layout of the data that this version writes.
 const SCHEMA: u32 = 1;
@@ -51,41 +49,6 @@ pub enum StartError {
     /// Restore the database from a backup.
     #[error("the database is damaged: the server's own keys cannot be read")]
     Damaged,
-}
-
-/// The server's long-term secrets.
-pub(super) struct ServerKeys {
-    /// Signs whatever the server signs.
-    pub(super) signing: IdentitySecret,
-    /// The public half.
-    pub(super) public: IdentityKey,
-    /// Says which senders share a part of a queue.
-    pub(super) shares: Zeroizing<[u8; 32]>,
-    /// OPAQUE.
-    pub(super) opaque: ServerSetup,
-    /// Drawn when the database was made or put back: part of what commits' proofs say, so that those
-    /// of before a restore contradict nothing (protocol.md §5.13, §5.32).
-    pub(super) epoch: u64,
-}
-
-impl ServerKeys {
-    fn read(row: Bytes, epoch: &[u8]) -> Option<Self> {
-        let epoch = u64::from_be_bytes(epoch.try_into().ok()?);
-        let secrets = ServerSecrets::decode(row).ok()?;
-        let mut seed: [u8; 32] = secrets.signing_seed.as_ref().try_into().ok()?;
-        let signing = IdentitySecret::from_seed(seed);
-        let shares = Sha256::new_with_prefix("qpq queue shares v1").chain_update(seed);
-        seed.zeroize();
-        let opaque = ServerSetup::from_bytes(&secrets.opaque_setup).ok()?;
-        let public = signing.public();
-        Some(Self {
-            signing,
-            public,
-            shares: Zeroizing::new(shares.finalize().into()),
-            opaque,
-            epoch,
-        })
-    }
 }
 
 /// 8 random bytes, a big-endian number.

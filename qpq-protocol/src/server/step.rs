@@ -28,13 +28,13 @@ use std::collections::BTreeSet;
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::Config;
-use super::allowance::Allowances;
+use super::allowances::Allowances;
+use super::config::Config;
+use super::login_slot::LoginSlot;
 use super::rate::Rates;
 use super::rows::Rows;
-use super::services::auth::LoginSlot;
+use super::server_keys::ServerKeys;
 use super::shares::Holder;
-use super::startup::ServerKeys;
 use crate::defect::seeded;
 use crate::frame::{Header as _, ResponseHeader};
 use crate::ids::{ConnId, DeviceId, IdentityKey};
@@ -453,6 +453,13 @@ pub(super) struct Notes {
     /// News of what is not stored yet.
     #[cfg(qpq_defects)]
     pub(super) early: Vec<(QueueId, proto::NewMessagePush)>,
+}
+
+impl Notes {
+    /// All that was paid has been used, or may have been.
+    pub(super) const fn all_used(&mut self) {
+        self.paid = 0;
+    }
 }
 
 impl Ctx<'_> {

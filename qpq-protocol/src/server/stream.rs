@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::shares::Hold;
-use super::tasks::TaskId;
+use super::task_id::TaskId;
 use crate::frame::{Decoded, Decoder, FrameError, RequestHeader};
 use crate::limits::{ENTRY, Limits};
 use crate::time::Time;

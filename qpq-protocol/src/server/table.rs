@@ -4,7 +4,9 @@
 use bytes::Bytes;
 
 use super::dispatch::call;
-use super::services::{auth, channel, delivery, devices, group, hybrid_keys, info, keys, user};
+use super::services::{
+    auth, channel, delivery, devices, group, hybrid_keys, info, key_packages, user,
+};
 use super::step::{Caller, Ctx, Fault, Next};
 use crate::method::{Method, rpc};
 
@@ -90,13 +92,13 @@ table! {
     SubmitCommit => delivery::submit_commit, Short;
     ListQueues => delivery::list_queues, Long;
 
-    UploadKeyPackage => keys::upload_key_package, Short;
-    FetchKeyPackage => keys::fetch_key_package, Long;
+    UploadKeyPackage => key_packages::upload_key_package, Short;
+    FetchKeyPackage => key_packages::fetch_key_package, Long;
     UploadHybridKey => hybrid_keys::upload_hybrid_key, Short;
     FetchHybridKey => hybrid_keys::fetch_hybrid_key, Long;
     FetchHybridKeys => hybrid_keys::fetch_hybrid_keys, Long;
-    FetchKeyPackages => keys::fetch_key_packages, Long;
-    CountKeyPackages => keys::count_key_packages, Short;
+    FetchKeyPackages => key_packages::fetch_key_packages, Long;
+    CountKeyPackages => key_packages::count_key_packages, Short;
 
     CreateChannel => channel::create_channel, Short;
     RemoveMember => group::remove_member, Short;

@@ -11,6 +11,7 @@ use super::shares::Hold;
 use super::startup::Phase;
 use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Then, ThenWoken, Todo, Woken};
 use super::stream::State;
+use super::task_id::TaskId;
 use super::timers::Timer;
 use super::{dispatch, table};
 use crate::defect::seeded;
@@ -22,10 +23,6 @@ use crate::rising::Rising;
 use crate::storage::keys::QueueId;
 use crate::storage::{Command, Reply};
 use crate::time::Time;
-
-/// Names a running request; never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct TaskId(pub(super) u64);
 
 /// A running request.
 pub(super) struct Task {

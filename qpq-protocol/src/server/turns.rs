@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Server;
 use super::shares::{Hold, Holder, Shares, Short};
 use super::step::Fault;
-use super::tasks::{Long, Resume, Task, TaskId, TaskState};
+use super::task_id::TaskId;
+use super::tasks::{Long, Resume, Task, TaskState};
 use crate::ids::ConnId;
 
 /// All lines of holders.

@@ -7,7 +7,7 @@
 use super::Server;
 use super::calendar;
 use super::rows::Issued;
-use super::services::{auth, delivery, keys as packages};
+use super::services::{auth, delivery, key_packages};
 use super::step::{Ctx, Next, Notes, Then, Todo};
 use super::timers::Timer;
 use crate::ids::Ticket;
@@ -26,7 +26,7 @@ const CHORES: [fn(&mut Ctx<'_>) -> Next; 11] = [
     delivery::drop_allowances,
     delivery::drop_channels,
     delivery::drop_queues,
-    packages::forget_packages,
+    key_packages::forget_packages,
     auth::forget_sessions,
 ];
 

@@ -276,7 +276,8 @@ fn file_names(folder: &Path, ending: &str) -> Result<Vec<String>, VectorError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, VectorError> {
-    let content = crate::files::read(path, MAX_FILE).map_err(|error| file_error(path, &error))?;
+    let content =
+        qpq_store::files::read(path, MAX_FILE).map_err(|error| file_error(path, &error))?;
     content.ok_or_else(|| file_error(path, &io::ErrorKind::NotFound.into()))
 }
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{MAX_FILE, VectorError, file_error};
-use crate::files;
 use crate::hex::hex;
+use qpq_store::files;
 
 /// The name of the list.
 const LIST: &str = "released.sha256";

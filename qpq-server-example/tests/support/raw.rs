@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qpq_adapter_tokio::Node;
+use qpq_adapter_tokio::Client;
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{
     Alpn, ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Target, Wake,
@@ -165,7 +165,7 @@ impl Core for Raw {
 /// One connection of a [`Raw`] peer.
 #[derive(Clone)]
 pub struct Peer {
-    node: Arc<Node<Raw>>,
+    node: Arc<Client<Raw>>,
     conn: ConnId,
 }
 
@@ -173,7 +173,7 @@ impl Peer {
     /// Connects; call it within a tokio runtime.
     pub async fn connect(server: SocketAddr, alpn: Alpn) -> Result<Self, ConnectError> {
         let config = Config::client(Trust::PinOnFirstUse { sha256: None });
-        let node = Node::open(&config, Raw::default(), Memory::new()).unwrap();
+        let node = Client::open(&config, Raw::default(), Memory::new()).unwrap();
         Self::connect_on(&Arc::new(node), server, alpn).await
     }
 
@@ -181,7 +181,7 @@ impl Peer {
     pub async fn connect_from(local: IpAddr, server: SocketAddr) -> Result<Self, ConnectError> {
         let config = Config::client(Trust::PinOnFirstUse { sha256: None });
         let local = SocketAddr::new(local, 0);
-        let node = Node::bind(local, &config, Raw::default(), Memory::new()).unwrap();
+        let node = Client::open_from(local, &config, Raw::default(), Memory::new()).unwrap();
         Self::connect_on(&Arc::new(node), server, Alpn::Qpq).await
     }
 
@@ -191,7 +191,7 @@ impl Peer {
     }
 
     async fn connect_on(
-        node: &Arc<Node<Raw>>,
+        node: &Arc<Client<Raw>>,
         server: SocketAddr,
         alpn: Alpn,
     ) -> Result<Self, ConnectError> {
@@ -250,7 +250,7 @@ impl Peer {
     }
 }
 
-async fn next(node: &Node<Raw>) -> Event {
+async fn next(node: &Client<Raw>) -> Event {
     let next = tokio::time::timeout(PATIENCE, node.next_event());
     next.await.expect("in time").expect("the peer lives")
 }

@@ -15,43 +15,21 @@ pub(in crate::server) use resume::resume;
 pub(in crate::server) use session::{check_again, forget_sessions, logout};
 
 use bytes::Bytes;
-use qpq_crypto::opaque::{self, LoginState, OpaqueError};
+use qpq_crypto::opaque::{self, OpaqueError};
 use sha2::{Digest as _, Sha256};
-use tickets::Counted;
 
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto::{
     OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
     OpaqueLoginStartResponse,
 };
+use crate::server::login_slot::{Counted, LoginSlot, Proof};
 use crate::server::rate::octets;
 use crate::server::rows::Row;
 use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load_fresh, read};
 use crate::storage::keys;
 use crate::storage::records::{Account, DeviceUse, Name};
 use crate::time::Time;
-
-/// The state between the two requests of a login, one a connection.
-pub(in crate::server) struct LoginSlot {
-    /// When it is forgotten.
-    pub(in crate::server) expires: Time,
-    /// Whom it counts for until it has succeeded, and since when.
-    counted: Counted,
-    counted_at: Time,
-    username: String,
-    /// The stored name as it was when the login started.
-    name: Row,
-    proof: Proof,
-}
-
-/// How far a login is.
-enum Proof {
-    /// The client has to show that it knows the password.
-    Asked(LoginState),
-    /// It has, with the finalization of this SHA-256; the session is being stored. A request that
-    /// runs again finds this.
-    Shown([u8; 32]),
-}
 
 /// 102: begins a login. An unknown name gets an answer from a fake record.
 ///

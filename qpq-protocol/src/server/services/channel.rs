@@ -255,7 +255,7 @@ impl Opening {
                 }
                 ctx.leave_untidy();
                 commit(change, move |ctx| {
-                    allowance::all_used(ctx);
+                    ctx.notes.all_used();
                     Ok(Step::ok_with(&answer, effects))
                 })
             },

@@ -8,6 +8,6 @@ mod given;
 pub(super) mod group;
 pub(super) mod hybrid_keys;
 pub(super) mod info;
-pub(super) mod keys;
+pub(super) mod key_packages;
 mod standing;
 pub(super) mod user;

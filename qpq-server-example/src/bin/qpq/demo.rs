@@ -161,7 +161,7 @@ fn place(dir: Option<PathBuf>) -> Result<PathBuf, Failed> {
         let kind = error.kind();
         Failed::Demo(format!("{} cannot be used ({kind})", dir.display()))
     };
-    qpq_server_example::files::create_private_dir(&dir).map_err(unusable)?;
+    qpq_store::files::create_private_dir(&dir).map_err(unusable)?;
     match std::fs::read_dir(&dir).map_err(unusable)?.next() {
         None => Ok(dir),
         Some(_) => Err(Failed::Demo(format!(

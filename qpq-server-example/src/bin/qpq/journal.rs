@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use qpq_server_example::files;
+use qpq_store::files;
 use serde_json::Value;
 
 /// How each line begins, since the keys of a JSON object are written in alphabetical order.

@@ -8,20 +8,13 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::session::is_registered;
-use crate::ids::{DeviceId, IdentityKey};
+use crate::ids::DeviceId;
 use crate::limits::RateClass;
+use crate::server::login_slot::Counted;
 use crate::server::rows::Row;
 use crate::server::step::{Ctx, Fault};
 use crate::storage::records::{Account, DeviceTicket};
 use crate::time::Time;
-
-/// Whom a login counts for.
-pub(super) enum Counted {
-    /// Its name, and its name from this address.
-    Name([u8; 16]),
-    /// A device of the account.
-    Device(IdentityKey, DeviceId),
-}
 
 impl Counted {
     /// Counts a login of this name, or refuses it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use qpq_adapter_tokio::Node;
+use qpq_adapter_tokio::Client;
 use qpq_protocol::quic::{Config, Trust};
 use qpq_server_example::time::unix_now;
 
@@ -180,7 +180,7 @@ async fn call(args: &DriveArgs, requests: impl Requests, meter: Arc<Meter>) -> O
     let sha256 = Some(Identity::of(&args.dir).sha256()?);
     let config = Config::client(Trust::PinOnFirstUse { sha256 });
     let caller = Caller::new(args.address.to_string(), args.load, requests, meter);
-    let node = Node::open(&config, caller, NoStore).map_err(Failure::of("a client"))?;
+    let node = Client::open(&config, caller, NoStore).map_err(Failure::of("a client"))?;
     match node.next_event().await {
         Some(never) => match never {},
         None => Err(Failure::new("the client has stopped")),

@@ -5,8 +5,8 @@ mod limit;
 
 use qpq_protocol::storage::{Command, Engine as _};
 use qpq_server_example::scratch::Scratch;
-use qpq_server_example::sqlite::{Options, Sqlite};
 use qpq_server_example::time::unix_now;
+use qpq_store::sqlite::{Options, Sqlite};
 use std::path::Path;
 
 use super::caller::Load;

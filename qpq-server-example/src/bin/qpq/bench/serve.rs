@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use qpq_adapter_tokio::Node;
+use qpq_adapter_tokio as tokio_node;
 use qpq_protocol::io::Alpn;
 use qpq_protocol::quic;
 use qpq_protocol::server::{Config, Event, Server};
 use qpq_protocol::time::Time;
-use qpq_server_example::sqlite::{Options, Sqlite};
 use qpq_server_example::time::unix_now;
+use qpq_store::sqlite::{Options, Sqlite};
 
 use super::identity::Identity;
 use super::peers::{self, Peer};
@@ -75,7 +75,8 @@ async fn serve(args: &ServeArgs, identity: &Identity) -> Outcome<()> {
     let [certificate, key] = identity.der()?;
     let config = quic::Config::server(certificate, key, &[Alpn::Qpq])
         .map_err(Failure::of("a certificate"))?;
-    let node = Node::bind(peers::LOOPBACK, &config, core, engine).map_err(Failure::of("server"))?;
+    let node = tokio_node::Server::bind(peers::LOOPBACK, &config, core, engine)
+        .map_err(Failure::of("server"))?;
     while let Some(event) = node.next_event().await {
         match event {
             Event::Started { .. } => println!("{}", node.local_addr()),

@@ -6,7 +6,6 @@ use super::reset::Reset;
 use super::{After, Found, Submission};
 use crate::defect::seeded;
 use crate::proto::{self, MembershipChange};
-use crate::server::allowance;
 use crate::server::rows::Row;
 use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
 use crate::server::services::delivery::queue::Queue;
@@ -88,7 +87,7 @@ impl Submission {
         }
         ctx.leave_untidy();
         commit(change, move |ctx| {
-            allowance::all_used(ctx);
+            ctx.notes.all_used();
             self.answer(proof, false, effects)
         })
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use qpq_protocol::storage::{Command, Engine, Expect, Memory, Reply};
-use qpq_server_example::sqlite::{DELETE, PUT, SELECT};
 use qpq_server_example::time::unix_now;
+use qpq_store::sqlite::{DELETE, PUT, SELECT};
 use rusqlite::{Connection, params};
 
 use super::SENDERS;

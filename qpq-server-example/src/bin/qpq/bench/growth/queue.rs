@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use qpq_protocol::storage::{Command, Engine as _};
 use qpq_server_example::scratch::Scratch;
-use qpq_server_example::sqlite::{Options, Sqlite};
 use qpq_server_example::time::unix_now;
+use qpq_store::sqlite::{Options, Sqlite};
 
 use crate::bench::accounts::{self, Messages, ack, fetch};
 use crate::bench::alone::Alone;

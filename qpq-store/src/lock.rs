@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_second_one_learns_who_holds_it_and_gets_it_afterwards() {
-        let dir = crate::scratch::Scratch::try_new("lock").unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         let first = Lock::take(&path).unwrap();
         let error = Lock::take(&path).unwrap_err();
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_said_so() {
-        let dir = crate::scratch::Scratch::try_new("lock-missing").unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let error = Lock::take(&dir.path().join("no").join("data")).unwrap_err();
         assert!(matches!(
             error,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// A map of at most `items` entries whose costs add up to at most `cost`.
-pub(super) struct Generations<K, V> {
+pub(super) struct Lru<K, V> {
     young: BTreeMap<K, (V, usize)>,
     old: BTreeMap<K, (V, usize)>,
     young_cost: usize,
@@ -15,7 +15,7 @@ pub(super) struct Generations<K, V> {
     cost: usize,
 }
 
-impl<K: Ord + Clone, V> Generations<K, V> {
+impl<K: Ord + Clone, V> Lru<K, V> {
     /// An empty map with these bounds.
     pub(super) fn new(items: usize, cost: usize) -> Self {
         Self {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_bound_holds() {
-        let mut map = Generations::new(8, 1000);
+        let mut map = Lru::new(8, 1000);
         for key in 0..100u32 {
             map.insert(key, key, 10);
             assert_eq!(
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn costs_are_bounded_and_counted() {
-        let mut map = Generations::new(1000, 100);
+        let mut map = Lru::new(1000, 100);
         for key in 0..100u32 {
             map.insert(key, (), 7);
             assert!(map.cost() <= 100);

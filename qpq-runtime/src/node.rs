@@ -1,5 +1,7 @@
-//! The handle of a running endpoint: act on its core, read its events, stop it.
+//! The handles of a running endpoint: act on its core, read its events, stop it.
 
+use core::marker::PhantomData;
+use core::ops::Deref;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Instant;
@@ -9,6 +11,9 @@ use qpq_protocol::io::Core;
 use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped};
 use qpq_protocol::storage::Engine;
 use qpq_protocol::time::Time;
+
+use crate::driver;
+use crate::runtime::Runtime;
 
 /// What the driver does between two turns.
 pub(crate) type Message<C> = Box<dyn FnOnce(&mut Endpoint<C>, Instant) + Send>;
@@ -24,12 +29,45 @@ pub struct Node<C: Core + 'static> {
     pub(crate) local_addr: SocketAddr,
 }
 
-/// A node that others connect to.
-pub type Server<C> = Node<C>;
-/// A node that connects to others.
-pub type Client<C> = Node<C>;
+/// A node that others connect to, on the runtime `R`.
+pub struct Server<R, C: Core + 'static> {
+    node: Node<C>,
+    runtime: PhantomData<fn() -> R>,
+}
 
-impl<C: Core + Send + 'static> Node<C> {
+/// A node that connects to others, on the runtime `R`. Nobody connects to it:
+///
+/// ```compile_fail,E0599
+/// # use qpq_protocol::io::Core;
+/// # use qpq_runtime::{Client, Runtime};
+/// fn begin<R: Runtime, C: Core + Send + 'static>() {
+///     let _ = Client::<R, C>::bind;
+/// }
+/// ```
+pub struct Client<R, C: Core + 'static> {
+    node: Node<C>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
+    /// Listens on an address (port 0: any that is free) and starts the core.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
+    pub fn bind(
+        address: SocketAddr,
+        config: &Config,
+        core: C,
+        engine: impl Engine + 'static,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            node: driver::start::<R, C>(address, config, core, engine)?,
+            runtime: PhantomData,
+        })
+    }
+}
+
+impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
     /// Starts a core that connects to others, on any free port.
     ///
     /// # Errors
@@ -43,9 +81,54 @@ impl<C: Core + Send + 'static> Node<C> {
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let joins = cfg!(not(windows)) && UdpSocket::bind(v6).is_ok();
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Self::bind(if joins { v6 } else { v4 }, config, core, engine)
+        Self::open_from(if joins { v6 } else { v4 }, config, core, engine)
+    }
+
+    /// The same on this address of the machine's.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
+    pub fn open_from(
+        address: SocketAddr,
+        config: &Config,
+        core: C,
+        engine: impl Engine + 'static,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            node: driver::start::<R, C>(address, config, core, engine)?,
+            runtime: PhantomData,
+        })
     }
 }
+
+/// What both kinds of nodes are: a [`Node`].
+macro_rules! nodes {
+    ($($kind:ident),*) => {$(
+        impl<R, C: Core + 'static> $kind<R, C> {
+            /// The same as [`Node::shutdown`], by value.
+            pub async fn close(self) {
+                self.node.shutdown().await;
+            }
+        }
+
+        impl<R, C: Core + 'static> Deref for $kind<R, C> {
+            type Target = Node<C>;
+
+            fn deref(&self) -> &Node<C> {
+                &self.node
+            }
+        }
+
+        impl<R, C: Core + 'static> core::fmt::Debug for $kind<R, C> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                let mut tuple = f.debug_tuple(stringify!($kind));
+                tuple.field(&self.node.local_addr).finish()
+            }
+        }
+    )*};
+}
+
+nodes!(Server, Client);
 
 impl<C: Core + 'static> Node<C> {
     /// The address its socket is bound to.
@@ -102,11 +185,6 @@ impl<C: Core + 'static> Node<C> {
         let _ = self.inbox.send(shutdown).await;
         // Nothing is ever sent: this waits until all senders are gone.
         let _ = self.alive.recv().await;
-    }
-
-    /// The same as [`Node::shutdown`], by value.
-    pub async fn close(self) {
-        self.shutdown().await;
     }
 }
 

@@ -1,9 +1,4 @@
 //! The loop between a socket and an endpoint, for any runtime, and the two threads beside it.
-//!
-//! What the runtime gives is [`Udp`], written by each adapter: `now`, its clock; `read` and `write`,
-//! which try and note `WouldBlock`; `wait`, which returns when there is a message, when the socket may
-//! be read (or, if asked, written) again, or when the time has come. If that is past already, it lets
-//! other tasks run first.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind::WouldBlock, IoSliceMut};
@@ -17,21 +12,22 @@ use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::Core;
 use qpq_protocol::quic::{Config, Effect, Endpoint, OpenError, Received, Task};
 use qpq_protocol::storage::{Command, Engine, Guarded};
-use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload};
-use quinn_udp::{UdpSockRef, UdpSocketState};
+use quinn_udp::{
+    BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload, UdpSocketState,
+};
 
-use crate::Udp;
 use crate::node::{Message, Node};
+use crate::runtime::{Runtime, SocketRef};
 
 /// Everything of a node but its handle.
-struct Driver<C: Core + 'static> {
+struct Driver<R, C: Core + 'static> {
     endpoint: Endpoint<C>,
     messages: Receiver<Message<C>>,
     events: Sender<C::Event>,
     /// Bounded by the endpoint, which reads nothing from peers while too many answers are awaited.
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
-    socket: Udp,
+    socket: R,
     udp: UdpSocketState,
     received: [Vec<u8>; BATCH],
     /// Dropped last, with the driver.
@@ -48,53 +44,48 @@ const BATCH: usize = if BATCH_SIZE < 16 { BATCH_SIZE } else { 16 };
 /// The longest datagram, or run of datagrams that the system joined, in bytes.
 const DATAGRAM: usize = 65_536;
 
-impl<C: Core + Send + 'static> Node<C> {
-    /// Listens on an address (port 0: any that is free) and starts the core.
-    ///
-    /// # Errors
-    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
-    pub fn bind(
-        address: SocketAddr,
-        config: &Config,
-        core: C,
-        engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
-        let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
-        let local_addr = socket.local_addr()?;
-        let udp = UdpSocketState::new((&socket).into())?;
-        if !config.is_server() {
-            // Without it, a server that does not run is noticed by its silence only.
-            udp.enable_transport_errors((&socket).into())?;
-        }
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(io::Error::from)?;
-        let config = config.clone().on_socket(local_addr, udp.may_fragment());
-        let endpoint = Endpoint::new(&config, core, Udp::now(), SystemTime::now().into(), seed)?;
-        let (inbox, messages) = bounded(WAITING);
-        let (told, events) = bounded(WAITING);
-        let (alive, gone) = bounded(1);
-        let driver = Driver {
-            endpoint,
-            messages,
-            events: told,
-            socket: Udp::new(socket)?,
-            storage: storage_thread(engine, inbox.clone(), alive.clone())?,
-            tasks: task_thread(inbox.clone())?,
-            udp,
-            received: core::array::from_fn(|_| vec![0; DATAGRAM]),
-            _alive: alive,
-        };
-        Udp::spawn(driver.run())?;
-        Ok(Self {
-            inbox,
-            events,
-            alive: gone,
-            local_addr,
-        })
+/// Binds a socket to this address and starts the core on it.
+pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
+    address: SocketAddr,
+    config: &Config,
+    core: C,
+    engine: impl Engine + 'static,
+) -> Result<Node<C>, OpenError> {
+    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
+    let local_addr = socket.local_addr()?;
+    let udp = UdpSocketState::new((&socket).into())?;
+    if !config.is_server() {
+        // Without it, a server that does not run is noticed by its silence only.
+        udp.enable_transport_errors((&socket).into())?;
     }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::from)?;
+    let config = config.clone().on_socket(local_addr, udp.may_fragment());
+    let endpoint = Endpoint::new(&config, core, R::now(), SystemTime::now().into(), seed)?;
+    let (inbox, messages) = bounded(WAITING);
+    let (told, events) = bounded(WAITING);
+    let (alive, gone) = bounded(1);
+    let driver = Driver {
+        endpoint,
+        messages,
+        events: told,
+        socket: R::new(socket)?,
+        storage: storage_thread(engine, inbox.clone(), alive.clone())?,
+        tasks: task_thread(inbox.clone())?,
+        udp,
+        received: core::array::from_fn(|_| vec![0; DATAGRAM]),
+        _alive: alive,
+    };
+    R::spawn(driver.run())?;
+    Ok(Node {
+        inbox,
+        events,
+        alive: gone,
+        local_addr,
+    })
 }
 
-impl<C: Core + 'static> Driver<C> {
+impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
     /// Runs until the node is shut down.
     async fn run(mut self) {
         let mut message = None;
@@ -113,11 +104,12 @@ impl<C: Core + 'static> Driver<C> {
                 return;
             }
             let until = match more {
-                true => Udp::now(),
+                true => R::now(),
                 false => self.endpoint.poll_timeout(),
             };
             let blocked = self.endpoint.is_blocked();
-            message = self.socket.wait(until, blocked, &self.messages).await;
+            let next = async { self.messages.recv().await.ok() };
+            message = self.socket.wait(until, blocked, next).await;
         }
     }
 
@@ -130,12 +122,12 @@ impl<C: Core + 'static> Driver<C> {
             let mut buffers = received.each_mut().map(|buffer| IoSliceMut::new(buffer));
             let (mut metas, mut count) = ([RecvMeta::default(); BATCH], 0);
             let done = self.socket.read(|socket| {
-                count = self.udp.recv(socket, &mut buffers, &mut metas)?;
+                count = self.udp.recv((&socket).into(), &mut buffers, &mut metas)?;
                 // If it was not full, there was no more: the next datagram wakes us.
                 (count == BATCH).then_some(()).ok_or(WouldBlock.into())
             });
             rounds += usize::from(count > 0);
-            let now = Udp::now();
+            let now = R::now();
             for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
                 let received = Received {
                     remote: meta.addr,
@@ -160,7 +152,7 @@ impl<C: Core + 'static> Driver<C> {
 
     /// Runs what was left for the driver, and what is due; whether there may be more.
     fn take_messages(&mut self, first: Option<Message<C>>) -> bool {
-        let now = Udp::now();
+        let now = R::now();
         let waiting = core::iter::from_fn(|| self.messages.try_recv().ok());
         for message in first.into_iter().chain(waiting).take(WAITING) {
             message(&mut self.endpoint, now);
@@ -178,10 +170,14 @@ impl<C: Core + 'static> Driver<C> {
 
     /// Takes what networks said of our datagrams (ICMP): hosts on which nobody listens.
     fn hear_errors(&mut self) {
-        let next = || self.udp.recv_transport_error(self.socket.raw()).ok()?;
+        let next = || {
+            self.udp
+                .recv_transport_error((&self.socket.socket()).into())
+                .ok()?
+        };
         for error in core::iter::from_fn(next).take(WAITING) {
             if let (TransportErrorPayload::Unreachable, Some(host)) = (error.payload, error.addr) {
-                self.endpoint.handle_unreachable(Udp::now(), host.ip());
+                self.endpoint.handle_unreachable(R::now(), host.ip());
             }
         }
     }
@@ -212,7 +208,7 @@ impl<C: Core + 'static> Driver<C> {
             // What was said of earlier attempts must not be taken to be about one that is sent now.
             self.hear_errors();
         }
-        let (now, segments) = (Udp::now(), self.udp.max_gso_segments());
+        let (now, segments) = (R::now(), self.udp.max_gso_segments());
         for _ in 0..TRANSMITS {
             let Some(next) = self.endpoint.poll_transmit(now, segments) else {
                 return false;
@@ -224,7 +220,7 @@ impl<C: Core + 'static> Driver<C> {
                 segment_size: next.segment_size,
                 src_ip: next.src_ip,
             };
-            let send = |socket: UdpSockRef<'_>| self.udp.try_send(socket, &datagrams);
+            let send = |socket: SocketRef<'_>| self.udp.try_send((&socket).into(), &datagrams);
             match self.socket.write(send) {
                 Ok(()) => {}
                 Err(error) if error.kind() == WouldBlock => {

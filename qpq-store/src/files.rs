@@ -161,11 +161,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn a_private_file_is_replaced_whole_and_stays_private() {
-        let dir = Scratch::try_new("files").unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(dir.path().join("key.new"), b"left by a crash").unwrap();
         write_private(&path, b"one").unwrap();

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use proptest::prelude::*;
-use qpq_protocol::storage::{
-    Command, Commit, Direction, Engine, Expect, Failure, Memory, Reply, Scan,
-};
-use qpq_server_example::scratch::Scratch;
-use qpq_server_example::sqlite::{OpenError, Options, Sqlite};
+use qpq_protocol::storage::{Command, Commit, Engine as _, Failure, Reply};
+use qpq_store::conformance::{self, Subject, everything};
+use qpq_store::sqlite::{OpenError, Options, Sqlite};
+use tempfile::TempDir;
+
+fn dir() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
 
 fn small() -> Options {
     Options {
@@ -19,16 +21,6 @@ fn small() -> Options {
 
 fn open(path: &Path) -> Sqlite {
     Sqlite::open(path, &small()).unwrap()
-}
-
-fn everything() -> Command {
-    Command::Scan(Scan {
-        start: Bytes::new(),
-        end: Bytes::from(vec![0xff; 513]),
-        direction: Direction::Forward,
-        items: usize::MAX,
-        bytes: usize::MAX,
-    })
 }
 
 fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Command {
@@ -45,93 +37,25 @@ fn delete(key: impl Into<Bytes>) -> Command {
     })
 }
 
-/// Few keys, so that commands meet; prefixes of each other, empty and all-ones ones among them.
-fn key() -> impl Strategy<Value = Bytes> {
-    prop_oneof![
-        8 => prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0xff)], 0..4),
-        1 => Just(vec![1; 512]),
-        1 => Just(vec![1; 513]),
-    ]
-    .prop_map(Bytes::from)
-}
+/// A database in a directory of its own.
+struct Database(TempDir);
 
-fn value() -> impl Strategy<Value = Bytes> {
-    prop_oneof![
-        8 => (any::<bool>(), 0usize..3).prop_map(|(byte, length)| vec![u8::from(byte); length]),
-        2 => (0usize..20_000).prop_map(|length| vec![7; length]),
-        1 => Just(vec![8; 64 * 1024]),
-        1 => Just(vec![9; 64 * 1024 + 1]),
-    ]
-    .prop_map(Bytes::from)
-}
+impl Subject for Database {
+    type Engine = Sqlite;
 
-fn command() -> impl Strategy<Value = Command> {
-    let expect = prop_oneof![Just(Expect::Absent), value().prop_map(Expect::Equals)];
-    let commit = (
-        prop::collection::vec((key(), expect), 0..2),
-        prop::collection::vec((key(), value()), 0..4),
-        prop::collection::vec(key(), 0..3),
-    )
-        .prop_map(|(checks, puts, deletes)| {
-            Command::Commit(Commit {
-                checks,
-                puts,
-                deletes,
-            })
-        });
-    let bound = prop_oneof![0usize..5, Just(usize::MAX)];
-    let bytes = prop_oneof![0usize..100, Just(usize::MAX)];
-    let scan = (key(), key(), any::<bool>(), bound, bytes).prop_map(
-        |(start, end, forward, items, bytes)| {
-            Command::Scan(Scan {
-                start,
-                end,
-                direction: if forward {
-                    Direction::Forward
-                } else {
-                    Direction::Backward
-                },
-                items,
-                bytes,
-            })
-        },
-    );
-    prop_oneof![
-        4 => commit,
-        1 => scan,
-        1 => prop::collection::vec(key(), 0..4).prop_map(Command::Get),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn equal_replies_and_contents_also_after_reopening(
-        batches in prop::collection::vec(prop::collection::vec(command(), 0..8), 1..8),
-        reopen_at in 0usize..8,
-    ) {
-        let dir = Scratch::try_new("model").unwrap();
-        let path = dir.path().join("rows.db");
-        let mut memory = Memory::new();
-        let mut sqlite = open(&path);
-        for (at, batch) in batches.into_iter().enumerate() {
-            if at == reopen_at {
-                drop(sqlite);
-                sqlite = open(&path);
-            }
-            prop_assert_eq!(sqlite.run(batch.clone()), memory.run(batch));
-            sqlite.idle();
-        }
-        drop(sqlite);
-        let contents = memory.run(vec![everything()]);
-        prop_assert_eq!(open(&path).run(vec![everything()]), contents);
+    fn open(&mut self) -> Sqlite {
+        open(&self.0.path().join("rows.db"))
     }
 }
 
 #[test]
+fn it_answers_as_the_reference_engine_also_after_reopening() {
+    conformance::check(64, || Database(dir()));
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_kill() {
-    let dir = Scratch::try_new("kill").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let copy = dir.path().join("copy.db");
     let mut engine = open(&path);
@@ -151,7 +75,7 @@ fn what_was_committed_is_there_after_a_kill() {
 
 #[test]
 fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
-    let dir = Scratch::try_new("full").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let options = Options {
         max_pages: Some(64),
@@ -199,7 +123,7 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
 
 #[test]
 fn a_second_opener_learns_who_holds_the_database() {
-    let dir = Scratch::try_new("held").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let engine = open(&path);
     let error = Sqlite::open(&path, &small()).err().unwrap().to_string();
@@ -213,7 +137,7 @@ fn a_second_opener_learns_who_holds_the_database() {
 
 #[test]
 fn a_newer_a_foreign_and_a_damaged_file_are_refused_and_left_alone() {
-    let dir = Scratch::try_new("refused").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let edit = |sql: &str| {
         rusqlite::Connection::open(&path)
@@ -245,7 +169,7 @@ fn a_newer_a_foreign_and_a_damaged_file_are_refused_and_left_alone() {
 
 #[test]
 fn after_damage_nothing_succeeds_any_more_and_the_owner_is_told_once() {
-    let dir = Scratch::try_new("damage").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let mut engine = open(&path);
     engine.run(
@@ -271,7 +195,7 @@ fn after_damage_nothing_succeeds_any_more_and_the_owner_is_told_once() {
 
 #[test]
 fn the_log_is_moved_beside_the_commits_and_stays_bounded() {
-    let dir = Scratch::try_new("bounded").unwrap();
+    let dir = dir();
     let path = dir.path().join("rows.db");
     let log = dir.path().join("rows.db-wal");
     let mut engine = open(&path);

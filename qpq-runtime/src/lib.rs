@@ -1,0 +1,19 @@
+//! What qpq's adapters share: the loop between a UDP socket and an endpoint, the two threads beside it, and the
+//! handle of a running node.
+//!
+//! An adapter gives it a [`Runtime`], a socket and a timer of its own, and calls the rest by its name:
+//!
+//! ```text
+//!   qpq-adapter-tokio    type Server<C> = qpq_runtime::Server<Tokio, C>
+//!   qpq-adapter-smol     type Server<C> = qpq_runtime::Server<Smol, C>
+//! ```
+//!
+//! Nothing here knows what the bytes mean.
+
+mod driver;
+mod node;
+mod runtime;
+
+pub use node::{Client, Node, Server};
+pub use qpq_protocol::quic::{OpenError, Stopped};
+pub use runtime::{Runtime, SocketRef, borrow};
