@@ -293,6 +293,25 @@ mod tests {
         }
     }
 
+    /// No method with a long answer is open to strangers yet, so nobody comes so far over a connection.
+    #[test]
+    fn long_answers_to_strangers_are_bounded_and_in_nobodys_way() {
+        let limits = Limits {
+            anonymous_unsent: 2 * Limits::default().answer_frame(),
+            ..Limits::default()
+        };
+        let mut shares = Shares::new(&limits);
+        let stranger = |host| Holder::Address(IpAddr::from([10, 0, 0, host]));
+        let mut ask = |host| shares.reserve_answer(stranger(host));
+        let (first, second) = (ask(1).unwrap(), ask(2).unwrap());
+        assert_eq!(ask(1).unwrap_err(), Short::Share);
+        assert_eq!(ask(3).unwrap_err(), Short::Pool);
+        assert!(shares.reserve_answer(account(1)).is_ok());
+        shares.give_back(first);
+        assert!(shares.reserve_answer(stranger(3)).is_ok());
+        shares.give_back(second);
+    }
+
     #[test]
     fn what_can_be_done_without_leaves_half_of_a_share() {
         let mut shares = Shares::new(&Limits::default());

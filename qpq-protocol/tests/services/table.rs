@@ -45,10 +45,6 @@ const SHOWN: &[(&str, &[(&str, &str)])] = &[
                 "total_unsent",
                 "a_request_whose_turn_does_not_come_is_answered",
             ),
-            (
-                "anonymous_unsent",
-                "strangers_have_room_for_answers_of_their_own",
-            ),
             ("answer", "an_answer_is_no_longer_than_it_may_be"),
             (
                 "long_answers",
@@ -252,6 +248,13 @@ const SHOWN: &[(&str, &[(&str, &str)])] = &[
                 "a_message_id_is_known_for_a_day_and_as_long_as_its_message",
             ),
         ],
+    ),
+    (
+        "src/server/shares.rs",
+        &[(
+            "anonymous_unsent",
+            "long_answers_to_strangers_are_bounded_and_in_nobodys_way",
+        )],
     ),
     (
         "src/server/rate.rs",
