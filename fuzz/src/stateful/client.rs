@@ -72,12 +72,15 @@ fn step(embedder: &mut Embedder, act: Act) {
 /// output is small here.
 const FOOTPRINT: usize = 13 * 1024 * 1024;
 
+/// A buffer of a frame grows to twice its length: while it is copied, the half that it had is there as well.
+const GROWING: usize = 2 * 1024 * 1024;
+
 /// Bytes that an input may need: what a client holds, and its state and disk, small as its story is.
 #[must_use]
 pub fn budget() -> usize {
     LazyLock::force(&STORY);
     LazyLock::force(&SWOLLEN);
-    FOOTPRINT + 2 * 1024 * 1024
+    FOOTPRINT + GROWING + 2 * 1024 * 1024
 }
 
 /// An input: frames of 4 MiB that do not end, on all push streams and as answers.
