@@ -32,7 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-cfg=qpq_defects");
     }
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    // Asked for when it runs: checkouts that share a target folder share this program.
+    let root = env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo runs build scripts")?;
+    let root = Path::new(&root).join("../proto");
     let mut files = Vec::new();
     for folder in ["qpq/v1", "qpq/store/v1"] {
         let folder = root.join(folder);

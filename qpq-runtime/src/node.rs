@@ -60,10 +60,7 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<Self, OpenError> {
-        Ok(Self {
-            node: driver::start::<R, C>(address, config, core, engine)?,
-            runtime: PhantomData,
-        })
+        Self::start(address, config, core, engine)
     }
 }
 
@@ -94,16 +91,27 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<Self, OpenError> {
-        Ok(Self {
-            node: driver::start::<R, C>(address, config, core, engine)?,
-            runtime: PhantomData,
-        })
+        Self::start(address, config, core, engine)
     }
 }
 
 /// What both kinds of nodes are: a [`Node`].
 macro_rules! nodes {
     ($($kind:ident),*) => {$(
+        impl<R: Runtime, C: Core + Send + 'static> $kind<R, C> {
+            fn start(
+                address: SocketAddr,
+                config: &Config,
+                core: C,
+                engine: impl Engine + 'static,
+            ) -> Result<Self, OpenError> {
+                Ok(Self {
+                    node: driver::start::<R, C>(address, config, core, engine)?,
+                    runtime: PhantomData,
+                })
+            }
+        }
+
         impl<R, C: Core + 'static> $kind<R, C> {
             /// The same as [`Node::shutdown`], by value.
             pub async fn close(self) {

@@ -1,22 +1,34 @@
 //! The suite that any engine has to pass: whatever commands come, in whatever batches, an engine answers what the
 //! reference engine does, and holds the same rows, also after it was opened again.
 //!
-//! ```no_run
-//! use qpq_protocol::storage::Memory;
+//! ```
+//! use std::sync::{Arc, Mutex};
+//!
+//! use qpq_protocol::storage::{Command, Engine, Memory, Reply};
 //! use qpq_store::conformance::{self, Subject};
 //!
-//! /// An engine of one's own: here the reference engine itself, on rows that outlive it.
-//! struct Kept;
+//! /// An engine of one's own: here the reference engine, on rows that outlive it.
+//! struct Own(Arc<Mutex<Memory>>);
 //!
-//! impl Subject for Kept {
-//!     type Engine = Memory;
-//!
-//!     fn open(&mut self) -> Memory {
-//!         Memory::new()
+//! impl Engine for Own {
+//!     fn run(&mut self, batch: Vec<Command>) -> Vec<Reply> {
+//!         self.0.lock().unwrap().run(batch)
 //!     }
 //! }
 //!
-//! conformance::check(64, || Kept);
+//! /// Where its rows are.
+//! #[derive(Default)]
+//! struct Rows(Arc<Mutex<Memory>>);
+//!
+//! impl Subject for Rows {
+//!     type Engine = Own;
+//!
+//!     fn open(&mut self) -> Own {
+//!         Own(Arc::clone(&self.0))
+//!     }
+//! }
+//!
+//! conformance::check(64, Rows::default);
 //! ```
 
 use bytes::Bytes;

@@ -23,7 +23,7 @@ impl Client {
             return;
         };
         let is_asked = |then: &Then| matches!(then, Then::Ahead(asked, _) if *asked == id);
-        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Rejoin))
+        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Ahead))
             || self.link.any_asked(is_asked);
         if waits
             || self.has_looked_ahead(id, last)
@@ -54,7 +54,7 @@ impl Client {
         let answer = match answer {
             Err(fault) if fault.is_passing() => {
                 let at = self.clock.now() + self.pause(&fault);
-                return self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+                return self.timers.hold(Timer::Conversation(id, Pause::Ahead), at);
             }
             answer => answer,
         };

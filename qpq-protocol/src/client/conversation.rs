@@ -116,7 +116,7 @@ impl Client {
             Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
             Some(Phase::Over) => {
                 // What was on its way when it ended, on a connection that is gone.
-                self.fail_messages(id, &IntentError::NotAMember);
+                self.fail_unsent(id);
                 self.drive_search(id);
             }
             Some(Phase::Joining) | None => self.drive_search(id),
@@ -332,7 +332,7 @@ impl Client {
             channel.listed.clear();
             channel.witnesses.clear();
         });
-        self.fail_messages(id, &IntentError::NotAMember);
+        self.fail_unsent(id);
     }
 
     pub(super) fn start_leaving(&mut self, id: ConversationId) {

@@ -404,8 +404,17 @@ impl Client {
         self.drive(id);
     }
 
-    /// Nothing can be sent any more. Of a message that is on its way the server says whether it took it.
+    /// Nothing can be sent any more.
     pub(super) fn fail_messages(&mut self, id: ConversationId, error: &IntentError) {
+        let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
+        let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
+        for order in orders {
+            self.give_up(id, order, error.clone());
+        }
+    }
+
+    /// This account is out. Of a message that is on its way the server says whether it took it.
+    pub(super) fn fail_unsent(&mut self, id: ConversationId) {
         let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
         let is_on_its_way = |order: u64, record: &OutgoingRecord| {
             record.index.is_some()
@@ -415,7 +424,7 @@ impl Client {
         let orders = orders.filter(|((_, order), record)| !is_on_its_way(*order, record));
         let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();
         for order in orders {
-            self.give_up(id, order, error.clone());
+            self.give_up(id, order, IntentError::NotAMember);
         }
     }
 

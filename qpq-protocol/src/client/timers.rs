@@ -54,6 +54,8 @@ pub(super) enum Pause {
     Listing,
     /// Before fork reports are tried again.
     Report,
+    /// Before it is looked again where the others are.
+    Ahead,
 }
 
 impl Timer {
@@ -68,6 +70,7 @@ impl Timer {
             Self::Conversation(_, Pause::Rejoin) => "come back into a group",
             Self::Conversation(_, Pause::Listing) => "ask again to be on a member list",
             Self::Conversation(_, Pause::Report) => "tell members what is held of a group",
+            Self::Conversation(_, Pause::Ahead) => "look where the others are",
             Self::Conversation(_, Pause::Doubt) => "ask again how the server has a conversation",
             Self::Queue(_) => "queue",
             Self::Packages => "key packages",
