@@ -142,10 +142,8 @@ limits! {
     /// waits for its turn, at most [`Limits::request_time`], and is then answered Unavailable; a push
     /// carries no data beyond half of an account's part.
     total_unsent: usize = 512 * MIB,
-    /// The same, of all connections without a session, shared by address.
-    anonymous_unsent: usize = 32 * MIB,
     /// The longest payload of an answer, in bytes: what a Fetch fills. A message and what goes with it
-    /// must fit; [`Limits::total_unsent`] and [`Limits::anonymous_unsent`] are never less.
+    /// must fit; [`Limits::total_unsent`] is never less.
     answer: usize = MAX_PAYLOAD,
     /// Requests with long answers that a connection may have running; one more waits for its turn.
     long_answers: usize = 4,
@@ -356,7 +354,6 @@ impl Limits {
             self.anonymous_buffer,
             self.anonymous_small_buffer,
             self.total_unsent.max(self.answer_frame()),
-            self.anonymous_unsent.max(self.answer_frame()),
             self.cached_bytes,
             self.rate_tables(),
         ]

@@ -668,9 +668,8 @@ fn what_storage_does_not_answer_is_answered_in_time() {
 }
 
 #[test]
-fn strangers_have_room_for_answers_of_their_own() {
+fn a_stranger_waits_for_no_room_for_an_answer() {
     let mut config = roomy();
-    config.limits.anonymous_unsent = 0;
     config.limits.total_unsent = 0;
     let mut world = World::new(config);
     let (alice, stuck) = world.user("alice");

@@ -63,7 +63,6 @@ fn tight() -> ServerLimits {
     core.anonymous_small_buffer = 128 * 1024;
     core.answer = 64 * 1024;
     core.total_unsent = 128 * 1024;
-    core.anonymous_unsent = 128 * 1024;
     core.cached_bytes = 64 * 1024;
     core.rate_counters = 64;
     // The honest client has no session, and is silent while time passes.

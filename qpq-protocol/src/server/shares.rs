@@ -58,8 +58,10 @@ pub(super) struct Hold {
 
 /// All pools.
 pub(super) struct Shares {
-    /// Of accounts, then of strangers; each in the order of [`Kind`].
-    pools: [[Pool; 3]; 2],
+    /// Of requests: small and large ones of accounts, then of strangers.
+    requests: [[Pool; 2]; 2],
+    /// Of answers: of accounts, since no long one is for a stranger.
+    answers: Pool,
     /// Bytes of the longest frame of an answer.
     answer: usize,
 }
@@ -110,18 +112,17 @@ impl Shares {
         let unknown = limits.anonymous_payload.saturating_add(ENTRY);
         let answer = limits.answer_frame();
         Self {
-            pools: [
+            requests: [
                 [
                     pool(limits.small_buffer, small),
                     pool(limits.total_buffer, large),
-                    pool(limits.total_unsent.max(answer), answer),
                 ],
                 [
                     pool(limits.anonymous_small_buffer, small),
                     pool(limits.anonymous_buffer, unknown),
-                    pool(limits.anonymous_unsent.max(answer), answer),
                 ],
             ],
+            answers: pool(limits.total_unsent.max(answer), answer),
             answer,
         }
     }
@@ -135,8 +136,8 @@ impl Shares {
 
     /// Bytes of all pools that are held.
     pub(super) fn held(&self) -> usize {
-        let pools = self.pools.iter().flatten();
-        pools.fold(0, |sum, pool| pool.held.saturating_add(sum))
+        let requests = self.requests.iter().flatten();
+        requests.fold(self.answers.held, |sum, pool| pool.held.saturating_add(sum))
     }
 
     /// Nothing yet, of this kind and for this holder.
@@ -178,15 +179,15 @@ impl Shares {
     }
 
     const fn pool(&mut self, kind: Kind, holder: Holder) -> &mut Pool {
-        let [accounts, strangers] = &mut self.pools;
-        let [small, large, answers] = match holder {
+        let [accounts, strangers] = &mut self.requests;
+        let [small, large] = match holder {
             Holder::Account(_) => accounts,
             Holder::Address(_) => strangers,
         };
         match kind {
             Kind::Small => small,
             Kind::Large => large,
-            Kind::Answers => answers,
+            Kind::Answers => &mut self.answers,
         }
     }
 }
@@ -262,7 +263,8 @@ mod tests {
         assert_eq!(shares.held(), 16 * MIB);
         shares.give_back(hold);
         assert_eq!(shares.held(), 0);
-        assert!(shares.pools.iter().flatten().all(|p| p.holders.is_empty()));
+        let mut pools = shares.requests.iter().flatten();
+        assert!(pools.all(|pool| pool.holders.is_empty()));
     }
 
     #[test]
@@ -291,25 +293,6 @@ mod tests {
             let mut hold = Shares::nothing(kind, holder);
             assert_eq!(shares.grow(&mut hold, KIB), Ok(()));
         }
-    }
-
-    /// No method with a long answer is open to strangers yet, so nobody comes so far over a connection.
-    #[test]
-    fn long_answers_to_strangers_are_bounded_and_in_nobodys_way() {
-        let limits = Limits {
-            anonymous_unsent: 2 * Limits::default().answer_frame(),
-            ..Limits::default()
-        };
-        let mut shares = Shares::new(&limits);
-        let stranger = |host| Holder::Address(IpAddr::from([10, 0, 0, host]));
-        let mut ask = |host| shares.reserve_answer(stranger(host));
-        let (first, second) = (ask(1).unwrap(), ask(2).unwrap());
-        assert_eq!(ask(1).unwrap_err(), Short::Share);
-        assert_eq!(ask(3).unwrap_err(), Short::Pool);
-        assert!(shares.reserve_answer(account(1)).is_ok());
-        shares.give_back(first);
-        assert!(shares.reserve_answer(stranger(3)).is_ok());
-        shares.give_back(second);
     }
 
     #[test]

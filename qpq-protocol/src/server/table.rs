@@ -15,7 +15,7 @@ use crate::method::{Method, rpc};
 enum Answer {
     /// At most [`crate::limits::ENTRY`] bytes.
     Short,
-    /// Up to a whole frame: it waits for its turn.
+    /// Up to a whole frame: it waits for its turn, and is for no one without a session.
     Long,
 }
 
@@ -152,6 +152,14 @@ mod tests {
     fn ids(which: impl Fn(&Line) -> bool) -> Vec<u16> {
         let all = Method::ALL.iter().filter(|method| which(&line(**method)));
         all.map(|method| method.id()).collect()
+    }
+
+    /// Strangers have no part in the pool of long answers.
+    #[test]
+    fn no_long_answer_is_for_strangers() {
+        let all = Method::ALL.iter();
+        let mut open = all.filter(|method| method.caller() == crate::method::Caller::Anonymous);
+        assert!(open.all(|method| !line(*method).has_long_answer()));
     }
 
     #[test]

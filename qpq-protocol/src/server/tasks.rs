@@ -164,7 +164,8 @@ impl Server {
             long: Long::No,
             answered: false,
         });
-        if table::line(method).has_long_answer() {
+        // Nothing long is for who has no session: that is refused at once.
+        if table::line(method).has_long_answer() && caller.session.is_some() {
             self.queue_long(task, Resume::Start);
         } else {
             self.handle(task);

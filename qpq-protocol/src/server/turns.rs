@@ -15,11 +15,10 @@ use super::task_id::TaskId;
 use super::tasks::{Long, Resume, Task, TaskState};
 use crate::ids::ConnId;
 
-/// All lines of holders.
+/// The line of holders, and who waits on connections.
 #[derive(Default)]
 pub(super) struct Turns {
-    /// Of accounts and of strangers.
-    lines: [Line; 2],
+    line: Line,
     /// Requests that wait, on their connection or in line.
     queued: usize,
     /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
@@ -42,29 +41,21 @@ struct Waiting {
 }
 
 impl Turns {
-    const fn line(&mut self, holder: Holder) -> &mut Line {
-        let [accounts, strangers] = &mut self.lines;
-        match holder.is_stranger() {
-            false => accounts,
-            true => strangers,
-        }
-    }
-
     /// A holder has given something back.
     pub(super) fn freed(&mut self, holder: Holder) {
         if self.queued > 0 {
-            self.line(holder).come(holder);
+            self.line.come(holder);
         }
     }
 
     fn join(&mut self, holder: Holder, id: TaskId) {
-        let line = self.line(holder);
+        let line = &mut self.line;
         line.waiting.entry(holder).or_default().tasks.insert(id);
         line.come(holder);
     }
 
     fn leave(&mut self, holder: Holder, id: TaskId) {
-        let line = self.line(holder);
+        let line = &mut self.line;
         if let Entry::Occupied(mut waiting) = line.waiting.entry(holder) {
             waiting.get_mut().tasks.remove(&id);
             if waiting.get().tasks.is_empty() {
@@ -226,7 +217,6 @@ impl Server {
     }
 
     fn next_long(&mut self) -> Option<(TaskId, Hold)> {
-        let mut lines = self.turns.lines.iter_mut();
-        lines.find_map(|line| line.next(&mut self.shares))
+        self.turns.line.next(&mut self.shares)
     }
 }

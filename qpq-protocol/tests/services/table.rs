@@ -250,13 +250,6 @@ const SHOWN: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "src/server/shares.rs",
-        &[(
-            "anonymous_unsent",
-            "long_answers_to_strangers_are_bounded_and_in_nobodys_way",
-        )],
-    ),
-    (
         "src/server/rate.rs",
         &[("rate_counters", "a_table_of_one_counter_is_only_stricter")],
     ),

@@ -182,7 +182,6 @@ pub fn tight() -> Config {
     limits.connection_unsent = 300;
     limits.answer = 1_500;
     limits.total_unsent = 2_000;
-    limits.anonymous_unsent = 2_000;
     limits.long_answers = 1;
     limits.cached_rows = 8;
     limits.cached_bytes = 4_000;

@@ -15,7 +15,6 @@ pub(in crate::sim) fn limits() -> Limits {
         connections: 256,
         total_buffer: 16 * 64 * KIB,
         total_unsent: 17 * 64 * KIB,
-        anonymous_unsent: 17 * 64 * KIB,
         answer: 64 * KIB,
         payload: 48 * KIB,
         group_info: 48 * KIB,
