@@ -1,5 +1,6 @@
 //! Where both cores keep what: the keys of their rows.
 
+use bytes::Bytes;
 use qpq_protocol::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
 use qpq_protocol::storage::keys::{self, PayloadId, QueueId, Range};
 use qpq_protocol::storage::{MAX_KEY, prefix_end};
@@ -161,7 +162,9 @@ fn server_parts(f: &Fields) {
 }
 
 fn ranges(one: &Fields, other: &Fields) {
-    let holds = |range: &Range, key: &[u8]| range.start <= key && key < &range.end[..];
+    fn holds<R>(range: &Range<R>, key: &[u8]) -> bool {
+        range.start <= key && key < &range.end[..]
+    }
     let (device, account) = (&one.queue.device, one.account());
     let same_device = other.queue.device == *device && other.account() == account;
     let queue = keys::queue(&other.queue);
@@ -188,13 +191,13 @@ fn ranges(one: &Fields, other: &Fields) {
 
 /// What reads as a key of the server's is one.
 fn server_bytes(bytes: &[u8]) {
-    let again = [
-        keys::parse_queue(bytes).map(|queue| keys::queue(&queue)),
-        keys::parse_entry(bytes).map(|(queue, seq)| keys::entry(&queue, seq)),
-        keys::parse_expiry(bytes).map(|(at, queue)| keys::expiry(at, &queue)),
-        keys::parse_payload_check(bytes).map(|payload| keys::payload_check(&payload)),
-        keys::parse_member(bytes).map(|(channel, who)| keys::member(&channel, &who)),
-        keys::parse_membership(bytes).map(|(who, channel)| keys::membership(&who, &channel)),
+    let again: [Option<Bytes>; 6] = [
+        keys::parse_queue(bytes).map(|queue| keys::queue(&queue).into()),
+        keys::parse_entry(bytes).map(|(queue, seq)| keys::entry(&queue, seq).into()),
+        keys::parse_expiry(bytes).map(|(at, queue)| keys::expiry(at, &queue).into()),
+        keys::parse_payload_check(bytes).map(|payload| keys::payload_check(&payload).into()),
+        keys::parse_member(bytes).map(|(channel, who)| keys::member(&channel, &who).into()),
+        keys::parse_membership(bytes).map(|(who, channel)| keys::membership(&who, &channel).into()),
     ];
     let mut found = again.iter().flatten();
     assert!(found.all(|key| key == bytes));

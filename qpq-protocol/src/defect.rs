@@ -72,8 +72,6 @@ defects! {
     FailureIgnored "failure_ignored",
     /// The client writes without asking whether another opening of its data has begun.
     FenceOff "fence_off",
-    /// The client does not see that a commit in an earlier slot is of an epoch that it has left in a later one.
-    EpochOverlooked "epoch_overlooked",
     /// The client makes a DM again that nobody has founded, and does not invite its other one.
     FoundsForNobody "founds_for_nobody",
     /// The client does not store that a message has used up its key, so that the next start uses it again.
@@ -86,10 +84,6 @@ defects! {
     NonceReused "nonce_reused",
     /// The client deletes the private key of a package that is refused, though it may have been taken before.
     RefusedDropped "refused_dropped",
-    /// The client takes one refusal of its place on a list for the end of the conversation.
-    RefusalCounts "refusal_counts",
-    /// The client begins a new group in the slot that it believes in, whatever the server says.
-    ResetBlind "reset_blind",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.

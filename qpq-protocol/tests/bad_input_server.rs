@@ -486,7 +486,10 @@ mod bad_input {
     fn a_database_of_a_newer_version() {
         let mut memory = Memory::new();
         memory.run(vec![Command::Commit(Commit {
-            puts: vec![(keys::meta("schema"), Bytes::from_static(&[0, 0, 0, 2]))],
+            puts: vec![(
+                keys::meta("schema").into(),
+                Bytes::from_static(&[0, 0, 0, 2]),
+            )],
             ..Commit::default()
         })]);
         let before = memory.clone();
@@ -508,8 +511,11 @@ mod bad_input {
         let mut memory = Memory::new();
         memory.run(vec![Command::Commit(Commit {
             puts: vec![
-                (keys::meta("schema"), Bytes::from_static(&[0, 0, 0, 1])),
-                (keys::meta("secrets"), Bytes::from_static(b"rubbish")),
+                (
+                    keys::meta("schema").into(),
+                    Bytes::from_static(&[0, 0, 0, 1]),
+                ),
+                (keys::meta("secrets").into(), Bytes::from_static(b"rubbish")),
             ],
             ..Commit::default()
         })]);

@@ -166,7 +166,7 @@ fn a_wait_ends_with_a_wake_from_another_core() {
         channel: None,
     };
     let wake = qpq_protocol::io::Wake {
-        topic: Topic::Queue(qpq_protocol::storage::keys::queue(&queue)),
+        topic: Topic::Queue(qpq_protocol::storage::keys::queue(&queue).into()),
         body: Bytes::new(),
     };
     world.server.handle_wake(world.now, wake);
@@ -176,7 +176,7 @@ fn a_wait_ends_with_a_wake_from_another_core() {
     enqueue(&mut world, sender, &alice, Bytes::from_static(b"news"), 1);
     assert!(world.answer(conn, stream).is_some());
     let told = world.wakes.iter().any(|wake| {
-        matches!(&wake.topic, Topic::Queue(key) if *key == qpq_protocol::storage::keys::queue(&queue))
+        matches!(&wake.topic, Topic::Queue(key) if *key == *qpq_protocol::storage::keys::queue(&queue))
     });
     assert!(told, "other cores are told");
 }

@@ -128,7 +128,7 @@ fn prepare(made: &Path, backup: &Path) -> Result<(), RestoreError> {
     let mut epoch = [0; 8];
     getrandom::fill(&mut epoch).map_err(|_| RestoreError::Random)?;
     let commit = Commit {
-        puts: vec![(keys::meta(EPOCH), epoch.to_vec().into())],
+        puts: vec![(keys::meta(EPOCH).into(), epoch.to_vec().into())],
         ..Commit::default()
     };
     match engine.run(vec![Command::Commit(commit)]).as_slice() {

@@ -508,7 +508,7 @@ impl Client {
         }
         if draft.reset > 0 {
             self.reset_lost(id, draft);
-            if slot < draft.slot && !seeded!(self.config, ResetBlind) {
+            if slot < draft.slot {
                 // The new group goes where the channel is, whatever was believed of it before.
                 self.lower_slot(id, slot);
                 self.is_at_slot(id, slot);

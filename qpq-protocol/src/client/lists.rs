@@ -271,11 +271,7 @@ impl Client {
                     .hold(Timer::Conversation(id, Pause::Listing), at);
             }
             // One word is not enough to go by.
-            Err(_)
-                if self.phase(id) == Some(Phase::Active)
-                    && !self.is_refused_again(id)
-                    && !seeded!(self.config, RefusalCounts) =>
-            {
+            Err(_) if self.phase(id) == Some(Phase::Active) && !self.is_refused_again(id) => {
                 let at = self.clock.now() + REFUSED_AGAIN;
                 self.timers
                     .hold(Timer::Conversation(id, Pause::Listing), at);

@@ -8,10 +8,12 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::step::{Ctx, Fault, Next, Step, commit, decode_row, encode_row, load, unchanged};
+use super::ctx::Ctx;
+use super::fault::Fault;
+use super::step::Next;
+use super::txn::{Change, commit, load};
 use crate::ids::IdentityKey;
 use crate::limits::Limits;
-use crate::storage::Commit;
 use crate::storage::keys;
 use crate::storage::records::Allowance;
 use crate::time::UnixTime;
@@ -75,26 +77,21 @@ fn pay_later<R: 'static>(
         return then(ctx);
     }
     let owed = cost.saturating_sub(ctx.notes.paid);
-    let key = keys::allowance(&account);
-    load(ctx, [key.clone()], move |ctx, [row]| {
+    load(ctx, keys::allowance(&account), move |ctx, bucket| {
         // Another request may have taken a block since.
         let missing = owed.saturating_sub(ctx.allowances.left(&account));
         if missing == 0 {
+            ctx.notes.reads.let_go(bucket.key());
             return pay_later(ctx, account, cost, then);
         }
-        let bucket = decode_row::<Allowance>(&row)?.unwrap_or_default();
-        let taken = match take(&bucket, ctx.date, missing, &ctx.config.limits) {
-            Ok(taken) => taken,
-            // The row may be what it was before another core, or time, changed it.
-            Err(_) if !ctx.is_sure_of([&key]) => return Ok(Step::rerun()),
-            Err(retry_after_ms) => return Err(Fault::rate_limited("stored_a_day", retry_after_ms)),
-        };
-        let change = Commit {
-            checks: vec![unchanged(&key, &row)],
-            puts: vec![(key, encode_row(&taken.bucket))],
-            deletes: Vec::new(),
-        };
-        commit(change, move |ctx| {
+        let limits = &ctx.config.limits;
+        let taken = take(&bucket.unwrap_or_default(), ctx.date, missing, limits)
+            .map_err(|retry_after_ms| Fault::rate_limited("stored_a_day", retry_after_ms))?;
+        let mut change = Change::default();
+        change.put(&bucket, &taken.bucket);
+        commit(ctx, change, move |ctx| {
+            // Whatever others take out of it meanwhile.
+            ctx.notes.reads.let_go(bucket.key());
             let left = ctx.allowances.left(&account).saturating_add(taken.bytes);
             ctx.allowances.set(account, left);
             pay_later(ctx, account, cost, then)

@@ -1,6 +1,6 @@
 //! What a core has taken out of the buckets of accounts, and gives out in small (`allowance`).
 
-use super::lru::Lru;
+use super::txn::Lru;
 use crate::ids::IdentityKey;
 
 /// What a core has taken and not yet given out, by account, in bytes.

@@ -3,8 +3,8 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Server;
+use super::fault::Fault;
 use super::shares::Hold;
-use super::step::Fault;
 use super::stream::State;
 use super::timers::Timer;
 use crate::frame::{Header as _, ResponseHeader, encode_response};

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::Server;
+use super::fault::Fault;
 use super::shares::{Hold, Kind, Short};
-use super::step::Fault;
 use super::stream::{Claim, Reading, State, Stream};
 use crate::ids::ConnId;
 use crate::rising::Rising;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::caller::{Caller, Session};
 use super::login_slot::LoginSlot;
 use super::push::PushStream;
 use super::rate::network;
 use super::shares::Holder;
-use super::step::{Caller, Session};
 use super::stream::{Stream, time_for};
 use super::task_id::TaskId;
 use crate::ids::ConnId;

@@ -4,9 +4,12 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::caller::Caller;
+use super::ctx::Ctx;
+use super::fault::Fault;
 use super::rate::octets;
 use super::services::auth;
-use super::step::{Caller, Ctx, Fault, Next, Step};
+use super::step::{Next, Step};
 use super::table;
 use crate::limits::{Limits, RateClass};
 use crate::method::{Caller as Rule, Method, Rpc};

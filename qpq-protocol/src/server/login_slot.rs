@@ -2,8 +2,8 @@
 
 use qpq_crypto::opaque::LoginState;
 
-use super::rows::Row;
 use crate::ids::{DeviceId, IdentityKey};
+use crate::storage::records::Name;
 use crate::time::Time;
 
 /// A login that was begun on a connection.
@@ -15,7 +15,7 @@ pub(super) struct LoginSlot {
     pub(super) counted_at: Time,
     pub(super) username: String,
     /// The stored name as it was when the login started.
-    pub(super) name: Row,
+    pub(super) name: Option<Name>,
     pub(super) proof: Proof,
 }
 

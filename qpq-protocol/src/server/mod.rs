@@ -7,8 +7,8 @@
 //!   request             tasks.rs       runs, step by step, until its answer may leave (turns.rs,
 //!                                      pacing.rs)
 //!     method, payload   dispatch.rs    lengths, caller, rates; one line a method in table.rs
-//!       handler         services/      one file a category, made of the steps of step.rs, ask.rs
-//!         rows          rows.rs        remembered between requests, for pipelined commits
+//!       handler         services/      one file a category, made of steps (step.rs)
+//!         rows          txn/           read, checked and changed; remembered between requests
 //!     effects           push.rs        pushes, waits, other cores
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
 //! ```
@@ -20,20 +20,21 @@ mod allowance;
 mod allowances;
 mod answers;
 mod arriving;
-mod ask;
 mod calendar;
+mod caller;
 mod config;
 mod connection;
+mod ctx;
 mod deadlines;
 mod dispatch;
+mod effects;
+mod fault;
 mod login_slot;
-mod lru;
 mod outputs;
 mod pacing;
 mod push;
 mod rate;
 mod requests;
-mod rows;
 mod server_keys;
 mod services;
 mod shares;
@@ -47,6 +48,7 @@ mod task_id;
 mod tasks;
 mod timers;
 mod turns;
+mod txn;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -58,7 +60,6 @@ use connection::Connection;
 use outputs::Outputs;
 use push::Subscriptions;
 use rate::Rates;
-use rows::Rows;
 use shares::Shares;
 use shutdown::Shutdown;
 use startup::Phase;
@@ -66,6 +67,7 @@ use strangers::Strangers;
 use tasks::Tasks;
 use timers::{Timer, Timers};
 use turns::Turns;
+use txn::Rows;
 use upkeep::Upkeep;
 
 use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};

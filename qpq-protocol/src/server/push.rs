@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Server;
+use super::caller::{Caller, Session};
+use super::effects::{Ended, SessionChange};
 use super::shares::{Hold, Kind, Shares};
-use super::step::{Caller, Ended, Session, SessionChange};
 use super::timers::Timer;
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
@@ -179,7 +180,7 @@ impl Server {
         };
         self.wake_waiters(queue);
         self.outputs.push(Output::Wake(Wake {
-            topic: Topic::Queue(keys::queue(queue)),
+            topic: Topic::Queue(keys::queue(queue).into()),
             body,
         }));
     }

@@ -6,8 +6,8 @@ use std::collections::btree_map::Entry;
 use bytes::Bytes;
 
 use super::arriving::Lack;
+use super::fault::Fault;
 use super::shares::{Hold, Kind, SMALL, Shares};
-use super::step::Fault;
 use super::stream::{Claim, Progress, State, Stream};
 use super::timers::Timer;
 use super::{Event, Server};

@@ -65,10 +65,10 @@ impl Server {
             ticket,
             lane: Lane::Ordered,
             command: Command::Get(vec![
-                keys::meta("schema"),
-                keys::meta("secrets"),
-                keys::meta("epoch"),
-                keys::meta("date"),
+                keys::meta("schema").into(),
+                keys::meta("secrets").into(),
+                keys::meta("epoch").into(),
+                keys::meta("date").into(),
             ]),
         });
     }
@@ -110,12 +110,15 @@ impl Server {
         let epoch = new_epoch(&mut rng);
         self.make(vec![
             (
-                keys::meta("schema"),
+                keys::meta("schema").into(),
                 Bytes::copy_from_slice(&SCHEMA.to_be_bytes()),
             ),
-            (keys::meta("secrets"), secrets.encode_to_vec().into()),
-            (keys::meta("epoch"), epoch),
-            (keys::meta("date"), calendar::encode(self.clock.unix())),
+            (keys::meta("secrets").into(), secrets.encode_to_vec().into()),
+            (keys::meta("epoch").into(), epoch),
+            (
+                keys::meta("date").into(),
+                calendar::encode(self.clock.unix()),
+            ),
         ]);
     }
 
@@ -153,7 +156,7 @@ impl Server {
         // Whoever puts a backup back takes its epoch away.
         let Some(epoch) = epoch else {
             let epoch = new_epoch(&mut self.rng.child());
-            return self.make(vec![(keys::meta("epoch"), epoch)]);
+            return self.make(vec![(keys::meta("epoch").into(), epoch)]);
         };
         match ServerKeys::read(secrets, epoch) {
             Some(keys) => {

@@ -3,11 +3,14 @@
 
 use bytes::Bytes;
 
+use super::caller::Caller;
+use super::ctx::Ctx;
 use super::dispatch::call;
+use super::fault::Fault;
 use super::services::{
     auth, channel, delivery, devices, group, hybrid_keys, info, key_packages, user,
 };
-use super::step::{Caller, Ctx, Fault, Next};
+use super::step::Next;
 use crate::method::{Method, rpc};
 
 /// How long an answer may be.

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::Server;
+use super::caller::Caller;
+use super::ctx::{Ctx, Notes};
+use super::fault::Fault;
 use super::pacing;
-use super::rows::Issued;
 use super::shares::Hold;
 use super::startup::Phase;
-use super::step::{Caller, Ctx, Fault, Next, Notes, Outcome, Then, ThenWoken, Todo, Woken};
+use super::step::{Next, Outcome, Step, Then, ThenWoken, Todo, Woken};
 use super::stream::State;
 use super::task_id::TaskId;
 use super::timers::Timer;
+use super::txn::Issued;
 use super::{dispatch, table};
 use crate::defect::seeded;
 use crate::ids::{ConnId, Ticket};
@@ -262,9 +265,12 @@ impl Server {
         loop {
             let todo = match next {
                 Ok(step) => step.todo,
+                Err(fault) if fault.is_for_now() => return self.finish(task, Err(fault)),
+                Err(_) if self.looks_again(&mut task) => Todo::Rerun,
                 Err(fault) => return self.finish(task, Err(fault)),
             };
             next = match todo {
+                Todo::Done(_) if self.looks_again(&mut task) => Ok(Step::rerun()),
                 Todo::Done(outcome) => return self.finish(task, Ok(outcome)),
                 Todo::Store {
                     lane,
@@ -328,8 +334,25 @@ impl Server {
         }
     }
 
-    /// Counts one more attempt, from the request.
+    /// A request comes to its end by another way than a commit. Whether it is to run again, since it rests on rows
+    /// that were only remembered: another core may have changed them since, and no check finds that out.
+    fn looks_again(&mut self, task: &mut Task) -> bool {
+        let unsure = task.notes.reads.unsure();
+        if unsure.is_empty() || seeded!(self.config, MemoryBelieved) {
+            return false;
+        }
+        for key in &unsure {
+            self.rows.forget(key);
+        }
+        task.notes.reads.look_again(&unsure);
+        true
+    }
+
+    /// Counts one more attempt, from the request. What it rested on has changed, or was not sure.
     fn again(&mut self, task: &mut Task) -> Result<(), Fault> {
+        for key in task.notes.reads.drain() {
+            self.rows.forget(&key);
+        }
         task.attempt = task.attempt.saturating_add(1);
         task.unsettled = 0;
         task.stale = false;

@@ -9,8 +9,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Server;
+use super::fault::Fault;
 use super::shares::{Hold, Holder, Shares, Short};
-use super::step::Fault;
 use super::task_id::TaskId;
 use super::tasks::{Long, Resume, Task, TaskState};
 use crate::ids::ConnId;

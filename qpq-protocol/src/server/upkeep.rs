@@ -6,10 +6,11 @@
 
 use super::Server;
 use super::calendar;
-use super::rows::Issued;
+use super::ctx::{Ctx, Notes};
 use super::services::{auth, delivery, key_packages};
-use super::step::{Ctx, Next, Notes, Then, Todo};
+use super::step::{Next, Then, Todo};
 use super::timers::Timer;
+use super::txn::Issued;
 use crate::ids::Ticket;
 use crate::io::{Lane, Output};
 use crate::storage::keys;
@@ -86,7 +87,7 @@ impl Server {
             ticket,
             lane: Lane::Ordered,
             command: Command::Commit(Commit {
-                puts: vec![(keys::meta("date"), calendar::encode(date))],
+                puts: vec![(keys::meta("date").into(), calendar::encode(date))],
                 ..Commit::default()
             }),
         });

@@ -12,12 +12,16 @@
 //! | piece, method | 2, big-endian |
 //! | name | what is left, ASCII |
 //!
-//! Values are the messages of `proto/qpq/store/v1/`, except pieces, which are bare bytes.
+//! Values are the messages of `proto/qpq/store/v1/`, except pieces, which are bare bytes. A [`Key`] says which.
 
 mod account;
 mod channel;
 mod package;
 mod queue;
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
 
 use bytes::Bytes;
 
@@ -118,24 +122,99 @@ pub struct QueueId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PayloadId(pub [u8; 16]);
 
-/// The keys from `start` up to and without `end`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Range {
+/// The key of a row that is an `R`, or of no row yet.
+pub struct Key<R> {
+    bytes: Bytes,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R> Key<R> {
+    /// A key as storage has it, of a row that was found in a range of such rows.
+    pub(crate) const fn of_range(_: &Range<R>, bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            row: PhantomData,
+        }
+    }
+}
+
+impl<R> Clone for Key<R> {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            row: PhantomData,
+        }
+    }
+}
+
+impl<R> PartialEq for Key<R> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl<R> Eq for Key<R> {}
+
+impl<R> PartialOrd for Key<R> {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<R> Ord for Key<R> {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
+
+impl<R> fmt::Debug for Key<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes.fmt(f)
+    }
+}
+
+impl<R> Deref for Key<R> {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl<R> From<Key<R>> for Bytes {
+    fn from(key: Key<R>) -> Self {
+        key.bytes
+    }
+}
+
+/// The keys from `start` up to and without `end`, of rows that are `R`s.
+pub struct Range<R> {
     /// The first key.
     pub start: Bytes,
     /// The key after the last.
     pub end: Bytes,
+    row: PhantomData<fn() -> R>,
 }
 
-impl Range {
-    /// All keys that start with `prefix`.
-    #[must_use]
-    pub fn of(prefix: Bytes) -> Self {
-        let end = prefix_end(&prefix).unwrap_or_else(|| vec![0xff; super::MAX_KEY]);
+impl<R> Clone for Range<R> {
+    fn clone(&self) -> Self {
+        Self::between(self.start.clone(), self.end.clone())
+    }
+}
+
+impl<R> Range<R> {
+    const fn between(start: Bytes, end: Bytes) -> Self {
         Self {
-            start: prefix,
-            end: end.into(),
+            start,
+            end,
+            row: PhantomData,
         }
+    }
+
+    /// All keys that start with `prefix`.
+    fn of(prefix: Bytes) -> Self {
+        let end = prefix_end(&prefix).unwrap_or_else(|| vec![0xff; super::MAX_KEY]);
+        Self::between(prefix, end.into())
     }
 
     /// The part of this range after `key`.
@@ -144,15 +223,12 @@ impl Range {
         let mut start = Vec::with_capacity(key.len() + 1);
         start.extend_from_slice(key);
         start.push(0);
-        Self {
-            start: self.start.max(start.into()),
-            end: self.end,
-        }
+        Self::between(self.start.max(start.into()), self.end)
     }
 }
 
 /// A key in the making.
-struct Key {
+struct KeyBuilder {
     short: Short,
     /// All bytes of a key that is longer than [`LONGEST`].
     long: Vec<u8>,
@@ -168,7 +244,7 @@ struct Short {
 /// Room for every key whose length is fixed. Only names can make one longer.
 const LONGEST: usize = 87;
 
-impl Key {
+impl KeyBuilder {
     fn new(family: Family) -> Self {
         let short = Short {
             bytes: [0; LONGEST],
@@ -221,6 +297,13 @@ impl Key {
 
     fn number(self, number: u64) -> Self {
         self.fixed(&number.to_be_bytes())
+    }
+
+    fn key<R>(self) -> Key<R> {
+        Key {
+            bytes: self.done(),
+            row: PhantomData,
+        }
     }
 
     fn done(self) -> Bytes {
@@ -284,8 +367,8 @@ impl<'a> Fields<'a> {
 ///
 /// `meta("schema")` is `m` `schema`.
 #[must_use]
-pub fn meta(name: &str) -> Bytes {
-    Key::new(Family::Meta).fixed(name.as_bytes()).done()
+pub fn meta(name: &str) -> Key<Bytes> {
+    KeyBuilder::new(Family::Meta).fixed(name.as_bytes()).key()
 }
 
 #[cfg(test)]

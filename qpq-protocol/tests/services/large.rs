@@ -26,7 +26,7 @@ fn accounts(count: u32, devices: u8) -> (Memory, Vec<IdentityKey>) {
             devices: devices.collect(),
         };
         let row = set.encode_to_vec().into();
-        change.puts.push((keys::device_set(&identity), row));
+        change.puts.push((keys::device_set(&identity).into(), row));
         identities.push(identity);
     }
     let mut memory = Memory::new();

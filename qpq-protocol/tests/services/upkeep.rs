@@ -189,7 +189,7 @@ fn a_stray_expiry_row_does_not_stop_the_others() {
         channel: None,
     };
     world.memory.run(vec![Command::Commit(Commit {
-        puts: vec![(keys::expiry(1, &stray), Bytes::new())],
+        puts: vec![(keys::expiry(1, &stray).into(), Bytes::new())],
         ..Commit::default()
     })]);
     let sent = world.call::<rpc::Enqueue>(alice, &lasting(60, message(&bob, 1, b"x")));
@@ -235,7 +235,7 @@ fn the_sweep_of_answers_keeps_up_with_what_comes_in() {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_be_bytes());
         let id = qpq_protocol::ids::MessageId(id);
-        keys::dedupe(&id, &bob.secret.public(), 200)
+        Bytes::from(keys::dedupe(&id, &bob.secret.public(), 200))
     };
     let old = (0..16_000).map(|number| match number {
         0..15_000 => (key(number), row(u64::MAX)),

@@ -172,9 +172,9 @@ pub(super) fn replay(case: &Value) -> Result<Value> {
     }
     match server_key(case, key)? {
         Key::One(key) => out["bytes"] = digits(key),
-        Key::Many(range) => {
-            out["start"] = digits(range.start);
-            out["end"] = digits(range.end);
+        Key::Many { start, end } => {
+            out["start"] = digits(start);
+            out["end"] = digits(end);
         }
     }
     Ok(out)
@@ -182,18 +182,19 @@ pub(super) fn replay(case: &Value) -> Result<Value> {
 
 enum Key {
     One(Bytes),
-    Many(Range),
+    Many { start: Bytes, end: Bytes },
 }
 
-impl From<Bytes> for Key {
-    fn from(key: Bytes) -> Self {
-        Self::One(key)
+impl<R> From<server::Key<R>> for Key {
+    fn from(key: server::Key<R>) -> Self {
+        Self::One(key.into())
     }
 }
 
-impl From<Range> for Key {
-    fn from(range: Range) -> Self {
-        Self::Many(range)
+impl<R> From<Range<R>> for Key {
+    fn from(range: Range<R>) -> Self {
+        let Range { start, end, .. } = range;
+        Self::Many { start, end }
     }
 }
 

@@ -23,12 +23,15 @@ use crate::proto::{
     OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
     OpaqueLoginStartResponse,
 };
+use crate::server::caller::Caller;
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
 use crate::server::login_slot::{Counted, LoginSlot, Proof};
 use crate::server::rate::octets;
-use crate::server::rows::Row;
-use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, load_fresh, read};
+use crate::server::step::{Next, Step};
+use crate::server::txn::{load_fresh, read};
 use crate::storage::keys;
-use crate::storage::records::{Account, DeviceUse, Name};
+use crate::storage::records::Name;
 use crate::time::Time;
 
 /// 102: begins a login. An unknown name gets an answer from a fake record.
@@ -44,18 +47,19 @@ pub(in crate::server) fn login_start(
     let (name_key, at) = (keys::name(&request.username), ctx.now);
     if request.ticket.is_empty() {
         by_name.count(ctx, &request.username)?;
-        return read([name_key], move |ctx, [name]| {
-            begin(ctx, request, name, (by_name, at))
+        return read(name_key, move |ctx, name| {
+            begin(ctx, request, name.into_value(), (by_name, at))
         });
     }
-    read([name_key], move |_, [name]| {
+    read(name_key, move |_, name| {
+        let name = name.into_value();
         // An unknown name has an account that nobody has: the reads are the same.
-        let identity = match known(&name)? {
+        let identity = match known(name.as_ref()) {
             Some(name) => IdentityKey::try_from(name.identity_key.as_ref()).map_err(|_| wrong())?,
             None => IdentityKey(Sha256::digest(request.username.as_bytes()).into()),
         };
-        read([keys::account(&identity)], move |ctx, [account]| {
-            let account: Account = decode_row(&account)?.unwrap_or_default();
+        read(keys::account(&identity), move |ctx, account| {
+            let account = account.into_value().unwrap_or_default();
             let counted = match tickets::holder(&account, &request.ticket) {
                 Some(device) => Counted::Device(identity, device),
                 None => by_name,
@@ -68,37 +72,36 @@ pub(in crate::server) fn login_start(
 }
 
 /// What is stored of a name that somebody has.
-fn known(row: &Row) -> Result<Option<Name>, Fault> {
-    let name: Option<Name> = decode_row(row)?;
-    Ok(name.filter(|name| !name.identity_key.is_empty()))
+fn known(name: Option<&Name>) -> Option<&Name> {
+    name.filter(|name| !name.identity_key.is_empty())
 }
 
 /// Begins a login that was counted.
 fn begin(
     ctx: &mut Ctx<'_>,
     request: OpaqueLoginStartRequest,
-    row: Row,
+    name: Option<Name>,
     (counted, counted_at): (Counted, Time),
 ) -> Next<OpaqueLoginStartResponse> {
-    let known = known(&row)?;
+    let known = known(name.as_ref());
     let seed = ctx.seed();
     let (state, response) = opaque::server::login_start(
         &ctx.keys.opaque,
         &seed,
         &ctx.config.domain,
         &request.username,
-        known.as_ref().map(|name| name.record.as_ref()),
+        known.map(|name| name.record.as_ref()),
         &request.request,
     )
     .map_err(refused)?;
     let newest = || String::from_utf8_lossy(ctx.config.opaque_suite.as_bytes()).into_owned();
-    let suite = known.map_or_else(newest, |name| name.suite);
+    let suite = known.map_or_else(newest, |name| name.suite.clone());
     *ctx.login = Some(LoginSlot {
         expires: ctx.now + ctx.config.limits.login_state,
         counted,
         counted_at,
         username: request.username,
-        name: row,
+        name,
         proof: Proof::Asked(state),
     });
     Ok(Step::ok(&OpaqueLoginStartResponse {
@@ -115,8 +118,7 @@ pub(in crate::server) fn login_finish(
 ) -> Next<OpaqueLoginFinishResponse> {
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
-    let row = prove(ctx, &request)?;
-    let name: Name = decode_row(&row)?.ok_or_else(wrong)?;
+    let name = prove(ctx, &request)?.ok_or_else(wrong)?;
     let identity = IdentityKey::try_from(name.identity_key.as_ref()).map_err(|_| wrong())?;
     if !request.identity_key.is_empty() && request.identity_key != name.identity_key {
         *ctx.login = None;
@@ -124,25 +126,24 @@ pub(in crate::server) fn login_finish(
             "that name belongs to another identity key than the one you expect",
         ));
     }
-    let keys = [
+    let wanted = (
         keys::name(&request.username),
         keys::account(&identity),
         keys::device(&identity, &device_id),
         keys::device_set(&identity),
-    ];
-    let [name_key, ..] = keys.clone();
+    );
+    // What is refused here ends the login, so it can't run again to be sure of what it read.
     load_fresh(
         ctx,
-        keys,
-        move |ctx, [name_row, account, device, devices]| {
-            if name_row != row {
+        wanted,
+        move |ctx, (stored, account, device, devices)| {
+            if stored.as_ref() != Some(&name) {
                 *ctx.login = None;
                 return Err(Fault::unauthorized(
                     "the password was changed just now: log in again",
                 ));
             }
-            let used: Option<DeviceUse> = decode_row(&device)?;
-            if used.is_some_and(|used| used.retired) {
+            if device.as_ref().is_some_and(|used| used.retired) {
                 *ctx.login = None;
                 return Err(Fault::forbidden(
                     "this device was revoked and its id is never used again: take a new one",
@@ -151,7 +152,6 @@ pub(in crate::server) fn login_finish(
             let opening = session::Opening {
                 identity,
                 device_id,
-                name: (name_key, name_row),
                 account,
                 device,
                 devices,
@@ -172,7 +172,7 @@ pub(in crate::server) fn login_finish(
 }
 
 /// Checks the finalization; the stored name that the password belongs to.
-fn prove(ctx: &mut Ctx<'_>, request: &OpaqueLoginFinishRequest) -> Result<Row, Fault> {
+fn prove(ctx: &mut Ctx<'_>, request: &OpaqueLoginFinishRequest) -> Result<Option<Name>, Fault> {
     let shown: [u8; 32] = Sha256::digest(&request.finalization).into();
     let slot = ctx
         .login
@@ -192,12 +192,12 @@ fn prove(ctx: &mut Ctx<'_>, request: &OpaqueLoginFinishRequest) -> Result<Row, F
         Proof::Shown(before) if before == shown => {}
         Proof::Shown(_) => return Err(wrong()),
     }
-    let row = slot.name.clone();
+    let name = slot.name.clone();
     *ctx.login = Some(LoginSlot {
         proof: Proof::Shown(shown),
         ..slot
     });
-    Ok(row)
+    Ok(name)
 }
 
 /// The one answer to a wrong password and to an unknown name.

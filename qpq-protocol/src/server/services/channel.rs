@@ -8,19 +8,19 @@ use std::collections::BTreeSet;
 use super::delivery::parse_identity;
 use super::given;
 use super::group::membership_push;
-use super::standing::{By, Standing, load_standings};
+use super::standing::{By, Standing};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::RateClass;
 use crate::proto::{self, MembershipChange};
 use crate::server::allowance;
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
-    unchanged,
-};
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load};
 use crate::storage::keys;
 use crate::storage::records::{Channel, Metadata};
-use crate::storage::{Commit, Expect};
 use crate::time::UnixTime;
 
 /// Method 400.
@@ -31,29 +31,21 @@ pub(in crate::server) fn create_channel(
 ) -> Next<proto::CreateChannelResponse> {
     let session = caller.session()?;
     let opening = Opening::new(ctx, &session, request)?;
-    let key = keys::channel(&opening.channel);
-    load(ctx, [key], move |ctx, [row]| {
-        let members = opening.members.iter().copied();
+    load(ctx, keys::channel(&opening.channel), move |ctx, seen| {
+        let members = opening.members.iter();
         // Of a group only the caller's place matters, once there is one.
-        let members = members.filter(|member| opening.dm || *member == session.identity_key);
-        let members: Vec<IdentityKey> = members.collect();
-        let state = decode_row::<Channel>(&row)?;
-        load_standings(ctx, opening.channel, members, move |ctx, places| {
-            let Some(state) = state else {
-                return opening.create(ctx, session);
+        let members = members.filter(|member| opening.dm || **member == session.identity_key);
+        let places = members.map(|member| Standing::keys(&opening.channel, member));
+        let places: Vec<_> = places.collect();
+        load(ctx, places, move |ctx, places| {
+            let Some(state) = seen.value() else {
+                return opening.create(ctx, session, seen);
             };
-            if opening.dm && places.iter().any(|place| place.member().is_none()) {
-                return opening.reopen(ctx, state, row, session, places);
-            }
-            let keys = places.iter().flat_map(Standing::own_keys);
-            let mut keys: Vec<Bytes> = keys.collect();
-            keys.push(keys::channel(&opening.channel));
-            if !ctx.is_sure_of(&keys) {
-                return Ok(Step::rerun());
-            }
-            match places.iter().all(|place| place.member().is_some()) {
-                true => Ok(opening.opened(&state, &session, ctx.date)),
-                false => Err(Fault::conflict("the channel id is taken: choose another")),
+            let are_in = places.iter().all(|place| place.member().is_some());
+            match (are_in, opening.dm) {
+                (true, _) => Ok(opening.opened(&state, &session, ctx.date)),
+                (false, true) => opening.reopen(ctx, (seen, state), session),
+                (false, false) => Err(Fault::conflict("the channel id is taken: choose another")),
             }
         })
     })
@@ -122,53 +114,40 @@ impl Opening {
     }
 
     /// The channel does not exist yet.
-    fn create(self, ctx: &mut Ctx<'_>, session: Session) -> Next<proto::CreateChannelResponse> {
+    fn create(
+        self,
+        ctx: &mut Ctx<'_>,
+        session: Session,
+        seen: Seen<Channel>,
+    ) -> Next<proto::CreateChannelResponse> {
         let creator = session.identity_key;
         ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
-        let sets: Vec<Bytes> = self.members.iter().map(keys::device_set).collect();
-        load_all(ctx, sets, move |ctx, sets| {
-            if sets.iter().any(|(_, set)| set.is_none()) {
-                let keys = sets.iter().map(|(key, _)| key);
-                return doubt(ctx, keys, Fault::not_found("a member has no account"));
-            }
-            let mut change = Commit {
-                checks: vec![(keys::channel(&self.channel), Expect::Absent)],
-                ..Commit::default()
-            };
-            // An account deleted meanwhile must not come back as a member.
-            change
-                .checks
-                .extend(sets.iter().map(|(key, set)| unchanged(key, set)));
+        // An account deleted meanwhile must not come back as a member.
+        self.with_members(ctx, move |ctx, opening, places| {
             let state = Channel {
-                dm: self.dm,
+                dm: opening.dm,
                 creator_key: Bytes::copy_from_slice(session.identity_key.as_bytes()),
                 creator_device: Bytes::copy_from_slice(session.device_id.as_bytes()),
                 created_at_ms: ctx.date.as_millis(),
                 slot: 0,
                 members_version: 1,
-                member_count: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
+                member_count: u32::try_from(opening.members.len()).unwrap_or(u32::MAX),
                 ..Channel::default()
             };
-            change
-                .puts
-                .push((keys::channel(&self.channel), encode_row(&state)));
-            let mut places = Vec::with_capacity(self.members.len());
-            for member in &self.members {
-                places.push(Standing::new(self.channel, *member, [None, None])?);
-            }
-            if !self.metadata.is_empty() {
+            let mut change = Change::default();
+            change.put(&seen, &state);
+            if !opening.metadata.is_empty() {
                 let metadata = Metadata {
-                    sealed: self.metadata.clone(),
+                    sealed: opening.metadata.clone(),
                     version: 1,
                 };
-                change
-                    .puts
-                    .push((keys::metadata(&self.channel), encode_row(&metadata)));
+                change.write(keys::metadata(&opening.channel), &metadata);
             }
-            let answer = self.response(true, 0);
-            let cost = allowance::cost(&[&self.metadata], self.members.len(), &ctx.config.limits);
-            allowance::pay(ctx, session.identity_key, cost, move |ctx| {
-                self.list(ctx, &session, places, change, answer)
+            let answer = opening.response(true, 0);
+            let members = opening.members.len();
+            let cost = allowance::cost(&[&opening.metadata], members, &ctx.config.limits);
+            allowance::pay(ctx, creator, cost, move |ctx| {
+                opening.list(ctx, &session, &places, change, answer)
             })
         })
     }
@@ -177,42 +156,47 @@ impl Opening {
     fn reopen(
         self,
         ctx: &mut Ctx<'_>,
-        mut state: Channel,
-        row: Row,
+        (seen, mut state): (Seen<Channel>, Channel),
         session: Session,
-        places: Vec<Standing>,
     ) -> Next<proto::CreateChannelResponse> {
         let creator = session.identity_key;
         ctx.limit_once(RateClass::NewChannels, &[creator.as_bytes()], 1)?;
-        let sets = self.members.iter().map(keys::device_set).collect();
-        load_all(ctx, sets, move |ctx, sets| {
-            if sets.iter().any(|(_, set)| set.is_none()) {
-                let keys = sets.iter().map(|(key, _)| key);
-                return doubt(ctx, keys, Fault::not_found("a member has no account"));
-            }
-            let key = keys::channel(&self.channel);
-            let mut change = Commit {
-                checks: vec![unchanged(&key, &row)],
-                ..Commit::default()
-            };
-            change
-                .checks
-                .extend(sets.iter().map(|(key, set)| unchanged(key, set)));
+        self.with_members(ctx, move |ctx, opening, mut places| {
             state.creator_key = Bytes::copy_from_slice(session.identity_key.as_bytes());
             state.creator_device = Bytes::copy_from_slice(session.device_id.as_bytes());
             state.created_at_ms = ctx.date.as_millis();
             state.opened_at_slot = state.slot;
             state.empty_since_ms = 0;
-            state.member_count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+            state.member_count = u32::try_from(opening.members.len()).unwrap_or(u32::MAX);
             state.members_version = state.members_version.saturating_add(1);
-            change.puts.push((key, encode_row(&state)));
-            for place in &places {
-                place.check(&mut change);
+            let mut change = Change::default();
+            change.put(&seen, &state);
+            let answer = opening.response(true, state.slot);
+            places.retain(|place| place.member().is_none());
+            opening.list(ctx, &session, &places, change, answer)
+        })
+    }
+
+    /// Goes on with the places of all members, if each of them has an account.
+    fn with_members<R: 'static>(
+        self,
+        ctx: &mut Ctx<'_>,
+        then: impl FnOnce(&mut Ctx<'_>, Self, Vec<Standing>) -> Next<R> + Send + 'static,
+    ) -> Next<R> {
+        let members = self.members.iter();
+        let wanted = members.map(|member| {
+            let place = Standing::keys(&self.channel, member);
+            (keys::device_set(member), place)
+        });
+        load(ctx, wanted.collect::<Vec<_>>(), move |ctx, members| {
+            let mut places = Vec::with_capacity(members.len());
+            for (devices, place) in members {
+                if devices.is_none() {
+                    return Err(Fault::not_found("a member has no account"));
+                }
+                places.push(place);
             }
-            let answer = self.response(true, state.slot);
-            let missing = places.into_iter();
-            let missing = missing.filter(|place| place.member().is_none()).collect();
-            self.list(ctx, &session, missing, change, answer)
+            then(ctx, self, places)
         })
     }
 
@@ -221,15 +205,15 @@ impl Opening {
         self,
         ctx: &mut Ctx<'_>,
         session: &Session,
-        places: Vec<Standing>,
-        mut change: Commit,
+        places: &[Standing],
+        mut change: Change,
         answer: proto::CreateChannelResponse,
     ) -> Next<proto::CreateChannelResponse> {
         let me = session.identity_key;
         let returns = places.len() < self.members.len();
         let mut given = Vec::new();
         let mut pushes = Vec::new();
-        for place in &places {
+        for place in places {
             let member = *place.identity();
             let push = membership_push(&self.channel, &member, MembershipChange::Added);
             if member != me {
@@ -242,24 +226,15 @@ impl Opening {
             let others = self.members.iter().filter(|other| returns && **other != me);
             pushes.extend(others.map(|other| (*other, push.clone())));
         }
-        given::give(
-            ctx,
-            me,
-            self.channel,
-            given,
-            move |ctx, gifts, mut effects| {
-                effects.live.extend(pushes);
-                given::merge(&mut change, gifts);
-                if !change.is_well_formed() {
-                    return Err(Fault::quota("this is too much at once: add fewer members"));
-                }
-                ctx.leave_untidy();
-                commit(change, move |ctx| {
-                    ctx.notes.all_used();
-                    Ok(Step::ok_with(&answer, effects))
-                })
-            },
-        )
+        let then = move |ctx: &mut Ctx<'_>, change, mut effects: Effects| {
+            effects.live.extend(pushes);
+            ctx.leave_untidy();
+            commit(ctx, change, move |ctx| {
+                ctx.notes.all_used();
+                Ok(Step::ok_with(&answer, effects))
+            })
+        };
+        given::give(ctx, me, self.channel, given, change, then)
     }
 
     /// The answer for a channel that exists. Whether the caller is to commit for the slot at which it was

@@ -7,7 +7,6 @@
 mod channels;
 mod purge;
 
-use bytes::Bytes;
 use qpq_crypto::identity::Credential;
 
 use crate::ids::{DeviceId, DeviceKey, IdentityKey};
@@ -16,13 +15,14 @@ use crate::proto::{
     Device, ListDevicesRequest, ListDevicesResponse, RegisterDeviceRequest, RegisterDeviceResponse,
     RevokeDeviceRequest, RevokeDeviceResponse,
 };
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
-    encode_row, load_fresh, read, read_all, unchanged,
-};
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::{Effects, Ended, SessionChange};
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load_fresh, read};
+use crate::storage::keys;
 use crate::storage::records::{Account, DeviceSet, DeviceUse, RegisteredDevice};
-use crate::storage::{Commit, keys};
 
 /// 700: registers a device. The same device again is only answered, unless its channels have not all been
 /// told.
@@ -34,59 +34,48 @@ pub(in crate::server) fn register_device(
     let session = caller.session()?;
     let device = request.device.unwrap_or_default();
     let device_id = check_certificate(session.identity_key, &device)?;
-    let set_key = keys::device_set(&session.identity_key);
-    let use_key = keys::device(&session.identity_key, &device_id);
-    load_fresh(
-        ctx,
-        [set_key.clone(), use_key.clone()],
-        move |ctx, [set, used]| {
-            let was: DeviceUse = decode_row(&used)?.unwrap_or_default();
-            if was.retired {
-                return Err(Fault::conflict(
-                    "a device with this id was revoked: ids are never used again",
-                ));
-            }
-            let mut devices: DeviceSet = decode_row(&set)?.unwrap_or_default();
-            let mine = RegisteredDevice {
-                device_id: device.device_id,
-                device_key: device.device_key,
-                name: device.name,
-                certificate: device.certificate,
-                created_at_ms: device.created_at_ms,
-                default_queues: false,
+    let account = session.identity_key;
+    let wanted = (
+        keys::device_set(&account),
+        keys::device(&account, &device_id),
+    );
+    load_fresh(ctx, wanted, move |ctx, (set, used)| {
+        let was = used.value().unwrap_or_default();
+        if was.retired {
+            return Err(Fault::conflict(
+                "a device with this id was revoked: ids are never used again",
+            ));
+        }
+        let mut devices = set.value().unwrap_or_default();
+        let mine = RegisteredDevice {
+            device_id: device.device_id,
+            device_key: device.device_key,
+            name: device.name,
+            certificate: device.certificate,
+            created_at_ms: device.created_at_ms,
+            default_queues: false,
+        };
+        if let Some(old) = find(&devices, &device_id) {
+            let is_same = old.device_key == mine.device_key && old.certificate == mine.certificate;
+            return match (is_same, was.untold) {
+                (true, true) => registered(ctx, session, device_id),
+                (true, false) => answer_registered(session, device_id, Effects::default()),
+                (false, _) => Err(Fault::conflict(
+                    "a device with this id is registered already",
+                )),
             };
-            if let Some(old) = find(&devices, &device_id) {
-                return if old.device_key == mine.device_key && old.certificate == mine.certificate {
-                    match was.untold {
-                        true => registered(ctx, session, device_id),
-                        false => answer_registered(session, device_id, Effects::default()),
-                    }
-                } else {
-                    Err(Fault::conflict(
-                        "a device with this id is registered already",
-                    ))
-                };
-            }
-            add(&mut devices, mine, ctx.config.limits.devices)?;
-            let account = session.identity_key;
-            ctx.limit_once(RateClass::DeviceChanges, &[account.as_bytes()], 1)?;
-            let change = Commit {
-                checks: vec![unchanged(&set_key, &set), unchanged(&use_key, &used)],
-                puts: vec![
-                    (set_key, encode_row(&devices)),
-                    (
-                        use_key,
-                        encode_row(&DeviceUse {
-                            untold: true,
-                            ..was
-                        }),
-                    ),
-                ],
-                deletes: Vec::new(),
-            };
-            commit(change, move |ctx| registered(ctx, session, device_id))
-        },
-    )
+        }
+        add(&mut devices, mine, ctx.config.limits.devices)?;
+        ctx.limit_once(RateClass::DeviceChanges, &[account.as_bytes()], 1)?;
+        let untold = DeviceUse {
+            untold: true,
+            ..was
+        };
+        let mut change = Change::default();
+        change.put(&set, &devices);
+        change.put(&used, &untold);
+        commit(ctx, change, move |ctx| registered(ctx, session, device_id))
+    })
 }
 
 /// The device's id, if its certificate is by the account.
@@ -169,23 +158,19 @@ fn tell<R: 'static>(
     then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,
 ) -> Next<R> {
     channels::tell(ctx, identity, move |ctx, effects| {
-        let use_key = keys::device(&identity, &device_id);
-        load_fresh(ctx, [use_key.clone()], move |ctx, [row]| {
-            let used: DeviceUse = decode_row(&row)?.unwrap_or_default();
-            if !used.untold {
-                return then(ctx, effects);
-            }
-            let told = DeviceUse {
-                untold: false,
-                ..used
-            };
-            let change = Commit {
-                checks: vec![unchanged(&use_key, &row)],
-                puts: vec![(use_key, encode_row(&told))],
-                deletes: Vec::new(),
-            };
-            commit(change, move |ctx| then(ctx, effects))
-        })
+        load_fresh(
+            ctx,
+            keys::device(&identity, &device_id),
+            move |ctx, used| {
+                let mut told = used.value().unwrap_or_default();
+                if !core::mem::take(&mut told.untold) {
+                    return then(ctx, effects);
+                }
+                let mut change = Change::default();
+                change.put(&used, &told);
+                commit(ctx, change, move |ctx| then(ctx, effects))
+            },
+        )
     })
 }
 
@@ -198,40 +183,38 @@ pub(in crate::server) fn list_devices(
     let identity = IdentityKey::try_from(request.identity_key.as_ref())
         .map_err(|_| Fault::bad_request("the identity key has a wrong length"))?;
     let mine = caller.identity()? == identity;
-    read([keys::device_set(&identity)], move |_, [set]| {
-        let set: DeviceSet =
-            decode_row(&set)?.ok_or_else(|| Fault::not_found("no user has this identity key"))?;
+    read(keys::device_set(&identity), move |_, set| {
+        let set = set.into_value();
+        let set = set.ok_or_else(|| Fault::not_found("no user has this identity key"))?;
         if !mine {
-            return listed(set.devices, &[]);
+            return Ok(listed(set.devices, Vec::new()));
         }
         let ids = set.devices.iter();
-        let uses = ids
-            .filter_map(|device| DeviceId::from_wire(&device.device_id).ok())
-            .map(|device_id| keys::device(&identity, &device_id))
-            .collect();
-        read_all(uses, |_, uses| listed(set.devices, &uses))
+        let ids = ids.filter_map(|device| DeviceId::from_wire(&device.device_id).ok());
+        let uses: Vec<_> = ids.map(|id| keys::device(&identity, &id)).collect();
+        read(uses, |_, uses| Ok(listed(set.devices, uses)))
     })
 }
 
 /// The answer of 701; `uses` is empty for others than the owner.
-fn listed(devices: Vec<RegisteredDevice>, uses: &[Row]) -> Next<ListDevicesResponse> {
-    let owner = !uses.is_empty();
-    let mut answer = Vec::with_capacity(devices.len());
-    for (index, device) in devices.into_iter().enumerate() {
-        let used: DeviceUse = match uses.get(index) {
-            Some(row) => decode_row(row)?.unwrap_or_default(),
-            None => DeviceUse::default(),
-        };
-        answer.push(Device {
+fn listed(devices: Vec<RegisteredDevice>, uses: Vec<Seen<DeviceUse>>) -> Step<ListDevicesResponse> {
+    let is_owner = !uses.is_empty();
+    let mut uses = uses.into_iter();
+    let devices = devices.into_iter().map(|device| {
+        let used = uses.next().and_then(Seen::into_value).unwrap_or_default();
+        let name = if is_owner { device.name } else { String::new() };
+        Device {
             device_id: device.device_id,
             device_key: device.device_key,
-            name: if owner { device.name } else { String::new() },
+            name,
             certificate: device.certificate,
             created_at_ms: device.created_at_ms,
             last_seen_ms: used.last_seen_ms,
-        });
-    }
-    Ok(Step::ok(&ListDevicesResponse { devices: answer }))
+        }
+    });
+    Step::ok(&ListDevicesResponse {
+        devices: devices.collect(),
+    })
 }
 
 /// 702: revokes a device of the account: its sessions end, its id is never used again. Soon after a login
@@ -255,18 +238,16 @@ pub(in crate::server) fn revoke_device(
             ));
         }
     };
-    let keys = [
+    let wanted = (
         keys::device_set(&identity),
         keys::device(&identity, &device_id),
         keys::account(&identity),
-    ];
-    load_fresh(ctx, keys.clone(), move |ctx, rows| {
-        let [set, used, account] = &rows;
-        let was: Option<DeviceUse> = decode_row(used)?;
-        let mut devices: DeviceSet = decode_row(set)?.unwrap_or_default();
-        let mut state: Account = decode_row(account)?.unwrap_or_default();
+    );
+    load_fresh(ctx, wanted, move |ctx, (set, used, account)| {
+        let mut devices = set.value().unwrap_or_default();
+        let mut state = account.value().unwrap_or_default();
         let Some(device) = find(&devices, &device_id) else {
-            return match was {
+            return match &*used {
                 // The same request again: it may have ended half way.
                 Some(was) if was.retired && was.untold => {
                     ctx.limit_once(class, &[identity.as_bytes()], 1)?;
@@ -281,46 +262,34 @@ pub(in crate::server) fn revoke_device(
         devices
             .devices
             .retain(|device| device.device_id.as_ref() != device_id.as_bytes());
-        let deletes = end_sessions(&mut state, &device_id);
+        let mut change = Change::default();
+        end_sessions(&mut change, &mut state, &device_id);
         let mine = device_id.as_bytes();
         state.tickets.retain(|held| held.device_id.as_ref() != mine);
-        let was = was.unwrap_or_default();
-        let values = [
-            encode_row(&devices),
-            encode_row(&DeviceUse {
-                retired: true,
-                default_queues,
-                untold: true,
-                ..was
-            }),
-            encode_row(&state),
-        ];
-        let change = Commit {
-            checks: keys
-                .iter()
-                .zip(&rows)
-                .map(|(key, row)| unchanged(key, row))
-                .collect(),
-            puts: keys.into_iter().zip(values).collect(),
-            deletes,
+        let retired = DeviceUse {
+            retired: true,
+            default_queues,
+            untold: true,
+            ..used.value().unwrap_or_default()
         };
-        commit(change, move |ctx| {
+        change.put(&set, &devices);
+        change.put(&used, &retired);
+        change.put(&account, &state);
+        commit(ctx, change, move |ctx| {
             revoked(ctx, identity, device_id, default_queues)
         })
     })
 }
 
-/// Takes the sessions of a device off the account; the keys of their rows.
-fn end_sessions(account: &mut Account, device_id: &DeviceId) -> Vec<Bytes> {
-    let (ended, kept): (Vec<_>, Vec<_>) = core::mem::take(&mut account.sessions)
-        .into_iter()
-        .partition(|session| session.device_id.as_ref() == device_id.as_bytes());
-    account.sessions = kept;
-    let hashes = ended.iter().map(|session| session.token_hash.as_ref());
-    hashes
-        .filter_map(|hash| hash.try_into().ok())
-        .map(|hash: [u8; 32]| keys::session(&hash))
-        .collect()
+/// Takes the sessions of a device off the account, and away.
+fn end_sessions(change: &mut Change, account: &mut Account, device_id: &DeviceId) {
+    account.sessions.retain(|session| {
+        let ends = session.device_id.as_ref() == device_id.as_bytes();
+        if ends && let Ok(hash) = <[u8; 32]>::try_from(session.token_hash.as_ref()) {
+            change.erase(keys::session(&hash));
+        }
+        !ends
+    });
 }
 
 /// Removes what the device leaves, tells the channels, then answers 702.

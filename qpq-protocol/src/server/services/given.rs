@@ -16,13 +16,13 @@ use super::standing::{End, Standing, one_less};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::Limits;
 use crate::proto::MembershipChange;
-use crate::server::rows::Row;
-use crate::server::step::{
-    Ctx, Effects, Fault, Next, commit, decode_row, doubt, encode_row, load, load_all, unchanged,
-};
-use crate::storage::Commit;
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
+use crate::server::step::Next;
+use crate::server::txn::{Change, Seen, commit, load};
 use crate::storage::keys;
-use crate::storage::records::{Channel, Gift, Given, Member};
+use crate::storage::records::{Gift, Given};
 use crate::time::UnixTime;
 
 /// How long a gift counts after it was made.
@@ -30,47 +30,49 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Gifts that are noted though they are open no more, the newest: the row stays a short one.
 const CLOSED: usize = 200;
 
-/// Notes that `giver` puts these accounts on the list of the channel: `then` gets the checks and puts to
-/// be made with it. Refused with those named who have too many memberships of this giver.
+/// Notes in a change that `giver` puts these accounts on the list of the channel. Refused with those named who have
+/// too many memberships of this giver.
 pub(in crate::server) fn give<R: 'static>(
     ctx: &mut Ctx<'_>,
     giver: IdentityKey,
     channel: ChannelId,
     members: Vec<IdentityKey>,
-    then: impl FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next<R> + Send + 'static,
+    change: Change,
+    then: impl FnOnce(&mut Ctx<'_>, Change, Effects) -> Next<R> + Send + 'static,
 ) -> Next<R> {
     let giving = Giving {
         giver,
         channel,
         members,
+        change,
         effects: Effects::default(),
     };
     giving.run(ctx, Box::new(then))
 }
 
-type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Commit, Effects) -> Next<R> + Send>;
+type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Change, Effects) -> Next<R> + Send>;
 
 struct Giving {
     giver: IdentityKey,
     channel: ChannelId,
     members: Vec<IdentityKey>,
+    change: Change,
     /// The news of memberships that had to go.
     effects: Effects,
 }
 
 impl Giving {
-    fn run<R: 'static>(self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
+    fn run<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
         if self.members.is_empty() {
-            return then(ctx, Commit::default(), self.effects);
+            return then(ctx, self.change, self.effects);
         }
-        let keys = self.members.iter().map(keys::given).collect();
-        load_all(ctx, keys, move |ctx, rows| {
+        let wanted: Vec<_> = self.members.iter().map(keys::given).collect();
+        load(ctx, wanted, move |ctx, seen| {
             let limits = &ctx.config.limits;
-            let mut change = Commit::default();
-            let mut full = Vec::new();
-            let mut pushed_out = None;
-            for (member, (key, row)) in self.members.iter().zip(&rows) {
-                let mut given = read_given(row, ctx.date)?;
+            let (mut full, mut pushed_out) = (Vec::new(), None);
+            let mut updated = Vec::with_capacity(seen.len());
+            for (member, seen) in self.members.iter().zip(&seen) {
+                let mut given = recent(seen, ctx.date);
                 if is_full(&given, &self.giver, ctx.date, limits) {
                     full.push(*member);
                 }
@@ -83,20 +85,22 @@ impl Giving {
                     given_at_ms: ctx.date.as_millis(),
                     open: true,
                 });
-                change.checks.push(unchanged(key, row));
-                change.puts.push((key.clone(), encode_row(&given)));
+                updated.push(given);
             }
             if !full.is_empty() {
                 let fault = Fault::quota(
                     "`memberships_a_day` or `memberships_open` is reached: somebody was put into too many \
                      channels by you",
                 );
-                return doubt(ctx, rows.iter().map(|(key, _)| key), fault.about(&full));
+                return Err(fault.about(&full));
             }
-            match pushed_out {
-                Some((member, channel)) => self.push_out(ctx, member, channel, then),
-                None => then(ctx, change, self.effects),
+            if let Some((member, channel)) = pushed_out {
+                return self.push_out(ctx, member, channel, then);
             }
+            for (seen, given) in seen.iter().zip(&updated) {
+                self.change.put(seen, given);
+            }
+            then(ctx, self.change, self.effects)
         })
     }
 
@@ -108,30 +112,29 @@ impl Giving {
         channel: ChannelId,
         then: Then<R>,
     ) -> Next<R> {
-        let [listed, former] = Standing::keys(&channel, &member);
-        let keys = [
+        let wanted = (
             keys::channel(&channel),
-            listed,
-            former,
+            Standing::keys(&channel, &member),
             keys::given(&member),
-        ];
-        load(ctx, keys, move |ctx, [row, listed, former, gifts]| {
-            let standing = Standing::new(channel, member, [listed, former])?;
-            let mut change = Commit::default();
-            standing.check(&mut change);
-            close(&mut change, &member, &channel, &gifts, ctx.date)?;
-            let key = keys::channel(&channel);
-            change.checks.push(unchanged(&key, &row));
-            if let Some(mut state) = decode_row::<Channel>(&row)?
+        );
+        load(ctx, wanted, move |ctx, (seen, standing, gifts)| {
+            let mut change = Change::default();
+            close(&mut change, &channel, &gifts, ctx.date);
+            if let Some(mut state) = seen.value()
                 && standing.member().is_some()
             {
                 standing.unlist(&mut change, ctx.date, End::PushedOut);
                 one_less(&mut state, ctx.date, End::PushedOut);
-                change.puts.push((key, encode_row(&state)));
+                change.put(&seen, &state);
                 let push = membership_push(&channel, &member, MembershipChange::Removed);
                 self.effects.live.push((member, push));
             }
-            commit(change, move |ctx| self.run(ctx, then))
+            commit(ctx, change, move |ctx| {
+                // Nothing rests on that other channel.
+                let over = (keys::channel(&channel), Standing::keys(&channel, &member));
+                ctx.notes.reads.let_go(&over);
+                self.run(ctx, then)
+            })
         })
     }
 }
@@ -143,19 +146,15 @@ pub(in crate::server) fn take_up<R: 'static>(
     channel: ChannelId,
     then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
 ) -> Next<R> {
-    let keys = [keys::member(&channel, &member), keys::given(&member)];
-    load(ctx, keys, move |ctx, [row, gifts]| {
-        let key = keys::member(&channel, &member);
-        let mut change = Commit {
-            checks: vec![unchanged(&key, &row)],
-            ..Commit::default()
-        };
-        if let Some(mut listed) = decode_row::<Member>(&row)? {
+    let wanted = (keys::member(&channel, &member), keys::given(&member));
+    load(ctx, wanted, move |ctx, (seen, gifts)| {
+        let mut change = Change::default();
+        if let Some(mut listed) = *seen {
             listed.open = false;
-            change.puts.push((key, encode_row(&listed)));
+            change.put(&seen, &listed);
         }
-        close(&mut change, &member, &channel, &gifts, ctx.date)?;
-        commit(change, then)
+        close(&mut change, &channel, &gifts, ctx.date);
+        commit(ctx, change, then)
     })
 }
 
@@ -163,47 +162,31 @@ pub(in crate::server) fn take_up<R: 'static>(
 pub(in crate::server) fn take_back<R: 'static>(
     ctx: &mut Ctx<'_>,
     channel: ChannelId,
-    members: Vec<IdentityKey>,
-    mut change: Commit,
-    then: impl FnOnce(&mut Ctx<'_>, Commit) -> Next<R> + Send + 'static,
+    members: &[IdentityKey],
+    mut change: Change,
+    then: impl FnOnce(&mut Ctx<'_>, Change) -> Next<R> + Send + 'static,
 ) -> Next<R> {
-    let keys = members.iter().map(keys::given).collect();
-    load_all(ctx, keys, move |ctx, rows| {
-        for (member, (_, row)) in members.iter().zip(&rows) {
-            close(&mut change, member, &channel, row, ctx.date)?;
+    let wanted: Vec<_> = members.iter().map(keys::given).collect();
+    load(ctx, wanted, move |ctx, seen| {
+        for gifts in &seen {
+            close(&mut change, &channel, gifts, ctx.date);
         }
         then(ctx, change)
     })
 }
 
-/// Adds to the change that a gift is open no more. `row` is what the member was given.
-fn close(
-    change: &mut Commit,
-    member: &IdentityKey,
-    channel: &ChannelId,
-    row: &Row,
-    now: UnixTime,
-) -> Result<(), Fault> {
-    let mut given = read_given(row, now)?;
+/// Adds to the change that a gift is open no more. `seen` is what the member was given.
+fn close(change: &mut Change, channel: &ChannelId, seen: &Seen<Given>, now: UnixTime) {
+    let mut given = recent(seen, now);
     for gift in &mut given.gifts {
         gift.open &= gift.channel_id != channel.as_bytes().as_slice();
     }
     forget_old(&mut given, now);
-    let key = keys::given(member);
-    change.checks.push(unchanged(&key, row));
     if !given.gifts.is_empty() {
-        change.puts.push((key, encode_row(&given)));
-    } else if row.is_some() {
-        change.deletes.push(key);
+        change.put(seen, &given);
+    } else if seen.is_some() {
+        change.delete(seen);
     }
-    Ok(())
-}
-
-/// Adds the checks and puts of [`give`] to a change.
-pub(in crate::server) fn merge(change: &mut Commit, gifts: Commit) {
-    change.checks.extend(gifts.checks);
-    change.puts.extend(gifts.puts);
-    change.deletes.extend(gifts.deletes);
 }
 
 /// Whether what an account was given may be forgotten.
@@ -212,10 +195,11 @@ pub(in crate::server) fn is_forgotten(mut given: Given, now: UnixTime) -> bool {
     given.gifts.is_empty()
 }
 
-fn read_given(row: &Row, now: UnixTime) -> Result<Given, Fault> {
-    let mut given = decode_row::<Given>(row)?.unwrap_or_default();
+/// What an account was given and still counts.
+fn recent(seen: &Seen<Given>, now: UnixTime) -> Given {
+    let mut given = seen.value().unwrap_or_default();
     forget_old(&mut given, now);
-    Ok(given)
+    given
 }
 
 /// Forgets what is neither open nor of the last day.

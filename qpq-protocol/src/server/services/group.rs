@@ -6,19 +6,19 @@ use prost::Message;
 
 use super::delivery::{joined, parse_identity, piece_count};
 use super::given;
+use super::membership::{Membership, existing};
 use super::standing::{By, End, Standing, one_less, one_more};
-use crate::frame::MAX_PAYLOAD;
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::{Rate, RateClass};
 use crate::proto::{self, MembershipChange, MembershipPush, push_event};
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
-    read, read_all, scan, unchanged,
-};
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load, read, scan};
 use crate::storage::keys;
-use crate::storage::records::{Channel, Metadata};
-use crate::storage::{Commit, Direction, Scan};
+use crate::storage::records::{Channel, DeviceSet};
 use crate::time::UnixTime;
 
 /// Method 410.
@@ -28,13 +28,13 @@ pub(in crate::server) fn remove_member(
     request: proto::RemoveMemberRequest,
 ) -> Next<proto::RemoveMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
-    edit.run(ctx, |edit, _, rows| {
+    edit.run(ctx, |edit, _, found| {
         let leaves = edit.member == edit.session.identity_key;
         // Asked again after it was done.
-        if leaves && rows.member.member().is_none() {
+        if leaves && found.member.member().is_none() {
             return Ok(None);
         }
-        let state = rows.admit()?;
+        let (state, _) = found.caller.admit()?;
         if !leaves && state.dm {
             return Err(Fault::forbidden("in a DM one can only remove oneself"));
         }
@@ -43,11 +43,11 @@ pub(in crate::server) fn remove_member(
                 "remove others by a commit: the group has begun",
             ));
         }
-        if rows.member.member().is_none() {
+        if found.member.member().is_none() {
             return Ok(None);
         }
         let end = if leaves { End::Left } else { End::Unbegun };
-        Ok(Some((state, Edited::Unlist(end))))
+        Ok(Some((state.clone(), Edited::Unlist(end))))
     })
 }
 
@@ -58,17 +58,17 @@ pub(in crate::server) fn add_member(
     request: proto::AddMemberRequest,
 ) -> Next<proto::AddMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
-    edit.run(ctx, |edit, ctx, rows| {
+    edit.run(ctx, |edit, ctx, found| {
         let returns = edit.member == edit.session.identity_key;
         let state = match returns {
-            true => rows.channel()?,
-            false => rows.admit()?,
+            true => existing(&found.caller.channel)?,
+            false => found.caller.admit()?.0,
         };
-        if rows.member.member().is_some() {
+        if found.member.member().is_some() {
             return Ok(None);
         }
         if returns {
-            let last = rows.member.last_return().ok_or_else(|| {
+            let last = found.member.last_return().ok_or_else(|| {
                 Fault::forbidden("only whom another's commit took off the list may come back")
             })?;
             until("returns", last, ctx.date, ctx.config.limits.returns)?;
@@ -79,7 +79,7 @@ pub(in crate::server) fn add_member(
                 "add members by a commit: the group has begun",
             ));
         }
-        if rows.devices.is_none() {
+        if found.devices.is_none() {
             return Err(Fault::not_found("there is no such account"));
         }
         let limit = ctx.config.limits.members;
@@ -90,7 +90,7 @@ pub(in crate::server) fn add_member(
             ));
         }
         let by = if returns { By::Itself } else { By::Other };
-        Ok(Some((state, Edited::List(by))))
+        Ok(Some((state.clone(), Edited::List(by))))
     })
 }
 
@@ -115,11 +115,10 @@ struct Edit {
 }
 
 /// What is to be known for it.
-struct EditRows {
-    channel: Row,
-    caller: Row,
+struct Place {
+    caller: Membership,
     member: Standing,
-    devices: Row,
+    devices: Seen<DeviceSet>,
 }
 
 /// What it does to the member.
@@ -130,19 +129,7 @@ enum Edited {
 }
 
 /// Says what a request makes of the channel; `None`: nothing is left to do.
-type Decide = fn(&Edit, &Ctx<'_>, &EditRows) -> Result<Option<(Channel, Edited)>, Fault>;
-
-impl EditRows {
-    fn channel(&self) -> Result<Channel, Fault> {
-        decode_row::<Channel>(&self.channel)?
-            .ok_or_else(|| Fault::not_found("there is no such channel"))
-    }
-
-    /// The channel, if the caller is a member.
-    fn admit(&self) -> Result<Channel, Fault> {
-        member_of(&self.channel, &self.caller)
-    }
-}
+type Decide = fn(&Edit, &Ctx<'_>, &Place) -> Result<Option<(Channel, Edited)>, Fault>;
 
 impl Edit {
     fn new(caller: &Caller, channel: &Bytes, member: &Bytes) -> Result<Self, Fault> {
@@ -153,37 +140,24 @@ impl Edit {
         })
     }
 
-    fn keys(&self) -> [Bytes; 5] {
-        let [member, former] = Standing::keys(&self.channel, &self.member);
-        [
-            keys::channel(&self.channel),
-            keys::member(&self.channel, &self.session.identity_key),
-            member,
-            former,
-            keys::device_set(&self.member),
-        ]
-    }
-
     /// Reads what is to be known, and does what `edit` says.
     fn run<R: Message + Default + 'static>(self, ctx: &mut Ctx<'_>, edit: Decide) -> Next<R> {
-        load(
-            ctx,
-            self.keys(),
-            move |ctx, [channel, caller, member, former, devices]| {
-                let rows = EditRows {
-                    channel,
-                    caller,
-                    member: Standing::new(self.channel, self.member, [member, former])?,
-                    devices,
-                };
-                match edit(&self, ctx, &rows) {
-                    Ok(Some((state, edited))) => self.change(ctx, state, edited, rows),
-                    Ok(None) if ctx.is_sure_of(&self.keys()) => answer(Effects::default()),
-                    Ok(None) => Ok(Step::rerun()),
-                    Err(fault) => doubt(ctx, &self.keys(), fault),
-                }
-            },
-        )
+        let wanted = (
+            Membership::keys(&self.channel, &self.session.identity_key),
+            Standing::keys(&self.channel, &self.member),
+            keys::device_set(&self.member),
+        );
+        load(ctx, wanted, move |ctx, (caller, member, devices)| {
+            let place = Place {
+                caller,
+                member,
+                devices,
+            };
+            match edit(&self, ctx, &place)? {
+                Some((state, edited)) => self.change(ctx, state, edited, place),
+                None => answer(Effects::default()),
+            }
+        })
     }
 
     /// Makes the change, but for what the member was given. All members are told: each counts as one of a message.
@@ -192,7 +166,7 @@ impl Edit {
         ctx: &mut Ctx<'_>,
         mut state: Channel,
         edited: Edited,
-        rows: EditRows,
+        place: Place,
     ) -> Next<R> {
         let me = self.session.identity_key;
         ctx.limit_once(
@@ -200,47 +174,35 @@ impl Edit {
             &[me.as_bytes()],
             state.member_count,
         )?;
-        let [channel, caller, _, _, devices] = self.keys();
-        let mut change = Commit {
-            checks: vec![
-                unchanged(&channel, &rows.channel),
-                unchanged(&caller, &rows.caller),
-            ],
-            ..Commit::default()
-        };
-        rows.member.check(&mut change);
+        let mut change = Change::default();
         match edited {
             Edited::List(by) => {
-                change.checks.push(unchanged(&devices, &rows.devices));
-                rows.member.list(&mut change, ctx.date, by);
+                place.member.list(&mut change, ctx.date, by);
                 one_more(&mut state);
             }
             Edited::Unlist(end) => {
-                rows.member.unlist(&mut change, ctx.date, end);
+                place.member.unlist(&mut change, ctx.date, end);
                 one_less(&mut state, ctx.date, end);
             }
         }
-        change.puts.push((channel, encode_row(&state)));
+        change.put(&place.caller.channel, &state);
         let (member, channel) = (self.member, self.channel);
         match edited {
-            Edited::List(By::Other) => {
-                let giver = self.session.identity_key;
-                given::give(
-                    ctx,
-                    giver,
-                    channel,
-                    vec![member],
-                    move |ctx, gifts, effects| {
-                        given::merge(&mut change, gifts);
-                        self.store(ctx, change, MembershipChange::Added, effects)
-                    },
-                )
+            Edited::List(by) => {
+                let given = if by == By::Other {
+                    vec![member]
+                } else {
+                    Vec::new()
+                };
+                let then = move |ctx: &mut Ctx<'_>, change, effects| {
+                    self.store(ctx, change, MembershipChange::Added, effects)
+                };
+                given::give(ctx, me, channel, given, change, then)
             }
-            Edited::List(_) => self.store(ctx, change, MembershipChange::Added, Effects::default()),
             Edited::Unlist(_) => {
-                let open = rows.member.is_open().then_some(member);
-                let open = open.into_iter().collect();
-                given::take_back(ctx, channel, open, change, move |ctx, change| {
+                let open = place.member.is_open().then_some(member);
+                let open: Vec<IdentityKey> = open.into_iter().collect();
+                given::take_back(ctx, channel, &open, change, move |ctx, change| {
                     self.store(ctx, change, MembershipChange::Removed, Effects::default())
                 })
             }
@@ -251,25 +213,29 @@ impl Edit {
     fn store<R: Message + Default + 'static>(
         self,
         ctx: &mut Ctx<'_>,
-        change: Commit,
+        change: Change,
         news: MembershipChange,
         mut effects: Effects,
     ) -> Next<R> {
         ctx.leave_untidy();
-        let longest = ctx.config.limits.members;
-        scan(members(&self.channel, longest), move |_, listed, _| {
-            let push = membership_push(&self.channel, &self.member, news);
-            effects.live.push((self.member, push.clone()));
-            for (key, _) in listed {
-                if let Some((_, member)) = keys::parse_member(&key)
-                    && member != self.member
-                    && member != self.session.identity_key
-                {
-                    effects.live.push((member, push.clone()));
+        let most = ctx.config.limits.members;
+        scan(
+            keys::members(&self.channel),
+            most.into(),
+            move |ctx, listed, _| {
+                let push = membership_push(&self.channel, &self.member, news);
+                effects.live.push((self.member, push.clone()));
+                for found in listed {
+                    if let Some((_, member)) = keys::parse_member(found.key())
+                        && member != self.member
+                        && member != self.session.identity_key
+                    {
+                        effects.live.push((member, push.clone()));
+                    }
                 }
-            }
-            commit(change, move |_| answer(effects))
-        })
+                commit(ctx, change, move |_| answer(effects))
+            },
+        )
     }
 }
 
@@ -286,30 +252,27 @@ pub(in crate::server) fn list_group_members(
 ) -> Next<proto::ListGroupMembersResponse> {
     let session = caller.session()?;
     let channel = parse_channel(&request.channel_id)?;
-    let range = members(&channel, ctx.config.limits.members);
-    let wanted = [
-        keys::channel(&channel),
-        keys::member(&channel, &session.identity_key),
+    let most = ctx.config.limits.members;
+    let wanted = (
+        Membership::keys(&channel, &session.identity_key),
         keys::metadata(&channel),
-    ];
-    read(wanted, move |_, [row, member, metadata]| {
-        let before = member_of(&row, &member)?;
-        let metadata = decode_row::<Metadata>(&metadata)?.unwrap_or_default();
-        scan(range, move |_, rows, _| {
-            read([keys::channel(&channel)], move |_, [row]| {
-                let after = decode_row::<Channel>(&row)?.unwrap_or_default();
-                if after.members_version != before.members_version {
+    );
+    read(wanted, move |_, (caller, metadata)| {
+        let members_version = caller.admit()?.0.members_version;
+        let metadata = metadata.into_value().unwrap_or_default();
+        scan(keys::members(&channel), most.into(), move |_, found, _| {
+            read(keys::channel(&channel), move |_, after| {
+                if after.as_ref().map(|after| after.members_version) != Some(members_version) {
                     // The list changed between the reads.
                     return Ok(Step::rerun());
                 }
-                let member_keys = rows.iter().filter_map(|(key, _)| keys::parse_member(key));
-                let member_keys =
-                    member_keys.map(|(_, member)| Bytes::copy_from_slice(member.as_bytes()));
+                let listed = found.iter().filter_map(|row| keys::parse_member(row.key()));
+                let member_keys = listed.map(|(_, key)| Bytes::copy_from_slice(key.as_bytes()));
                 Ok(Step::ok(&proto::ListGroupMembersResponse {
                     member_keys: member_keys.collect(),
                     sealed_metadata: metadata.sealed,
                     version: metadata.version,
-                    members_version: after.members_version,
+                    members_version,
                 }))
             })
         })
@@ -324,17 +287,16 @@ pub(in crate::server) fn rotate_keys(
 ) -> Next<proto::RotateKeysResponse> {
     let me = caller.session()?.identity_key;
     let channel = parse_channel(&request.channel_id)?;
-    let wanted = [keys::channel(&channel), keys::member(&channel, &me)];
-    read(wanted, move |ctx, [row, member]| {
-        let state = member_of(&row, &member)?;
-        let limits = &ctx.config.limits;
+    read(Membership::keys(&channel, &me), move |ctx, caller| {
+        let (state, _) = caller.admit()?;
         let place: &[&[u8]] = &[channel.as_bytes(), me.as_bytes()];
         ctx.limit_once(RateClass::Rotations, place, 1)?;
         let told = state.member_count.saturating_sub(1);
         ctx.limit_once(RateClass::EnqueueRecipients, &[me.as_bytes()], told)?;
-        scan(members(&channel, limits.members), move |_, listed, _| {
+        let most = ctx.config.limits.members;
+        scan(keys::members(&channel), most.into(), move |_, found, _| {
             let push = membership_push(&channel, &me, MembershipChange::RotateRequested);
-            let listed = listed.iter().filter_map(|(key, _)| keys::parse_member(key));
+            let listed = found.iter().filter_map(|row| keys::parse_member(row.key()));
             let others = listed.filter(|(_, member)| *member != me);
             let effects = Effects {
                 live: others.map(|(_, member)| (member, push.clone())).collect(),
@@ -351,30 +313,29 @@ pub(in crate::server) fn get_group_info(
     caller: &Caller,
     request: proto::GetGroupInfoRequest,
 ) -> Next<proto::GetGroupInfoResponse> {
-    let session = caller.session()?;
+    let me = caller.session()?.identity_key;
     let channel = parse_channel(&request.channel_id)?;
-    let wanted = [
-        keys::channel(&channel),
-        keys::member(&channel, &session.identity_key),
-    ];
-    read(wanted, move |_, [row, member]| {
-        let state = member_of(&row, &member)?;
+    read(Membership::keys(&channel, &me), move |_, caller| {
+        let state = caller.admit()?.0.clone();
         let length = usize::try_from(state.group_info_length).unwrap_or(usize::MAX);
         let pieces = (0..piece_count(length)).map(|piece| keys::group_info(&channel, piece));
-        let mut wanted: Vec<Bytes> = pieces.collect();
-        wanted.push(keys::channel(&channel));
-        read_all(wanted, move |_, mut rows| {
-            if rows.pop() != Some(row) {
-                // A commit came between the reads.
-                return Ok(Step::rerun());
-            }
-            let group_info =
-                joined(rows).ok_or_else(|| Fault::internal("a stored row cannot be read"))?;
-            Ok(Step::ok(&proto::GetGroupInfoResponse {
-                group_info,
-                slot: state.slot,
-            }))
-        })
+        let pieces: Vec<_> = pieces.collect();
+        read(
+            (pieces, keys::channel(&channel)),
+            move |_, (pieces, now)| {
+                if now.as_ref() != Some(&state) {
+                    // A commit came between the reads.
+                    return Ok(Step::rerun());
+                }
+                let pieces = pieces.into_iter().map(Seen::into_value);
+                let group_info = joined(pieces.collect())
+                    .ok_or_else(|| Fault::internal("a stored row cannot be read"))?;
+                Ok(Step::ok(&proto::GetGroupInfoResponse {
+                    group_info,
+                    slot: state.slot,
+                }))
+            },
+        )
     })
 }
 
@@ -390,27 +351,6 @@ pub(in crate::server) fn membership_push(
             member_key: Bytes::copy_from_slice(member.as_bytes()),
             change: change.into(),
         })),
-    }
-}
-
-/// The channel, if `member` is the row of one of its members.
-fn member_of(channel: &Row, member: &Row) -> Result<Channel, Fault> {
-    let channel = decode_row::<Channel>(channel)?
-        .ok_or_else(|| Fault::not_found("there is no such channel"))?;
-    match member {
-        Some(_) => Ok(channel),
-        None => Err(Fault::forbidden("only members may do this")),
-    }
-}
-
-fn members(channel: &ChannelId, limit: usize) -> Scan {
-    let range = keys::members(channel);
-    Scan {
-        start: range.start,
-        end: range.end,
-        direction: Direction::Forward,
-        items: limit,
-        bytes: MAX_PAYLOAD,
     }
 }
 

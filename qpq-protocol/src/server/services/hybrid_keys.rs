@@ -3,12 +3,13 @@
 use super::delivery::parse_identity;
 use crate::ids::IdentityKey;
 use crate::proto;
-use crate::server::step::{
-    Caller, Ctx, Fault, Next, Step, commit, decode_row, encode_row, load_fresh, read, read_all,
-    unchanged,
-};
+use crate::server::caller::Caller;
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, commit, load_fresh, read};
+use crate::storage::keys;
 use crate::storage::records::HybridKey;
-use crate::storage::{Commit, keys};
 use crate::time::UnixTime;
 
 /// Method 302.
@@ -29,14 +30,13 @@ pub(in crate::server) fn upload_hybrid_key(
     if UnixTime::from_millis(request.created_at_ms) > ctx.unix + skew {
         return Err(Fault::bad_request("created_at_ms lies in the future"));
     }
-    let key = keys::hybrid_key(&identity);
-    load_fresh(ctx, [key.clone()], move |_, [row]| {
+    load_fresh(ctx, keys::hybrid_key(&identity), move |ctx, known| {
         let new = HybridKey {
             public_key: request.hybrid_public_key,
             signature: request.signature,
             created_at_ms: request.created_at_ms,
         };
-        match decode_row::<HybridKey>(&row)? {
+        match &*known {
             Some(old)
                 if old.public_key == new.public_key && old.created_at_ms == new.created_at_ms =>
             {
@@ -47,12 +47,11 @@ pub(in crate::server) fn upload_hybrid_key(
             }
             _ => {}
         }
-        let change = Commit {
-            checks: vec![unchanged(&key, &row)],
-            puts: vec![(key, encode_row(&new))],
-            ..Commit::default()
-        };
-        commit(change, |_| Ok(Step::ok(&proto::UploadHybridKeyResponse {})))
+        let mut change = Change::default();
+        change.put(&known, &new);
+        commit(ctx, change, |_| {
+            Ok(Step::ok(&proto::UploadHybridKeyResponse {}))
+        })
     })
 }
 
@@ -63,8 +62,8 @@ pub(in crate::server) fn fetch_hybrid_key(
     request: proto::FetchHybridKeyRequest,
 ) -> Next<proto::FetchHybridKeyResponse> {
     let identity = parse_identity(&request.identity_key)?;
-    read([keys::hybrid_key(&identity)], |_, [row]| {
-        let key = decode_row::<HybridKey>(&row)?.unwrap_or_default();
+    read(keys::hybrid_key(&identity), |_, key| {
+        let key = key.into_value().unwrap_or_default();
         Ok(Step::ok(&proto::FetchHybridKeyResponse {
             hybrid_public_key: key.public_key,
             signature: key.signature,
@@ -86,17 +85,15 @@ pub(in crate::server) fn fetch_hybrid_keys(
             "identity_keys names nobody, or more than `recipients`",
         ));
     }
-    read_all(
-        identities.iter().map(keys::hybrid_key).collect(),
-        |_, rows| {
-            let mut response = proto::FetchHybridKeysResponse::default();
-            for row in rows {
-                let key = decode_row::<HybridKey>(&row)?.unwrap_or_default();
-                response.keys.push(key.public_key);
-                response.signatures.push(key.signature);
-                response.created_at_ms.push(key.created_at_ms);
-            }
-            Ok(Step::ok(&response))
-        },
-    )
+    let wanted: Vec<_> = identities.iter().map(keys::hybrid_key).collect();
+    read(wanted, |_, hybrid_keys| {
+        let mut response = proto::FetchHybridKeysResponse::default();
+        for key in hybrid_keys {
+            let key = key.into_value().unwrap_or_default();
+            response.keys.push(key.public_key);
+            response.signatures.push(key.signature);
+            response.created_at_ms.push(key.created_at_ms);
+        }
+        Ok(Step::ok(&response))
+    })
 }

@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use crate::frame::MAX_PAYLOAD;
 use crate::proto::{GetServerInfoRequest, GetServerInfoResponse, HealthRequest, HealthResponse};
-use crate::server::step::{Caller, Ctx, Next, Step};
+use crate::server::caller::Caller;
+use crate::server::ctx::Ctx;
+use crate::server::step::{Next, Step};
 
 /// The version of the wire, told by the ALPN token `qpq` (protocol.md §6).
 const WIRE_VERSION: u32 = 1;

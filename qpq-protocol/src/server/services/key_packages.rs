@@ -15,14 +15,13 @@ use crate::defect::seeded;
 use crate::ids::{DeviceId, IdentityKey};
 use crate::limits::RateClass;
 use crate::proto;
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load, load_all,
-    load_fresh, read, unchanged,
-};
-use crate::storage::keys;
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load, load_fresh, read};
+use crate::storage::keys::{self, Key};
 use crate::storage::records::{DeviceSet, PackagePool, PackageSeen, PooledPackage};
-use crate::storage::{Commit, Expect};
 use crate::time::UnixTime;
 
 /// Method 300.
@@ -43,73 +42,62 @@ pub(in crate::server) fn upload_key_package(
         fingerprint: Bytes::copy_from_slice(&fingerprint),
     };
     let (identity, device) = (session.identity_key, session.device_id);
-    let seen = keys::package_seen(&identity, &device, &fingerprint);
-    let wanted = [
+    let wanted = (
         keys::device_set(&identity),
         keys::package_pool(&identity, &device),
-        seen.clone(),
-    ];
-    load_fresh(
-        ctx,
-        wanted.clone(),
-        move |ctx, [devices, pool, was_seen]| {
-            if was_seen.is_some() {
-                return Ok(Step::ok(&answer));
+        keys::package_seen(&identity, &device, &fingerprint),
+    );
+    load_fresh(ctx, wanted, move |ctx, (devices, pool, was_seen)| {
+        if was_seen.is_some() {
+            return Ok(Step::ok(&answer));
+        }
+        let expires_at_ms = inspect(ctx, &request, &session, &devices)?;
+        let mut there = pool.iter().flat_map(|pool| {
+            let packages = pool.packages.iter();
+            packages.chain(&pool.last_resort)
+        });
+        if there.any(|package| package.fingerprint == answer.fingerprint) {
+            return Ok(Step::ok(&answer));
+        }
+        ctx.limit_once(RateClass::KeyPackageUploads, &[identity.as_bytes()], 1)?;
+        let package = PooledPackage {
+            fingerprint: answer.fingerprint.clone(),
+            expires_at_ms,
+        };
+        let mut left = pool.value().unwrap_or_default();
+        let mut gone = Vec::new();
+        if request.replace {
+            gone.append(&mut left.packages);
+            gone.extend(left.last_resort.take());
+        }
+        if request.last_resort {
+            gone.extend(left.last_resort.replace(package));
+            left.last_resort_used = false;
+        } else {
+            gone.append(&mut drop_expired(&mut left, ctx.date));
+            if left.packages.len() >= ctx.config.limits.key_packages {
+                return Err(Fault::full(
+                    "key_packages",
+                    "the device has as many as it may have",
+                ));
             }
-            let expires_at_ms = inspect(ctx, &request, &session, &devices)?;
-            let [devices_key, pool_key, _] = wanted;
-            let mut change = Commit {
-                checks: vec![
-                    unchanged(&devices_key, &devices),
-                    unchanged(&pool_key, &pool),
-                    (seen.clone(), Expect::Absent),
-                ],
-                ..Commit::default()
-            };
-            let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
-            let mut there = pool.packages.iter().chain(&pool.last_resort);
-            if there.any(|package| package.fingerprint == answer.fingerprint) {
-                return Ok(Step::ok(&answer));
-            }
-            ctx.limit_once(RateClass::KeyPackageUploads, &[identity.as_bytes()], 1)?;
-            let package = PooledPackage {
-                fingerprint: answer.fingerprint.clone(),
-                expires_at_ms,
-            };
-            if request.replace {
-                for old in pool.packages.drain(..).chain(pool.last_resort.take()) {
-                    change.deletes.push(package_key(&identity, &device, &old)?);
-                }
-            }
-            if request.last_resort {
-                if let Some(old) = pool.last_resort.replace(package) {
-                    change.deletes.push(package_key(&identity, &device, &old)?);
-                }
-                pool.last_resort_used = false;
-            } else {
-                for old in drop_expired(&mut pool, ctx.date) {
-                    change.deletes.push(package_key(&identity, &device, &old)?);
-                }
-                if pool.packages.len() >= ctx.config.limits.key_packages {
-                    return Err(Fault::full(
-                        "key_packages",
-                        "the device has as many as it may have",
-                    ));
-                }
-                pool.packages.push(package);
-            }
-            let seen_until = ctx.lasting + ctx.config.limits.key_package_seen;
-            let keep = PackageSeen {
-                keep_until_ms: expires_at_ms.min(seen_until.as_millis()),
-            };
-            change.puts.push((pool_key, encode_row(&pool)));
-            change.puts.push((seen, encode_row(&keep)));
-            let row = keys::package(&identity, &device, &fingerprint);
-            change.puts.push((row, request.package));
-            ctx.leave_untidy();
-            commit(change, move |_| Ok(Step::ok(&answer)))
-        },
-    )
+            left.packages.push(package);
+        }
+        let mut change = Change::default();
+        for old in gone {
+            change.erase(package_key(&identity, &device, &old)?);
+        }
+        let seen_until = ctx.lasting + ctx.config.limits.key_package_seen;
+        let keep = PackageSeen {
+            keep_until_ms: expires_at_ms.min(seen_until.as_millis()),
+        };
+        change.put(&pool, &left);
+        change.put(&was_seen, &keep);
+        let row = keys::package(&identity, &device, &fingerprint);
+        change.write(row, &request.package);
+        ctx.leave_untidy();
+        commit(ctx, change, move |_| Ok(Step::ok(&answer)))
+    })
 }
 
 /// Checks a key package as every member will (protocol.md §5.12); the end of its lifetime.
@@ -117,7 +105,7 @@ fn inspect(
     ctx: &Ctx<'_>,
     request: &proto::UploadKeyPackageRequest,
     session: &Session,
-    devices: &Row,
+    devices: &Seen<DeviceSet>,
 ) -> Result<u64, Fault> {
     let info = inspect_key_package(&request.package, ctx.unix.as_millis())
         .map_err(|error| Fault::bad_request(error.to_string()))?;
@@ -133,12 +121,9 @@ fn inspect(
             "the key package belongs to somebody else",
         ));
     }
-    let devices: DeviceSet = decode_row(devices)?.unwrap_or_default();
     let id = session.device_id.as_bytes();
-    let mut registered = devices
-        .devices
-        .iter()
-        .filter(|device| device.device_id == id);
+    let devices = devices.iter().flat_map(|set| &set.devices);
+    let mut registered = devices.filter(|device| device.device_id == id);
     if !registered.any(|device| device.device_key == info.device_key.as_bytes().as_slice()) {
         return Err(Fault::bad_request(
             "the key package has another key than the device",
@@ -202,7 +187,7 @@ fn limit(ctx: &mut Ctx<'_>, caller: &Caller, target: &IdentityKey) -> Result<(),
 /// The package of one device that is given out.
 struct Taken {
     device: DeviceId,
-    package: PooledPackage,
+    key: Key<Bytes>,
     last_resort: bool,
 }
 
@@ -213,93 +198,68 @@ fn take<R: 'static>(
     wanted: Option<DeviceId>,
     answer: fn(Vec<(DeviceId, Bytes)>) -> Next<R>,
 ) -> Next<R> {
-    let set_key = keys::device_set(&identity);
-    load(ctx, [set_key.clone()], move |ctx, [set]| {
-        let Some(devices) = decode_row::<DeviceSet>(&set)? else {
-            return doubt(
-                ctx,
-                [&set_key],
-                Fault::not_found("there is no such account"),
-            );
+    load(ctx, keys::device_set(&identity), move |ctx, devices| {
+        let Some(devices) = &*devices else {
+            return Err(Fault::not_found("there is no such account"));
         };
-        let ids = devices
-            .devices
-            .iter()
-            .map(|device| DeviceId::from_wire(&device.device_id));
+        let ids = devices.devices.iter();
+        let ids = ids.map(|device| DeviceId::from_wire(&device.device_id));
         let mut ids = ids
             .collect::<Result<Vec<DeviceId>, _>>()
             .map_err(|_| Fault::internal("a stored row cannot be read"))?;
         if let Some(wanted) = wanted {
             ids.retain(|id| *id == wanted);
         }
-        let pools: Vec<Bytes> = ids
-            .iter()
-            .map(|id| keys::package_pool(&identity, id))
-            .collect();
-        load_all(ctx, pools, move |ctx, pools| {
-            let mut change = Commit {
-                checks: vec![unchanged(&set_key, &set)],
-                ..Commit::default()
-            };
+        let pools = ids.iter().map(|id| keys::package_pool(&identity, id));
+        load(ctx, pools.collect::<Vec<_>>(), move |ctx, pools| {
+            let mut change = Change::default();
             let mut taken = Vec::new();
-            for (device, (key, row)) in ids.into_iter().zip(pools) {
-                let mut pool: PackagePool = decode_row(&row)?.unwrap_or_default();
-                let before = pool.clone();
-                for old in drop_expired(&mut pool, ctx.date) {
-                    change.deletes.push(package_key(&identity, &device, &old)?);
+            for (device, pool) in ids.into_iter().zip(pools) {
+                let mut left = pool.value().unwrap_or_default();
+                for old in drop_expired(&mut left, ctx.date) {
+                    change.erase(package_key(&identity, &device, &old)?);
                 }
-                if let Some((package, last_resort)) = take_from(&mut pool, ctx.date) {
+                if let Some((package, last_resort)) = take_from(&mut left, ctx.date) {
                     taken.push(Taken {
                         device,
-                        package,
+                        key: package_key(&identity, &device, &package)?,
                         last_resort,
                     });
                 }
-                change.checks.push(unchanged(&key, &row));
-                if pool != before && !seeded!(ctx.config, PackageTwice) {
-                    change.puts.push((key, encode_row(&pool)));
+                let is_changed = pool.as_ref().unwrap_or(&PackagePool::default()) != &left;
+                if is_changed && !seeded!(ctx.config, PackageTwice) {
+                    change.put(&pool, &left);
                 }
             }
-            hand_out(ctx, identity, change, taken, answer)
+            hand_out(ctx, change, taken, answer)
         })
     })
 }
 
-/// Reads the packages, removes those that are single use, then answers. `change` checks the devices and
-/// all their pools: an answer may also rest on a pool from which nothing is taken.
+/// Reads the packages, removes those that are single use, then answers.
 fn hand_out<R: 'static>(
     ctx: &mut Ctx<'_>,
-    identity: IdentityKey,
-    mut change: Commit,
+    mut change: Change,
     taken: Vec<Taken>,
     answer: fn(Vec<(DeviceId, Bytes)>) -> Next<R>,
 ) -> Next<R> {
-    let mut packages = Vec::with_capacity(taken.len());
-    for one in &taken {
-        packages.push(package_key(&identity, &one.device, &one.package)?);
-    }
-    load_all(ctx, packages, move |ctx, packages| {
+    let packages: Vec<_> = taken.iter().map(|one| one.key.clone()).collect();
+    load(ctx, packages, move |ctx, packages| {
         let mut given = Vec::with_capacity(taken.len());
-        for (one, (key, row)) in taken.into_iter().zip(packages) {
-            let Some(package) = row else {
+        for (one, package) in taken.into_iter().zip(packages) {
+            if !one.last_resort && !seeded!(ctx.config, PackageTwice) {
+                change.delete(&package);
+            }
+            let Some(package) = package.into_value() else {
                 // Taken by somebody else since the pool was remembered.
-                ctx.rows.forget(&keys::package_pool(&identity, &one.device));
-                ctx.rows.forget(&key);
                 return Ok(Step::rerun());
             };
-            if !one.last_resort && !seeded!(ctx.config, PackageTwice) {
-                change.deletes.push(key);
-            }
             given.push((one.device, package));
         }
-        if change.puts.is_empty() && change.deletes.is_empty() {
-            // No check finds out what another core has changed since.
-            return match ctx.is_sure_of(change.checks.iter().map(|(key, _)| key)) {
-                true => answer(given),
-                false => Ok(Step::rerun()),
-            };
+        match change.is_empty() {
+            true => answer(given),
+            false => commit(ctx, change, move |_| answer(given)),
         }
-        commit(change, move |_| answer(given))
     })
 }
 
@@ -312,8 +272,8 @@ pub(in crate::server) fn count_key_packages(
     let session = caller.session()?;
     own_device(&session, &request.device_id)?;
     let pool = keys::package_pool(&session.identity_key, &session.device_id);
-    read([pool], move |ctx, [pool]| {
-        let mut pool: PackagePool = decode_row(&pool)?.unwrap_or_default();
+    read(pool, move |ctx, pool| {
+        let mut pool = pool.into_value().unwrap_or_default();
         drop_expired(&mut pool, ctx.date);
         Ok(Step::ok(&proto::CountKeyPackagesResponse {
             count: u32::try_from(pool.packages.len()).unwrap_or(u32::MAX),
@@ -328,10 +288,7 @@ pub(in crate::server) fn forget_packages(ctx: &mut Ctx<'_>) -> Next {
         ctx,
         "swept packages",
         keys::packages_seen(),
-        |row, now, _| {
-            let seen: PackageSeen = decode_row(&Some(row))?.unwrap_or_default();
-            Ok(seen.keep_until_ms <= now.as_millis())
-        },
+        |seen, now, _| seen.keep_until_ms <= now.as_millis(),
     )
 }
 
@@ -362,7 +319,7 @@ fn package_key(
     identity: &IdentityKey,
     device: &DeviceId,
     package: &PooledPackage,
-) -> Result<Bytes, Fault> {
+) -> Result<Key<Bytes>, Fault> {
     let fingerprint = package.fingerprint.as_ref().try_into();
     let fingerprint = fingerprint.map_err(|_| Fault::internal("a stored row cannot be read"))?;
     Ok(keys::package(identity, device, fingerprint))

@@ -9,5 +9,6 @@ pub(super) mod group;
 pub(super) mod hybrid_keys;
 pub(super) mod info;
 pub(super) mod key_packages;
+mod membership;
 mod standing;
 pub(super) mod user;

@@ -6,20 +6,47 @@
 use bytes::Bytes;
 
 use crate::ids::{ChannelId, IdentityKey};
-use crate::server::rows::Row;
-use crate::server::step::{Ctx, Fault, Next, decode_row, encode_row, load_all, unchanged};
-use crate::storage::Commit;
-use crate::storage::keys;
+use crate::server::fault::Fault;
+use crate::server::txn::{Change, Keys, Row, Seen};
+use crate::storage::keys::{self, Key};
 use crate::storage::records::{Channel, Former, Member, former};
 use crate::time::UnixTime;
+
+/// The rows that say it.
+pub(in crate::server) struct StandingKeys {
+    channel: ChannelId,
+    identity: IdentityKey,
+    member: Key<Member>,
+    former: Key<Former>,
+}
 
 /// An account in a channel, as it was read.
 pub(in crate::server) struct Standing {
     channel: ChannelId,
     identity: IdentityKey,
-    rows: [Row; 2],
-    member: Option<Member>,
+    listed: Seen<Member>,
+    known: Seen<Former>,
     former: Former,
+}
+
+impl Keys for StandingKeys {
+    type Seen = Standing;
+
+    fn each(&self, visit: &mut impl FnMut(&Bytes)) {
+        visit(&self.member);
+        visit(&self.former);
+    }
+
+    fn seen(self, rows: &mut impl Iterator<Item = Row>) -> Result<Standing, Fault> {
+        let (listed, known) = (self.member.seen(rows)?, self.former.seen(rows)?);
+        Ok(Standing {
+            channel: self.channel,
+            identity: self.identity,
+            former: known.unwrap_or_default(),
+            listed,
+            known,
+        })
+    }
 }
 
 /// How a membership ends.
@@ -50,33 +77,13 @@ pub(in crate::server) enum By {
 
 impl Standing {
     /// The rows that it is read from.
-    pub(in crate::server) fn keys(channel: &ChannelId, identity: &IdentityKey) -> [Bytes; 2] {
-        [
-            keys::member(channel, identity),
-            keys::former(channel, identity),
-        ]
-    }
-
-    /// The rows that this one was read from.
-    pub(in crate::server) fn own_keys(&self) -> [Bytes; 2] {
-        Self::keys(&self.channel, &self.identity)
-    }
-
-    /// Reads it.
-    pub(in crate::server) fn new(
-        channel: ChannelId,
-        identity: IdentityKey,
-        rows: [Row; 2],
-    ) -> Result<Self, Fault> {
-        let [member, former] = &rows;
-        let (member, former) = (decode_row(member)?, decode_row(former)?.unwrap_or_default());
-        Ok(Self {
-            channel,
-            identity,
-            rows,
-            member,
-            former,
-        })
+    pub(in crate::server) fn keys(channel: &ChannelId, identity: &IdentityKey) -> StandingKeys {
+        StandingKeys {
+            channel: *channel,
+            identity: *identity,
+            member: keys::member(channel, identity),
+            former: keys::former(channel, identity),
+        }
     }
 
     /// Whose it is.
@@ -84,24 +91,34 @@ impl Standing {
         &self.identity
     }
 
-    /// The row of the member list, if it is on it.
+    /// The row of the member list.
+    pub(in crate::server) const fn listed(&self) -> &Seen<Member> {
+        &self.listed
+    }
+
+    /// Its place on the member list, if it is on it.
     pub(in crate::server) fn member(&self) -> Option<&Member> {
-        self.member.as_ref()
+        self.listed.as_ref()
+    }
+
+    /// Whether nothing is known of the account there.
+    pub(in crate::server) fn is_nobody(&self) -> bool {
+        self.listed.is_none() && self.known.is_none()
     }
 
     /// Whether it is on the list because of somebody else, and has not used it so far.
     pub(in crate::server) fn is_open(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| member.open)
+        self.listed.as_ref().is_some_and(|member| member.open)
     }
 
     /// Whether the account left by itself and has not been back since.
     pub(in crate::server) fn has_left(&self) -> bool {
-        self.member.is_none() && matches!(self.former.end, Some(former::End::Left(_)))
+        self.listed.is_none() && matches!(self.former.end, Some(former::End::Left(_)))
     }
 
     /// Whether the commit of another that took this slot took the account off the list.
     pub(in crate::server) fn was_removed_in(&self, slot: u64) -> bool {
-        self.member.is_none() && self.former.end == Some(former::End::RemovedInSlot(slot))
+        self.listed.is_none() && self.former.end == Some(former::End::RemovedInSlot(slot))
     }
 
     /// Whether whoever puts the account on the list only puts it back: it used its membership until
@@ -119,30 +136,19 @@ impl Standing {
             ended,
             former::End::RemovedInSlot(_) | former::End::PushedOut(_)
         );
-        let may = thrown_off && self.member.is_none();
+        let may = thrown_off && self.listed.is_none();
         may.then_some(UnixTime::from_millis(self.former.returned_at_ms))
     }
 
-    /// Adds to the change that both rows still are what was read.
-    pub(in crate::server) fn check(&self, change: &mut Commit) {
-        let keys = self.own_keys();
-        let checks = keys.iter().zip(&self.rows);
-        change
-            .checks
-            .extend(checks.map(|(key, row)| unchanged(key, row)));
-    }
-
     /// Puts the account on the list; the caller changes the channel's row.
-    pub(in crate::server) fn list(&self, change: &mut Commit, now: UnixTime, by: By) {
+    pub(in crate::server) fn list(&self, change: &mut Change, now: UnixTime, by: By) {
         let row = Member {
             joined_at_ms: now.as_millis(),
             reset_at_ms: self.former.reset_at_ms,
             open: by == By::Other,
         };
-        let [member, former] = self.own_keys();
-        change.puts.push((member, encode_row(&row)));
-        let membership = keys::membership(&self.identity, &self.channel);
-        change.puts.push((membership, Bytes::new()));
+        change.put(&self.listed, &row);
+        change.write(keys::membership(&self.identity, &self.channel), &());
         if self.former.end.is_some() {
             let returned_at_ms = match by {
                 By::Itself => now.as_millis(),
@@ -154,17 +160,14 @@ impl Standing {
                 written_at_ms: now.as_millis(),
                 ..self.former
             };
-            change.puts.push((former, encode_row(&row)));
+            change.put(&self.known, &row);
         }
     }
 
     /// Takes the account off the list; the caller changes the channel's row.
-    pub(in crate::server) fn unlist(&self, change: &mut Commit, now: UnixTime, end: End) {
-        let [member, former] = self.own_keys();
-        change.deletes.push(member);
-        change
-            .deletes
-            .push(keys::membership(&self.identity, &self.channel));
+    pub(in crate::server) fn unlist(&self, change: &mut Change, now: UnixTime, end: End) {
+        change.delete(&self.listed);
+        change.erase(keys::membership(&self.identity, &self.channel));
         let end = match end {
             End::Left => Some(former::End::Left(true)),
             End::Removed { slot } => Some(former::End::RemovedInSlot(slot)),
@@ -173,13 +176,13 @@ impl Standing {
         };
         let row = Former {
             end,
-            reset_at_ms: self.member.as_ref().map_or(0, |row| row.reset_at_ms),
+            reset_at_ms: self.listed.as_ref().map_or(0, |row| row.reset_at_ms),
             open: self.is_open(),
             written_at_ms: now.as_millis(),
             ..self.former
         };
         if row.end.is_some() || row.reset_at_ms > 0 || row.returned_at_ms > 0 {
-            change.puts.push((former, encode_row(&row)));
+            change.put(&self.known, &row);
         }
     }
 }
@@ -199,24 +202,4 @@ pub(in crate::server) fn one_more(state: &mut Channel) {
     state.member_count = state.member_count.saturating_add(1);
     state.members_version = state.members_version.saturating_add(1);
     state.empty_since_ms = 0;
-}
-
-/// Reads several accounts in a channel, in this order.
-pub(in crate::server) fn load_standings<R: 'static>(
-    ctx: &mut Ctx<'_>,
-    channel: ChannelId,
-    identities: Vec<IdentityKey>,
-    then: impl FnOnce(&mut Ctx<'_>, Vec<Standing>) -> Next<R> + Send + 'static,
-) -> Next<R> {
-    let keys = identities.iter();
-    let keys = keys.flat_map(|identity| Standing::keys(&channel, identity));
-    load_all(ctx, keys.collect(), move |ctx, rows| {
-        let mut rows = rows.into_iter().map(|(_, row)| row);
-        let mut standings = Vec::with_capacity(identities.len());
-        for identity in identities {
-            let pair = [rows.next().flatten(), rows.next().flatten()];
-            standings.push(Standing::new(channel, identity, pair)?);
-        }
-        then(ctx, standings)
-    })
 }

@@ -10,9 +10,12 @@ use crate::limits::RateClass;
 use crate::proto::{
     ResolveIdentityRequest, ResolveIdentityResponse, ResolveUserRequest, ResolveUserResponse,
 };
-use crate::server::step::{Caller, Ctx, Fault, Next, Step, decode_row, read};
+use crate::server::caller::Caller;
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::read;
 use crate::storage::keys;
-use crate::storage::records::{Account, Name};
 
 /// 500: the identity key of a name.
 pub(in crate::server) fn resolve_user(
@@ -31,8 +34,8 @@ pub(in crate::server) fn resolve_user(
             ));
         }
     };
-    read([keys::name(name)], |_, [row]| {
-        let name: Option<Name> = decode_row(&row)?;
+    read(keys::name(name), |_, name| {
+        let name = name.into_value();
         let known = name.filter(|name| !name.identity_key.is_empty());
         let name = known.ok_or_else(|| Fault::not_found("no user has this name"))?;
         Ok(Step::ok(&ResolveUserResponse {
@@ -49,9 +52,9 @@ pub(in crate::server) fn resolve_identity(
     request: ResolveIdentityRequest,
 ) -> Next<ResolveIdentityResponse> {
     let identity = identity(&request.identity_key)?;
-    read([keys::account(&identity)], |_, [row]| {
-        let account: Account =
-            decode_row(&row)?.ok_or_else(|| Fault::not_found("no user has this identity key"))?;
+    read(keys::account(&identity), |_, account| {
+        let account = account.into_value();
+        let account = account.ok_or_else(|| Fault::not_found("no user has this identity key"))?;
         Ok(Step::ok(&ResolveIdentityResponse {
             username: account.username,
         }))

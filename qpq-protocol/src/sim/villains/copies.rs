@@ -124,7 +124,7 @@ impl<N: Network> World<N> {
         if is_said {
             // As `restore` does it: the next start draws another epoch.
             let forget = Commit {
-                deletes: vec![keys::meta("epoch")],
+                deletes: vec![keys::meta("epoch").into()],
                 ..Commit::default()
             };
             store.memory.run(vec![Command::Commit(forget)]);

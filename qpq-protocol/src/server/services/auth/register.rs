@@ -5,21 +5,22 @@ use qpq_crypto::opaque;
 use qpq_crypto::proof;
 
 use super::refused;
-use super::session::leftovers;
+use super::session::drop_leftovers;
 use crate::ids::{DeviceId, IdentityKey};
 use crate::limits::RateClass;
 use crate::proto::{
     OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse, OpaqueRegisterStartRequest,
     OpaqueRegisterStartResponse,
 };
+use crate::server::caller::Caller;
+use crate::server::ctx::Ctx;
+use crate::server::effects::{Effects, Ended};
+use crate::server::fault::Fault;
 use crate::server::rate::octets;
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Effects, Ended, Fault, Next, Step, commit, decode_row, encode_row, load_fresh,
-    unchanged,
-};
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load_fresh};
+use crate::storage::keys;
 use crate::storage::records::{Account, DeviceSet, DeviceUse, Name, RegisteredDevice};
-use crate::storage::{Commit, keys};
 use crate::time::UnixTime;
 
 /// 100: begins a registration. The answer tells nothing of the name and nothing is kept.
@@ -70,28 +71,49 @@ pub(in crate::server) fn register_finish(
     };
     ctx.limit(class, &[&octets(caller.address)], 1)?;
 
-    let keys = [
+    let wanted = (
         keys::name(&request.username),
         keys::account(&identity),
         keys::device_set(&identity),
-    ];
-    load_fresh(ctx, keys, move |ctx, [name, account, devices]| {
-        match decode_row::<Name>(&name)? {
-            None if account.is_some() => Err(Fault::conflict(
-                "this identity key has a name already: log in with that one",
-            )),
-            None => create(ctx, identity, &request),
-            Some(old) if old.identity_key != request.identity_key => {
-                Err(Fault::conflict("this name is taken: choose another"))
+        keys::device(&identity, &DeviceId::DEFAULT),
+    );
+    load_fresh(
+        ctx,
+        wanted,
+        move |ctx, (name, account, devices, default)| {
+            let rows = Rows {
+                name,
+                account,
+                devices,
+                default,
+            };
+            match &*rows.name {
+                None if rows.account.is_some() => Err(Fault::conflict(
+                    "this identity key has a name already: log in with that one",
+                )),
+                None => create(ctx, identity, &request, &rows),
+                Some(old) if old.identity_key != request.identity_key => {
+                    Err(Fault::conflict("this name is taken: choose another"))
+                }
+                // The same request again, its answer was lost.
+                Some(old) if old.time_ms == request.time_ms && old.record == request.upload => {
+                    done()
+                }
+                Some(old) if old.time_ms >= request.time_ms => Err(Fault::conflict(
+                    "a later change of the password is already stored",
+                )),
+                Some(old) => replace(ctx, identity, &request, &rows, old),
             }
-            // The same request again, its answer was lost.
-            Some(old) if old.time_ms == request.time_ms && old.record == request.upload => done(),
-            Some(old) if old.time_ms >= request.time_ms => Err(Fault::conflict(
-                "a later change of the password is already stored",
-            )),
-            Some(_) => replace(identity, &request, name, account, devices),
-        }
-    })
+        },
+    )
+}
+
+/// What a registration rests on.
+struct Rows {
+    name: Seen<Name>,
+    account: Seen<Account>,
+    devices: Seen<DeviceSet>,
+    default: Seen<DeviceUse>,
 }
 
 /// Whether a signed time is near enough to now.
@@ -108,9 +130,10 @@ fn check_signed_time(ctx: &Ctx<'_>, time_ms: u64) -> Result<(), Fault> {
 
 /// A new account with its default device.
 fn create(
-    ctx: &Ctx<'_>,
+    ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     request: &OpaqueRegisterFinishRequest,
+    rows: &Rows,
 ) -> Next<OpaqueRegisterFinishResponse> {
     let created_at_ms = ctx.unix.as_millis();
     let account = Account {
@@ -126,53 +149,30 @@ fn create(
         }],
     };
     let suite = String::from_utf8_lossy(ctx.config.opaque_suite.as_bytes()).into_owned();
-    let puts = vec![
-        (
-            keys::name(&request.username),
-            encode_row(&record(request, suite)),
-        ),
-        (keys::account(&identity), encode_row(&account)),
-        (keys::device_set(&identity), encode_row(&devices)),
-        (
-            keys::device(&identity, &DeviceId::DEFAULT),
-            encode_row(&DeviceUse::default()),
-        ),
-    ];
-    let change = Commit {
-        checks: puts.iter().map(|(key, _)| unchanged(key, &None)).collect(),
-        puts,
-        deletes: Vec::new(),
-    };
-    commit(change, |_| done())
+    let mut change = Change::default();
+    change.put(&rows.name, &record(request, suite));
+    change.put(&rows.account, &account);
+    change.put(&rows.devices, &devices);
+    change.put(&rows.default, &DeviceUse::default());
+    commit(ctx, change, |_| done())
 }
 
 /// A new record for a name: ends all sessions.
 fn replace(
+    ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     request: &OpaqueRegisterFinishRequest,
-    name: Row,
-    account: Row,
-    devices: Row,
+    rows: &Rows,
+    old: &Name,
 ) -> Next<OpaqueRegisterFinishResponse> {
-    let mut state: Account =
-        decode_row(&account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
+    let state = rows.account.value();
+    let mut state = state.ok_or_else(|| Fault::internal("a name has no account"))?;
     let ended = core::mem::take(&mut state.sessions);
-    let deletes = leftovers(&identity, &state, &ended, &devices)?;
-    let old: Name = decode_row(&name)?.unwrap_or_default();
-    let (name_key, account_key) = (keys::name(&request.username), keys::account(&identity));
-    let change = Commit {
-        checks: vec![
-            unchanged(&name_key, &name),
-            unchanged(&account_key, &account),
-            unchanged(&keys::device_set(&identity), &devices),
-        ],
-        puts: vec![
-            (name_key, encode_row(&record(request, old.suite))),
-            (account_key, encode_row(&state)),
-        ],
-        deletes,
-    };
-    commit(change, move |_| {
+    let mut change = Change::default();
+    drop_leftovers(&mut change, &identity, &state, &ended, &rows.devices);
+    change.put(&rows.name, &record(request, old.suite.clone()));
+    change.put(&rows.account, &state);
+    commit(ctx, change, move |_| {
         let effects = Effects {
             ended: vec![Ended::Account(identity)],
             ..Effects::default()

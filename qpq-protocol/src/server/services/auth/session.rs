@@ -11,25 +11,24 @@ use zeroize::Zeroize as _;
 use super::{openings, tickets};
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto::{Chain, LogoutRequest, LogoutResponse};
-use crate::server::rows::Row;
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::{Effects, Ended, SessionChange};
+use crate::server::fault::Fault;
 use crate::server::services::delivery::sweep;
-use crate::server::step::{
-    Caller, Ctx, Effects, Ended, Fault, Next, Session, SessionChange, Step, commit, decode_row,
-    encode_row, load_fresh, read, unchanged,
-};
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load_fresh, read};
+use crate::storage::keys;
 use crate::storage::records::{self, Account, DeviceSet, DeviceUse, SessionEntry};
-use crate::storage::{Commit, keys};
 use crate::time::UnixTime;
 
 /// A session about to be opened: who, and the rows it rests on.
 pub(super) struct Opening {
     pub(super) identity: IdentityKey,
     pub(super) device_id: DeviceId,
-    /// The name's key and row: the password was shown for that one.
-    pub(super) name: (Bytes, Row),
-    pub(super) account: Row,
-    pub(super) device: Row,
-    pub(super) devices: Row,
+    pub(super) account: Seen<Account>,
+    pub(super) device: Seen<DeviceUse>,
+    pub(super) devices: Seen<DeviceSet>,
     /// The openings of the device, if it keeps some.
     pub(super) chain: Option<Chain>,
 }
@@ -60,9 +59,9 @@ impl Opening {
         ctx: &mut Ctx<'_>,
         response: impl FnOnce(&Opened) -> M + Send + 'static,
     ) -> Next<M> {
-        let mut account: Account =
-            decode_row(&self.account)?.ok_or_else(|| Fault::internal("a name has no account"))?;
-        let mut used: DeviceUse = decode_row(&self.device)?.unwrap_or_default();
+        let account = self.account.value();
+        let mut account = account.ok_or_else(|| Fault::internal("a name has no account"))?;
+        let mut used = self.device.value().unwrap_or_default();
         used.last_seen_ms = ctx.unix.as_millis();
         let opened = Opened {
             last: openings::advance(&mut used, self.chain.as_ref()),
@@ -79,7 +78,7 @@ impl Opening {
             device_id: Bytes::copy_from_slice(self.device_id.as_bytes()),
             expires_at_ms: opened.expires_at_ms,
         });
-        tickets::give(&mut account, &self.device_id, &opened.ticket, &self.devices)?;
+        tickets::give(&mut account, &self.device_id, &opened.ticket, &self.devices);
         let login_at = ctx.date;
         let stored = records::Session {
             identity_key: Bytes::copy_from_slice(self.identity.as_bytes()),
@@ -87,33 +86,21 @@ impl Opening {
             login_at_ms: login_at.as_millis(),
             expires_at_ms: opened.expires_at_ms,
         };
-        let (name_key, name) = self.name;
-        let account_key = keys::account(&self.identity);
-        let device_key = keys::device(&self.identity, &self.device_id);
-        let change = Commit {
-            checks: vec![
-                unchanged(&name_key, &name),
-                unchanged(&account_key, &self.account),
-                unchanged(&device_key, &self.device),
-                unchanged(&keys::device_set(&self.identity), &self.devices),
-            ],
-            puts: vec![
-                (account_key, encode_row(&account)),
-                (device_key, encode_row(&used)),
-                (keys::session(&token_hash), encode_row(&stored)),
-            ],
-            deletes: leftovers(&self.identity, &account, &ended, &self.devices)?,
-        };
+        let mut change = Change::default();
+        change.put(&self.account, &account);
+        change.put(&self.device, &used);
+        change.write(keys::session(&token_hash), &stored);
+        drop_leftovers(&mut change, &self.identity, &account, &ended, &self.devices);
         let session = Session {
             identity_key: self.identity,
             device_id: self.device_id,
             token_hash,
-            registered: is_registered(&self.devices, &self.device_id)?,
+            registered: is_registered(&self.devices, &self.device_id),
             login_at,
             checked_at: ctx.now,
         };
         ctx.leave_untidy();
-        commit(change, move |ctx| {
+        commit(ctx, change, move |ctx| {
             *ctx.login = None;
             let hashes = ended.iter().filter_map(hash_of);
             let effects = Effects {
@@ -141,39 +128,41 @@ fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<SessionEn
     ended
 }
 
-/// The keys of the rows that go with sessions that were taken off the account's list: their own, and
-/// those of devices that have no session any more and are not registered. A login may name any device,
-/// so that their rows would never end. Check the devices.
-pub(super) fn leftovers(
+/// Removes the rows that go with sessions that were taken off the account's list: their own, and those of devices that
+/// have no session any more and are not registered. A login may name any device, so that their rows would never end.
+pub(super) fn drop_leftovers(
+    change: &mut Change,
     identity: &IdentityKey,
     account: &Account,
     ended: &[SessionEntry],
-    devices: &Row,
-) -> Result<Vec<Bytes>, Fault> {
-    let mut keys: BTreeSet<Bytes> = BTreeSet::new();
+    devices: &Seen<DeviceSet>,
+) {
+    let mut gone: BTreeSet<DeviceId> = BTreeSet::new();
     for session in ended {
-        keys.extend(hash_of(session).map(|hash| keys::session(&hash)));
+        if let Some(hash) = hash_of(session) {
+            change.erase(keys::session(&hash));
+        }
         let Ok(device_id) = DeviceId::from_wire(&session.device_id) else {
             continue;
         };
         let mut left = account.sessions.iter();
-        if left.all(|other| other.device_id != session.device_id)
-            && !is_registered(devices, &device_id)?
-        {
-            keys.insert(keys::device(identity, &device_id));
+        let is_used = left.any(|other| other.device_id == session.device_id);
+        if !is_used && !is_registered(devices, &device_id) {
+            gone.insert(device_id);
         }
     }
-    Ok(keys.into_iter().collect())
+    for device_id in gone {
+        change.erase(keys::device(identity, &device_id));
+    }
 }
 
 fn hash_of(session: &SessionEntry) -> Option<[u8; 32]> {
     session.token_hash.as_ref().try_into().ok()
 }
 
-pub(super) fn is_registered(devices: &Row, device_id: &DeviceId) -> Result<bool, Fault> {
-    let devices: DeviceSet = decode_row(devices)?.unwrap_or_default();
-    let mut devices = devices.devices.iter();
-    Ok(devices.any(|device| device.device_id.as_ref() == device_id.as_bytes()))
+pub(super) fn is_registered(devices: &Seen<DeviceSet>, device_id: &DeviceId) -> bool {
+    let mut devices = devices.iter().flat_map(|set| &set.devices);
+    devices.any(|device| device.device_id.as_ref() == device_id.as_bytes())
 }
 
 /// Asks storage whether a session that a connection has is still one, then goes on.
@@ -182,18 +171,17 @@ pub(in crate::server) fn check_again<R: 'static>(
     session: Session,
     then: impl FnOnce(&mut Ctx<'_>, &Caller) -> Next<R> + Send + 'static,
 ) -> Next<R> {
-    let keys = [
+    let wanted = (
         keys::session(&session.token_hash),
         keys::device_set(&session.identity_key),
-    ];
-    read(keys, move |ctx, [row, devices]| {
-        let stored: Option<records::Session> = decode_row(&row)?;
-        if stored.is_none_or(|stored| is_over(ctx, &stored)) {
+    );
+    read(wanted, move |ctx, (stored, devices)| {
+        if stored.as_ref().is_none_or(|stored| is_over(ctx, stored)) {
             ctx.notes.session = SessionChange::End;
             return Err(over());
         }
         let session = Session {
-            registered: is_registered(&devices, &session.device_id)?,
+            registered: is_registered(&devices, &session.device_id),
             checked_at: ctx.now,
             ..session
         };
@@ -208,9 +196,8 @@ pub(in crate::server) fn check_again<R: 'static>(
 
 /// Removes sessions that ended by time. What the accounts keep of them goes with their next login.
 pub(in crate::server) fn forget_sessions(ctx: &mut Ctx<'_>) -> Next {
-    sweep(ctx, "swept sessions", keys::sessions(), |row, now, _| {
-        let stored: records::Session = decode_row(&Some(row))?.unwrap_or_default();
-        Ok(UnixTime::from_millis(stored.expires_at_ms) <= now)
+    sweep(ctx, "swept sessions", keys::sessions(), |stored, now, _| {
+        UnixTime::from_millis(stored.expires_at_ms) <= now
     })
 }
 
@@ -232,28 +219,21 @@ pub(in crate::server) fn logout(
 ) -> Next<LogoutResponse> {
     let session = caller.session()?;
     let identity = session.identity_key;
-    let keys = [keys::account(&identity), keys::device_set(&identity)];
-    load_fresh(ctx, keys.clone(), move |_, [account, devices]| {
-        let [account_key, devices_key] = keys;
-        let mut state: Account = decode_row(&account)?.ok_or_else(over)?;
+    let wanted = (keys::account(&identity), keys::device_set(&identity));
+    load_fresh(ctx, wanted, move |ctx, (account, devices)| {
+        let mut state = account.value().ok_or_else(over)?;
         let (ended, kept): (Vec<_>, Vec<_>) = core::mem::take(&mut state.sessions)
             .into_iter()
             .partition(|entry| entry.token_hash.as_ref() == session.token_hash);
         state.sessions = kept;
-        let mut deletes = leftovers(&identity, &state, &ended, &devices)?;
+        let mut change = Change::default();
+        change.put(&account, &state);
+        drop_leftovers(&mut change, &identity, &state, &ended, &devices);
         let row = keys::session(&session.token_hash);
-        if !deletes.contains(&row) {
-            deletes.push(row);
+        if !change.erases(&row) {
+            change.erase(row);
         }
-        let change = Commit {
-            checks: vec![
-                unchanged(&account_key, &account),
-                unchanged(&devices_key, &devices),
-            ],
-            puts: vec![(account_key, encode_row(&state))],
-            deletes,
-        };
-        commit(change, move |_| {
+        commit(ctx, change, move |_| {
             let effects = Effects {
                 session: SessionChange::End,
                 ended: vec![Ended::Session(session.identity_key, session.token_hash)],

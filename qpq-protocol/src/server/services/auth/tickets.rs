@@ -10,10 +10,11 @@ use sha2::{Digest as _, Sha256};
 use super::session::is_registered;
 use crate::ids::DeviceId;
 use crate::limits::RateClass;
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
 use crate::server::login_slot::Counted;
-use crate::server::rows::Row;
-use crate::server::step::{Ctx, Fault};
-use crate::storage::records::{Account, DeviceTicket};
+use crate::server::txn::Seen;
+use crate::storage::records::{Account, DeviceSet, DeviceTicket};
 use crate::time::Time;
 
 impl Counted {
@@ -62,8 +63,8 @@ pub(super) fn give(
     account: &mut Account,
     device_id: &DeviceId,
     ticket: &[u8; 32],
-    devices: &Row,
-) -> Result<(), Fault> {
+    devices: &Seen<DeviceSet>,
+) {
     let mut kept = Vec::with_capacity(account.tickets.len().saturating_add(1));
     for held in core::mem::take(&mut account.tickets) {
         let Ok(holder) = DeviceId::from_wire(&held.device_id) else {
@@ -71,7 +72,7 @@ pub(super) fn give(
         };
         let mut sessions = account.sessions.iter();
         let is_used = sessions.any(|session| session.device_id == held.device_id);
-        if holder != *device_id && (is_used || is_registered(devices, &holder)?) {
+        if holder != *device_id && (is_used || is_registered(devices, &holder)) {
             kept.push(held);
         }
     }
@@ -80,5 +81,4 @@ pub(super) fn give(
         ticket_hash: Bytes::copy_from_slice(&Sha256::digest(ticket)),
     });
     account.tickets = kept;
-    Ok(())
 }

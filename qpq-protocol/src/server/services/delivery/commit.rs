@@ -23,16 +23,17 @@ use crate::limits::{Limits, RateClass};
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
-use crate::server::rows::Row;
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
 use crate::server::services::given;
-use crate::server::services::standing::{Standing, load_standings};
-use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, decode_row, doubt, load, load_all,
-    scan_ordered, unchanged,
-};
-use crate::storage::keys;
-use crate::storage::records::{Channel, Dedupe, Slot};
-use crate::storage::{Commit, Direction, Scan};
+use crate::server::services::membership::existing;
+use crate::server::services::standing::Standing;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, load, scan_ordered};
+use crate::storage::keys::{self, Key};
+use crate::storage::records::{Channel, Dedupe, DeviceSet, Slot};
 
 /// Method 206.
 pub(in crate::server) fn submit_commit(
@@ -41,16 +42,20 @@ pub(in crate::server) fn submit_commit(
     request: proto::SubmitCommitRequest,
 ) -> Next<proto::SubmitCommitResponse> {
     let submission = Submission::new(ctx, caller.session()?, request)?;
-    let keys = submission.first_keys();
+    let identity = submission.session.identity_key;
+    let wanted = (
+        submission.dedupe_key(),
+        keys::slot(&submission.channel, submission.slot),
+        keys::channel(&submission.channel),
+        Standing::keys(&submission.channel, &identity),
+    );
     load(
         ctx,
-        keys,
-        move |ctx, [dedupe, taken, channel, member, former]| {
-            let taken = decode_row::<Slot>(&taken)?;
-            let same = taken
-                .as_ref()
-                .filter(|taken| *taken.commit_hash == submission.commit_hash);
-            if let Some(done) = decode_row::<Dedupe>(&dedupe)? {
+        wanted,
+        move |ctx, (dedupe, slot, channel, standing)| {
+            let same = slot.as_ref();
+            let same = same.filter(|taken| *taken.commit_hash == submission.commit_hash);
+            if let Some(done) = &*dedupe {
                 if *done.content_hash != submission.content_hash {
                     return Err(Fault::bad_request(
                         "the message id was used for something else",
@@ -59,26 +64,20 @@ pub(in crate::server) fn submit_commit(
                 let proof = same.map(|taken| taken.commit_proof.clone());
                 return submission.known(ctx, proof);
             }
-            let (identity, rows) = (submission.session.identity_key, [member, former]);
-            let standing = Standing::new(submission.channel, identity, rows)?;
             if let Some(taken) = same
                 && submission.may_know(taken, &standing)
             {
-                if !ctx.is_sure_of(&submission.first_keys()) {
-                    return Ok(Step::rerun());
-                }
                 return submission.known(ctx, Some(taken.commit_proof.clone()));
             }
-            let state = match submission.admit(ctx, taken, &channel, &standing) {
-                Ok(state) => state,
-                Err(fault) => return submission.refuse(ctx, [], fault),
-            };
+            let state = submission.admit(ctx, slot.as_ref(), &channel, &standing)?;
             if standing.is_open() {
                 let channel = submission.channel;
                 return given::take_up(ctx, identity, channel, |_| Ok(Step::rerun()));
             }
             let found = Found {
                 state,
+                dedupe,
+                slot,
                 channel,
                 standing,
             };
@@ -193,28 +192,9 @@ impl Submission {
         })
     }
 
-    fn first_keys(&self) -> [Bytes; 5] {
-        let sender = &self.session.identity_key;
-        let [member, former] = Standing::keys(&self.channel, sender);
-        [
-            keys::dedupe(&self.message_id, sender, Method::SubmitCommit.id()),
-            keys::slot(&self.channel, self.slot),
-            keys::channel(&self.channel),
-            member,
-            former,
-        ]
-    }
-
-    /// Refuses it, once sure of these rows and of those that come before all others: of an older slot or list
-    /// it would be refused for the wrong reason.
-    fn refuse(
-        &self,
-        ctx: &mut Ctx<'_>,
-        keys: impl IntoIterator<Item = Bytes>,
-        fault: Fault,
-    ) -> Next<proto::SubmitCommitResponse> {
-        let keys: Vec<Bytes> = self.first_keys().into_iter().chain(keys).collect();
-        doubt(ctx, &keys, fault)
+    fn dedupe_key(&self) -> Key<Dedupe> {
+        let (sender, method) = (&self.session.identity_key, Method::SubmitCommit.id());
+        keys::dedupe(&self.message_id, sender, method)
     }
 
     /// Whether the caller may hear what became of a commit that has its slot: members, who made it, and
@@ -229,12 +209,11 @@ impl Submission {
     fn admit(
         &self,
         ctx: &Ctx<'_>,
-        taken: Option<Slot>,
-        channel: &Row,
+        taken: Option<&Slot>,
+        channel: &Seen<Channel>,
         standing: &Standing,
     ) -> Result<Channel, Fault> {
-        let state = decode_row::<Channel>(channel)?
-            .ok_or_else(|| Fault::not_found("there is no such channel"))?;
+        let state = existing(channel)?;
         let member = standing
             .member()
             .ok_or_else(|| Fault::forbidden("only members may commit to this channel"))?;
@@ -242,7 +221,8 @@ impl Submission {
             return Err(Fault::bad_request("nobody commits their own removal"));
         }
         if self.slot != state.slot && !seeded!(ctx.config, SlotCheckOff) {
-            let winner = taken.map(|taken| taken.commit_hash).unwrap_or_default();
+            let winner = taken.map(|taken| taken.commit_hash.clone());
+            let winner = winner.unwrap_or_default();
             return Err(Fault::slot_taken(state.slot, winner));
         }
         if let Some(proof) = &self.original {
@@ -255,9 +235,9 @@ impl Submission {
             return Err(Fault::forbidden("in a DM one can only remove oneself"));
         }
         if self.reset && self.original.is_none() {
-            Reset::of(&state, member, ctx.date, &ctx.config.limits)?;
+            Reset::of(state, member, ctx.date, &ctx.config.limits)?;
         }
-        Ok(state)
+        Ok(state.clone())
     }
 
     /// Reads the member list.
@@ -265,22 +245,21 @@ impl Submission {
         let sender = self.session.identity_key;
         let place: &[&[u8]] = &[self.channel.as_bytes(), sender.as_bytes()];
         ctx.limit_once(RateClass::Commits, place, 1)?;
-        let range = keys::members(&self.channel);
-        let range = Scan {
-            start: range.start,
-            end: range.end,
-            direction: Direction::Forward,
-            items: ctx.config.limits.members.saturating_add(1),
-            bytes: usize::MAX,
-        };
-        scan_ordered(range, move |ctx, rows, _| {
-            let members = rows.iter().map(|(key, _)| match keys::parse_member(key) {
-                Some((_, member)) => Ok(member),
-                None => Err(Fault::internal("a stored row cannot be read")),
-            });
-            let members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
-            self.list_devices(ctx, found, members)
-        })
+        let most = ctx.config.limits.members.saturating_add(1);
+        scan_ordered(
+            keys::members(&self.channel),
+            most.into(),
+            move |ctx, listed, _| {
+                let members = listed
+                    .iter()
+                    .map(|row| match keys::parse_member(row.key()) {
+                        Some((_, member)) => Ok(member),
+                        None => Err(Fault::internal("a stored row cannot be read")),
+                    });
+                let members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
+                self.list_devices(ctx, found, members)
+            },
+        )
     }
 
     /// Reads the devices of all members, old and new.
@@ -292,9 +271,6 @@ impl Submission {
     ) -> Next<proto::SubmitCommitResponse> {
         if !before.contains(&self.session.identity_key) {
             // What is remembered of the caller is of before another core changed the list.
-            for key in self.first_keys() {
-                ctx.rows.forget(&key);
-            }
             return Ok(Step::rerun());
         }
         if found.state.dm
@@ -303,8 +279,7 @@ impl Submission {
                 .iter()
                 .all(|key| is_party(&self.channel, &before, key))
         {
-            let fault = Fault::forbidden("a DM has two members");
-            return self.refuse(ctx, [], fault);
+            return Err(Fault::forbidden("a DM has two members"));
         }
         self.add.retain(|key| !before.contains(key));
         self.remove.retain(|key| before.contains(key));
@@ -312,19 +287,13 @@ impl Submission {
         let reached = u32::try_from(everyone.len()).unwrap_or(u32::MAX);
         let sender: &[&[u8]] = &[self.session.identity_key.as_bytes()];
         ctx.limit_once(RateClass::EnqueueRecipients, sender, reached)?;
-        let sets: Vec<Bytes> = everyone.iter().map(keys::device_set).collect();
-        load_all(ctx, sets, move |ctx, sets| {
+        let sets: Vec<_> = everyone.iter().map(keys::device_set).collect();
+        load(ctx, sets, move |ctx, sets| {
             // Who has no account any more is passed over: that may have happened a moment ago.
-            let unknown: BTreeSet<IdentityKey> = everyone
-                .iter()
-                .zip(&sets)
-                .filter(|(identity, (_, set))| set.is_none() && self.add.contains(*identity))
-                .map(|(identity, _)| *identity)
-                .collect();
-            let doubtful: Vec<Bytes> = unknown.iter().map(keys::device_set).collect();
-            if !ctx.is_sure_of(&doubtful) {
-                return Ok(Step::rerun());
-            }
+            let unknown = everyone.iter().zip(&sets);
+            let unknown =
+                unknown.filter(|(identity, set)| set.is_none() && self.add.contains(*identity));
+            let unknown: BTreeSet<IdentityKey> = unknown.map(|(identity, _)| *identity).collect();
             self.add.retain(|key| !unknown.contains(key));
             self.welcomes.retain(|(key, _), _| !unknown.contains(key));
             let list = List {
@@ -342,17 +311,19 @@ impl Submission {
         let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
         let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
         if count > ctx.config.limits.members {
-            let fault = Fault::full("members", "the channel has as many as it may have");
-            return self.refuse(ctx, [], fault);
+            return Err(Fault::full(
+                "members",
+                "the channel has as many as it may have",
+            ));
         }
         let joiners = self.welcomes.keys().map(|(joiner, _)| joiner);
         let mut joiners = joiners.filter(|joiner| !self.add.contains(*joiner));
         if !joiners.all(is_member) {
-            let fault = Fault::bad_request("somebody who is no member is welcomed");
-            return self.refuse(ctx, [], fault);
+            return Err(Fault::bad_request("somebody who is no member is welcomed"));
         }
-        let changed = self.add.union(&self.remove).copied().collect();
-        load_standings(ctx, self.channel, changed, move |ctx, changed| {
+        let changed = self.add.union(&self.remove);
+        let changed = changed.map(|key| Standing::keys(&self.channel, key));
+        load(ctx, changed.collect::<Vec<_>>(), move |ctx, changed| {
             self.give(ctx, list, count, changed)
         })
     }
@@ -366,15 +337,9 @@ impl Submission {
         changed: Vec<Standing>,
     ) -> Next<proto::SubmitCommitResponse> {
         let comes = |standing: &&Standing| self.add.contains(standing.identity());
-        let stale = changed
-            .iter()
-            .filter(|standing| standing.member().is_some() == comes(standing));
-        let stale: Vec<Bytes> = stale.flat_map(Standing::own_keys).collect();
-        if !stale.is_empty() {
+        let is_stale = |standing: &Standing| standing.member().is_some() == comes(&standing);
+        if changed.iter().any(is_stale) {
             // What is remembered of them is of before another core changed the list.
-            for key in &stale {
-                ctx.rows.forget(key);
-            }
             return Ok(Step::rerun());
         }
         let left = changed
@@ -383,24 +348,21 @@ impl Submission {
             .filter(|standing| standing.has_left() && !self.is_welcomed(standing.identity()));
         let left: Vec<IdentityKey> = left.map(|standing| *standing.identity()).collect();
         if !left.is_empty() {
-            let keys: Vec<Bytes> = left
-                .iter()
-                .map(|key| keys::former(&self.channel, key))
-                .collect();
             let fault = Fault::forbidden("who has left is added with a welcome");
-            return self.refuse(ctx, keys, fault.about(&left));
+            return Err(fault.about(&left));
         }
         let given = changed.iter().filter(comes);
         let given = given.filter(|standing| !standing.is_put_back());
         let given = given.map(|standing| *standing.identity()).collect();
         let lost = changed.iter().filter(|standing| standing.is_open());
-        let lost = lost.map(|standing| *standing.identity()).collect();
+        let lost: Vec<_> = lost.map(|standing| *standing.identity()).collect();
         let (giver, channel) = (self.session.identity_key, self.channel);
-        given::give(ctx, giver, channel, given, move |ctx, change, effects| {
-            given::take_back(ctx, channel, lost, change, move |ctx, change| {
+        let then = move |ctx: &mut Ctx<'_>, change, effects| {
+            given::take_back(ctx, channel, &lost, change, move |ctx, change| {
                 self.load_heads(ctx, list, changed, count, change, effects)
             })
-        })
+        };
+        given::give(ctx, giver, channel, given, Change::default(), then)
     }
 
     /// Reads the heads of the queues that it reaches.
@@ -410,38 +372,20 @@ impl Submission {
         list: List,
         changed: Vec<Standing>,
         count: usize,
-        mut change: Commit,
+        change: Change,
         effects: Effects,
     ) -> Next<proto::SubmitCommitResponse> {
-        let channel_key = keys::channel(&self.channel);
-        let channel = unchanged(&channel_key, &list.found.channel);
-        change.checks.push(channel);
-        list.found.standing.check(&mut change);
-        let sets = list.sets.iter();
-        change
-            .checks
-            .extend(sets.map(|(key, set)| unchanged(key, set)));
-        for standing in &changed {
-            standing.check(&mut change);
-        }
-        let deliveries = match self.deliveries(ctx, &list) {
-            Ok(deliveries) => deliveries,
-            Err(fault) => {
-                let keys = list.sets.iter().map(|(key, _)| key.clone());
-                return self.refuse(ctx, keys, fault);
-            }
-        };
-        let heads = deliveries
-            .iter()
-            .map(|(mailbox, _)| keys::queue(&mailbox.stored));
-        let heads = heads.collect();
+        let deliveries = self.deliveries(ctx, &list)?;
+        let heads = deliveries.iter();
+        let heads = heads.map(|(mailbox, _)| keys::queue(&mailbox.stored));
+        let heads: Vec<_> = heads.collect();
         let after = After {
             found: list.found,
             changed,
             count,
             effects,
         };
-        load_all(ctx, heads, move |ctx, heads| {
+        load(ctx, heads, move |ctx, heads| {
             let sender = self.session.identity_key;
             let cost = self.cost(heads.len(), &ctx.config.limits);
             allowance::pay(ctx, sender, cost, move |ctx| {
@@ -461,8 +405,8 @@ impl Submission {
         let mut welcomed = 0;
         let mut devices = 0;
         let mut deliveries = Vec::new();
-        for (identity, (_, set)) in list.everyone.iter().zip(&list.sets) {
-            let mailboxes = mailboxes(*identity, set, Some(self.channel), None)?;
+        for (identity, set) in list.everyone.iter().zip(&list.sets) {
+            let mailboxes = mailboxes(*identity, set.as_ref(), Some(self.channel), None)?;
             let Some(mailboxes) = mailboxes else {
                 continue;
             };
@@ -552,10 +496,12 @@ impl Submission {
     }
 }
 
-/// The channel and the caller in it, as the submission found them.
+/// The channel and the caller in it, as the submission found them, and the rows of message id and slot.
 struct Found {
     state: Channel,
-    channel: Row,
+    dedupe: Seen<Dedupe>,
+    slot: Seen<Slot>,
+    channel: Seen<Channel>,
     standing: Standing,
 }
 
@@ -565,7 +511,7 @@ struct List {
     before: BTreeSet<IdentityKey>,
     /// Members before and those who join, with the rows of their devices in the same order.
     everyone: Vec<IdentityKey>,
-    sets: Vec<(Bytes, Row)>,
+    sets: Vec<Seen<DeviceSet>>,
 }
 
 /// What the submission makes of the channel.

@@ -1,9 +1,9 @@
 //! Enqueue and BatchEnqueue: a payload into the queues of its recipients' devices, once.
 //!
 //! The common case is one Commit and no read: devices, members and queue heads are remembered, and
-//! the commit checks that they still are what was remembered and that the message id is new. When
-//! a check fails, or when what is remembered would mean a refusal, the request runs again: it reads
-//! afresh, and looks the message id up before anything else (protocol.md §5.3).
+//! the message id is taken to be new. When that turns out to be otherwise, or when what is remembered
+//! would mean a refusal, the request runs again: it reads afresh, and looks the message id up before
+//! anything else (protocol.md §5.3).
 
 use core::marker::PhantomData;
 
@@ -21,16 +21,18 @@ use crate::limits::RateClass;
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
-use crate::server::rows::Row;
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
 use crate::server::services::given;
-use crate::server::step::{
-    Caller, Ctx, Effects, Fault, Next, Session, Step, commit, decode_row, doubt, encode_row, load,
-    load_all, unchanged,
-};
+use crate::server::services::membership::Membership;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Seen, commit, load};
 use crate::status::Status;
-use crate::storage::keys::{self, QueueId};
-use crate::storage::records::{Channel, Dedupe, Entry, Member};
-use crate::storage::{Commit, MAX_COMMIT_OPS};
+use crate::storage::MAX_COMMIT_OPS;
+use crate::storage::keys::{self, Key, QueueId};
+use crate::storage::records::{Channel, Dedupe, DeviceSet, Entry, Member, QueueHead};
 
 /// Method 200.
 pub(in crate::server) fn enqueue(
@@ -124,18 +126,19 @@ struct Send<A> {
     message_id: MessageId,
     expires_at_ms: u64,
     want_proof: bool,
-    /// What was done so far; `None` if the message id is taken to be new.
+    /// What was done so far.
     done: Dedupe,
-    /// The stored row of `done`.
-    done_row: Row,
     /// What follows from what was done.
     effects: Effects,
     answer: PhantomData<fn() -> A>,
 }
 
+/// The devices of a recipient, and its place in the channel if there is one.
+type Recipient = (Seen<DeviceSet>, Option<Seen<Member>>);
+
 /// What one part of a request does: as many recipients as fit one Commit.
 struct Part {
-    change: Commit,
+    change: Change,
     done: Dedupe,
     notify: Vec<(QueueId, proto::NewMessagePush)>,
     /// Whether it changes anything.
@@ -198,33 +201,32 @@ impl<A: Answer> Send<A> {
                 keep_until_ms: keep_until_ms.max(expires_at_ms),
                 ..Dedupe::default()
             },
-            done_row: None,
             effects: Effects::default(),
             answer: PhantomData,
         }))
     }
 
-    fn dedupe_key(&self) -> Bytes {
+    fn dedupe_key(&self) -> Key<Dedupe> {
         keys::dedupe(&self.message_id, &self.session.identity_key, A::METHOD.id())
     }
 
     /// The first time, takes the message id to be new: the commit checks that. Later, looks it up.
     fn start(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
-        if ctx.attempt == 0 || seeded!(ctx.config, DedupeOff) {
+        if seeded!(ctx.config, DedupeOff) {
             return self.part(ctx);
         }
-        let key = self.dedupe_key();
-        // What an earlier look remembered may be what another core has changed since.
-        ctx.rows.forget(&key);
-        load(ctx, [key], move |ctx, [row]| {
-            if let Some(done) = decode_row::<Dedupe>(&row)? {
+        if ctx.attempt == 0 {
+            ctx.assume(&self.dedupe_key(), None);
+            return self.part(ctx);
+        }
+        load(ctx, self.dedupe_key(), move |ctx, known| {
+            if let Some(done) = known.into_value() {
                 if *done.content_hash != self.content_hash {
                     return Err(Fault::bad_request(
                         "the message id was used for something else",
                     ));
                 }
                 self.done = done;
-                self.done_row = row;
                 if self.done.statuses.len() >= self.recipients.len() {
                     return self.answer(ctx, true);
                 }
@@ -235,18 +237,16 @@ impl<A: Answer> Send<A> {
 
     /// Reads what is to be known of channel and recipients not yet done.
     fn part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
-        let mut wanted = Vec::with_capacity(2 + 2 * self.left().count());
-        if let Some(channel) = &self.channel {
-            wanted.push(keys::channel(channel));
-            wanted.push(keys::member(channel, &self.session.identity_key));
-        }
-        for recipient in self.left() {
-            wanted.push(keys::device_set(recipient));
-            if let Some(channel) = &self.channel {
-                wanted.push(keys::member(channel, recipient));
-            }
-        }
-        load_all(ctx, wanted, move |ctx, known| self.route(ctx, known))
+        let channel = self.channel.as_ref();
+        let place = channel.map(|id| Membership::keys(id, &self.session.identity_key));
+        let recipients = self.left().map(|recipient| {
+            let member = channel.map(|id| keys::member(id, recipient));
+            (keys::device_set(recipient), member)
+        });
+        let wanted = (place, recipients.collect::<Vec<_>>());
+        load(ctx, wanted, move |ctx, (place, recipients)| {
+            self.route(ctx, place, recipients)
+        })
     }
 
     fn left(&self) -> impl Iterator<Item = &IdentityKey> {
@@ -254,76 +254,67 @@ impl<A: Answer> Send<A> {
     }
 
     /// Finds the queues of as many recipients as fit one Commit, and reads their heads.
-    fn route(self: Box<Self>, ctx: &mut Ctx<'_>, known: Vec<(Bytes, Row)>) -> Next<A> {
-        let mut rows = known.iter();
-        // With those of heads and message id, where each recipient has one device.
-        let mut checks = Vec::with_capacity(2 * known.len() + 1);
-        if self.channel.is_some() {
-            let (Some(channel), Some(member)) = (rows.next(), rows.next()) else {
-                return Err(Fault::internal(
-                    "storage answered something else than was asked",
-                ));
-            };
-            if let Err(fault) = self.admit(&channel.1, &member.1) {
-                return doubt(ctx, known.iter().map(|(key, _)| key), fault);
-            }
+    fn route(
+        self: Box<Self>,
+        ctx: &mut Ctx<'_>,
+        place: Option<Membership>,
+        recipients: Vec<Recipient>,
+    ) -> Next<A> {
+        if let Some(place) = &place {
+            let (channel, member) = place.admit()?;
+            self.admit(channel)?;
             if let Some(channel) = self.channel
-                && decode_row::<Member>(&member.1)?.is_some_and(|member| member.open)
+                && member.open
             {
                 let sender = self.session.identity_key;
                 return given::take_up(ctx, sender, channel, move |ctx| self.part(ctx));
             }
-            checks.push(unchanged(&channel.0, &channel.1));
-            checks.push(unchanged(&member.0, &member.1));
         }
-        let mut routes = Vec::with_capacity(self.left().count());
-        let mut operations = 4 + payload::piece_count(self.payload.len()) as usize;
-        while let Some((key, devices)) = rows.next() {
-            let member = match self.channel {
-                Some(_) => rows.next(),
-                None => None,
-            };
-            let admitted = member.as_ref().is_none_or(|(_, member)| member.is_some());
-            let recipient = self.left().nth(routes.len());
-            let Some(recipient) = recipient.copied() else {
-                return Err(Fault::internal(
-                    "storage answered something else than was asked",
-                ));
-            };
-            let found = mailboxes(recipient, devices, self.channel, Some(&self.session))?;
+        let mut routes = Vec::with_capacity(recipients.len());
+        let mut mailboxes_found = 0;
+        let mut operations = 6 + usize::from(payload::piece_count(self.payload.len()));
+        for (recipient, (devices, member)) in self.left().zip(&recipients) {
+            let is_admitted = member.as_ref().is_none_or(|member| member.is_some());
+            let session = Some(&self.session);
+            let found = mailboxes(*recipient, devices.as_ref(), self.channel, session)?;
             let route = match found {
-                _ if !admitted => Err(Status::Forbidden),
+                _ if !is_admitted => Err(Status::Forbidden),
                 None => Err(Status::NotFound),
                 Some(mailboxes) => Ok(mailboxes),
             };
             // Device set and member; head twice, entry, claim and two expiry rows a queue.
-            let more = 2 + route.as_ref().map_or(0, |boxes| boxes.len() * 6);
+            let queues = route.as_ref().map_or(0, Vec::len);
+            let more = 2 + queues * 6;
             if operations + more > MAX_COMMIT_OPS {
                 break;
             }
             operations += more;
-            checks.push(unchanged(key, devices));
-            checks.extend(member.map(|(key, member)| unchanged(key, member)));
-            routes.push((recipient, route));
+            mailboxes_found += queues;
+            routes.push(route);
         }
-        let heads = routes.iter().filter_map(|(_, route)| route.as_ref().ok());
-        let heads = heads.flatten().map(|mailbox| keys::queue(&mailbox.stored));
-        load_all(ctx, heads.collect(), move |ctx, heads| {
+        if routes.len() < recipients.len() {
+            // The others come with the next part, which reads them again.
+            let others = recipients
+                .iter()
+                .skip(routes.len())
+                .map(|(devices, member)| {
+                    let member = member.as_ref().map(|member| member.key().clone());
+                    (devices.key().clone(), member)
+                });
+            ctx.notes.reads.let_go(&others.collect::<Vec<_>>());
+        }
+        let found = routes.iter().flatten().flatten();
+        let mut heads = Vec::with_capacity(mailboxes_found);
+        heads.extend(found.map(|mailbox| keys::queue(&mailbox.stored)));
+        load(ctx, heads, move |ctx, heads| {
             let cost = allowance::cost(&[&self.payload], heads.len(), &ctx.config.limits);
             let sender = self.session.identity_key;
-            allowance::pay(ctx, sender, cost, move |ctx| {
-                self.store(ctx, checks, routes, heads, known)
-            })
+            allowance::pay(ctx, sender, cost, move |ctx| self.store(ctx, routes, heads))
         })
     }
 
-    /// Whether the sender may put something into the channel, for the slot it encrypted for.
-    fn admit(&self, channel: &Row, member: &Row) -> Result<(), Fault> {
-        let channel = decode_row::<Channel>(channel)?
-            .ok_or_else(|| Fault::not_found("there is no such channel"))?;
-        if member.is_none() {
-            return Err(Fault::forbidden("only members may send to this channel"));
-        }
+    /// Whether a message may go into the channel, for the slot it was encrypted for.
+    fn admit(&self, channel: &Channel) -> Result<(), Fault> {
         match self.channel_slot {
             None => Err(Fault::bad_request(
                 "a message in a channel names its channel_slot",
@@ -338,37 +329,32 @@ impl<A: Answer> Send<A> {
     fn store(
         mut self: Box<Self>,
         ctx: &mut Ctx<'_>,
-        checks: Vec<(Bytes, crate::storage::Expect)>,
-        routes: Vec<(IdentityKey, Result<Vec<Mailbox>, Status>)>,
-        heads: Vec<(Bytes, Row)>,
-        known: Vec<(Bytes, Row)>,
+        routes: Vec<Result<Vec<Mailbox>, Status>>,
+        heads: Vec<Seen<QueueHead>>,
     ) -> Next<A> {
+        let queues = heads.len();
         let mut part = Part {
-            change: Commit {
-                checks,
-                // Entry, head and expiry row of each queue, pieces, message id.
-                puts: Vec::with_capacity(3 * heads.len() + 2),
-                deletes: Vec::new(),
-            },
+            // Entry, head and expiry row of each queue, pieces, message id.
+            change: Change::with_capacity(3 * queues + 2),
             done: core::mem::take(&mut self.done),
             notify: core::mem::take(&mut self.effects.notify),
             stored: false,
         };
-        part.notify.reserve_exact(heads.len());
+        part.notify.reserve_exact(queues);
         let told = part.notify.len();
-        let mut payload = Payload::new(ctx, self.payload.clone(), heads.len());
+        let mut payload = Payload::new(ctx, self.payload.clone(), queues);
         let mut statuses = Vec::with_capacity(part.done.statuses.len() + routes.len());
         statuses.extend_from_slice(&part.done.statuses);
         part.done.seqs.reserve_exact(routes.len());
-        let mut unused = heads.iter();
-        for (_, route) in routes {
+        let mut heads = heads.into_iter();
+        for route in routes {
             let (seq, status) = match route {
                 Err(status) => (0, status),
                 Ok(mailboxes) => {
                     // Not collected: a queue is large, and room would be made for four of them.
                     let mut queues = Vec::with_capacity(mailboxes.len());
-                    for (mailbox, (key, row)) in mailboxes.into_iter().zip(unused.by_ref()) {
-                        let queue = Queue::with_key(mailbox.stored, key.clone(), row.clone())?;
+                    for (mailbox, head) in mailboxes.into_iter().zip(heads.by_ref()) {
+                        let queue = Queue::new(mailbox.stored, head);
                         let room = self.room(ctx, &queue, payload.bytes().len());
                         queues.push((mailbox, queue, room));
                     }
@@ -384,11 +370,12 @@ impl<A: Answer> Send<A> {
             .copied();
         part.done.statuses = statuses.into();
         if let Some(status) = refused {
-            if !ctx.is_sure_of(known.iter().chain(&heads).map(|(key, _)| key)) {
-                return Ok(Step::rerun());
-            }
             if A::METHOD == Method::Enqueue {
                 return Err(refusal(status));
+            }
+            // What others are sent says that these were refused.
+            if ctx.is_unsure() {
+                return Ok(Step::rerun());
             }
         }
         if !part.stored {
@@ -401,19 +388,12 @@ impl<A: Answer> Send<A> {
         let filled = part.notify.len().saturating_sub(told);
         let cost = allowance::cost(&[&self.payload], filled, &ctx.config.limits);
         ctx.leave_untidy();
-        let key = self.dedupe_key();
-        if !seeded!(ctx.config, DedupeOff) {
-            part.change.checks.push(unchanged(&key, &self.done_row));
-        }
         #[cfg(qpq_defects)]
         if seeded!(ctx.config, PushBeforeCommit) {
             ctx.notes.early.clone_from(&part.notify);
         }
-        let row = encode_row(&part.done);
-        // What the next part will check, if there is one.
-        self.done_row = (part.done.statuses.len() < self.recipients.len()).then(|| row.clone());
-        part.change.puts.push((key, row));
-        commit(part.change, move |ctx| {
+        part.change.write(self.dedupe_key(), &part.done);
+        commit(ctx, part.change, move |ctx| {
             allowance::used(ctx, cost);
             self.done = part.done;
             self.effects.notify = part.notify;
@@ -471,7 +451,8 @@ impl<A: Answer> Send<A> {
     /// The rest of the recipients, or the answer.
     fn go_on(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         if self.done.statuses.len() < self.recipients.len() {
-            return self.part(ctx);
+            ctx.notes.reads.begin();
+            return load(ctx, self.dedupe_key(), |ctx, _| self.part(ctx));
         }
         self.answer(ctx, false)
     }

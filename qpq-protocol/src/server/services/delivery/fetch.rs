@@ -5,19 +5,18 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::payload;
-use super::queue::Queue;
+use super::queue::empty;
 use super::recipient::{Mailbox, own_mailbox, parse_channel, wire_channel};
 use crate::frame::MAX_PAYLOAD;
 use crate::ids::ChannelId;
 use crate::proto;
-use crate::server::rows::Row;
-use crate::server::step::{
-    Caller, Ctx, Fault, Next, Session, Step, Woken, decode_row, doubt, load, read, read_all, scan,
-    wait,
-};
-use crate::storage::keys::{self, QueueId, Range};
+use crate::server::caller::{Caller, Session};
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step, Woken};
+use crate::server::txn::{Found, Page, Seen, load, read, scan, wait};
+use crate::storage::keys::{self, QueueId};
 use crate::storage::records::{Channel, Entry, QueueHead};
-use crate::storage::{Direction, Scan};
 use crate::time::{Time, UnixTime};
 
 /// Bytes of a frame kept for what is not payload.
@@ -77,15 +76,10 @@ pub(in crate::server) fn fetch_wait(
 
 /// Answers as soon as there is something, or at `until` with what there is.
 fn fetch_or_wait(ctx: &mut Ctx<'_>, read: Read, until: Time) -> Next<proto::FetchWaitResponse> {
-    let key = keys::device_set(&read.session.identity_key);
-    load(ctx, [key.clone()], move |ctx, [devices]| {
-        let mailbox = match own_mailbox(&read.session, &read.device, read.channel, &devices) {
-            Ok(mailbox) => mailbox,
-            Err(fault) => return doubt(ctx, [&key], fault),
-        };
+    read.find(ctx, move |ctx, read, mailbox| {
         ctx.watch(mailbox.named);
         let again = read.clone();
-        read.go(mailbox, devices, move |ctx, response| {
+        read.go(mailbox, move |ctx, response| {
             if !response.payloads.is_empty() || ctx.now >= until {
                 return Ok(Step::ok(&proto::FetchWaitResponse::from(response)));
             }
@@ -104,13 +98,8 @@ fn read_queue<R: 'static>(
     answer: fn(proto::FetchResponse) -> Next<R>,
 ) -> Next<R> {
     let read = Read::new(caller.session()?, request)?;
-    let key = keys::device_set(&read.session.identity_key);
-    load(ctx, [key.clone()], move |ctx, [devices]| {
-        let mailbox = match own_mailbox(&read.session, &read.device, read.channel, &devices) {
-            Ok(mailbox) => mailbox,
-            Err(fault) => return doubt(ctx, [&key], fault),
-        };
-        read.go(mailbox, devices, move |_, response| answer(response))
+    read.find(ctx, move |_, read, mailbox| {
+        read.go(mailbox, move |_, response| answer(response))
     })
 }
 
@@ -139,36 +128,47 @@ impl Read {
         })
     }
 
+    /// Finds the queue, and goes on with it.
+    fn find<R: 'static>(
+        self,
+        ctx: &mut Ctx<'_>,
+        then: impl FnOnce(&mut Ctx<'_>, Self, Mailbox) -> Next<R> + Send + 'static,
+    ) -> Next<R> {
+        let devices = keys::device_set(&self.session.identity_key);
+        load(ctx, devices, move |ctx, devices| {
+            let devices = devices.as_ref();
+            let mailbox = own_mailbox(&self.session, &self.device, self.channel, devices)?;
+            then(ctx, self, mailbox)
+        })
+    }
+
     /// Reads head and entries, in this order: what is acked in between is just not there any more. The
     /// devices, which say where the queue is, are read again with the head: they were only remembered.
     fn go<R: 'static>(
         self,
         mailbox: Mailbox,
-        devices: Row,
         answer: impl FnOnce(&mut Ctx<'_>, proto::FetchResponse) -> Next<R> + Send + 'static,
     ) -> Next<R> {
         let stored = mailbox.stored;
-        let wanted = [keys::queue(&stored), keys::device_set(&stored.recipient)];
-        read(wanted, move |ctx, [row, now]| {
-            if now != devices {
-                ctx.rows.forget(&keys::device_set(&stored.recipient));
-                return Ok(Step::rerun());
-            }
-            let head = Queue::new(stored, row)?.into_head();
+        let wanted = (keys::queue(&stored), keys::device_set(&stored.recipient));
+        read(wanted, move |ctx, (head, _)| {
+            let head = head.into_value().unwrap_or_else(empty);
             let start = head.first_seq.max(self.after_seq.saturating_add(1));
             if start >= head.next_seq {
                 return answer(ctx, page(&head, Vec::new()));
             }
-            let Range { start, end } = keys::entries(&stored, start, head.next_seq);
-            let range = Scan {
-                start,
-                end,
-                direction: Direction::Forward,
+            let entries = keys::entries(&stored, start, head.next_seq);
+            let most = Page {
                 items: self.limit.min(ctx.config.limits.queue_messages),
                 bytes: MAX_PAYLOAD,
             };
-            scan(range, move |ctx, rows, _| {
-                let (head, entries) = select(head, rows, ctx.date, ctx.config.limits.answer)?;
+            scan(entries, most, move |ctx, found, _| {
+                let mut entries = Vec::with_capacity(found.len());
+                for found in found {
+                    let (_, seq) = keys::parse_entry(found.key()).ok_or_else(unreadable)?;
+                    entries.push((seq, found.value()?));
+                }
+                let (head, entries) = select(head, entries, ctx.date, ctx.config.limits.answer);
                 let bodies = entries
                     .iter()
                     .map(|(_, entry)| entry.body.clone())
@@ -183,21 +183,21 @@ impl Read {
     }
 }
 
+fn unreadable() -> Fault {
+    Fault::internal("a stored row cannot be read")
+}
+
 /// The entries that fit an answer of `most` bytes, at least one; expired ones as tombstones. The first messages of
 /// a queue are gone when they have expired: then `first_seq` is that of the first one left.
 fn select(
     mut head: QueueHead,
-    rows: Vec<(Bytes, Bytes)>,
+    found: Vec<(u64, Entry)>,
     now: UnixTime,
     most: usize,
-) -> Result<(QueueHead, Vec<(u64, Entry)>), Fault> {
+) -> (QueueHead, Vec<(u64, Entry)>) {
     let mut entries = Vec::new();
     let mut size = 0;
-    for (key, row) in rows {
-        let Some((_, seq)) = keys::parse_entry(&key) else {
-            return Err(Fault::internal("a stored row cannot be read"));
-        };
-        let mut entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
+    for (seq, mut entry) in found {
         if entry.expires_at_ms <= now.as_millis() {
             entry.body = None;
         }
@@ -211,7 +211,7 @@ fn select(
         }
         entries.push((seq, entry));
     }
-    Ok((head, entries))
+    (head, entries)
 }
 
 /// The most that an envelope adds to its payload, in bytes.
@@ -263,12 +263,9 @@ pub(in crate::server) fn list_queues(
             .unwrap_or(MAX_QUEUES)
             .clamp(2, MAX_QUEUES),
     };
-    let key = keys::device_set(&session.identity_key);
-    load(ctx, [key.clone()], move |ctx, [devices]| {
-        let mailbox = match own_mailbox(&session, &Bytes::new(), after, &devices) {
-            Ok(mailbox) => mailbox,
-            Err(fault) => return doubt(ctx, [&key], fault),
-        };
+    let devices = keys::device_set(&session.identity_key);
+    load(ctx, devices.clone(), move |_, seen| {
+        let mailbox = own_mailbox(&session, &Bytes::new(), after, seen.as_ref())?;
         let QueueId {
             recipient, device, ..
         } = mailbox.stored;
@@ -278,56 +275,40 @@ pub(in crate::server) fn list_queues(
             queues = queues.after(&keys::queue(&mailbox.stored));
             channels = channels.after(&keys::membership(&recipient, after));
         }
-        scan(forward(queues, limit), move |_, queues, _| {
-            scan(forward(channels, limit), move |_, channels, _| {
+        let most = Page {
+            items: limit,
+            bytes: MAX_PAYLOAD,
+        };
+        scan(queues, most, move |_, queues, _| {
+            scan(channels, most, move |_, channels, _| {
                 let listed = merge(queues, &channels, limit)?;
-                let states = listed.iter().filter_map(|(channel, _)| channel.as_ref());
-                let mut wanted: Vec<Bytes> = states.map(keys::channel).collect();
-                wanted.push(key);
-                read_all(wanted, move |ctx, mut states| {
-                    if states.pop() != Some(devices) {
-                        ctx.rows.forget(&keys::device_set(&recipient));
-                        return Ok(Step::rerun());
-                    }
-                    describe(listed, states)
+                let channels = listed.iter().filter_map(|(channel, _)| channel.as_ref());
+                let channels: Vec<_> = channels.map(keys::channel).collect();
+                // The devices are read again: they were only remembered.
+                read((channels, devices), move |_, (channels, _)| {
+                    Ok(describe(listed, channels))
                 })
             })
         })
     })
 }
 
-fn forward(range: Range, items: usize) -> Scan {
-    Scan {
-        start: range.start,
-        end: range.end,
-        direction: Direction::Forward,
-        items,
-        bytes: MAX_PAYLOAD,
-    }
-}
-
 type Listed = (Option<ChannelId>, QueueHead);
 
 /// Queues and channels, in order of channel id, each once.
 fn merge(
-    queues: Vec<(Bytes, Bytes)>,
-    channels: &[(Bytes, Bytes)],
+    queues: Vec<Found<QueueHead>>,
+    channels: &[Found<()>],
     limit: usize,
 ) -> Result<Vec<Listed>, Fault> {
-    let broken = || Fault::internal("a stored row cannot be read");
-    let empty = QueueHead {
-        first_seq: 1,
-        next_seq: 1,
-        ..QueueHead::default()
-    };
     let mut listed = Vec::with_capacity(queues.len() + channels.len());
-    for (key, row) in queues {
-        let queue = keys::parse_queue(&key).ok_or_else(broken)?;
-        listed.push((queue.channel, Queue::new(queue, Some(row))?.into_head()));
+    for found in queues {
+        let queue = keys::parse_queue(found.key()).ok_or_else(unreadable)?;
+        listed.push((queue.channel, found.value()?));
     }
-    for (key, _) in channels {
-        let (_, channel) = keys::parse_membership(key).ok_or_else(broken)?;
-        listed.push((Some(channel), empty.clone()));
+    for found in channels {
+        let (_, channel) = keys::parse_membership(found.key()).ok_or_else(unreadable)?;
+        listed.push((Some(channel), empty()));
     }
     // Stable: of a channel that stands twice, the queue comes first and stays.
     listed.sort_by_key(|(channel, _)| *channel);
@@ -336,47 +317,40 @@ fn merge(
     Ok(listed)
 }
 
-fn describe(listed: Vec<Listed>, states: Vec<Option<Bytes>>) -> Next<proto::ListQueuesResponse> {
-    let mut states = states.into_iter();
-    let mut queues = Vec::with_capacity(listed.len());
-    for (channel, head) in listed {
-        let state = match channel {
-            Some(_) => decode_row::<Channel>(&states.next().flatten())?.unwrap_or_default(),
-            None => Channel::default(),
-        };
-        queues.push(proto::Queue {
+fn describe(listed: Vec<Listed>, channels: Vec<Seen<Channel>>) -> Step<proto::ListQueuesResponse> {
+    let mut channels = channels.into_iter();
+    let queues = listed.into_iter().map(|(channel, head)| {
+        let state = channel.and_then(|_| channels.next()?.into_value());
+        let state = state.unwrap_or_default();
+        proto::Queue {
             channel_id: wire_channel(channel),
             first_seq: head.first_seq,
             next_seq: head.next_seq,
             slot: state.slot,
             members_version: state.members_version,
-        });
-    }
-    Ok(Step::ok(&proto::ListQueuesResponse { queues }))
+        }
+    });
+    Step::ok(&proto::ListQueuesResponse {
+        queues: queues.collect(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{DeviceId, IdentityKey};
     use crate::storage::records::entry;
     use prost::Message as _;
 
-    fn rows(entries: &[(u64, &'static [u8], u64)]) -> Vec<(Bytes, Bytes)> {
-        let queue = QueueId {
-            recipient: IdentityKey([1; 32]),
-            device: DeviceId::DEFAULT,
-            channel: None,
-        };
-        let row = |&(seq, data, expires_at_ms): &(u64, &'static [u8], u64)| {
+    fn entries(entries: &[(u64, &'static [u8], u64)]) -> Vec<(u64, Entry)> {
+        let entry = |&(seq, data, expires_at_ms): &(u64, &'static [u8], u64)| {
             let entry = Entry {
                 body: Some(entry::Body::Inline(Bytes::from_static(data))),
                 expires_at_ms,
                 ..Entry::default()
             };
-            (keys::entry(&queue, seq), entry.encode_to_vec().into())
+            (seq, entry)
         };
-        entries.iter().map(row).collect()
+        entries.iter().map(entry).collect()
     }
 
     fn head(first_seq: u64) -> QueueHead {
@@ -389,9 +363,8 @@ mod tests {
 
     #[test]
     fn expired_messages_are_gone_in_front_and_tombstones_behind() {
-        let rows = rows(&[(3, b"a", 10), (4, b"b", 10), (5, b"c", 99), (6, b"d", 10)]);
-        let (head, entries) =
-            select(head(3), rows, UnixTime::from_millis(10), MAX_PAYLOAD).unwrap_or_default();
+        let found = entries(&[(3, b"a", 10), (4, b"b", 10), (5, b"c", 99), (6, b"d", 10)]);
+        let (head, entries) = select(head(3), found, UnixTime::from_millis(10), MAX_PAYLOAD);
         assert_eq!(head.first_seq, 5);
         let shown: Vec<(u64, bool)> = entries
             .iter()
@@ -403,9 +376,8 @@ mod tests {
     #[test]
     fn a_page_has_at_least_one_envelope_and_fits_a_frame() {
         static LONG: [u8; MAX_PAYLOAD] = [0; MAX_PAYLOAD];
-        let rows = rows(&[(1, &LONG, 99), (2, b"b", 99)]);
-        let (_, entries) =
-            select(head(1), rows, UnixTime::from_millis(1), MAX_PAYLOAD).unwrap_or_default();
+        let found = entries(&[(1, &LONG, 99), (2, b"b", 99)]);
+        let (_, entries) = select(head(1), found, UnixTime::from_millis(1), MAX_PAYLOAD);
         assert_eq!(entries.len(), 1);
     }
 

@@ -7,10 +7,13 @@
 
 use bytes::Bytes;
 
-use crate::server::step::{Ctx, Fault, Next, read_all};
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::Next;
+use crate::server::txn::{Change, Seen, read};
+use crate::storage::MAX_VALUE;
 use crate::storage::keys::{self, PayloadId, QueueId};
 use crate::storage::records::{SharedPayload, entry};
-use crate::storage::{Commit, MAX_VALUE};
 
 /// The longest payload kept inside an entry, in bytes: it fits a value with room for the rest.
 const MAX_INLINE: usize = MAX_VALUE - 1024;
@@ -44,14 +47,12 @@ impl Payload {
     }
 
     /// The body of the entry in `queue`; adds the queue's claim on a shared payload to the change.
-    pub(super) fn body(&mut self, change: &mut Commit, queue: &QueueId) -> entry::Body {
+    pub(super) fn body(&mut self, change: &mut Change, queue: &QueueId) -> entry::Body {
         let Some(id) = &self.shared else {
             return entry::Body::Inline(self.bytes.clone());
         };
         self.claimed = true;
-        change
-            .puts
-            .push((keys::payload_claim(id, queue), Bytes::new()));
+        change.write(keys::payload_claim(id, queue), &());
         entry::Body::Shared(SharedPayload {
             payload_id: Bytes::copy_from_slice(&id.0),
             length: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
@@ -59,11 +60,11 @@ impl Payload {
     }
 
     /// Adds the pieces of a shared payload to the change, if any queue claims it.
-    pub(super) fn store(&self, change: &mut Commit) {
+    pub(super) fn store(&self, change: &mut Change) {
         if let (Some(id), true) = (&self.shared, self.claimed) {
-            let pieces = pieces(&self.bytes);
-            let rows = pieces.map(|(piece, bytes)| (keys::payload(id, piece), bytes));
-            change.puts.extend(rows);
+            for (piece, bytes) in pieces(&self.bytes) {
+                change.write(keys::payload(id, piece), &bytes);
+            }
         }
     }
 }
@@ -96,7 +97,7 @@ pub(super) fn length(body: Option<&entry::Body>) -> usize {
 
 /// Adds to the change that `queue` needs this body no more.
 pub(super) fn release(
-    change: &mut Commit,
+    change: &mut Change,
     queue: &QueueId,
     body: Option<&entry::Body>,
 ) -> Result<(), Fault> {
@@ -104,11 +105,10 @@ pub(super) fn release(
         return Ok(());
     };
     let id = payload_id(shared)?;
-    change.deletes.push(keys::payload_claim(&id, queue));
+    change.erase(keys::payload_claim(&id, queue));
     // The mark names who made it: whoever removes it checks that nobody has marked it again since.
-    change
-        .puts
-        .push((keys::payload_check(&id), keys::queue(queue)));
+    let by: Bytes = keys::queue(queue).into();
+    change.write(keys::payload_check(&id), &by);
     Ok(())
 }
 
@@ -145,7 +145,10 @@ pub(super) fn fetch<R: 'static>(
     if wanted.is_empty() {
         return then(ctx, join(Vec::new()));
     }
-    read_all(wanted, move |ctx, rows| then(ctx, join(rows)))
+    read(wanted, move |ctx, rows| {
+        let rows = rows.into_iter().map(Seen::into_value);
+        then(ctx, join(rows.collect()))
+    })
 }
 
 /// The pieces put together; without a copy where there is one.
@@ -195,24 +198,23 @@ mod tests {
             shared: Some(PayloadId([5; 16])),
             claimed: false,
         };
-        let mut change = Commit::default();
+        let mut change = Change::default();
         payload.store(&mut change);
-        assert_eq!(change, Commit::default(), "nobody claims it");
+        assert!(change.is_empty(), "nobody claims it");
         let body = payload.body(&mut change, &queue);
         let claim = keys::payload_claim(&PayloadId([5; 16]), &queue);
-        assert_eq!(change.puts, [(claim.clone(), Bytes::new())]);
+        let claim = Bytes::from(claim);
+        assert_eq!(change.puts(), [(claim.clone(), Bytes::new())]);
         payload.store(&mut change);
         let piece = keys::payload(&PayloadId([5; 16]), 0);
-        assert_eq!(
-            change.puts.last(),
-            Some(&(piece, Bytes::from_static(b"hello")))
-        );
+        let stored = (piece.into(), Bytes::from_static(b"hello"));
+        assert_eq!(change.puts().last(), Some(&stored));
 
-        let mut change = Commit::default();
+        let mut change = Change::default();
         assert!(release(&mut change, &queue, Some(&body)).is_ok());
-        assert_eq!(change.deletes, [claim]);
-        let mark = keys::payload_check(&PayloadId([5; 16]));
-        assert_eq!(change.puts, [(mark, keys::queue(&queue))]);
+        assert_eq!(change.deletes(), [claim]);
+        let mark = keys::payload_check(&PayloadId([5; 16])).into();
+        assert_eq!(change.puts(), [(mark, keys::queue(&queue).into())]);
     }
 
     #[test]
@@ -222,9 +224,9 @@ mod tests {
             device: DeviceId::DEFAULT,
             channel: None,
         };
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let body = entry::Body::Inline(Bytes::from_static(b"hello"));
         assert!(release(&mut change, &queue, Some(&body)).is_ok());
-        assert_eq!(change, Commit::default());
+        assert!(change.is_empty());
     }
 }

@@ -4,15 +4,17 @@
 use super::payload::release;
 use super::queue::Queue;
 use crate::ids::{DeviceId, IdentityKey};
-use crate::server::step::{Ctx, Fault, Next, Step, commit, decode_row, load, scan_ordered};
-use crate::storage::keys::{self, QueueId, Range};
-use crate::storage::records::Entry;
-use crate::storage::{Commit, Direction, Scan};
+use crate::server::ctx::Ctx;
+use crate::server::fault::Fault;
+use crate::server::step::{Next, Step};
+use crate::server::txn::{Change, Page, commit, load, scan_ordered};
+use crate::storage::keys::{self, QueueId};
 
-/// Messages removed by one Commit.
-const PAGE: usize = 1000;
-/// Bytes of rows read for one Commit.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Messages removed by one Commit, and bytes of rows read for it.
+const PAGE: Page = Page {
+    items: 1000,
+    bytes: 4 * 1024 * 1024,
+};
 
 type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 
@@ -27,16 +29,17 @@ pub(in crate::server) fn purge<R: 'static>(
 }
 
 fn next_queue<R: 'static>(
-    _: &mut Ctx<'_>,
+    ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     device: DeviceId,
     then: Then<R>,
 ) -> Next<R> {
-    let first = page(keys::queues(&identity, &device), 1);
-    scan_ordered(first, move |ctx, rows, _| match rows.first() {
+    ctx.notes.reads.begin();
+    let queues = keys::queues(&identity, &device);
+    scan_ordered(queues, 1.into(), move |ctx, found, _| match found.first() {
         None => then(ctx),
-        Some((key, _)) => {
-            let id = keys::parse_queue(key)
+        Some(found) => {
+            let id = keys::parse_queue(found.key())
                 .ok_or_else(|| Fault::internal("a stored row cannot be read"))?;
             next_page(ctx, id, then)
         }
@@ -45,40 +48,29 @@ fn next_queue<R: 'static>(
 
 /// Removes a page of messages; with the last one the head of the queue.
 fn next_page<R: 'static>(ctx: &mut Ctx<'_>, id: QueueId, then: Then<R>) -> Next<R> {
-    load(ctx, [keys::queue(&id)], move |_, [row]| {
-        let mut queue = Queue::new(id, row)?;
+    load(ctx, keys::queue(&id), move |_, head| {
+        let mut queue = Queue::new(id, head);
         let head = queue.head();
-        let entries = page(keys::entries(&id, head.first_seq, head.next_seq), PAGE);
-        scan_ordered(entries, move |ctx, rows, more| {
-            let mut change = Commit::default();
-            for (key, row) in rows {
-                let entry: Entry = decode_row(&Some(row))?.unwrap_or_default();
-                if key != keys::entry(&id, queue.head().first_seq) {
+        let entries = keys::entries(&id, head.first_seq, head.next_seq);
+        scan_ordered(entries, PAGE, move |ctx, found, more| {
+            let mut change = Change::default();
+            for found in found {
+                if *found.key() != keys::entry(&id, queue.head().first_seq) {
                     // The head was not that of the messages read: another core has moved the queue.
-                    ctx.rows.forget(&keys::queue(&id));
                     return Ok(Step::rerun());
                 }
+                let entry = found.value()?;
                 release(&mut change, &id, entry.body.as_ref())?;
                 queue.remove_first(&mut change, &entry);
             }
             if more {
                 queue.write(&mut change);
-                return commit(change, move |ctx| next_page(ctx, id, then));
+                return commit(ctx, change, move |ctx| next_page(ctx, id, then));
             }
             queue.remove(&mut change);
-            commit(change, move |ctx| {
+            commit(ctx, change, move |ctx| {
                 next_queue(ctx, id.recipient, id.device, then)
             })
         })
     })
-}
-
-fn page(range: Range, items: usize) -> Scan {
-    Scan {
-        start: range.start,
-        end: range.end,
-        direction: Direction::Forward,
-        items,
-        bytes: PAGE_BYTES,
-    }
 }

@@ -13,42 +13,22 @@ use bytes::Bytes;
 use super::payload::length;
 use super::share::{self, Share};
 use crate::limits::Limits;
-use crate::server::rows::Row;
-use crate::server::step::{Fault, decode_row, encode_row, unchanged};
-use crate::storage::keys::{self, QueueId};
+use crate::server::txn::{Change, Seen};
+use crate::storage::keys::{self, Key, QueueId};
 use crate::storage::records::{Entry, QueueHead};
-use crate::storage::{Commit, Expect};
 
 /// A queue on its way through one change.
 pub(super) struct Queue {
     id: QueueId,
-    /// The key of its head.
-    key: Bytes,
-    row: Row,
-    before_expires_at_ms: u64,
+    seen: Seen<QueueHead>,
     head: QueueHead,
 }
 
 impl Queue {
-    /// The queue as its head row has it; without a row it is new.
-    pub(super) fn new(id: QueueId, row: Row) -> Result<Self, Fault> {
-        Self::with_key(id, keys::queue(&id), row)
-    }
-
-    /// [`Queue::new`] where the key of the head is there already.
-    pub(super) fn with_key(id: QueueId, key: Bytes, row: Row) -> Result<Self, Fault> {
-        let head = decode_row::<QueueHead>(&row)?.unwrap_or(QueueHead {
-            first_seq: 1,
-            next_seq: 1,
-            ..QueueHead::default()
-        });
-        Ok(Self {
-            id,
-            key,
-            row,
-            before_expires_at_ms: head.expires_at_ms,
-            head,
-        })
+    /// The queue as its head has it; without one it is new.
+    pub(super) fn new(id: QueueId, seen: Seen<QueueHead>) -> Self {
+        let head = seen.value().unwrap_or_else(empty);
+        Self { id, seen, head }
     }
 
     /// Which queue this is in storage.
@@ -56,19 +36,9 @@ impl Queue {
         &self.id
     }
 
-    /// The check that the head still is what was read.
-    pub(super) fn unchanged(&self) -> (Bytes, Expect) {
-        unchanged(&self.key, &self.row)
-    }
-
     /// The head as the change has left it so far.
     pub(super) fn head(&self) -> &QueueHead {
         &self.head
-    }
-
-    /// The head alone, for who only reads.
-    pub(super) fn into_head(self) -> QueueHead {
-        self.head
     }
 
     /// Whether a payload of `length` bytes may go in (protocol.md §5.6).
@@ -87,7 +57,7 @@ impl Queue {
 
     /// The key of the head.
     pub(super) fn key(&self) -> &Bytes {
-        &self.key
+        self.seen.key()
     }
 
     /// Takes nothing more until it is drained: the device misses something and has to rejoin.
@@ -96,11 +66,9 @@ impl Queue {
     }
 
     /// Puts a message with a payload of `length` bytes at the end; its seq.
-    pub(super) fn append(&mut self, change: &mut Commit, entry: &Entry, length: usize) -> u64 {
+    pub(super) fn append(&mut self, change: &mut Change, entry: &Entry, length: usize) -> u64 {
         let seq = self.head.next_seq;
-        change
-            .puts
-            .push((keys::entry(&self.id, seq), encode_row(entry)));
+        change.write(keys::entry(&self.id, seq), entry);
         self.head.next_seq = seq.saturating_add(1);
         self.head.bytes = self.head.bytes.saturating_add(as_u64(length));
         share::add(&mut self.head, entry.share, length);
@@ -121,7 +89,7 @@ impl Queue {
     }
 
     /// Makes a tombstone of a message that stays where it is.
-    pub(super) fn bury(&mut self, change: &mut Commit, key: Bytes, entry: &Entry) {
+    pub(super) fn bury(&mut self, change: &mut Change, key: Key<Entry>, entry: &Entry) {
         self.lighten(entry);
         self.head.rewrites = self.head.rewrites.saturating_add(1);
         let tombstone = Entry {
@@ -129,7 +97,7 @@ impl Queue {
             share: 0,
             ..entry.clone()
         };
-        change.puts.push((key, encode_row(&tombstone)));
+        change.write(key, &tombstone);
     }
 
     /// Takes the payload of a message off the weight.
@@ -140,10 +108,8 @@ impl Queue {
     }
 
     /// Removes the message of `first_seq`. When the last one goes a closed queue opens again.
-    pub(super) fn remove_first(&mut self, change: &mut Commit, entry: &Entry) {
-        change
-            .deletes
-            .push(keys::entry(&self.id, self.head.first_seq));
+    pub(super) fn remove_first(&mut self, change: &mut Change, entry: &Entry) {
+        change.erase(keys::entry(&self.id, self.head.first_seq));
         self.head.first_seq = self
             .head
             .first_seq
@@ -159,30 +125,40 @@ impl Queue {
     }
 
     /// Adds to the change that the queue goes, head and expiry row; its messages are gone already.
-    pub(super) fn remove(self, change: &mut Commit) {
-        if self.before_expires_at_ms != 0 {
-            let expiry = keys::expiry(self.before_expires_at_ms, &self.id);
-            change.deletes.push(expiry);
+    pub(super) fn remove(self, change: &mut Change) {
+        let before = self.expires_at_ms();
+        if before != 0 {
+            change.erase(keys::expiry(before, &self.id));
         }
-        change.checks.push(self.unchanged());
-        change.deletes.push(self.key);
+        change.delete(&self.seen);
     }
 
-    /// Adds to the change what it does to the head: the check, the new row, the expiry row.
-    pub(super) fn write(self, change: &mut Commit) {
-        let (before, after) = (self.before_expires_at_ms, self.head.expires_at_ms);
+    /// Adds to the change what it does to the head and the expiry row.
+    pub(super) fn write(self, change: &mut Change) {
+        let (before, after) = (self.expires_at_ms(), self.head.expires_at_ms);
         if before != after {
             if before != 0 {
-                change.deletes.push(keys::expiry(before, &self.id));
+                change.erase(keys::expiry(before, &self.id));
             }
             if after != 0 {
-                change
-                    .puts
-                    .push((keys::expiry(after, &self.id), Bytes::new()));
+                change.write(keys::expiry(after, &self.id), &());
             }
         }
-        change.checks.push(self.unchanged());
-        change.puts.push((self.key, encode_row(&self.head)));
+        change.put(&self.seen, &self.head);
+    }
+
+    /// The date of the stored expiry row, 0 if there is none.
+    fn expires_at_ms(&self) -> u64 {
+        self.seen.as_ref().map_or(0, |head| head.expires_at_ms)
+    }
+}
+
+/// The head of a queue that nothing was ever in.
+pub(super) fn empty() -> QueueHead {
+    QueueHead {
+        first_seq: 1,
+        next_seq: 1,
+        ..QueueHead::default()
     }
 }
 
@@ -195,6 +171,7 @@ pub(super) fn as_u64(length: usize) -> u64 {
 mod tests {
     use super::*;
     use crate::ids::{DeviceId, IdentityKey};
+    use crate::storage::records::Record as _;
 
     fn id() -> QueueId {
         QueueId {
@@ -204,11 +181,8 @@ mod tests {
         }
     }
 
-    fn queue(row: Row) -> Queue {
-        let Ok(queue) = Queue::new(id(), row) else {
-            unreachable!("the row was written by this test");
-        };
-        queue
+    fn queue(head: Option<QueueHead>) -> Queue {
+        Queue::new(id(), Seen::of(keys::queue(&id()), head))
     }
 
     fn entry(expires_at_ms: u64) -> Entry {
@@ -218,31 +192,29 @@ mod tests {
         }
     }
 
-    /// The head row that a change writes.
-    fn written(change: &Commit) -> Row {
+    /// The head that a change writes.
+    fn written(change: &Change) -> Option<QueueHead> {
         let key = keys::queue(&id());
-        let mut puts = change.puts.iter();
-        puts.find(|(put, _)| *put == key)
-            .map(|(_, row)| row.clone())
+        let mut puts = change.puts().iter();
+        let (_, row) = puts.find(|(put, _)| put == &*key)?;
+        QueueHead::decode_row(row.clone())
     }
 
     #[test]
     fn seqs_start_at_one_and_have_no_holes() {
         let mut row = None;
         for expected in 1..=5 {
-            let mut change = Commit::default();
+            let mut change = Change::default();
             let mut queue = queue(row.clone());
             assert_eq!(queue.append(&mut change, &entry(9), 10), expected);
             queue.write(&mut change);
-            let expect = row.map_or(Expect::Absent, Expect::Equals);
-            assert_eq!(change.checks, [(keys::queue(&id()), expect)]);
             row = written(&change);
         }
     }
 
     #[test]
     fn seqs_go_on_when_the_queue_is_empty() {
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut first = queue(None);
         first.append(&mut change, &entry(9), 10);
         first.remove_first(&mut change, &entry(9));
@@ -255,40 +227,36 @@ mod tests {
 
     #[test]
     fn one_expiry_row_follows_the_first_message_to_expire() {
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut one = queue(None);
         one.append(&mut change, &entry(50), 1);
         one.append(&mut change, &entry(70), 1);
         one.write(&mut change);
-        assert!(
-            change
-                .puts
-                .contains(&(keys::expiry(50, &id()), Bytes::new()))
-        );
+        let expires = |change: &Change, at_ms| {
+            let row = (keys::expiry(at_ms, &id()).into(), Bytes::new());
+            change.puts().contains(&row)
+        };
+        assert!(expires(&change, 50));
         let row = written(&change);
 
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut later = queue(row.clone());
         later.append(&mut change, &entry(60), 1);
         later.write(&mut change);
-        assert_eq!(change.puts.len(), 2, "entry and head, no expiry row");
+        assert_eq!(change.puts().len(), 2, "entry and head, no expiry row");
 
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut sooner = queue(row);
         sooner.append(&mut change, &entry(40), 1);
         sooner.write(&mut change);
-        assert_eq!(change.deletes, [keys::expiry(50, &id())]);
-        assert!(
-            change
-                .puts
-                .contains(&(keys::expiry(40, &id()), Bytes::new()))
-        );
+        assert_eq!(change.deletes(), [Bytes::from(keys::expiry(50, &id()))]);
+        assert!(expires(&change, 40));
     }
 
     #[test]
     fn a_queue_is_full_by_messages_or_by_bytes() {
         let limits = Limits::default();
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut by_count = queue(None);
         for _ in 0..limits.queue_messages {
             assert!(by_count.has_room(1, &limits));
@@ -307,7 +275,7 @@ mod tests {
     #[test]
     fn a_closed_queue_opens_when_it_is_drained() {
         let limits = Limits::default();
-        let mut change = Commit::default();
+        let mut change = Change::default();
         let mut queue = queue(None);
         queue.append(&mut change, &entry(9), 1);
         queue.append(&mut change, &entry(9), 1);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
 use crate::proto;
-use crate::server::rows::Row;
-use crate::server::step::{Fault, Session, decode_row};
+use crate::server::caller::Session;
+use crate::server::fault::Fault;
 use crate::storage::keys::QueueId;
 use crate::storage::records::{DeviceSet, RegisteredDevice};
 
@@ -48,11 +48,11 @@ impl Mailbox {
 /// sends. `None` if there is no such account.
 pub(super) fn mailboxes(
     recipient: IdentityKey,
-    devices: &Row,
+    devices: Option<&DeviceSet>,
     channel: Option<ChannelId>,
     sender: Option<&Session>,
 ) -> Result<Option<Vec<Mailbox>>, Fault> {
-    let Some(devices) = decode_row::<DeviceSet>(devices)? else {
+    let Some(devices) = devices else {
         return Ok(None);
     };
     let mut mailboxes = Vec::with_capacity(devices.devices.len());
@@ -74,7 +74,7 @@ pub(super) fn own_mailbox(
     session: &Session,
     device: &Bytes,
     channel: Option<ChannelId>,
-    devices: &Row,
+    devices: Option<&DeviceSet>,
 ) -> Result<Mailbox, Fault> {
     own_device(session, device)?;
     let mailboxes = mailboxes(session.identity_key, devices, channel, None)?.unwrap_or_default();
@@ -134,7 +134,6 @@ pub(in crate::server) fn parse_identity(bytes: &Bytes) -> Result<IdentityKey, Fa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::step::encode_row;
     use crate::time::{Time, UnixTime};
 
     const ME: IdentityKey = IdentityKey([1; 32]);
@@ -158,10 +157,10 @@ mod tests {
         }
     }
 
-    fn devices() -> Row {
-        Some(encode_row(&DeviceSet {
+    fn devices() -> Option<DeviceSet> {
+        Some(DeviceSet {
             devices: vec![device(3, true), device(5, false)],
-        }))
+        })
     }
 
     fn named(boxes: Result<Option<Vec<Mailbox>>, Fault>) -> Vec<DeviceId> {
@@ -174,25 +173,38 @@ mod tests {
         let (three, five) = (DeviceId::new([3; 16]), DeviceId::new([5; 16]));
         let sender = session(three);
         assert_eq!(
-            named(mailboxes(ME, &devices(), None, Some(&sender))),
+            named(mailboxes(ME, devices().as_ref(), None, Some(&sender))),
             [five]
         );
-        assert_eq!(named(mailboxes(ME, &devices(), None, None)), [three, five]);
+        assert_eq!(
+            named(mailboxes(ME, devices().as_ref(), None, None)),
+            [three, five]
+        );
         let other = IdentityKey([2; 32]);
-        let to_other = mailboxes(other, &devices(), None, Some(&sender));
+        let to_other = mailboxes(other, devices().as_ref(), None, Some(&sender));
         assert_eq!(named(to_other), [three, five]);
-        assert_eq!(mailboxes(ME, &None, None, None), Ok(None));
+        assert_eq!(mailboxes(ME, None, None, None), Ok(None));
     }
 
     #[test]
     fn the_first_registered_device_reads_the_queues_of_the_default_one() {
         let empty = Bytes::new();
-        let first = own_mailbox(&session(DeviceId::new([3; 16])), &empty, None, &devices());
+        let first = own_mailbox(
+            &session(DeviceId::new([3; 16])),
+            &empty,
+            None,
+            devices().as_ref(),
+        );
         assert_eq!(
             first.map(|first| first.stored.device),
             Ok(DeviceId::DEFAULT)
         );
-        let second = own_mailbox(&session(DeviceId::new([5; 16])), &empty, None, &devices());
+        let second = own_mailbox(
+            &session(DeviceId::new([5; 16])),
+            &empty,
+            None,
+            devices().as_ref(),
+        );
         let five = DeviceId::new([5; 16]);
         assert_eq!(second.map(|second| second.stored.device), Ok(five));
     }
@@ -201,8 +213,8 @@ mod tests {
     fn another_device_is_forbidden() {
         let session = session(DeviceId::new([5; 16]));
         let other = Bytes::copy_from_slice(&[3; 16]);
-        assert!(own_mailbox(&session, &other, None, &devices()).is_err());
+        assert!(own_mailbox(&session, &other, None, devices().as_ref()).is_err());
         let mine = Bytes::copy_from_slice(&[5; 16]);
-        assert!(own_mailbox(&session, &mine, None, &devices()).is_ok());
+        assert!(own_mailbox(&session, &mine, None, devices().as_ref()).is_ok());
     }
 }

@@ -1,17 +1,15 @@
 //! Telling an account's channels that its devices have changed (protocol.md §5.19): the version of
 //! the member list rises, and members get the push DEVICES_CHANGED.
 
-use bytes::Bytes;
-
 use crate::ids::{ChannelId, IdentityKey};
 use crate::proto::MembershipChange;
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
 use crate::server::services::group::membership_push;
-use crate::server::step::{
-    Ctx, Effects, Fault, Next, decode_row, encode_row, load_fresh, scan, try_commit, unchanged,
-};
+use crate::server::step::Next;
+use crate::server::txn::{Change, load_fresh, scan, try_commit};
 use crate::storage::keys::{self, Range};
-use crate::storage::records::Channel;
-use crate::storage::{Commit, Direction, Scan};
 
 /// Memberships read at once.
 const PAGE: usize = 100;
@@ -25,11 +23,9 @@ pub(super) fn tell<R: 'static>(
     identity: IdentityKey,
     then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,
 ) -> Next<R> {
-    let Range { start, end } = keys::memberships(&identity);
     let telling = Telling {
         identity,
-        start,
-        end,
+        rest: Some(keys::memberships(&identity)),
         channels: Vec::new(),
         effects: Effects::default(),
     };
@@ -41,9 +37,8 @@ type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send>;
 /// How far the telling is.
 struct Telling {
     identity: IdentityKey,
-    /// Memberships not yet read.
-    start: Bytes,
-    end: Bytes,
+    /// Memberships not yet read, if there are any.
+    rest: Option<Range<()>>,
     /// Channels read and not yet told.
     channels: Vec<ChannelId>,
     effects: Effects,
@@ -51,38 +46,23 @@ struct Telling {
 
 impl Telling {
     fn next<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
-        match self.channels.pop() {
-            Some(channel) => self.raise(ctx, channel, 0, then),
-            None if self.start >= self.end => then(ctx, self.effects),
-            None => {
-                let page = Scan {
-                    start: self.start.clone(),
-                    end: self.end.clone(),
-                    direction: Direction::Forward,
-                    items: PAGE,
-                    bytes: usize::MAX,
-                };
-                scan(page, move |ctx, rows, more| {
-                    let last = rows.last().map(|(key, _)| key.clone());
-                    self.start = match last {
-                        Some(last) if more => {
-                            Range {
-                                start: Bytes::new(),
-                                end: self.end.clone(),
-                            }
-                            .after(&last)
-                            .start
-                        }
-                        _ => self.end.clone(),
-                    };
-                    let parsed = rows
-                        .iter()
-                        .filter_map(|(key, _)| keys::parse_membership(key));
-                    self.channels = parsed.map(|(_, channel)| channel).collect();
-                    self.next(ctx, then)
-                })
-            }
+        ctx.notes.reads.begin();
+        if let Some(channel) = self.channels.pop() {
+            return self.raise(ctx, channel, 0, then);
         }
+        let Some(rest) = self.rest.take() else {
+            return then(ctx, self.effects);
+        };
+        scan(rest.clone(), PAGE.into(), move |ctx, found, more| {
+            if let (Some(last), true) = (found.last(), more) {
+                self.rest = Some(rest.after(last.key()));
+            }
+            let parsed = found
+                .iter()
+                .filter_map(|row| keys::parse_membership(row.key()));
+            self.channels = parsed.map(|(_, channel)| channel).collect();
+            self.next(ctx, then)
+        })
     }
 
     /// Raises the version of one channel's member list. What is remembered of the channel may be that it
@@ -94,18 +74,14 @@ impl Telling {
         attempt: u32,
         then: Then<R>,
     ) -> Next<R> {
-        let key = keys::channel(&channel);
-        load_fresh(ctx, [key.clone()], move |ctx, [row]| {
-            let Some(mut state) = decode_row::<Channel>(&row)? else {
+        load_fresh(ctx, keys::channel(&channel), move |ctx, seen| {
+            let Some(mut state) = seen.value() else {
                 return self.next(ctx, then);
             };
             state.members_version = state.members_version.saturating_add(1);
-            let change = Commit {
-                checks: vec![unchanged(&key, &row)],
-                puts: vec![(key, encode_row(&state))],
-                deletes: Vec::new(),
-            };
-            try_commit(change, move |ctx, made| match made {
+            let mut change = Change::default();
+            change.put(&seen, &state);
+            try_commit(ctx, change, move |ctx, made| match made {
                 true => self.collect(ctx, channel, then),
                 false if attempt < ctx.config.limits.conflicts => {
                     self.raise(ctx, channel, attempt + 1, then)
@@ -128,20 +104,17 @@ impl Telling {
         if room == 0 {
             return self.next(ctx, then);
         }
-        let Range { start, end } = keys::members(&channel);
-        let members = Scan {
-            start,
-            end,
-            direction: Direction::Forward,
-            items: room,
-            bytes: usize::MAX,
-        };
-        scan(members, move |ctx, rows, _| {
-            let push = membership_push(&channel, &self.identity, MembershipChange::DevicesChanged);
-            let members = rows.iter().filter_map(|(key, _)| keys::parse_member(key));
-            let live = members.map(|(_, member)| (member, push.clone()));
-            self.effects.live.extend(live);
-            self.next(ctx, then)
-        })
+        scan(
+            keys::members(&channel),
+            room.into(),
+            move |ctx, found, _| {
+                let push =
+                    membership_push(&channel, &self.identity, MembershipChange::DevicesChanged);
+                let members = found.iter().filter_map(|row| keys::parse_member(row.key()));
+                let live = members.map(|(_, member)| (member, push.clone()));
+                self.effects.live.extend(live);
+                self.next(ctx, then)
+            },
+        )
     }
 }

@@ -1,13 +1,12 @@
 //! Removing what a revoked device leaves (protocol.md §5.19): its key packages. Its queues go with
 //! [`delivery::purge`].
 
-use bytes::Bytes;
-
 use crate::ids::{DeviceId, IdentityKey};
+use crate::server::ctx::Ctx;
 use crate::server::services::delivery;
-use crate::server::step::{Ctx, Next, commit, scan_ordered};
-use crate::storage::keys::{self, Range};
-use crate::storage::{Commit, Direction, Scan};
+use crate::server::step::Next;
+use crate::server::txn::{Change, commit, scan_ordered};
+use crate::storage::keys;
 
 /// Key packages removed by one Commit.
 const PAGE: usize = 200;
@@ -33,27 +32,17 @@ pub(super) fn purge<R: 'static>(
 type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 
 fn packages<R: 'static>(identity: IdentityKey, device_id: DeviceId, then: Then<R>) -> Next<R> {
-    let Range { start, end } = keys::packages(&identity, &device_id);
-    let page = Scan {
-        start,
-        end,
-        direction: Direction::Forward,
-        items: PAGE,
-        bytes: usize::MAX,
-    };
-    scan_ordered(page, move |_, rows, more| {
-        let mut deletes: Vec<Bytes> = rows.into_iter().map(|(key, _)| key).collect();
-        deletes.push(keys::package_pool(&identity, &device_id));
-        let change = Commit {
-            deletes,
-            ..Commit::default()
-        };
-        commit(change, move |ctx| {
-            if more {
-                packages(identity, device_id, then)
-            } else {
-                then(ctx)
-            }
+    let packages = keys::packages(&identity, &device_id);
+    scan_ordered(packages, PAGE.into(), move |ctx, found, more| {
+        ctx.notes.reads.begin();
+        let mut change = Change::default();
+        for package in found {
+            change.erase(package.key().clone());
+        }
+        change.erase(keys::package_pool(&identity, &device_id));
+        commit(ctx, change, move |ctx| match more {
+            true => self::packages(identity, device_id, then),
+            false => then(ctx),
         })
     })
 }

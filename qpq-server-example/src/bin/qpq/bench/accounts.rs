@@ -112,9 +112,18 @@ fn rows(number: u64, now: UnixTime) -> [(Bytes, Bytes); ROWS] {
     };
     let token_hash = Sha256::digest(token(number)).into();
     [
-        (keys::device_set(&identity), devices.encode_to_vec().into()),
-        (keys::account(&identity), account.encode_to_vec().into()),
-        (keys::session(&token_hash), session.encode_to_vec().into()),
+        (
+            keys::device_set(&identity).into(),
+            devices.encode_to_vec().into(),
+        ),
+        (
+            keys::account(&identity).into(),
+            account.encode_to_vec().into(),
+        ),
+        (
+            keys::session(&token_hash).into(),
+            session.encode_to_vec().into(),
+        ),
     ]
 }
 

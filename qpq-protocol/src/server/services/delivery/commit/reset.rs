@@ -1,8 +1,8 @@
 //! Whether a member may begin a new MLS group in a channel now (protocol.md §5.8 and 5.10).
 
 use crate::limits::Limits;
+use crate::server::fault::Fault;
 use crate::server::services::group::until;
-use crate::server::step::Fault;
 use crate::storage::records::{Channel, Member};
 use crate::time::UnixTime;
 

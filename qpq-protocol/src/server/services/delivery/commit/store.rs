@@ -4,18 +4,19 @@ use bytes::Bytes;
 
 use super::reset::Reset;
 use super::{After, Found, Submission};
-use crate::defect::seeded;
 use crate::proto::{self, MembershipChange};
-use crate::server::rows::Row;
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::fault::Fault;
 use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
 use crate::server::services::delivery::queue::Queue;
 use crate::server::services::delivery::recipient::{Mailbox, news};
 use crate::server::services::group::membership_push;
 use crate::server::services::standing::{By, End, Standing};
-use crate::server::step::{Ctx, Effects, Fault, Next, commit, encode_row};
+use crate::server::step::Next;
+use crate::server::txn::{Change, Seen, commit};
 use crate::storage::keys;
-use crate::storage::records::{CommitMark, Dedupe, Entry, Slot};
-use crate::storage::{Commit, Expect, MAX_COMMIT_BYTES, MAX_COMMIT_OPS};
+use crate::storage::records::{CommitMark, Dedupe, Entry, QueueHead, Slot};
 
 impl Submission {
     /// Makes the one Commit of the submission.
@@ -23,9 +24,9 @@ impl Submission {
         self,
         ctx: &mut Ctx<'_>,
         mut after: After,
-        mut change: Commit,
+        mut change: Change,
         deliveries: Vec<(Mailbox, Option<usize>)>,
-        heads: Vec<(Bytes, Row)>,
+        heads: Vec<Seen<QueueHead>>,
     ) -> Next<proto::SubmitCommitResponse> {
         let proof = self.proof(ctx);
         let mut effects = core::mem::take(&mut after.effects);
@@ -51,8 +52,8 @@ impl Submission {
         }
         let limits = &ctx.config.limits;
         let expires_at_ms = (ctx.lasting + limits.ttl_max).as_millis();
-        for ((mailbox, welcome), (key, head)) in deliveries.into_iter().zip(heads) {
-            let mut queue = Queue::with_key(mailbox.stored, key, head)?;
+        for ((mailbox, welcome), head) in deliveries.into_iter().zip(heads) {
+            let mut queue = Queue::new(mailbox.stored, head);
             let (payload, mark) = match welcome.and_then(|number| welcomes.get_mut(number)) {
                 Some(payload) => (payload, None),
                 None => (&mut commit_payload, Some(mark.clone())),
@@ -79,14 +80,8 @@ impl Submission {
         }
         self.change_members(ctx, &mut change, &mut effects, &after.changed);
         self.change_channel(ctx, &mut change, after, proof.clone())?;
-        let fits = change.operations() <= MAX_COMMIT_OPS;
-        if !fits || change.bytes() > MAX_COMMIT_BYTES {
-            return Err(Fault::quota(
-                "this is too much for one commit: add fewer members",
-            ));
-        }
         ctx.leave_untidy();
-        commit(change, move |ctx| {
+        commit(ctx, change, move |ctx| {
             ctx.notes.all_used();
             self.answer(proof, false, effects)
         })
@@ -95,7 +90,7 @@ impl Submission {
     fn change_members(
         &self,
         ctx: &Ctx<'_>,
-        change: &mut Commit,
+        change: &mut Change,
         effects: &mut Effects,
         changed: &[Standing],
     ) {
@@ -120,15 +115,16 @@ impl Submission {
     fn change_channel(
         &self,
         ctx: &Ctx<'_>,
-        change: &mut Commit,
+        change: &mut Change,
         after: After,
         proof: Bytes,
     ) -> Result<(), Fault> {
-        let [dedupe, slot, channel, sender, _] = self.first_keys();
         let Found {
             mut state,
+            dedupe,
+            slot,
+            channel,
             standing,
-            ..
         } = after.found;
         state.slot = state.slot.saturating_add(1);
         if !after.changed.is_empty() {
@@ -141,13 +137,12 @@ impl Submission {
         if !self.group_info.is_empty() {
             let before = usize::try_from(state.group_info_length).unwrap_or(usize::MAX);
             let parts = piece_count(self.group_info.len());
-            change.deletes.extend(
-                (parts..piece_count(before)).map(|piece| keys::group_info(&self.channel, piece)),
-            );
-            change.puts.extend(
-                pieces(&self.group_info)
-                    .map(|(piece, bytes)| (keys::group_info(&self.channel, piece), bytes)),
-            );
+            for piece in parts..piece_count(before) {
+                change.erase(keys::group_info(&self.channel, piece));
+            }
+            for (piece, bytes) in pieces(&self.group_info) {
+                change.write(keys::group_info(&self.channel, piece), &bytes);
+            }
             state.group_info_length = u32::try_from(self.group_info.len()).unwrap_or(u32::MAX);
         }
         if self.reset && self.original.is_none() {
@@ -155,9 +150,9 @@ impl Submission {
             let mut member = standing.member().cloned().unwrap_or_default();
             let allowed = Reset::of(&state, &member, ctx.date, limits)?;
             allowed.note(&mut state, &mut member, ctx.date, limits);
-            change.puts.push((sender, encode_row(&member)));
+            change.put(standing.listed(), &member);
         }
-        change.puts.push((channel, encode_row(&state)));
+        change.put(&channel, &state);
         let accepted_at_ms = ctx.date.as_millis();
         let taken = Slot {
             commit_hash: Bytes::copy_from_slice(&self.commit_hash),
@@ -165,18 +160,14 @@ impl Submission {
             sender_key: Bytes::copy_from_slice(self.sender.as_bytes()),
             accepted_at_ms,
         };
-        if !seeded!(ctx.config, SlotCheckOff) {
-            change.checks.push((slot.clone(), Expect::Absent));
-        }
-        change.puts.push((slot, encode_row(&taken)));
+        change.put(&slot, &taken);
         let done = Dedupe {
             content_hash: Bytes::copy_from_slice(&self.content_hash),
             accepted_at_ms,
             keep_until_ms: (ctx.lasting + ctx.config.limits.ttl_max).as_millis(),
             ..Dedupe::default()
         };
-        change.checks.push((dedupe.clone(), Expect::Absent));
-        change.puts.push((dedupe, encode_row(&done)));
+        change.put(&dedupe, &done);
         Ok(())
     }
 }

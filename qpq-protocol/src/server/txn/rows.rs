@@ -22,10 +22,10 @@ use crate::storage::map_key::MapKey;
 type Key = MapKey<2>;
 
 /// What a key holds: `None` for nothing.
-pub(super) type Row = Option<Bytes>;
+pub(in crate::server) type Row = Option<Bytes>;
 
 /// The memory of one core.
-pub(super) struct Rows {
+pub(in crate::server) struct Rows {
     known: Lru<Key, Known>,
     /// Keys being read that no Commit has touched since; how many reads are under way.
     expected: BTreeMap<Bytes, u32>,
@@ -41,16 +41,16 @@ struct Known {
 }
 
 /// What must be remembered of a Commit until it is answered.
-pub(super) struct Issued {
+pub(in crate::server) struct Issued {
     /// Its number.
-    pub(super) number: u64,
+    pub(in crate::server) number: u64,
     /// The rows that it checks or changes, remembered or not.
     keys: Vec<Key>,
 }
 
 impl Rows {
     /// Remembers at most `items` rows of `bytes` bytes.
-    pub(super) fn new(items: usize, bytes: usize) -> Self {
+    pub(in crate::server) fn new(items: usize, bytes: usize) -> Self {
         Self {
             known: Lru::new(items, bytes),
             expected: BTreeMap::new(),
@@ -60,13 +60,13 @@ impl Rows {
     }
 
     /// Whether the row is remembered.
-    pub(super) fn knows(&self, key: &Bytes) -> bool {
+    pub(in crate::server) fn knows(&self, key: &Bytes) -> bool {
         self.known.contains(&key.clone().into())
     }
 
     /// The row, if remembered. If it is not durable yet, the number of the Commit that makes it so
     /// is added to `rests_on`.
-    pub(super) fn get(&mut self, key: &Bytes, rests_on: &mut Vec<u64>) -> Option<Row> {
+    pub(in crate::server) fn get(&mut self, key: &Bytes, rests_on: &mut Vec<u64>) -> Option<Row> {
         let known = self.known.get(&key.clone().into())?;
         if self.pending.contains(known.written_by) && !rests_on.contains(&known.written_by) {
             rests_on.push(known.written_by);
@@ -75,7 +75,7 @@ impl Rows {
     }
 
     /// These rows are about to be read in the ordered lane.
-    pub(super) fn expect(&mut self, keys: &[Bytes]) {
+    pub(in crate::server) fn expect(&mut self, keys: &[Bytes]) {
         for key in keys {
             *self.expected.entry(key.clone()).or_default() += 1;
         }
@@ -83,7 +83,7 @@ impl Rows {
 
     /// A row that was read in the ordered lane. It is remembered unless a Commit has touched it
     /// since the read was issued.
-    pub(super) fn fill(&mut self, key: &Bytes, row: &Row) {
+    pub(in crate::server) fn fill(&mut self, key: &Bytes, row: &Row) {
         if self.abandon(key) && !self.knows(key) {
             let known = Known {
                 row: row.clone(),
@@ -95,7 +95,7 @@ impl Rows {
     }
 
     /// A row that was to be read was not; whether it was still expected.
-    pub(super) fn abandon(&mut self, key: &Bytes) -> bool {
+    pub(in crate::server) fn abandon(&mut self, key: &Bytes) -> bool {
         let Some(count) = self.expected.get_mut(key) else {
             return false;
         };
@@ -107,7 +107,7 @@ impl Rows {
     }
 
     /// A Commit is about to be issued: rows that are remembered become what it makes of them.
-    pub(super) fn issue(&mut self, change: &Commit) -> Issued {
+    pub(in crate::server) fn issue(&mut self, change: &Commit) -> Issued {
         self.issued = self.issued.saturating_add(1);
         let number = self.issued;
         self.pending.insert(number, ());
@@ -132,7 +132,7 @@ impl Rows {
 
     /// A Commit was answered; if it was not carried out, or if that is not known, what it touched
     /// is forgotten.
-    pub(super) fn settle(&mut self, issued: &Issued, committed: bool) {
+    pub(in crate::server) fn settle(&mut self, issued: &Issued, committed: bool) {
         self.pending.remove(issued.number);
         if !committed {
             for key in &issued.keys {
@@ -143,17 +143,17 @@ impl Rows {
 
     /// Forgets a row, so that it is read again: what is remembered may be what another core has
     /// changed since.
-    pub(super) fn forget(&mut self, key: &Bytes) {
+    pub(in crate::server) fn forget(&mut self, key: &Bytes) {
         self.known.remove(&key.clone().into());
     }
 
     /// Whether this Commit is still to be answered.
-    pub(super) fn is_pending(&self, number: u64) -> bool {
+    pub(in crate::server) fn is_pending(&self, number: u64) -> bool {
         self.pending.contains(number)
     }
 
     /// Bytes remembered.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::server) fn bytes(&self) -> usize {
         self.known.cost()
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// A map of at most `items` entries whose costs add up to at most `cost`.
-pub(super) struct Lru<K, V> {
+pub(in crate::server) struct Lru<K, V> {
     young: BTreeMap<K, (V, usize)>,
     old: BTreeMap<K, (V, usize)>,
     young_cost: usize,
@@ -17,7 +17,7 @@ pub(super) struct Lru<K, V> {
 
 impl<K: Ord + Clone, V> Lru<K, V> {
     /// An empty map with these bounds.
-    pub(super) fn new(items: usize, cost: usize) -> Self {
+    pub(in crate::server) fn new(items: usize, cost: usize) -> Self {
         Self {
             young: BTreeMap::new(),
             old: BTreeMap::new(),
@@ -29,12 +29,12 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     }
 
     /// Whether the key is there; does not count as use.
-    pub(super) fn contains(&self, key: &K) -> bool {
+    pub(in crate::server) fn contains(&self, key: &K) -> bool {
         self.young.contains_key(key) || self.old.contains_key(key)
     }
 
     /// The value of a key; counts as use.
-    pub(super) fn get(&mut self, key: &K) -> Option<&mut V> {
+    pub(in crate::server) fn get(&mut self, key: &K) -> Option<&mut V> {
         if !self.old.is_empty()
             && !self.young.contains_key(key)
             && let Some((value, cost)) = self.old.remove(key)
@@ -46,7 +46,7 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     }
 
     /// Adds or replaces an entry. One that alone costs more than the map may is not kept.
-    pub(super) fn insert(&mut self, key: K, value: V, cost: usize) {
+    pub(in crate::server) fn insert(&mut self, key: K, value: V, cost: usize) {
         if cost > self.cost {
             self.remove(&key);
             return;
@@ -68,7 +68,12 @@ impl<K: Ord + Clone, V> Lru<K, V> {
 
     /// Replaces the value of a key that is there by what `make` makes; whether it was there. Counts
     /// as use.
-    pub(super) fn replace(&mut self, key: &K, cost: usize, make: impl FnOnce() -> V) -> bool {
+    pub(in crate::server) fn replace(
+        &mut self,
+        key: &K,
+        cost: usize,
+        make: impl FnOnce() -> V,
+    ) -> bool {
         if let Some(entry) = self.young.get_mut(key) {
             let new_cost = self.young_cost.saturating_sub(entry.1).saturating_add(cost);
             if new_cost <= self.cost {
@@ -84,7 +89,7 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     }
 
     /// Forgets an entry.
-    pub(super) fn remove(&mut self, key: &K) {
+    pub(in crate::server) fn remove(&mut self, key: &K) {
         if let Some((_, cost)) = self.young.remove(key) {
             self.young_cost = self.young_cost.saturating_sub(cost);
         }
@@ -94,7 +99,7 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     }
 
     /// What the entries cost together.
-    pub(super) fn cost(&self) -> usize {
+    pub(in crate::server) fn cost(&self) -> usize {
         self.young_cost + self.old_cost
     }
 }
