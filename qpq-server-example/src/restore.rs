@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_backup_takes_the_place_and_draws_an_epoch() {
         let dir = Scratch::try_new("restore").unwrap();
-        let (row, epoch) = (Bytes::from_static(b"row"), keys::meta(EPOCH));
+        let (row, epoch) = (Bytes::from_static(b"row"), Bytes::from(keys::meta(EPOCH)));
         let (backup, data) = (dir.path().join("backup.db"), dir.path().join("data"));
         write(&backup, row.clone(), b"old");
         write(&backup, epoch.clone(), &7u64.to_be_bytes());

@@ -8,6 +8,7 @@ use super::allowances::Allowances;
 use super::config::Config;
 use super::effects::SessionChange;
 use super::fault::Fault;
+use super::jobs;
 use super::login_slot::LoginSlot;
 use super::rate::Rates;
 use super::server_keys::ServerKeys;
@@ -67,6 +68,10 @@ pub(super) struct Notes {
     pub(super) paid: u64,
     /// Of what a core does by itself: how many pages of a family of rows it goes over.
     pub(super) pages: u32,
+    /// Whether it starts a job.
+    pub(super) starts_job: bool,
+    /// Of the background: what became of looking for a job.
+    pub(super) job: jobs::Found,
     /// Whether it leaves something to clean up later.
     pub(super) untidy: bool,
     /// What it found of its caller's session in this step.

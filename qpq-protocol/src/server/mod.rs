@@ -10,6 +10,7 @@
 //!       handler         services/      one file a category, made of steps (step.rs)
 //!         rows          txn/           read, checked and changed; remembered between requests
 //!     effects           push.rs        pushes, waits, other cores
+//!   background          jobs.rs        what is longer than one commit (background.rs)
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
 //! ```
 //!
@@ -20,6 +21,7 @@ mod allowance;
 mod allowances;
 mod answers;
 mod arriving;
+mod background;
 mod calendar;
 mod caller;
 mod config;
@@ -29,6 +31,7 @@ mod deadlines;
 mod dispatch;
 mod effects;
 mod fault;
+mod jobs;
 mod login_slot;
 mod outputs;
 mod pacing;
@@ -55,6 +58,7 @@ use std::collections::BTreeMap;
 
 use allowances::Allowances;
 use arriving::Arriving;
+use background::Background;
 use calendar::{Calendar, Dates};
 use connection::Connection;
 use outputs::Outputs;
@@ -130,6 +134,10 @@ pub struct Server {
     tasks: Tasks,
     timers: Timers,
     upkeep: Upkeep,
+    background: Background,
+    /// Whether there may be a job that was not looked for.
+    jobs_wait: bool,
+    jobs_due: Option<Time>,
     rows: Rows,
     rates: Rates,
     allowances: Allowances,
@@ -162,6 +170,9 @@ impl Server {
             tasks: Tasks::default(),
             timers: Timers::default(),
             upkeep: Upkeep::default(),
+            background: Background::default(),
+            jobs_wait: false,
+            jobs_due: None,
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),
             rates: Rates::new(limits.rate_counters, &seed),
             allowances: Allowances::new(limits.stored_accounts),
@@ -271,7 +282,7 @@ impl Core for Server {
     fn handle_stored(&mut self, now: Time, ticket: Ticket, reply: Reply) {
         self.clock.advance(now);
         if !self.startup_stored(ticket, &reply)
-            && let Err(reply) = self.upkeep_stored(ticket, reply)
+            && let Err(reply) = self.background_stored(ticket, reply)
         {
             self.task_stored(ticket, reply);
         }
@@ -303,6 +314,7 @@ impl Core for Server {
                 Timer::Connection(conn) => self.check_connection(conn),
                 Timer::Task(id) => self.task_due(id),
                 Timer::Upkeep => self.upkeep_due(),
+                Timer::Jobs => self.jobs_due(),
             }
         }
         self.shut_down_if_done();

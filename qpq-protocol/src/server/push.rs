@@ -121,10 +121,10 @@ impl Server {
         self.change_session(conn, SessionChange::End);
     }
 
-    /// Spreads what follows from a request of `conn`, here and to other cores.
+    /// Spreads what follows from a request of `conn`, or from the background, here and to other cores.
     pub(super) fn spread(
         &mut self,
-        conn: ConnId,
+        conn: Option<ConnId>,
         notify: Vec<(QueueId, proto::NewMessagePush)>,
         live: Vec<(IdentityKey, proto::PushEvent)>,
         ended: Vec<Ended>,
@@ -144,7 +144,7 @@ impl Server {
             }
         }
         for ended in ended {
-            self.end_sessions(&ended, Some(conn));
+            self.end_sessions(&ended, conn);
             self.outputs.push(Output::Wake(Wake {
                 topic: Topic::Session(ended_topic(&ended)),
                 body: Bytes::new(),

@@ -165,6 +165,8 @@ impl Server {
                 self.outputs
                     .push(Output::Event(Event::Started { signing_key }));
                 self.dates();
+                // What a core before this one has not finished.
+                self.begin_job();
             }
             None => self.refuse(StartError::Damaged),
         }

@@ -79,14 +79,6 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// No answer.
-    fn none() -> Self {
-        Self {
-            frame: BytesMut::new(),
-            effects: Effects::default(),
-        }
-    }
-
     /// The answer Ok with this response.
     fn ok(response: &impl Message) -> Self {
         let len = response.encoded_len();
@@ -161,6 +153,12 @@ impl<R: Message> Step<R> {
 impl Step {
     /// The end of something that nobody asked for.
     pub(super) fn none() -> Self {
-        Self::new(Todo::Done(Outcome::none()))
+        Self::none_with(Effects::default())
+    }
+
+    /// The end of something that nobody asked for, and what follows.
+    pub(super) fn none_with(effects: Effects) -> Self {
+        let frame = BytesMut::new();
+        Self::new(Todo::Done(Outcome { frame, effects }))
     }
 }

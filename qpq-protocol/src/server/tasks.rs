@@ -55,6 +55,8 @@ pub(super) struct Task {
     /// Whether there was news in a watched queue since it was last looked at.
     news: bool,
     pub(super) long: Long,
+    /// Whether there is a job to do once it has its answer.
+    starts_job: bool,
     /// Whether it was answered before its end, because that took too long.
     answered: bool,
 }
@@ -165,6 +167,7 @@ impl Server {
             watches: Vec::new(),
             news: false,
             long: Long::No,
+            starts_job: false,
             answered: false,
         });
         // Nothing long is for who has no session: that is refused at once.
@@ -207,9 +210,12 @@ impl Server {
         if core::mem::take(&mut notes.untidy) {
             self.arm_upkeep();
         }
+        if core::mem::take(&mut notes.starts_job) {
+            task.starts_job = true;
+        }
         #[cfg(qpq_defects)]
         self.spread(
-            task.caller.conn,
+            Some(task.caller.conn),
             core::mem::take(&mut notes.early),
             Vec::new(),
             Vec::new(),
@@ -390,6 +396,9 @@ impl Server {
     pub(super) fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
         let room = self.leave_long(&mut task);
         self.release(&mut task);
+        if task.starts_job {
+            self.begin_job();
+        }
         let Caller { conn, session, .. } = task.caller;
         if let Some(session) = session {
             self.allowances
@@ -404,7 +413,7 @@ impl Server {
                 } else {
                     self.send_ok(conn, task.stream, task.request_id, outcome.frame, room);
                 }
-                self.spread(conn, effects.notify, effects.live, effects.ended);
+                self.spread(Some(conn), effects.notify, effects.live, effects.ended);
             }
             Err(fault) => {
                 self.drop_room(room);

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Task(TaskId),
     /// To clean up.
     Upkeep,
+    /// To look for jobs.
+    Jobs,
 }
 
 impl Timer {
@@ -30,6 +32,7 @@ impl Timer {
             Self::Shutdown => "close what is left",
             Self::Connection(_) => "look for what does not move on a connection",
             Self::Upkeep => "clean up after requests",
+            Self::Jobs => "look for jobs that nobody does",
             Self::Task(_) => "a request's wait, pace or limit is over",
         }
     }

@@ -5,16 +5,15 @@
 //! timer on an idle core, and what several cores do at once only conflicts.
 
 use super::Server;
+use super::background::Work;
 use super::calendar;
 use super::ctx::{Ctx, Notes};
 use super::services::{auth, delivery, key_packages};
-use super::step::{Next, Then, Todo};
+use super::step::Next;
 use super::timers::Timer;
-use super::txn::Issued;
-use crate::ids::Ticket;
 use crate::io::{Lane, Output};
 use crate::storage::keys;
-use crate::storage::{Command, Commit, Reply};
+use crate::storage::{Command, Commit};
 
 /// What is to be done, in this order. Each is a handler without a request.
 const CHORES: [fn(&mut Ctx<'_>) -> Next; 11] = [
@@ -40,17 +39,6 @@ pub(super) struct Upkeep {
     left: u64,
     /// How many pages of a family of rows it goes over this time.
     pages: u32,
-    at_work: Option<AtWork>,
-}
-
-/// A chore that waits for storage.
-struct AtWork {
-    chore: usize,
-    attempt: u32,
-    notes: Notes,
-    ticket: Ticket,
-    then: Then,
-    issued: Option<Issued>,
 }
 
 impl Server {
@@ -67,11 +55,13 @@ impl Server {
     /// The time has come.
     pub(super) fn upkeep_due(&mut self) {
         self.upkeep.armed = false;
-        if self.upkeep.at_work.is_none() && !self.shutdown.is_asked() {
+        if !self.background.has_chore() && !self.shutdown.is_asked() {
             self.store_date();
             self.upkeep.pages = delivery::pages(core::mem::take(&mut self.upkeep.left));
-            self.begin_chore(0, 0, Notes::default());
+            self.begin_chore(0);
         }
+        // Another core may have gone in the middle of one.
+        self.begin_job();
     }
 
     /// Stores the date, if that was last done long enough ago. Whatever becomes of it: another core may have
@@ -93,65 +83,17 @@ impl Server {
         });
     }
 
-    /// The reply to a command of a chore; whether this was one.
-    pub(super) fn upkeep_stored(&mut self, ticket: Ticket, reply: Reply) -> Result<(), Reply> {
-        let at_work = self.upkeep.at_work.take_if(|work| work.ticket == ticket);
-        let Some(mut work) = at_work else {
-            return Err(reply);
+    /// Begins a chore, if there is one of this number. One that fails is left for the next time.
+    pub(super) fn begin_chore(&mut self, number: usize) {
+        let notes = Notes {
+            pages: self.upkeep.pages,
+            ..Notes::default()
         };
-        let held = match &work.issued {
-            Some(issued) => self.settle(issued, reply == Reply::Committed),
-            None => Vec::new(),
-        };
-        let AtWork { chore, attempt, .. } = work;
-        let then = work.then;
-        let next = self.with_ctx(None, attempt, &mut work.notes, |ctx| then(ctx, reply));
-        self.go_on(chore, attempt, work.notes, next);
-        self.unhold_all(held);
-        Ok(())
+        self.begin(Work::Chore(number), 0, notes);
     }
 
-    fn begin_chore(&mut self, chore: usize, attempt: u32, mut notes: Notes) {
-        if let Some(begin) = CHORES.get(chore) {
-            notes.pages = self.upkeep.pages;
-            let next = self.with_ctx(None, attempt, &mut notes, begin);
-            self.go_on(chore, attempt, notes, next);
-        }
-    }
-
-    /// What a chore does next; then the next chore. One that fails is left for the next time.
-    fn go_on(&mut self, chore: usize, attempt: u32, notes: Notes, next: Next) {
-        match next.map(|step| step.todo) {
-            Ok(Todo::Store {
-                lane,
-                command,
-                then,
-            }) => {
-                let issued = match &command {
-                    Command::Commit(change) => Some(self.rows.issue(change)),
-                    Command::Get(_) | Command::Scan(_) => None,
-                };
-                let ticket = self.next_ticket();
-                self.outputs.push(Output::Store {
-                    ticket,
-                    lane,
-                    command,
-                });
-                self.upkeep.at_work = Some(AtWork {
-                    chore,
-                    attempt,
-                    notes,
-                    ticket,
-                    then,
-                    issued,
-                });
-            }
-            Ok(Todo::Rerun) if attempt < self.config.limits.conflicts => {
-                self.begin_chore(chore, attempt + 1, notes);
-            }
-            Ok(Todo::Done(_) | Todo::Rerun | Todo::Wait { .. }) | Err(_) => {
-                self.begin_chore(chore + 1, 0, Notes::default());
-            }
-        }
+    /// The chore of this number.
+    pub(super) fn chore(&self, number: usize) -> Option<fn(&mut Ctx<'_>) -> Next> {
+        CHORES.get(number).copied()
     }
 }

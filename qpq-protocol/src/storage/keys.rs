@@ -16,6 +16,7 @@
 
 mod account;
 mod channel;
+mod job;
 mod package;
 mod queue;
 
@@ -30,6 +31,7 @@ use crate::ids::{ChannelId, DeviceId, IdentityKey};
 
 pub use account::*;
 pub use channel::*;
+pub use job::*;
 pub use package::*;
 pub use queue::*;
 
@@ -105,6 +107,8 @@ families! {
     PackageSeen = b'U',
     /// The hybrid key of an account, see [`hybrid_key`].
     HybridKey = b'h',
+    /// Work to be done in the background, see [`devices_changed`] and [`device_revoked`].
+    Job = b'j',
 }
 
 /// A queue: whose, for which of the account's devices, in which channel (protocol.md §5.1).

@@ -37,7 +37,7 @@ macro_rules! records {
 }
 
 records! {
-    Account Allowance Channel Dedupe DeviceSet DeviceUse Entry Former Given HybridKey Member Metadata Name PackagePool
+    Account Allowance Channel Dedupe DeviceSet DeviceUse Entry Former Given HybridKey Job Member Metadata Name PackagePool
     PackageSeen QueueHead Session Slot
 }
 

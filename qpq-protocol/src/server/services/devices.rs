@@ -7,6 +7,9 @@
 mod channels;
 mod purge;
 
+pub(in crate::server) use channels::tell;
+pub(in crate::server) use purge::purge;
+
 use qpq_crypto::identity::Credential;
 
 use crate::ids::{DeviceId, DeviceKey, IdentityKey};
@@ -19,13 +22,13 @@ use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended, SessionChange};
 use crate::server::fault::Fault;
+use crate::server::jobs;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh, read};
 use crate::storage::keys;
-use crate::storage::records::{Account, DeviceSet, DeviceUse, RegisteredDevice};
+use crate::storage::records::{Account, DeviceSet, DeviceUse, Job, RegisteredDevice};
 
-/// 700: registers a device. The same device again is only answered, unless its channels have not all been
-/// told.
+/// 700: registers a device. The same device again is only answered.
 pub(in crate::server) fn register_device(
     ctx: &mut Ctx<'_>,
     caller: &Caller,
@@ -57,24 +60,25 @@ pub(in crate::server) fn register_device(
         };
         if let Some(old) = find(&devices, &device_id) {
             let is_same = old.device_key == mine.device_key && old.certificate == mine.certificate;
-            return match (is_same, was.untold) {
-                (true, true) => registered(ctx, session, device_id),
-                (true, false) => answer_registered(session, device_id, Effects::default()),
-                (false, _) => Err(Fault::conflict(
+            return match is_same {
+                true => Ok(registered(session, device_id)),
+                false => Err(Fault::conflict(
                     "a device with this id is registered already",
                 )),
             };
         }
         add(&mut devices, mine, ctx.config.limits.devices)?;
         ctx.limit_once(RateClass::DeviceChanges, &[account.as_bytes()], 1)?;
-        let untold = DeviceUse {
-            untold: true,
-            ..was
-        };
         let mut change = Change::default();
         change.put(&set, &devices);
-        change.put(&used, &untold);
-        commit(ctx, change, move |ctx| registered(ctx, session, device_id))
+        change.put(&used, &was);
+        jobs::start(
+            ctx,
+            &mut change,
+            keys::devices_changed(&account),
+            &Job::default(),
+        );
+        commit(ctx, change, move |_| Ok(registered(session, device_id)))
     })
 }
 
@@ -121,57 +125,18 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
     Ok(())
 }
 
-/// Tells the channels, then answers 700.
-fn registered(
-    ctx: &mut Ctx<'_>,
-    session: Session,
-    device_id: DeviceId,
-) -> Next<RegisterDeviceResponse> {
-    tell(ctx, session.identity_key, device_id, move |_, effects| {
-        answer_registered(session, device_id, effects)
-    })
-}
-
-/// A session of that device is no longer one of an unregistered device, one of the default device
+/// The answer of 700. A session of that device is no longer one of an unregistered device, one of the default device
 /// becomes one.
-fn answer_registered(
-    session: Session,
-    device_id: DeviceId,
-    effects: Effects,
-) -> Next<RegisterDeviceResponse> {
+fn registered(session: Session, device_id: DeviceId) -> Step<RegisterDeviceResponse> {
     let effects = Effects {
         session: SessionChange::Bind(Session {
             registered: session.device_id == device_id
                 || (session.registered && !session.device_id.is_default()),
             ..session
         }),
-        ..effects
+        ..Effects::default()
     };
-    Ok(Step::ok_with(&RegisterDeviceResponse {}, effects))
-}
-
-/// Tells the channels of a device, and notes that they have been told.
-fn tell<R: 'static>(
-    ctx: &mut Ctx<'_>,
-    identity: IdentityKey,
-    device_id: DeviceId,
-    then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,
-) -> Next<R> {
-    channels::tell(ctx, identity, move |ctx, effects| {
-        load_fresh(
-            ctx,
-            keys::device(&identity, &device_id),
-            move |ctx, used| {
-                let mut told = used.value().unwrap_or_default();
-                if !core::mem::take(&mut told.untold) {
-                    return then(ctx, effects);
-                }
-                let mut change = Change::default();
-                change.put(&used, &told);
-                commit(ctx, change, move |ctx| then(ctx, effects))
-            },
-        )
-    })
+    Step::ok_with(&RegisterDeviceResponse {}, effects)
 }
 
 /// 701: the registered devices of an account. Names and times of use are only for their owner.
@@ -217,7 +182,8 @@ fn listed(devices: Vec<RegisteredDevice>, uses: Vec<Seen<DeviceUse>>) -> Step<Li
     })
 }
 
-/// 702: revokes a device of the account: its sessions end, its id is never used again. Soon after a login
+/// 702: revokes a device of the account: its sessions end, its id is never used again; what it leaves goes in the
+/// background. Soon after a login
 /// it is open to an unregistered device too, which may be the one that has no room, and has a limit of
 /// its own, which nobody uses up who only has an old session.
 pub(in crate::server) fn revoke_device(
@@ -247,14 +213,9 @@ pub(in crate::server) fn revoke_device(
         let mut devices = set.value().unwrap_or_default();
         let mut state = account.value().unwrap_or_default();
         let Some(device) = find(&devices, &device_id) else {
-            return match &*used {
-                // The same request again: it may have ended half way.
-                Some(was) if was.retired && was.untold => {
-                    ctx.limit_once(class, &[identity.as_bytes()], 1)?;
-                    revoked(ctx, identity, device_id, was.default_queues)
-                }
-                Some(was) if was.retired => Ok(Step::ok(&RevokeDeviceResponse {})),
-                _ => Err(Fault::not_found("no device with this id is registered")),
+            return match used.as_ref().is_some_and(|used| used.retired) {
+                true => Ok(Step::ok(&RevokeDeviceResponse {})),
+                false => Err(Fault::not_found("no device with this id is registered")),
             };
         };
         ctx.limit_once(class, &[identity.as_bytes()], 1)?;
@@ -269,14 +230,29 @@ pub(in crate::server) fn revoke_device(
         let retired = DeviceUse {
             retired: true,
             default_queues,
-            untold: true,
             ..used.value().unwrap_or_default()
         };
         change.put(&set, &devices);
         change.put(&used, &retired);
         change.put(&account, &state);
-        commit(ctx, change, move |ctx| {
-            revoked(ctx, identity, device_id, default_queues)
+        let left = Job {
+            default_queues,
+            ..Job::default()
+        };
+        let removed = keys::device_revoked(&identity, &device_id);
+        jobs::start(ctx, &mut change, removed, &left);
+        jobs::start(
+            ctx,
+            &mut change,
+            keys::devices_changed(&identity),
+            &Job::default(),
+        );
+        commit(ctx, change, move |_| {
+            let effects = Effects {
+                ended: vec![Ended::Device(identity, device_id)],
+                ..Effects::default()
+            };
+            Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
         })
     })
 }
@@ -290,29 +266,6 @@ fn end_sessions(change: &mut Change, account: &mut Account, device_id: &DeviceId
         }
         !ends
     });
-}
-
-/// Removes what the device leaves, tells the channels, then answers 702.
-fn revoked(
-    ctx: &mut Ctx<'_>,
-    identity: IdentityKey,
-    device_id: DeviceId,
-    default_queues: bool,
-) -> Next<RevokeDeviceResponse> {
-    let stored = if default_queues {
-        DeviceId::DEFAULT
-    } else {
-        device_id
-    };
-    purge::purge(ctx, identity, device_id, stored, move |ctx| {
-        tell(ctx, identity, device_id, move |_, effects| {
-            let effects = Effects {
-                ended: vec![Ended::Device(identity, device_id)],
-                ..effects
-            };
-            Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
-        })
-    })
 }
 
 fn find<'a>(devices: &'a DeviceSet, device_id: &DeviceId) -> Option<&'a RegisteredDevice> {

@@ -39,7 +39,7 @@ fn golden_keys() {
     let tag = |letter: &'static [u8]| (letter, 1);
     let default = queue_id(DeviceId::DEFAULT, None);
     let seq = (&[0, 0, 0, 0, 0, 0, 0, 1][..], 1);
-    let golden: [(Bytes, Bytes); 27] = [
+    let golden: [(Bytes, Bytes); 28] = [
         (meta("schema").into(), bytes(&[tag(b"mschema")])),
         (account(&A).into(), bytes(&[tag(b"a"), aa])),
         (name("alice").into(), bytes(&[tag(b"nalice")])),
@@ -103,6 +103,10 @@ fn golden_keys() {
             bytes(&[tag(b"U"), aa, zero, ff]),
         ),
         (hybrid_key(&A).into(), bytes(&[tag(b"h"), aa])),
+        (
+            device_revoked(&A, &device_id()).into(),
+            bytes(&[tag(b"j"), (&[2], 1), aa, one, dd]),
+        ),
     ];
     for (key, expected) in &golden {
         assert_eq!(key, expected);
@@ -216,4 +220,17 @@ proptest! {
             Some(hash)
         );
     }
+}
+
+#[test]
+fn jobs_are_found_and_read() {
+    let changed = devices_changed(&A);
+    assert_eq!(*changed, bytes(&[(b"j", 1), (&[1], 1), (&[0xaa], 32)]));
+    assert_eq!(parse_job(&changed), Some(Work::DevicesChanged(A)));
+    for device in [DeviceId::DEFAULT, device_id()] {
+        let revoked = device_revoked(&A, &device);
+        assert_eq!(parse_job(&revoked), Some(Work::DeviceRevoked(A, device)));
+        assert!(jobs().start < *revoked && *revoked < jobs().end);
+    }
+    assert_eq!(parse_job(b"j\x03"), None);
 }

@@ -18,7 +18,7 @@ const PAGE: usize = 100;
 const TOLD: usize = 10_000;
 
 /// Tells the channels, then goes on with the pushes for their members.
-pub(super) fn tell<R: 'static>(
+pub(in crate::server) fn tell<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     then: impl FnOnce(&mut Ctx<'_>, Effects) -> Next<R> + Send + 'static,

@@ -11,15 +11,19 @@ use crate::storage::keys;
 /// Key packages removed by one Commit.
 const PAGE: usize = 200;
 
-/// Removes everything stored for a device, then goes on. `stored` is the device in the keys of its
-/// queues: the default one, whose packages go too, where the device has taken that one's place.
-pub(super) fn purge<R: 'static>(
+/// Removes everything stored for a device, then goes on. With the queues of the default device, if it has taken that
+/// one's place, that one's packages go too.
+pub(in crate::server) fn purge<R: 'static>(
     ctx: &mut Ctx<'_>,
     identity: IdentityKey,
     device_id: DeviceId,
-    stored: DeviceId,
+    has_default_queues: bool,
     then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
 ) -> Next<R> {
+    let stored = match has_default_queues {
+        true => DeviceId::DEFAULT,
+        false => device_id,
+    };
     delivery::purge(ctx, identity, stored, move |ctx| {
         let own = move |_: &mut Ctx<'_>| packages(identity, device_id, Box::new(then));
         match stored == device_id {

@@ -1,0 +1,134 @@
+//! What a core does without being asked: the chores of [`upkeep`](super::upkeep) and the [`jobs`](super::jobs). Each is a
+//! handler without a request; at most one of either kind is at work.
+
+use super::Server;
+use super::ctx::{Ctx, Notes};
+use super::effects::Effects;
+use super::step::{Next, Then, Todo};
+use super::txn::Issued;
+use crate::ids::Ticket;
+use crate::io::Output;
+use crate::storage::{Command, Reply};
+
+/// Which of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Work {
+    /// The chore of this number.
+    Chore(usize),
+    /// A job.
+    Job,
+}
+
+/// All that wait for storage.
+#[derive(Default)]
+pub(super) struct Background(Vec<AtWork>);
+
+struct AtWork {
+    work: Work,
+    attempt: u32,
+    notes: Notes,
+    ticket: Ticket,
+    then: Then,
+    issued: Option<Issued>,
+}
+
+impl Background {
+    /// Whether a job is at work.
+    pub(super) fn has_job(&self) -> bool {
+        self.0.iter().any(|at_work| at_work.work == Work::Job)
+    }
+
+    /// Whether a chore is at work.
+    pub(super) fn has_chore(&self) -> bool {
+        self.0.iter().any(|at_work| at_work.work != Work::Job)
+    }
+}
+
+impl Server {
+    /// Begins, or begins again.
+    pub(super) fn begin(&mut self, work: Work, attempt: u32, mut notes: Notes) {
+        let begin: fn(&mut Ctx<'_>) -> Next = match work {
+            Work::Chore(number) => match self.chore(number) {
+                Some(chore) => chore,
+                None => return,
+            },
+            Work::Job => super::jobs::next,
+        };
+        let next = self.with_ctx(None, attempt, &mut notes, begin);
+        self.go_on(work, attempt, notes, next);
+    }
+
+    /// The reply to a command of the background; gives it back if it is none.
+    pub(super) fn background_stored(&mut self, ticket: Ticket, reply: Reply) -> Result<(), Reply> {
+        let mut all = self.background.0.iter();
+        let Some(place) = all.position(|at_work| at_work.ticket == ticket) else {
+            return Err(reply);
+        };
+        let AtWork {
+            work,
+            attempt,
+            mut notes,
+            then,
+            issued,
+            ..
+        } = self.background.0.swap_remove(place);
+        let held = match &issued {
+            Some(issued) => self.settle(issued, reply == Reply::Committed),
+            None => Vec::new(),
+        };
+        let next = self.with_ctx(None, attempt, &mut notes, |ctx| then(ctx, reply));
+        self.go_on(work, attempt, notes, next);
+        self.unhold_all(held);
+        Ok(())
+    }
+
+    /// Does what is next, until it has to wait or has ended.
+    fn go_on(&mut self, work: Work, attempt: u32, mut notes: Notes, next: Next) {
+        match next.map(|step| step.todo) {
+            Ok(Todo::Store {
+                lane,
+                command,
+                then,
+            }) => {
+                let issued = match &command {
+                    Command::Commit(change) => Some(self.rows.issue(change)),
+                    Command::Get(_) | Command::Scan(_) => None,
+                };
+                let ticket = self.next_ticket();
+                self.outputs.push(Output::Store {
+                    ticket,
+                    lane,
+                    command,
+                });
+                self.background.0.push(AtWork {
+                    work,
+                    attempt,
+                    notes,
+                    ticket,
+                    then,
+                    issued,
+                });
+            }
+            Ok(Todo::Rerun) if attempt < self.config.limits.conflicts => {
+                for key in notes.reads.drain() {
+                    self.rows.forget(&key);
+                }
+                self.begin(work, attempt + 1, notes);
+            }
+            Ok(Todo::Done(outcome)) => self.ended(work, &notes, Some(outcome.effects)),
+            Ok(Todo::Rerun | Todo::Wait { .. }) | Err(_) => self.ended(work, &notes, None),
+        }
+    }
+
+    /// One has ended: what follows from it, or `None` if it is left for the next time.
+    fn ended(&mut self, work: Work, notes: &Notes, effects: Option<Effects>) {
+        let is_done = effects.is_some();
+        if let Some(effects) = effects {
+            self.spread(None, effects.notify, effects.live, effects.ended);
+        }
+        match work {
+            Work::Chore(number) => self.begin_chore(number + 1),
+            Work::Job => self.job_ended(notes.job, is_done),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Work that is longer than one commit (protocol.md §5.34): stored with the change that makes it necessary, done in the
+//! background by whichever core claims it, in pages that may run twice.
+//!
+//! ```text
+//!   a handler's commit --start--> row of the job --claim--> pages --> row gone, what follows is told
+//!                                       ^------ after 60 s: the core that had it is gone
+//! ```
+//!
+//! The request is answered once the job is stored: whatever others check (sessions, the devices of an account) the same
+//! commit has taken away. Who starts a job of the same kind and subject again takes the claim off it, so that it is done
+//! once more from its beginning.
+
+use core::time::Duration;
+
+use super::Server;
+use super::background::Work;
+use super::ctx::{Ctx, Notes};
+use super::effects::Effects;
+use super::fault::Fault;
+use super::services::devices;
+use super::step::{Next, Step};
+use super::timers::Timer;
+use super::txn::{Change, Page, commit, load, scan_ordered};
+use crate::storage::keys::{self, Key};
+use crate::storage::records::Job;
+use crate::time::UnixTime;
+
+/// How long a claim holds. A page takes far less.
+const CLAIM: Duration = Duration::from_secs(60);
+/// When a job that failed is looked at again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Jobs that are looked at for one that nobody does.
+const PAGE: usize = 100;
+
+/// What [`next`] has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Found {
+    /// There is nothing to do.
+    #[default]
+    Nothing,
+    /// A job, which is done: there may be another one.
+    Done,
+    /// Only jobs that others do, until this date at the earliest.
+    Claimed(UnixTime),
+}
+
+/// Adds a job to the change that makes it necessary. It is begun as soon as that is stored.
+pub(super) fn start(ctx: &mut Ctx<'_>, change: &mut Change, key: Key<Job>, job: &Job) {
+    change.write(key, job);
+    ctx.notes.starts_job = true;
+}
+
+/// Claims a job that nobody does, and does it.
+pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
+    ctx.notes.reads.begin();
+    ctx.notes.job = Found::Nothing;
+    scan_ordered(keys::jobs(), Page::from(PAGE), |ctx, found, _| {
+        let mut first_free: Option<UnixTime> = None;
+        for row in &found {
+            let mut job = row.value()?;
+            let until = UnixTime::from_millis(job.claimed_until_ms);
+            // A date far ahead was written by a clock that was wrong.
+            if until > ctx.unix && until <= ctx.unix + CLAIM * 2 {
+                first_free = Some(first_free.map_or(until, |first| first.min(until)));
+                continue;
+            }
+            let work = keys::parse_job(row.key());
+            let work = work.ok_or_else(|| Fault::internal("a stored row cannot be read"))?;
+            job.claimed_until_ms = (ctx.unix + CLAIM).as_millis();
+            job.claim = ctx.seed().get(..16).unwrap_or_default().to_vec().into();
+            let mut change = Change::default();
+            change.put_found(row, &job);
+            let key = row.key().clone();
+            return commit(ctx, change, move |ctx| perform(ctx, key, job, work));
+        }
+        if let Some(until) = first_free {
+            ctx.notes.job = Found::Claimed(until);
+        }
+        Ok(Step::none())
+    })
+}
+
+/// Does a job that was claimed.
+fn perform(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, work: keys::Work) -> Next {
+    match work {
+        keys::Work::DevicesChanged(identity) => {
+            devices::tell(ctx, identity, move |ctx, effects| {
+                end(ctx, key, job, effects)
+            })
+        }
+        keys::Work::DeviceRevoked(identity, device) => {
+            devices::purge(ctx, identity, device, job.default_queues, move |ctx| {
+                end(ctx, key, job, Effects::default())
+            })
+        }
+    }
+}
+
+/// Removes a job that is done, unless it was started again meanwhile, or another core has claimed it.
+fn end(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, effects: Effects) -> Next {
+    ctx.notes.reads.begin();
+    load(ctx, key, move |ctx, seen| {
+        ctx.notes.job = Found::Done;
+        if seen.as_ref().is_none_or(|now| now.claim != job.claim) {
+            return Ok(Step::none_with(effects));
+        }
+        let mut change = Change::default();
+        change.delete(&seen);
+        commit(ctx, change, move |_| Ok(Step::none_with(effects)))
+    })
+}
+
+impl Server {
+    /// There may be a job to do.
+    pub(super) fn begin_job(&mut self) {
+        self.jobs_wait = true;
+        self.go_on_with_jobs();
+    }
+
+    /// Looks for a job, unless one is at work: then once that is done.
+    fn go_on_with_jobs(&mut self) {
+        if self.jobs_wait && !self.background.has_job() && !self.shutdown.is_asked() {
+            self.jobs_wait = false;
+            self.begin(Work::Job, 0, Notes::default());
+        }
+    }
+
+    /// A job has ended, or there was none.
+    pub(super) fn job_ended(&mut self, found: Found, is_done: bool) {
+        let wait = match found {
+            _ if !is_done => Some(RETRY),
+            Found::Claimed(until) => {
+                let left = until
+                    .as_millis()
+                    .saturating_sub(self.clock.unix().as_millis());
+                Some(Duration::from_millis(left) + RETRY)
+            }
+            Found::Done => {
+                self.jobs_wait = true;
+                None
+            }
+            Found::Nothing => None,
+        };
+        if let Some(wait) = wait {
+            let at = self.clock.now() + wait;
+            self.timers
+                .bring_forward(&mut self.jobs_due, at, Timer::Jobs);
+        }
+        self.go_on_with_jobs();
+    }
+
+    /// The time has come to look for jobs again.
+    pub(super) fn jobs_due(&mut self) {
+        self.jobs_due = None;
+        self.begin_job();
+    }
+}
