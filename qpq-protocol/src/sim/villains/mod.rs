@@ -50,7 +50,7 @@ macro_rules! villains {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$villain),*];
 
-            /// Its name in `qpq sim --villain`.
+            /// Its name in `qpq-lab sim --villain`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

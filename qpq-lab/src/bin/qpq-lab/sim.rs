@@ -1,4 +1,4 @@
-//! `qpq sim`: seeds of the simulated world on all processors, and the first one that fails.
+//! `qpq-lab sim`: seeds of the simulated world on all processors, and the first one that fails.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -11,11 +11,12 @@ use clap::builder::RangedU64ValueParser;
 #[cfg(qpq_defects)]
 use qpq_protocol::defect::Defect;
 use qpq_protocol::sim::{Carrier, Config, Cost, Report, Villain, run};
+use qpq_server_example::hex::hex;
+use qpq_server_example::printer::Printer;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::failed::Failed;
-use crate::output::Output;
 
 /// Which worlds to run.
 #[derive(Args, Clone, Debug)]
@@ -93,7 +94,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 /// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.
-pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
+pub fn run_seeds(seeds: &Seeds, printer: Printer) -> Result<(), Failed> {
     let began = Instant::now();
     let config = Config {
         clients: seeds.clients,
@@ -113,16 +114,16 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
     let mut messages = 0;
     for (seed, report) in &reports {
         for line in &report.log {
-            say(output, line)?;
+            say(printer, line)?;
         }
         if let Some(violation) = &report.violation {
             let name = violation.invariant.name();
             say(
-                output,
+                printer,
                 &format!("seed {seed} violates \"{name}\": {}", violation.detail),
             )?;
             say(
-                output,
+                printer,
                 &format!("again, with its log: {}", replay(seeds, *seed)),
             )?;
             return Err(Failed::Simulation(*seed));
@@ -131,21 +132,22 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
         messages += report.messages;
     }
     for line in costs(reports.values()) {
-        say(output, &line)?;
+        say(printer, &line)?;
     }
     let secs = began.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(reports.len()).unwrap_or(u32::MAX)) / secs;
     say(
-        output,
+        printer,
         &format!("{rate:.1} runs/s, {messages} messages confirmed, {secs:.1} s"),
     )?;
     let hash: [u8; 32] = hash.finalize().into();
-    let hash = qpq_server_example::hex::hex(&hash);
-    say(output, &format!("ok seeds={} hash={hash}", seeds.seeds))
+    let hash = hex(&hash);
+    say(printer, &format!("ok seeds={} hash={hash}", seeds.seeds))
 }
 
-fn say(output: &Output, line: &str) -> Result<(), Failed> {
-    output.line(line, &json!({ "type": "sim", "line": line }))
+fn say(printer: Printer, line: &str) -> Result<(), Failed> {
+    let machine = json!({ "type": "sim", "line": line });
+    printer.line(line, &machine).map_err(Failed::Output)
 }
 
 /// What each kind of villains cost the others, over all worlds in which it was alone.
@@ -225,7 +227,7 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
         steps,
         ..
     } = seeds;
-    let mut command = format!("qpq sim --start {seed} --seeds 1 --log");
+    let mut command = format!("qpq-lab sim --start {seed} --seeds 1 --log");
     if seeds.datagrams {
         command.push_str(" --datagrams");
     }

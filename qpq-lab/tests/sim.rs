@@ -1,9 +1,9 @@
-//! `qpq sim`: its last line, and that it does not depend on process or threads.
+//! `qpq-lab sim`: its last line, and that it does not depend on process or threads.
 
 use std::process::Command;
 
 fn sim(arguments: &[&str]) -> Vec<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_qpq"))
+    let output = Command::new(env!("CARGO_BIN_EXE_qpq-lab"))
         .arg("sim")
         .args(arguments)
         .output()

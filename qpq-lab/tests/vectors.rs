@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use qpq_lab::vectors;
 use qpq_server_example::scratch::Scratch;
-use qpq_server_example::vectors;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors")

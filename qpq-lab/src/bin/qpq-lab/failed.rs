@@ -1,0 +1,21 @@
+//! [`Failed`]: why a command of `qpq-lab` did not come to its end, for people and for scripts.
+
+use std::io::ErrorKind;
+
+/// Why a command did not come to its end.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("standard output cannot be written ({0})")]
+    Output(ErrorKind),
+    #[error("{failed} of {all} files of vectors do not hold")]
+    Vectors { failed: usize, all: usize },
+    #[error("an invariant does not hold with seed {0}: please report it")]
+    Simulation(u64),
+}
+
+impl Failed {
+    /// What a script can tell apart.
+    pub const fn code(&self) -> &'static str {
+        "failed"
+    }
+}
