@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Golden vectors, simulated worlds and load, for researchers and for CI.
+/// Golden vectors, simulated worlds, raw bytes and load, for researchers and for CI.
 ///
 /// Exit codes: 0 all holds; 1 something does not, or it could not be tried; 2 wrong usage. Unless it is 0 one
 /// sentence on standard error says why; with --json that is an object with `type` "error", `code` and `message`.
@@ -28,6 +28,11 @@ pub enum Command {
     /// Ends with a line that begins with `ok`, or with the first seed that fails and the command that
     /// runs it again with a log.
     Sim(crate::sim::Seeds),
+    /// Feed raw bytes to a core and say what it does with them, a line for each file
+    ///
+    /// Every file is the bytes of one stream of a peer and meets a new core, with nothing stored, in virtual time.
+    /// Ends with a line that begins with `ok`, unless a core panicked.
+    Feed(crate::feed::Feed),
     #[cfg(feature = "bench")]
     #[command(flatten)]
     Bench(crate::bench::Bench),

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use qpq_lab::feed::FilesError;
+
 /// Why a command did not come to its end.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Failed {
@@ -11,6 +13,10 @@ pub enum Failed {
     Vectors { failed: usize, all: usize },
     #[error("an invariant does not hold with seed {0}: please report it")]
     Simulation(u64),
+    #[error(transparent)]
+    Streams(#[from] FilesError),
+    #[error("the core panicked on {panicked} of {files} files: please report it, with one of them")]
+    Panicked { panicked: usize, files: usize },
 }
 
 impl Failed {

@@ -4,6 +4,7 @@ mod args;
 #[cfg(feature = "bench")]
 mod bench;
 mod failed;
+mod feed;
 mod sim;
 mod vectors;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let ended = match &args.command {
         Command::Vectors(command) => vectors::run(command, printer),
         Command::Sim(seeds) => sim::run_seeds(seeds, printer),
+        Command::Feed(feed) => feed::run(feed, printer),
         #[cfg(feature = "bench")]
         Command::Bench(bench) => return bench.run(),
     };
