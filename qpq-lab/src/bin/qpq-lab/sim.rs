@@ -99,7 +99,7 @@ fn named(name: &str) -> Result<Defect, String> {
 }
 
 fn percent() -> RangedI64ValueParser<u8> {
-    RangedI64ValueParser::new().range(..=100)
+    RangedI64ValueParser::new().range(0..=100)
 }
 
 /// A world without anyone in it shows nothing.
