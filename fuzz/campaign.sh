@@ -17,6 +17,8 @@ if [ $# -gt 0 ]; then shift; fi
 names() { awk '/^fn /{name = substr($2, 1, index($2, "(") - 1)} /check!\(\)/{print name}' "$@"; }
 mapfile -t all < <(names fuzz/tests/*.rs)
 stateful=" $(names fuzz/tests/stateful.rs | tr '\n' ' ')"
+# Whose input is frames or messages as they are on the wire.
+wire=" $(names fuzz/tests/wire.rs | tr '\n' ' ')"
 targets=("$@")
 if [ $# -eq 0 ]; then targets=("${all[@]}"); fi
 for target in "${targets[@]}"; do
@@ -27,13 +29,15 @@ for target in "${targets[@]}"; do
 done
 
 campaign=$PWD/target/campaign
-export campaign seconds stateful
+dictionary=$PWD/fuzz/dictionaries/protobuf.dict
+export campaign seconds stateful wire dictionary
 
 bolero() {
-    local sanitizer=()
+    local sanitizer=() words=()
     if [[ $stateful == *" $1 "* ]]; then sanitizer=(--sanitizer NONE); fi
+    if [[ $wire == *" $1 "* ]]; then words=("-E=-dict=$dictionary"); fi
     cargo +nightly bolero test -p qpq-fuzz --engine libfuzzer \
-        --corpus-dir "$campaign/$1/corpus" --crashes-dir "$campaign/$1/crashes" "${sanitizer[@]}" "${@:2}" "$1"
+        --corpus-dir "$campaign/$1/corpus" --crashes-dir "$campaign/$1/crashes" "${sanitizer[@]}" "${words[@]}" "${@:2}" "$1"
 }
 
 run() {

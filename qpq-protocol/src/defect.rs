@@ -10,7 +10,7 @@
 //!
 //! ```sh
 //! QPQ_DEFECTS=1 cargo test -p qpq-protocol --features sim --test defects
-//! QPQ_DEFECTS=1 cargo run --release --bin qpq -- sim --defect seq_reused --seeds 1000
+//! QPQ_DEFECTS=1 cargo run --release -p qpq-lab -- sim --defect seq_reused --seeds 1000
 //! ```
 
 /// The table of defects: what is wrong, and what the command line calls it.
@@ -27,7 +27,7 @@ macro_rules! defects {
             /// All of them: the server's, then the client's.
             pub const ALL: &'static [Self] = &[$(Self::$defect),*];
 
-            /// Its name in `qpq sim --defect`.
+            /// Its name in `qpq-lab sim --defect`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

@@ -1,7 +1,9 @@
 //! Seeds of the simulated world: all invariants hold, and equal seeds give equal runs. What they once found
 //! are scenes of their own, in `client_scenes.rs`.
 
-use qpq_protocol::sim::{Config, Report, Villain, run};
+use std::time::Duration;
+
+use qpq_protocol::sim::{Config, Entry, Report, Villain, run};
 
 fn must_hold(config: &Config, seed: u64) -> Report {
     let report = run(config, seed);
@@ -10,7 +12,7 @@ fn must_hold(config: &Config, seed: u64) -> Report {
             log: true,
             ..config.clone()
         };
-        let log = run(&config, seed).log.join("\n");
+        let log = run(&config, seed).text();
         panic!("{log}\nseed {seed}: {violation:?}");
     }
     report
@@ -113,4 +115,45 @@ fn the_same_seed_gives_the_same_log() {
     // Whether the log is kept does not change what happens; another seed does.
     assert_eq!(first.hash, run(&Config::default(), 7).hash);
     assert_ne!(first.hash, run(&Config::default(), 8).hash);
+}
+
+/// What a configuration says of the weather takes the place of what the seed draws, and all else holds.
+#[test]
+fn weather_that_is_said_takes_the_place_of_what_is_drawn() {
+    let of = |change: fn(&mut Config)| {
+        let mut config = Config {
+            log: true,
+            ..Config::default()
+        };
+        change(&mut config);
+        (0..3).map(move |seed| {
+            let report = run(&config, seed);
+            assert_eq!(report.violation, None, "seed {seed}");
+            report
+        })
+    };
+    let fails = |entry: &&Entry| entry.what.starts_with("storage fails");
+    let failures = |change| -> usize {
+        let reports = of(change);
+        reports
+            .map(|report| report.log.iter().filter(fails).count())
+            .sum()
+    };
+    assert_eq!(failures(|config| config.disk_faults = Some(0)), 0);
+    let usual = failures(|_| ());
+    assert!(usual > 0);
+    assert!(failures(|config| config.disk_faults = Some(30)) > 2 * usual);
+
+    // With a second each way nobody has an answer within two.
+    let slow = |config: &mut Config| config.delay = Some(Duration::from_secs(1));
+    for report in of(slow) {
+        let answer =
+            |entry: &&Entry| entry.who.starts_with('s') && entry.what.starts_with("answers");
+        let first = report.log.iter().find(answer).expect("an answer");
+        assert!(first.at.as_micros() >= 3_000_000, "{first}");
+    }
+    let hashes = |change| of(change).map(|report| report.hash).collect::<Vec<_>>();
+    let usual = hashes(|_| ());
+    assert_eq!(hashes(|config| config.loss = None), usual);
+    assert_ne!(hashes(|config| config.loss = Some(50)), usual);
 }

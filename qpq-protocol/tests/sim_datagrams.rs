@@ -18,7 +18,7 @@ fn config() -> Config {
 fn must_hold(config: &Config, seed: u64) -> Report {
     let report = run(config, seed);
     if let Some(violation) = &report.violation {
-        let log = report.log.join("\n");
+        let log = report.text();
         panic!("{log}\nseed {seed}: {violation:?}");
     }
     report
@@ -27,9 +27,9 @@ fn must_hold(config: &Config, seed: u64) -> Report {
 /// What the log says at its end: datagrams, their bytes, how many arrived, were lost, too long,
 /// doubled, damaged and marked.
 fn carried(report: &Report) -> [u64; 8] {
-    let line = report.log.iter().rev();
-    let mut line = line.filter_map(|line| line.split_once("* the network carried "));
-    let (_, line) = line.next().expect("a line about it");
+    let entries = report.log.iter().rev();
+    let mut lines = entries.filter_map(|entry| entry.what.strip_prefix("the network carried "));
+    let line = lines.next().expect("a line about it");
     let numbers = line.split(|c: char| !c.is_ascii_digit());
     let numbers: Vec<u64> = numbers.filter_map(|number| number.parse().ok()).collect();
     numbers.try_into().expect("eight numbers")
@@ -51,7 +51,7 @@ fn must_all_hold(seeds: core::ops::Range<u64>) {
         for (sum, one) in sums.iter_mut().zip(carried(&report)) {
             *sum += one;
         }
-        told.push_str(&report.log.join("\n"));
+        told.push_str(&report.text());
     }
     assert!(messages > 3 * count, "{messages} messages in {count} seeds");
     assert!(sums.iter().all(|sum| *sum > 0), "{sums:?}");

@@ -1,4 +1,4 @@
-//! What the replay of the golden vectors (`qpq vectors check`) cannot see, since it has bytes only: that
+//! What the replay of the golden vectors (`qpq-lab vectors check`) cannot see, since it has bytes only: that
 //! the names of fields lie where the vectors say, and that nothing prints secrets.
 
 use std::fmt::Debug;

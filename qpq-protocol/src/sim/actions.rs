@@ -2,6 +2,7 @@
 
 use super::app::Wish;
 use super::host::{Input, Who};
+use super::log::WORLD;
 use super::network::Network;
 use super::world::{PowerCut, World};
 use super::{below, ms, pick};
@@ -41,7 +42,7 @@ impl<N: Network> World<N> {
             self.do_harm();
         }
         if let Some(action) = self.choose() {
-            self.log.line(self.now, format_args!("* {action:?}"));
+            self.log.entry(self.now, WORLD, format_args!("{action:?}"));
             self.perform(action);
         }
         let pause = match self.rng.below(10) {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::network::Chance;
 use super::{below, pick};
 use crate::ids::Ticket;
 use crate::io::Lane;
@@ -90,9 +91,19 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Carries a batch out, or not.
-    pub(super) fn run(&mut self, now: Time, batch: Vec<(Ticket, Command)>, rng: &mut Rng) -> Ran {
-        let fault = (now < self.bad_until && rng.below(2) == 0).then(|| {
+    /// Carries a batch out, or not. `faults`: how often it fails at any time, rather than half the time in bad times.
+    pub(super) fn run(
+        &mut self,
+        now: Time,
+        batch: Vec<(Ticket, Command)>,
+        faults: Option<Chance>,
+        rng: &mut Rng,
+    ) -> Ran {
+        let fails = match faults {
+            Some(chance) => chance.strikes(rng),
+            None => now < self.bad_until && rng.below(2) == 0,
+        };
+        let fault = fails.then(|| {
             pick(
                 rng,
                 &[

@@ -85,6 +85,7 @@ use crate::client::StorageKey;
 use crate::time::{Time, UnixTime};
 
 pub use invariants::{Invariant, Violation};
+pub use log::Entry;
 pub use villains::{Cost, Villain};
 
 /// Virtual time within which everything settles once the faults have stopped.
@@ -109,6 +110,14 @@ pub struct Config {
     pub carrier: Carrier,
     /// Which villains a seed chooses from; none: everyone means well.
     pub villains: Vec<Villain>,
+    /// How many in a hundred pieces of streams, or datagrams, are lost until the faults stop. In place of what a seed
+    /// draws, as are the next two: `None` leaves it to the seed. Worlds where only villains do harm have none of them.
+    pub loss: Option<u8>,
+    /// How long each takes at least on its way, until the faults stop; a spread that a seed draws comes on top. With more
+    /// than ten seconds not everything settles in time.
+    pub delay: Option<Duration>,
+    /// How many in a hundred batches fail on every disk, at any time until the faults stop.
+    pub disk_faults: Option<u8>,
     /// Whether the report holds the log; its hash is there in any case.
     pub log: bool,
     /// What the cores do wrong.
@@ -124,6 +133,9 @@ impl Default for Config {
             steps: 60,
             carrier: Carrier::Streams,
             villains: Vec::new(),
+            loss: None,
+            delay: None,
+            disk_faults: None,
             log: false,
             #[cfg(qpq_defects)]
             defect: None,
@@ -162,9 +174,9 @@ pub struct Report {
     pub seed: u64,
     /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
-    /// The log, a line for each thing that happened; empty unless it was asked for.
-    pub log: Vec<String>,
-    /// SHA-256 of the log.
+    /// The log, an entry for each thing that happened; empty unless it was asked for.
+    pub log: Vec<Entry>,
+    /// SHA-256 of the log as text, each line with a line feed.
     pub hash: [u8; 32],
     /// How much virtual time went by.
     pub took: Duration,
@@ -172,6 +184,15 @@ pub struct Report {
     pub messages: usize,
     /// What villains cost the others.
     pub cost: Cost,
+}
+
+impl Report {
+    /// The log as text, a line for each entry.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let lines: Vec<String> = self.log.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
 }
 
 /// Runs the world that `seed` names. A panic of a core is a [`Violation`] too.
@@ -240,6 +261,11 @@ fn pick<T: Copy>(rng: &mut crate::rng::Rng, of: &[T]) -> T {
 /// Milliseconds as a span.
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// A span as microseconds.
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The time at which every world begins; not the origin, so that nothing takes zero for granted.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::app::{App, Wish, without_padding};
 use super::host::{Host as _, Who};
 use super::invariants::Invariant;
+use super::log::WORLD;
 use super::network::Network;
 use super::villains::Villain;
 use super::world::World;
@@ -26,9 +27,9 @@ type Lack = (Invariant, String);
 impl<N: Network> World<N> {
     /// Calms the world, and waits until it has settled.
     pub(super) fn settle(&mut self) {
-        self.log.line(self.now, format_args!("* the faults stop"));
-        self.net.calm();
-        self.wake_loss = 0;
+        self.log
+            .entry(self.now, WORLD, format_args!("the faults stop"));
+        self.calm();
         self.end_harm();
         let now = self.now;
         let everyone: Vec<Who> = self.processes.keys().copied().collect();

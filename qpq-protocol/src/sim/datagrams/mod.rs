@@ -92,7 +92,7 @@ impl Datagrams {
         let (client, server_config) = endpoints(&mut rng);
         Self {
             epoch,
-            weather: Weather::new(&mut rng),
+            weather: Weather::new(config, &mut rng),
             client,
             server: server_config,
             socket: Socket {

@@ -3,23 +3,24 @@
 use core::time::Duration;
 
 use crate::rng::Rng;
-use crate::sim::{below, ms, pick};
+use crate::sim::network::Chance;
+use crate::sim::{Config, below, micros, ms, pick};
 
-/// How a world's network is. "One in so many" is 0 for none.
+/// How a world's network is.
 pub(super) struct Weather {
     rng: Rng,
     /// How long a datagram takes at least, and how much longer it may take: one that takes less
     /// overtakes. In microseconds.
     latency: u64,
     jitter: u64,
-    /// One in so many is lost,
-    loss: u64,
+    /// How often one is lost,
+    loss: Chance,
     /// arrives again, soon or seconds later,
-    twice: u64,
+    twice: Chance,
     /// arrives with other bits or without its end,
-    damage: u64,
+    damage: Chance,
     /// is marked by a router that has too much to do (RFC 3168).
-    marks: u64,
+    marks: Chance,
     /// Longer ones don't arrive, in bytes.
     longest: usize,
     pub(super) tally: Tally,
@@ -68,14 +69,18 @@ impl core::fmt::Display for Tally {
 }
 
 impl Weather {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    /// What `config` does not say is drawn.
+    pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
+        let latency = pick(rng, &[100, 5_000, 50_000]);
+        let jitter = pick(rng, &[0, 1_000, 20_000, 100_000]);
+        let loss = Chance::one_in(pick(rng, &[0, 100, 20, 5]));
         Self {
-            latency: pick(rng, &[100, 5_000, 50_000]),
-            jitter: pick(rng, &[0, 1_000, 20_000, 100_000]),
-            loss: pick(rng, &[0, 100, 20, 5]),
-            twice: pick(rng, &[0, 30]),
-            damage: pick(rng, &[0, 50]),
-            marks: pick(rng, &[0, 20]),
+            latency: config.delay.map_or(latency, micros),
+            jitter,
+            loss: config.loss.map_or(loss, Chance::percent),
+            twice: Chance::one_in(pick(rng, &[0, 30])),
+            damage: Chance::one_in(pick(rng, &[0, 50])),
+            marks: Chance::one_in(pick(rng, &[0, 20])),
             // QUIC needs 1200, and finds out what else there is (RFC 9000 §14).
             longest: pick(rng, &[1200, 1350, 1500]),
             rng: rng.child(),
@@ -87,7 +92,8 @@ impl Weather {
     pub(super) fn calm(&mut self) {
         self.latency = self.latency.min(5_000);
         self.jitter = 0;
-        (self.loss, self.twice, self.damage, self.marks) = (0, 0, 0, 0);
+        (self.loss, self.twice) = (Chance::NEVER, Chance::NEVER);
+        (self.damage, self.marks) = (Chance::NEVER, Chance::NEVER);
     }
 
     /// How long a datagram takes.
@@ -101,12 +107,12 @@ impl Weather {
             self.tally.too_long += 1;
             return Vec::new();
         }
-        if self.befalls(self.loss) {
+        if self.loss.strikes(&mut self.rng) {
             self.tally.lost += 1;
             return Vec::new();
         }
         let mut fates = vec![self.fate(length)];
-        if self.befalls(self.twice) {
+        if self.twice.strikes(&mut self.rng) {
             self.tally.twice += 1;
             let mut again = self.fate(length);
             again.after += ms(pick(&mut self.rng, &[0, 0, 500, 20_000]));
@@ -116,8 +122,11 @@ impl Weather {
     }
 
     fn fate(&mut self, length: usize) -> Fate {
-        let damage = self.befalls(self.damage).then(|| self.damage(length));
-        let marked = self.befalls(self.marks);
+        let damage = self
+            .damage
+            .strikes(&mut self.rng)
+            .then(|| self.damage(length));
+        let marked = self.marks.strikes(&mut self.rng);
         self.tally.damaged += u64::from(damage.is_some());
         self.tally.marked += u64::from(marked);
         Fate {
@@ -125,10 +134,6 @@ impl Weather {
             damage,
             marked,
         }
-    }
-
-    fn befalls(&mut self, one_in: u64) -> bool {
-        one_in > 0 && self.rng.below(one_in) == 0
     }
 
     /// A damage that has the same consequences whatever the datagram holds. Between the version and
@@ -168,10 +173,10 @@ mod tests {
         Weather {
             latency: 10,
             jitter: 100,
-            loss: 5,
-            twice: 5,
-            damage: 5,
-            marks: 5,
+            loss: Chance::one_in(5),
+            twice: Chance::one_in(5),
+            damage: Chance::one_in(5),
+            marks: Chance::one_in(5),
             longest: 1200,
             rng: Rng::new([1; 32]),
             tally: Tally::default(),

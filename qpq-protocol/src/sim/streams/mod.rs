@@ -13,13 +13,16 @@ use self::bare::{Bare, Parcel};
 use self::link::{Link, Side};
 use self::wire::{Wire, WireId};
 use super::host::{Hosts, Who};
-use super::network::Network;
+use super::network::{Chance, Network};
 use super::tap::Tap;
-use super::{Config, generator, ms, pick};
+use super::{Config, generator, micros, ms, pick};
 use crate::ids::{ConnId, Dir, Ticket};
 use crate::io::{Alpn, ConnectError, Core, PeerInfo};
 use crate::rng::Rng;
 use crate::time::{Time, UnixTime};
+
+/// How long a piece takes at least where nobody says otherwise, in microseconds.
+const LATENCY: u64 = 50;
 
 /// Something on its way.
 enum Due {
@@ -59,17 +62,18 @@ pub(super) struct Streams {
     /// Until when nothing passes to and from each client.
     parted: Vec<Time>,
     ports: Vec<u16>,
-    /// Delays are mostly below this, in microseconds.
-    delay: u64,
-    /// One in so many pieces is lost and comes a second later.
-    loss: u64,
+    /// How long a piece takes at least, and how much longer it may take, in microseconds.
+    latency: u64,
+    spread: u64,
+    /// How often a piece is lost, and comes a second later.
+    loss: Chance,
 }
 
 impl Streams {
     pub(super) fn new(config: &Config, people: usize, seed: u64) -> Self {
         let mut rng = generator(seed, b"network");
-        let delay = pick(&mut rng, &[200, 20_000, 100_000]);
-        let loss = pick(&mut rng, &[0, 100, 10]);
+        let spread = pick(&mut rng, &[200, 20_000, 100_000]);
+        let loss = Chance::one_in(pick(&mut rng, &[0, 100, 10]));
         Self {
             rng,
             links: BTreeMap::new(),
@@ -82,8 +86,9 @@ impl Streams {
             ended: vec![0; people],
             parted: vec![Time::ZERO; people],
             ports: vec![10_000; people],
-            delay,
-            loss,
+            latency: config.delay.map_or(LATENCY, micros),
+            spread,
+            loss: config.loss.map_or(loss, Chance::percent),
         }
     }
 
@@ -93,8 +98,8 @@ impl Streams {
     }
 
     fn delay(&mut self) -> core::time::Duration {
-        let micros = 50 + self.rng.below(self.delay);
-        let lost = self.loss > 0 && self.rng.below(self.loss) == 0;
+        let micros = self.latency + self.rng.below(self.spread);
+        let lost = self.loss.strikes(&mut self.rng);
         core::time::Duration::from_micros(micros) + if lost { ms(1000) } else { ms(0) }
     }
 
@@ -244,8 +249,9 @@ impl Network for Streams {
     }
 
     fn calm(&mut self) {
-        self.delay = 5_000;
-        self.loss = 0;
+        self.latency = LATENCY;
+        self.spread = 5_000;
+        self.loss = Chance::NEVER;
         self.parted.fill(Time::ZERO);
     }
 }

@@ -9,6 +9,7 @@ use prost::Message as _;
 use crate::sim::app::App;
 use crate::sim::host::Who;
 use crate::sim::invariants::{Known, Views};
+use crate::sim::log::WORLD;
 use crate::sim::network::Network;
 use crate::sim::world::World;
 use crate::sim::{ms, pick};
@@ -46,8 +47,11 @@ impl<N: Network> World<N> {
         }
         self.copies.last = Some(self.now);
         let who = Who::Client(client);
-        self.log
-            .line(self.now, format_args!("* {who} is put back to its copy"));
+        self.log.entry(
+            self.now,
+            WORLD,
+            format_args!("{who} is put back to its copy"),
+        );
         self.crash(who, ms(100));
         self.forget_late_writes(client);
         self.disk(who).memory = memory;
@@ -94,7 +98,8 @@ impl<N: Network> World<N> {
             return;
         };
         let who = Who::Client(client);
-        self.log.line(self.now, format_args!("* {who} is copied"));
+        self.log
+            .entry(self.now, WORLD, format_args!("{who} is copied"));
         let mut memory = self.disk(who).memory.clone();
         memory.crash();
         let views = self.checker.views_of(client);
@@ -112,9 +117,10 @@ impl<N: Network> World<N> {
         }
         self.copies.last = Some(self.now);
         let is_said = self.ill.below(2) == 0;
-        self.log.line(
+        self.log.entry(
             self.now,
-            format_args!("* the servers are put back to their copy, said: {is_said}"),
+            WORLD,
+            format_args!("the servers are put back to their copy, said: {is_said}"),
         );
         for server in 0..self.config.servers {
             self.crash(Who::Server(server), ms(100));
@@ -138,7 +144,7 @@ impl<N: Network> World<N> {
             return;
         }
         self.log
-            .line(self.now, format_args!("* the servers are copied"));
+            .entry(self.now, WORLD, format_args!("the servers are copied"));
         let mut memory = self.stored().clone();
         memory.crash();
         self.copies.servers = Some((memory, self.checker.known()));
@@ -157,9 +163,10 @@ impl<N: Network> World<N> {
         let reach = pick(&mut self.ill, &[3_600_000, 30 * YEAR / 365, YEAR]);
         let skew = i64::try_from(self.ill.below(reach)).unwrap_or_default();
         let skew = if self.ill.below(2) == 0 { skew } else { -skew };
-        self.log.line(
+        self.log.entry(
             self.now,
-            format_args!("* the clock of {who} jumps by {skew}"),
+            WORLD,
+            format_args!("the clock of {who} jumps by {skew}"),
         );
         self.set_clock(who, skew);
     }

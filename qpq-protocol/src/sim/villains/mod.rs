@@ -23,6 +23,7 @@ mod mask;
 mod member;
 mod stranger;
 
+use super::log::WORLD;
 use super::network::Network;
 use super::world::World;
 use super::{Config, below, generator, pick};
@@ -50,7 +51,7 @@ macro_rules! villains {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$villain),*];
 
-            /// Its name in `qpq sim --villain`.
+            /// Its name in `qpq-lab sim --villain`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -161,7 +162,7 @@ impl<N: Network> World<N> {
         }
         let kind = pick(&mut self.ill, &self.plan.kinds);
         self.log
-            .line(self.now, format_args!("* {} does harm", kind.name()));
+            .entry(self.now, WORLD, format_args!("{} does harm", kind.name()));
         match kind {
             Villain::Member => self.put_rubbish(false),
             Villain::Lists => self.put_rubbish(true),
@@ -182,7 +183,7 @@ impl<N: Network> World<N> {
             return;
         }
         self.log
-            .line(self.now, format_args!("* the villains are gone"));
+            .entry(self.now, WORLD, format_args!("the villains are gone"));
         for client in self.config.clients..self.people() {
             self.count_answers(client);
             self.end(super::host::Who::Client(client));

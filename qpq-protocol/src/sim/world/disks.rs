@@ -50,11 +50,12 @@ impl<N: Network> World<N> {
             made,
             answers,
             fault,
-        } = disk.run(now, batch, &mut self.rng);
+        } = disk.run(now, batch, self.disk_faults, &mut self.rng);
         if let Some(fault) = fault {
-            self.log.line(
+            self.log.entry(
                 now,
-                format_args!("{who} storage fails: {fault:?} of {count}"),
+                who,
+                format_args!("storage fails: {fault:?} of {count}"),
             );
             if fault == Fault::UnknownMade {
                 // What waited for these rows happened, and will not be told.
@@ -85,7 +86,7 @@ impl<N: Network> World<N> {
                     Who::Client(client) => self.checker.client_stored(now, client, commit),
                     Who::Server(_) => self.checker.server_stored(now, commit, memory),
                 },
-                Reply::Conflict => self.log.line(now, format_args!("{who} conflict")),
+                Reply::Conflict => self.log.entry(now, who, format_args!("conflict")),
                 _ => {
                     let detail = format!("{who} made a commit that no engine takes");
                     self.checker.fail(now, Invariant::NothingBreaks, detail);
@@ -133,7 +134,8 @@ impl<N: Network> World<N> {
     /// The writes of a client's earlier process arrive.
     pub(super) fn write_late(&mut self, client: usize, fence: Option<Bytes>, writes: Vec<Commit>) {
         let now = self.now;
-        self.log.line(now, format_args!("c{client} writes late"));
+        let who = Who::Client(client);
+        self.log.entry(now, who, format_args!("writes late"));
         let writes: Vec<_> = writes.into_iter().map(Command::Commit).collect();
         let is_replaced = fence != self.fence(client);
         let replies = self.disks[client].memory.run(writes.clone());
@@ -142,7 +144,7 @@ impl<N: Network> World<N> {
             self.checker.fail(now, Invariant::OneWriter, detail);
         }
         let made: Vec<_> = writes.into_iter().zip(replies).collect();
-        self.carried_out(Who::Client(client), &made);
+        self.carried_out(who, &made);
     }
 
     /// Which opening of its data a client's disk names.

@@ -15,8 +15,8 @@ use super::app::{App, Wish};
 use super::disk::Disk;
 use super::host::{Host as _, Hosts, Who};
 use super::invariants::Checker;
-use super::log::Log;
-use super::network::Network;
+use super::log::{Log, VIOLATED, WORLD};
+use super::network::{Chance, Network};
 use super::villains::{self, Copies, Cost, Plan, Waiting};
 use super::{BEGIN, Config, Report, START, generator, ms};
 use crate::client::{Client, IntentId};
@@ -44,7 +44,9 @@ pub(super) struct World<N: Network> {
     /// Things that happened at this very moment.
     still: u32,
     /// One in so many wakes is lost, and one is repeated; 0: none.
-    pub(super) wake_loss: u64,
+    wake_loss: u64,
+    /// How often disks fail, where it was said.
+    disk_faults: Option<Chance>,
     limits: Limits,
     seeds: Rng,
     pub(super) messages: usize,
@@ -84,6 +86,7 @@ impl<N: Network> World<N> {
             last_due: 0,
             still: 0,
             wake_loss: 10,
+            disk_faults: config.disk_faults.map(Chance::percent),
             limits: match plan.is_any() {
                 true => villains::limits(),
                 false => limits(),
@@ -105,8 +108,7 @@ impl<N: Network> World<N> {
             self.start(who);
         }
         if self.plan.is_calm() {
-            self.net.calm();
-            self.wake_loss = 0;
+            self.calm();
         }
         self.pass(ms(100));
         for _ in 0..self.config.steps {
@@ -118,17 +120,24 @@ impl<N: Network> World<N> {
         self.settle();
     }
 
+    /// From now on neither the network nor what is between the servers nor a disk fails by chance.
+    pub(super) fn calm(&mut self) {
+        self.net.calm();
+        self.wake_loss = 0;
+        self.disk_faults = None;
+    }
+
     pub(super) fn report(&mut self, seed: u64) -> Report {
         if let Some(tally) = self.net.tally() {
             self.log
-                .line(self.now, format_args!("* the network carried {tally}"));
+                .entry(self.now, WORLD, format_args!("the network carried {tally}"));
         }
         let violation = self.checker.violation.clone();
         if let Some(violation) = &violation {
             let name = violation.invariant.name();
             let detail = &violation.detail;
             self.log
-                .line(violation.at, format_args!("VIOLATED {name}: {detail}"));
+                .entry(violation.at, VIOLATED, format_args!("{name}: {detail}"));
         }
         let (hash, log) = self.log.end();
         Report {

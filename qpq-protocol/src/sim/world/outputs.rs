@@ -34,7 +34,7 @@ impl<N: Network> World<N> {
                 .get(&who)
                 .is_some_and(|process| process.stopping);
             if stopping && self.hosts.is_shut_down(who) {
-                self.log.line(self.now, format_args!("{who} has shut down"));
+                self.log.entry(self.now, who, format_args!("has shut down"));
                 self.end(who);
                 let back_after = ms(self.rng.below(5_000));
                 self.after(back_after, Due::Start(who));
@@ -61,7 +61,7 @@ impl<N: Network> World<N> {
             Todo::Carry(parcel) => self.net.carry(self.now, who, parcel),
             Todo::Event(Told::Server(event)) => {
                 self.log
-                    .line(self.now, format_args!("{who} tells {event:?}"));
+                    .entry(self.now, who, format_args!("tells {event:?}"));
                 if let Who::Server(server) = who {
                     self.checker.server_told(self.now, server, &event);
                 }

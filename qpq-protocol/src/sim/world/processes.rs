@@ -51,7 +51,7 @@ impl<N: Network> World<N> {
         let (now, unix, seed) = (self.now, self.unix(who), self.seeds.seed());
         let process = self.processes.entry(who).or_default();
         process.start += 1;
-        self.log.line(now, format_args!("{who} starts"));
+        self.log.entry(now, who, format_args!("starts"));
         match who {
             Who::Client(client) => {
                 let mut config = client_config(who, process.start);
@@ -87,7 +87,7 @@ impl<N: Network> World<N> {
     /// A process is gone from one moment to the next, and starts again later.
     pub(in crate::sim) fn crash(&mut self, who: Who, back_after: Duration) {
         if self.hosts.runs(who) {
-            self.log.line(self.now, format_args!("{who} is gone"));
+            self.log.entry(self.now, who, format_args!("is gone"));
             self.leave_late_writes(who);
             self.leave_untold(who);
             self.end(who);

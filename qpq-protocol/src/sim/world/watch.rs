@@ -43,7 +43,7 @@ impl<N: Network> World<N> {
             } => {
                 let (name, length, mark) = (method.name(), request.len(), mark(&request));
                 self.log
-                    .line(now, format_args!("{who} asks {name} {length} {mark:08x}"));
+                    .entry(now, who, format_args!("asks {name} {length} {mark:08x}"));
                 if let Who::Client(client) = who {
                     self.waits(client, call, method);
                     self.apps[client].shown.extend(shown(method, &request));
@@ -69,9 +69,10 @@ impl<N: Network> World<N> {
                 response,
             } => {
                 let (name, length, mark) = (method.name(), response.len(), mark(&response));
-                self.log.line(
+                self.log.entry(
                     now,
-                    format_args!("{who} answers {name} {} {length} {mark:08x}", status.name()),
+                    who,
+                    format_args!("answers {name} {} {length} {mark:08x}", status.name()),
                 );
                 // What a liar says is held against nothing.
                 if status == Status::Ok && !self.plan.has(Villain::Liar) {
@@ -83,7 +84,7 @@ impl<N: Network> World<N> {
                 }
             }
             Seen::Pushed(event) => {
-                self.log.line(now, format_args!("{who} pushes"));
+                self.log.entry(now, who, format_args!("pushes"));
                 self.checker.pushed(now, &event);
             }
             Seen::Broken(what) => {
@@ -110,8 +111,11 @@ impl<N: Network> World<N> {
 
     pub(super) fn app_told(&mut self, client: usize, event: client::Event) {
         let now = self.now;
-        self.log
-            .line(now, format_args!("c{client} is told {}", brief(&event)));
+        self.log.entry(
+            now,
+            Who::Client(client),
+            format_args!("is told {}", brief(&event)),
+        );
         if self.plan.is_any() && !self.means_ill(client) {
             self.is_told(&event);
         }

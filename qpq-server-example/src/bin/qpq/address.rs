@@ -10,7 +10,7 @@ use qpq_server_example::session::Session;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::failed::Failed;
-use crate::printable::printable;
+use qpq_server_example::printable::printable;
 
 /// Digits of an id that are enough to name it, if no other begins with them.
 const SHORTEST: usize = 8;

@@ -153,33 +153,6 @@ pub enum Command {
     ///
     /// With --data-dir everything is kept there, otherwise in a temporary directory.
     Demo,
-    /// Replay the golden vectors of this project, or write them again
-    #[command(subcommand)]
-    Vectors(Vectors),
-    /// Run clients, servers, network and disks in virtual time from seeds, and check that all holds
-    ///
-    /// Ends with a line that begins with `ok`, or with the first seed that fails and the command that
-    /// runs it again with a log.
-    Sim(crate::sim::Seeds),
-    #[cfg(feature = "bench")]
-    #[command(flatten)]
-    Bench(crate::bench::Bench),
-}
-
-#[derive(Subcommand, Debug)]
-pub enum Vectors {
-    /// Replay every vector and print a table; exit code 1 on any difference
-    Check {
-        /// The folder of the vectors
-        #[arg(default_value = "tests/vectors")]
-        dir: PathBuf,
-    },
-    /// Write the vectors again: byte for byte the same, unless something was changed
-    Make {
-        /// The folder of the vectors
-        #[arg(default_value = "tests/vectors")]
-        dir: PathBuf,
-    },
 }
 
 #[derive(Subcommand, Debug)]

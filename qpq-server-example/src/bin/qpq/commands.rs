@@ -190,11 +190,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             output.server(&server, session.watch().certificate())
         }
         // See `run` and `main`.
-        Command::Recv { .. } | Command::Demo | Command::Vectors(_) | Command::Sim(_) => {
-            Err(Failed::Unexpected)
-        }
-        #[cfg(feature = "bench")]
-        Command::Bench(_) => Err(Failed::Unexpected),
+        Command::Recv { .. } | Command::Demo => Err(Failed::Unexpected),
     }
 }
 

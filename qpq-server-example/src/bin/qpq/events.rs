@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::address::{address, conversations};
 use crate::failed::Failed;
 use crate::output::{Output, names, person};
-use crate::printable::printable;
+use qpq_server_example::printable::printable;
 
 /// What is known now of conversations and of the people in them.
 struct Known {

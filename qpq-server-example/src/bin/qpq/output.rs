@@ -1,7 +1,5 @@
 //! What `qpq` prints: lines for people, or one JSON object a line for scripts.
 
-use std::io::{self, Write as _};
-
 use qpq_crypto::safety::SafetyNumber;
 use qpq_protocol::client::{
     Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Missing, Person,
@@ -9,55 +7,38 @@ use qpq_protocol::client::{
 };
 use qpq_protocol::ids::{DeviceId, MessageId};
 use qpq_server_example::hex::hex;
+use qpq_server_example::printable::printable;
+use qpq_server_example::printer::Printer;
 use qpq_server_example::time::date;
 use serde_json::{Value, json};
 
 use crate::address::address;
 use crate::failed::{Failed, intent_code};
-use crate::printable::printable;
 
 /// What the account's first device is called, which has no id.
 pub const FIRST_DEVICE: &str = "first";
 
-/// Standard output, in one of two forms.
-pub struct Output {
-    json: bool,
-}
+/// What the commands have to show.
+pub struct Output(Printer);
 
 impl Output {
     pub const fn new(json: bool) -> Self {
-        Self { json }
+        Self(Printer::new("qpq", json))
     }
 
     /// Prints one line, whole and at once.
     pub fn line(&self, human: &str, machine: &Value) -> Result<(), Failed> {
-        let line = match self.json {
-            true => format!("{machine}\n"),
-            false => format!("{human}\n"),
-        };
-        let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(line.as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(|error| Failed::Output(error.kind()))
+        self.0.line(human, machine).map_err(Failed::Output)
     }
 
     /// Says on standard error why it came to nothing.
     pub fn error(&self, why: &Failed) {
-        match self.json {
-            true => json_error(why.code(), &why.to_string()),
-            false => {
-                // There is nobody left to tell if this fails.
-                let _ = writeln!(io::stderr(), "qpq: {}", printable(&why.to_string()));
-            }
-        }
+        self.0.error(why.code(), &why.to_string());
     }
 
     /// Tells people, not scripts, what goes on, on standard error.
     pub fn note(&self, text: &str) {
-        if !self.json {
-            let _ = writeln!(io::stderr(), "{}", printable(text));
-        }
+        self.0.note(text);
     }
 
     pub fn account(&self, verb: &str, account: &Account) -> Result<(), Failed> {
@@ -215,7 +196,7 @@ impl Output {
 
     /// A message of the same text waits already.
     pub fn like_kept(&self, like: MessageId, line: u64) -> Result<(), Failed> {
-        match self.json {
+        match self.0.is_json() {
             true => {
                 let machine = json!({ "type": "like_kept", "line": line, "id": like.to_string() });
                 self.line("", &machine)
@@ -373,13 +354,6 @@ fn text_of(body: &Body) -> Option<&str> {
         Body::Text(text) => Some(text),
         _ => None,
     }
-}
-
-/// Says on standard error, to a script, why it came to nothing.
-pub fn json_error(code: &str, message: &str) {
-    let line = json!({ "type": "error", "code": code, "message": message });
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A message as one JSON object. Its conversation and index name it for good.

@@ -1,9 +1,9 @@
 //! The files as JSON: reading fields of them, writing one case a line, and saying where two differ.
 
+use qpq_server_example::hex::hex;
 use serde_json::Value;
 
 use super::VectorError;
-use crate::hex::hex;
 
 type Result<T> = core::result::Result<T, VectorError>;
 

@@ -3,6 +3,7 @@
 use qpq_crypto::identity::{Credential, DeviceId, DeviceSecret, IdentityKey, IdentitySecret};
 use qpq_crypto::mls::{Device, Group, JoinError, Policy, ProcessErrorKind, Suite};
 use qpq_crypto::proof::{self, CommitSlot};
+use qpq_server_example::hex::hex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -62,7 +63,7 @@ fn commit_proofs() -> Result<Vec<Value>> {
         sender: &IdentityKey([BOB; 32]),
     };
     let signer = IdentitySecret::from_seed([SERVER; 32]);
-    let made = crate::hex::hex(&proof::commit(&signer, 11, &slot));
+    let made = hex(&proof::commit(&signer, 11, &slot));
     let genuine = with(&genuine, "", json!({"proof": made}));
     let by_alice = proof::commit(&IdentitySecret::from_seed([ALICE; 32]), 11, &slot);
     // As version 1 signed it, with neither epoch nor sender.
@@ -153,7 +154,7 @@ fn deliveries() -> Result<Vec<Value>> {
         &[5; 32],
         9,
     );
-    let made = crate::hex::hex(&made);
+    let made = hex(&made);
     let genuine = json!({
         "name": "", "kind": "delivery_proof", "signer_key": server, "message_id": "04".repeat(16),
         "recipient_key": seed(BOB), "channel_id": "03".repeat(16), "payload_hash": seed(5),
@@ -345,7 +346,7 @@ impl Scene {
         let update = |group: &mut Group, device: &mut Device, seed: u8| {
             let made = group.update(device, &[seed; 32]).map_err(|_| BROKEN)?;
             group.confirm_pending(device).map_err(|_| BROKEN)?;
-            Ok(crate::hex::hex(&made.commit))
+            Ok(hex(&made.commit))
         };
         let first = update(&mut group, &mut alice, 30)?;
         let second = update(&mut group, &mut alice, 31)?;
@@ -354,8 +355,8 @@ impl Scene {
         let own = update(&mut joined.map_err(|_| BROKEN)?, &mut bob, 33)?;
         Ok(Self {
             suite,
-            welcome: crate::hex::hex(&welcome),
-            other_welcome: crate::hex::hex(&other_welcome),
+            welcome: hex(&welcome),
+            other_welcome: hex(&other_welcome),
             first,
             second,
             elsewhere,

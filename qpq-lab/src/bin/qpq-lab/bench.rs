@@ -1,4 +1,4 @@
-//! `qpq bench`: what a server does in a second and what that costs, beside what others do, in one
+//! `qpq-lab bench`: what a server does in a second and what that costs, beside what others do, in one
 //! run. Prints tables in Markdown; BENCHMARKS.md explains them. Linux only: it reads `/proc`.
 //!
 //! Servers and clients are processes of their own, each on one thread (a database has its own), and
@@ -48,7 +48,7 @@ pub enum Bench {
     Drive(DriveArgs),
 }
 
-/// The flags of `qpq bench`.
+/// The flags of `qpq-lab bench`.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
     /// What to measure; everything if none is named

@@ -1,20 +1,76 @@
 //! The golden vectors hold, and this code writes them as they are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use qpq_lab::vectors;
 use qpq_server_example::scratch::Scratch;
-use qpq_server_example::vectors;
+use serde_json::Value;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors")
 }
 
+/// What the command says of this folder: exit code, objects, and what is on standard error.
+fn check(dir: &Path) -> (Option<i32>, Vec<Value>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qpq-lab"));
+    let output = command
+        .args(["vectors", "check", "--json"])
+        .arg(dir)
+        .output()
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let parse = |line| serde_json::from_str(line).expect("an object");
+    let objects = text(output.stdout).lines().map(parse).collect();
+    (output.status.code(), objects, text(output.stderr))
+}
+
 #[test]
 fn every_vector_holds() {
-    for row in vectors::check(&folder()) {
-        assert_eq!(row.problem, None, "{}", row.file);
-        assert!(row.cases > 0, "{} is empty", row.file);
+    let (code, mut rows, said) = check(&folder());
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{rows:#?}");
+    let last = rows.pop().expect("a last line");
+    for row in &rows {
+        assert_eq!(row["problem"], Value::Null, "{row}");
+        assert!(row["cases"].as_u64() > Some(0), "{row} is empty");
     }
+    assert_eq!(last["type"], "vectors_ok");
+    assert_eq!(last["files"], rows.len());
+}
+
+#[test]
+fn what_is_missing_or_changed_is_a_failure() {
+    let scratch = Scratch::try_new("vectors").expect("a directory");
+    std::fs::create_dir(scratch.path().join("padding")).expect("a directory");
+    let path = scratch.path().join("padding/padding.json");
+    let file = std::fs::read_to_string(folder().join("padding/padding.json")).expect("a file");
+    let problems = |file: &str| {
+        std::fs::write(&path, file).expect("a file");
+        let (code, rows, said) = check(scratch.path());
+        assert_eq!(code, Some(1), "{rows:#?}");
+        let error: Value = serde_json::from_str(&said).expect("an object");
+        let broken = rows.iter().filter(|row| row["problem"] != Value::Null);
+        let expected = format!("{} of {} files", broken.count(), rows.len());
+        assert!(
+            error["message"]
+                .as_str()
+                .expect("text")
+                .starts_with(&expected),
+            "{said}"
+        );
+        let row = rows
+            .iter()
+            .find(|row| row["file"] == "padding/padding.json");
+        (rows.len(), row.expect("a line")["problem"].clone())
+    };
+    // Folders that are not there do not hold.
+    let (all, problem) = problems(&file);
+    assert!(all > 1);
+    assert_eq!(problem, Value::Null);
+    let changed = file.replacen(r#""padded":"80"#, r#""padded":"81"#, 1);
+    assert_ne!(changed, file);
+    let (_, problem) = problems(&changed);
+    assert!(problem.is_string(), "{problem}");
 }
 
 /// The files were written by another process, so this also shows that nothing in them depends on

@@ -7,11 +7,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use qpq_server_example::hex::hex;
+use qpq_store::files;
 use sha2::{Digest as _, Sha256};
 
 use super::{MAX_FILE, VectorError, file_error};
-use crate::hex::hex;
-use qpq_store::files;
 
 /// The name of the list.
 const LIST: &str = "released.sha256";
@@ -63,8 +63,9 @@ fn hash(content: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use qpq_server_example::scratch::Scratch;
+
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn a_released_file_stays_as_it_was() {

@@ -1,21 +1,22 @@
-//! `qpq sim`: seeds of the simulated world on all processors, and the first one that fails.
+//! `qpq-lab sim`: seeds of the simulated world on all processors, and the first one that fails.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 #[cfg(qpq_defects)]
 use qpq_protocol::defect::Defect;
-use qpq_protocol::sim::{Carrier, Config, Cost, Report, Villain, run};
+use qpq_protocol::sim::{Carrier, Config, Cost, Entry, Report, Villain, run};
+use qpq_server_example::hex::hex;
+use qpq_server_example::printer::Printer;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::failed::Failed;
-use crate::output::Output;
 
 /// Which worlds to run.
 #[derive(Args, Clone, Debug)]
@@ -47,7 +48,17 @@ pub struct Seeds {
     /// Leave out this kind of villains
     #[arg(long, value_name = "NAME", value_parser = a_villain)]
     without: Vec<Villain>,
-    /// Print the log of each world
+    /// In a hundred pieces of streams, or datagrams, so many are lost until the faults stop. Without this a seed
+    /// draws it, as it does the next two; worlds where only villains do harm have none of them
+    #[arg(long, value_name = "PERCENT", value_parser = percent())]
+    loss: Option<u8>,
+    /// Each piece of a stream, or datagram, takes at least so many milliseconds, and a spread that the seed draws
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    delay: Option<u64>,
+    /// In a hundred batches so many fail on every disk
+    #[arg(long, value_name = "PERCENT", value_parser = percent())]
+    disk_faults: Option<u8>,
+    /// Print the log of each world; with --json, an object for each line: at_us (virtual time), who, what
     #[arg(long)]
     log: bool,
     /// Threads; as many as there are processors if not given. What comes out does not depend on it
@@ -87,13 +98,17 @@ fn named(name: &str) -> Result<Defect, String> {
     })
 }
 
+fn percent() -> RangedI64ValueParser<u8> {
+    RangedI64ValueParser::new().range(0..=100)
+}
+
 /// A world without anyone in it shows nothing.
 fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
 /// Runs the seeds; the last line says `ok`, how many there were, and the hash of all their logs.
-pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
+pub fn run_seeds(seeds: &Seeds, printer: Printer) -> Result<(), Failed> {
     let began = Instant::now();
     let config = Config {
         clients: seeds.clients,
@@ -104,6 +119,9 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
             false => Carrier::Streams,
         },
         villains: seeds.kinds(),
+        loss: seeds.loss,
+        delay: seeds.delay.map(Duration::from_millis),
+        disk_faults: seeds.disk_faults,
         log: seeds.log,
         #[cfg(qpq_defects)]
         defect: seeds.defect,
@@ -112,17 +130,17 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
     let mut hash = Sha256::new();
     let mut messages = 0;
     for (seed, report) in &reports {
-        for line in &report.log {
-            say(output, line)?;
+        for entry in &report.log {
+            tell(printer, *seed, entry)?;
         }
         if let Some(violation) = &report.violation {
             let name = violation.invariant.name();
             say(
-                output,
+                printer,
                 &format!("seed {seed} violates \"{name}\": {}", violation.detail),
             )?;
             say(
-                output,
+                printer,
                 &format!("again, with its log: {}", replay(seeds, *seed)),
             )?;
             return Err(Failed::Simulation(*seed));
@@ -131,21 +149,36 @@ pub fn run_seeds(seeds: &Seeds, output: &Output) -> Result<(), Failed> {
         messages += report.messages;
     }
     for line in costs(reports.values()) {
-        say(output, &line)?;
+        say(printer, &line)?;
     }
     let secs = began.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(reports.len()).unwrap_or(u32::MAX)) / secs;
     say(
-        output,
+        printer,
         &format!("{rate:.1} runs/s, {messages} messages confirmed, {secs:.1} s"),
     )?;
     let hash: [u8; 32] = hash.finalize().into();
-    let hash = qpq_server_example::hex::hex(&hash);
-    say(output, &format!("ok seeds={} hash={hash}", seeds.seeds))
+    let hash = hex(&hash);
+    say(printer, &format!("ok seeds={} hash={hash}", seeds.seeds))
 }
 
-fn say(output: &Output, line: &str) -> Result<(), Failed> {
-    output.line(line, &json!({ "type": "sim", "line": line }))
+fn say(printer: Printer, line: &str) -> Result<(), Failed> {
+    let machine = json!({ "type": "sim", "line": line });
+    printer.line(line, &machine).map_err(Failed::Output)
+}
+
+/// A line of the log of one world.
+fn tell(printer: Printer, seed: u64, entry: &Entry) -> Result<(), Failed> {
+    let machine = json!({
+        "type": "log",
+        "seed": seed,
+        "at_us": entry.at.as_micros(),
+        "who": entry.who,
+        "what": entry.what,
+    });
+    printer
+        .line(&entry.to_string(), &machine)
+        .map_err(Failed::Output)
 }
 
 /// What each kind of villains cost the others, over all worlds in which it was alone.
@@ -225,7 +258,7 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
         steps,
         ..
     } = seeds;
-    let mut command = format!("qpq sim --start {seed} --seeds 1 --log");
+    let mut command = format!("qpq-lab sim --start {seed} --seeds 1 --log");
     if seeds.datagrams {
         command.push_str(" --datagrams");
     }
@@ -243,9 +276,42 @@ fn replay(seeds: &Seeds, seed: u64) -> String {
             command.push_str(&format!(" --{flag} {value}"));
         }
     }
+    let said = [
+        ("loss", seeds.loss.map(u64::from)),
+        ("delay", seeds.delay),
+        ("disk-faults", seeds.disk_faults.map(u64::from)),
+    ];
+    for (flag, value) in said {
+        if let Some(value) = value {
+            command.push_str(&format!(" --{flag} {value}"));
+        }
+    }
     #[cfg(qpq_defects)]
     if let Some(defect) = seeds.defect {
         command.push_str(&format!(" --defect {}", defect.name()));
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Command, Lab};
+
+    #[test]
+    fn a_seed_runs_again_with_all_that_was_said() {
+        let said = "--datagrams --villain greedy --clients 5 --loss 7 --delay 30 --disk-faults 2";
+        let line = format!("qpq-lab sim --seeds 50 {said}");
+        let lab = Lab::try_parse_from(line.split(' ')).unwrap();
+        let Command::Sim(seeds) = lab.command else {
+            panic!("{lab:?}");
+        };
+        let again = replay(&seeds, 42);
+        assert_eq!(
+            again,
+            format!("qpq-lab sim --start 42 --seeds 1 --log {said}")
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! One function a subject reads the inputs of a case and gives the whole case again with what came
 //! out. Making a file and checking one are the same then, and a checker needs no other table.
 
+use qpq_server_example::hex::hex;
 use serde_json::{Value, json};
 
 use super::json::{Fields as _, difference};
@@ -44,7 +45,7 @@ pub(super) fn inputs(case: &Value, names: &[&str]) -> Result<Value> {
 
 /// A seed of one operation.
 pub(super) fn seed(number: u8) -> String {
-    crate::hex::hex(&[number; 32])
+    hex(&[number; 32])
 }
 
 /// The seed of the account of whom most cases tell.

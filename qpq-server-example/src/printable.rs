@@ -8,6 +8,7 @@ const MARKS: usize = 4;
 /// Text of others without what could drive the terminal or hide in it: no control characters, no
 /// marks that turn the direction of what follows, nothing invisible, no towers of combining marks. A
 /// line break stays one, indented.
+#[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut marks: usize = 0;
