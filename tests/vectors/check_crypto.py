@@ -413,7 +413,8 @@ SERVER_KEYS = {
     "packages": "K identity device *", "package_seen": "U identity device fingerprint", "packages_seen": "U *",
     "hybrid_key": "h identity", "channels": "c *", "given": "y identity", "all_given": "y *", "slots": "s *",
     "former": "F channel identity", "formers": "F *", "all_queues": "q *", "allowance": "w identity",
-    "allowances": "w *",
+    "allowances": "w *", "devices_changed": "j\x01 identity", "device_revoked": "j\x02 identity device",
+    "jobs": "j *",
 }
 CLIENT_KEYS = {
     "schema": "meta/schema", "writer": "meta/writer", "account": "s/account", "server": "s/server",

@@ -12,7 +12,7 @@ use super::json::{Fields as _, digits, wrong};
 type Result<T> = core::result::Result<T, VectorError>;
 
 /// Keys of the server and the fields that each has.
-const SERVER: [(&str, &[&str]); 42] = [
+const SERVER: [(&str, &[&str]); 45] = [
     ("meta", &["name"]),
     ("account", &["identity"]),
     ("name", &["name"]),
@@ -43,6 +43,9 @@ const SERVER: [(&str, &[&str]); 42] = [
     ("package_seen", &["identity", "device", "fingerprint"]),
     ("packages_seen", &[]),
     ("hybrid_key", &["identity"]),
+    ("devices_changed", &["identity"]),
+    ("device_revoked", &["identity", "device"]),
+    ("jobs", &[]),
     ("queue", &["identity", "device", "channel"]),
     ("queues", &["identity", "device"]),
     ("all_queues", &[]),
@@ -245,6 +248,9 @@ fn server_key(case: &Value, key: &str) -> Result<Key> {
         }
         "packages_seen" => server::packages_seen().into(),
         "hybrid_key" => server::hybrid_key(&identity()?).into(),
+        "devices_changed" => server::devices_changed(&identity()?).into(),
+        "device_revoked" => server::device_revoked(&identity()?, &device()?).into(),
+        "jobs" => server::jobs().into(),
         "queue" => server::queue(&queue()?).into(),
         "queues" => server::queues(&identity()?, &device()?).into(),
         "all_queues" => server::all_queues().into(),
