@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use qpq_adapter_tokio::{self as tokio_node, Stopped};
 use qpq_protocol::client::{
-    Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Kept,
-    MAX_DEVICE_NAME, Outcome, StorageKey,
+    Account, Client, Config, DisconnectReason, Event, Fatal, Intent, IntentError, IntentId, Kept,
+    MAX_DEVICE_NAME, Outcome, StorageKey, intent,
 };
 use qpq_protocol::io::ConnectError;
 use qpq_protocol::quic::{self, Trust};
@@ -238,10 +238,7 @@ impl Session {
     ///
     /// The intent's, or what keeps it from ending: then [`SessionError::Kept`] if it will be done
     /// all the same.
-    pub async fn ask(
-        &mut self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-    ) -> Result<Outcome, SessionError> {
+    pub async fn ask(&mut self, intent: impl Into<Intent>) -> Result<Outcome, SessionError> {
         let asked = self.begin(intent).await?;
         self.end_of(asked, Needs::Session).await
     }
@@ -254,7 +251,7 @@ impl Session {
     /// As [`Session::ask`].
     pub async fn ask_without_session(
         &mut self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
+        intent: impl Into<Intent>,
     ) -> Result<Outcome, SessionError> {
         let asked = self.begin(intent).await?;
         self.end_of(asked, Needs::Nothing).await
@@ -283,7 +280,7 @@ impl Session {
             }
         };
         // It may have been done meanwhile, or be on its way to the disk.
-        let settled = self.begin(Client::whoami).await?;
+        let settled = self.begin(intent::WhoAmI).await?;
         loop {
             match self.event().await {
                 Ok(Event::Done { intent, .. }) if intent == settled => break,
@@ -337,7 +334,7 @@ impl Session {
     ///
     /// As [`Session::next`], but for missing connections.
     pub async fn kept(&mut self) -> Result<BTreeMap<IntentId, Kept>, SessionError> {
-        let settled = self.begin(Client::whoami).await?;
+        let settled = self.begin(intent::WhoAmI).await?;
         loop {
             match self.event().await {
                 Ok(Event::Done { intent, .. }) if intent == settled => break,
@@ -354,11 +351,9 @@ impl Session {
     /// # Errors
     ///
     /// [`SessionError::Stopped`].
-    pub async fn begin(
-        &self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-    ) -> Result<IntentId, SessionError> {
-        let act = move |core: &mut Watched<Client>, now| intent(&mut core.core, now);
+    pub async fn begin(&self, intent: impl Into<Intent>) -> Result<IntentId, SessionError> {
+        let intent = intent.into();
+        let act = move |core: &mut Watched<Client>, now| core.core.begin(now, intent);
         Ok(self.node.act(act).await?)
     }
 

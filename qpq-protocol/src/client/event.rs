@@ -238,7 +238,7 @@ pub enum Event {
         unsent: Vec<Unsent>,
     },
     /// What was asked for is durable, and will be done without being asked for again, whatever
-    /// becomes of the intent and of this process. See [`Client::take_back`](super::Client::take_back).
+    /// becomes of the intent and of this process. See [`TakeBack`](super::intent::TakeBack).
     Kept {
         /// Which intent.
         intent: IntentId,
@@ -386,7 +386,7 @@ pub struct Conversation {
     pub members: Vec<Person>,
     /// Messages stored.
     pub messages: u64,
-    /// Messages stored that [`Client::mark_read`](super::Client::mark_read) has not covered.
+    /// Messages stored that [`MarkRead`](super::intent::MarkRead) has not covered.
     pub unread: u64,
 }
 

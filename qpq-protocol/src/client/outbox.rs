@@ -13,7 +13,8 @@ use super::encoded;
 use super::error::IntentError;
 use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason, Unsent};
 use super::history::app_message;
-use super::intent::{MAX_TEXT, Progress};
+use super::intent;
+use super::intents::{MAX_TEXT, Progress};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
@@ -47,13 +48,8 @@ const FULL: Duration = Duration::from_secs(300);
 
 impl Client {
     /// Takes a message into outbox and history.
-    pub(super) fn take_message(
-        &mut self,
-        intent: IntentId,
-        id: ConversationId,
-        message_id: Option<MessageId>,
-        text: &str,
-    ) -> Progress {
+    pub(super) fn take_message(&mut self, intent: IntentId, asked: &intent::Send) -> Progress {
+        let (id, text) = (asked.conversation, asked.text.as_str());
         if text.len() > MAX_TEXT {
             return Progress::Failed(IntentError::BadLength { limit: MAX_TEXT });
         }
@@ -66,11 +62,11 @@ impl Client {
         let Some(own) = self.state.identity_key() else {
             return Progress::Failed(IntentError::NotLoggedIn);
         };
-        if let Some(place) = message_id.and_then(|own| self.waiting_message(own)) {
+        if let Some(place) = asked.message_id.and_then(|own| self.waiting_message(own)) {
             return self.wait_for_message(intent, id, place, text);
         }
         let new = || MessageId(self.rng.child().uuid_v7(self.clock.unix()));
-        let message_id = message_id.unwrap_or_else(new);
+        let message_id = asked.message_id.unwrap_or_else(new);
         let chat = proto::Chat {
             text: text.to_owned(),
         };

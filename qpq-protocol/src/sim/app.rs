@@ -10,7 +10,7 @@ use crate::client::{
 use crate::ids::{IdentityKey, MessageId};
 use crate::time::Time;
 
-/// What an app asked for.
+/// What an app asked for, as its user means it: people by their numbers, and texts that are not written yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Wish {
     Register,

@@ -1,7 +1,6 @@
 //! Acts that outlive their command: what cannot be done at once is kept, or taken back.
 
-use qpq_protocol::client::{Client, IntentId, Outcome};
-use qpq_protocol::time::Time;
+use qpq_protocol::client::{Intent, Outcome, intent};
 use qpq_server_example::session::{Session, SessionError};
 
 use crate::args::Keep;
@@ -11,16 +10,13 @@ use crate::failed::Failed;
 pub async fn act(
     session: &mut Session,
     keep: Keep,
-    intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
+    intent: impl Into<Intent>,
 ) -> Result<Outcome, Failed> {
     let (kept, why) = match session.ask(intent).await {
         Err(SessionError::Kept { kept, why }) if keep.no_keep => (kept, why),
         other => return Ok(other?),
     };
-    match session
-        .ask(move |client, now| client.take_back(now, kept))
-        .await
-    {
+    match session.ask(intent::TakeBack(kept)).await {
         Ok(_) => Err(Failed::TakenBack(Box::new((*why).into()))),
         // It may be with the server already: then it is not said that it will not happen.
         Err(_) => Err(SessionError::Kept { kept, why }.into()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qpq_protocol::client::{Client, Conversation, ConversationId, IntentError, Outcome, Standing};
+use qpq_protocol::client::{Conversation, ConversationId, IntentError, Outcome, Standing, intent};
 use qpq_server_example::session::{Options, Patience, Session};
 
 use crate::act::act;
@@ -107,8 +107,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
     match command {
         Command::Register { name } => {
             let password = password::get(&name, true).await?;
-            let asked = session
-                .ask_without_session(move |client, now| client.register(now, &name, password));
+            let asked = session.ask_without_session(intent::Register::new(name, password));
             show_account("registered", asked.await?, output)
         }
         Command::Login { name, remove } => {
@@ -116,7 +115,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             show_account("logged in as", account, output)
         }
         Command::Logout => {
-            session.ask(Client::logout).await?;
+            session.ask(intent::Logout).await?;
             let machine = serde_json::json!({ "type": "logged_out" });
             output.line(
                 "logged out; `qpq login` takes this device up again",
@@ -129,9 +128,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             None => Err(IntentError::NotLoggedIn.into()),
         },
         Command::Dm { user: name, keep } => {
-            let name = user(&name);
-            let asked = act(session, keep, move |client, now| client.dm(now, &name));
-            let outcome = asked.await?;
+            let outcome = act(session, keep, intent::Dm(user(&name))).await?;
             show_conversation(outcome, session, output).await
         }
         Command::Devices => devices::list(session, output).await,
@@ -174,7 +171,11 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
         } => {
             let found = find_here(session, &conversation).await?;
             let (id, limit) = (found.id, u64::from(limit));
-            let asked = session.ask(move |client, now| client.history(now, id, None, limit));
+            let asked = session.ask(intent::History {
+                conversation: id,
+                before: None,
+                limit,
+            });
             let Outcome::Messages(messages) = asked.await? else {
                 return Err(Failed::Unexpected);
             };
@@ -183,7 +184,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
                 .try_for_each(|message| output.message(message, &found))
         }
         Command::ServerInfo => {
-            let Outcome::Server(server) = session.ask_without_session(Client::server_info).await?
+            let Outcome::Server(server) = session.ask_without_session(intent::ServerInfo).await?
             else {
                 return Err(Failed::Unexpected);
             };
@@ -215,10 +216,7 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let asked = act(session, keep, move |client, now| {
-                client.invite(now, id, &name)
-            });
-            let outcome = asked.await?;
+            let outcome = act(session, keep, intent::Invite::new(id, name)).await?;
             show_conversation(outcome, session, output).await
         }
         Group::Remove {
@@ -227,15 +225,12 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let asked = act(session, keep, move |client, now| {
-                client.remove(now, id, &name)
-            });
-            let outcome = asked.await?;
+            let outcome = act(session, keep, intent::Remove::new(id, name)).await?;
             show_conversation(outcome, session, output).await
         }
         Group::Members { conversation } => {
             let id = find_here(session, &conversation).await?.id;
-            let asked = session.ask(move |client, now| client.members(now, id));
+            let asked = session.ask(intent::Members(id));
             let Outcome::Members(members) = asked.await? else {
                 return Err(Failed::Unexpected);
             };
@@ -250,9 +245,7 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
         }
         Group::Leave { conversation } => {
             let id = with_session(session, &conversation).await?.id;
-            session
-                .ask(move |client, now| client.leave(now, id))
-                .await?;
+            session.ask(intent::Leave(id)).await?;
             let machine = serde_json::json!({ "type": "left", "conversation": id.to_string() });
             output.line("left", &machine)
         }
@@ -276,15 +269,8 @@ async fn create_group(
         let id = kept.id.to_string();
         return Err(Failed::GroupIsKept { name, id });
     }
-    let members: Vec<String> = members.iter().map(|name| user(name)).collect();
-    let asked = act(session, keep, move |client, now| {
-        let members: Vec<&str> = members.iter().map(String::as_str).collect();
-        match id {
-            Some(id) => client.create_group_as(now, id, &name, &members),
-            None => client.create_group(now, &name, &members),
-        }
-    });
-    asked.await
+    let members = members.iter().map(|name| user(name)).collect();
+    act(session, keep, intent::CreateGroup { id, name, members }).await
 }
 
 fn show_account(verb: &str, outcome: Outcome, output: &Output) -> Result<(), Failed> {
@@ -339,7 +325,11 @@ async fn unread(conversation: &Conversation, session: &mut Session) -> Result<u6
         let start = end;
         end = start.saturating_add(PAGE).min(conversation.messages);
         let (before, limit) = (Some(end), end.saturating_sub(start));
-        let asked = session.ask(move |client, now| client.history(now, id, before, limit));
+        let asked = session.ask(intent::History {
+            conversation: id,
+            before,
+            limit,
+        });
         let Outcome::Messages(messages) = asked.await? else {
             return Err(Failed::Unexpected);
         };

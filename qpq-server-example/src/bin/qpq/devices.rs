@@ -1,7 +1,7 @@
 //! The devices of the account, and the safety number that two people compare.
 
 use qpq_crypto::safety::ScanError;
-use qpq_protocol::client::{Client, DeviceInfo, IntentError, Outcome};
+use qpq_protocol::client::{DeviceInfo, IntentError, Outcome, intent};
 use qpq_protocol::ids::DeviceId;
 use qpq_server_example::hex::{hex, unhex};
 use qpq_server_example::session::{Session, SessionError};
@@ -22,7 +22,7 @@ pub async fn list(session: &mut Session, output: &Output) -> Result<(), Failed> 
 
 pub async fn remove(session: &mut Session, wanted: &str, output: &Output) -> Result<(), Failed> {
     let device = pick(wanted, &all(session).await?)?;
-    let asked = session.ask(move |client, now| client.remove_device(now, device));
+    let asked = session.ask(intent::RemoveDevice(device));
     match asked.await? {
         Outcome::DeviceRemoved(device) => output.device_removed(device),
         _ => Err(Failed::Unexpected),
@@ -38,10 +38,8 @@ pub async fn log_in(
     output: &Output,
 ) -> Result<Outcome, Failed> {
     let password = password::get(name, false).await?;
-    let (account, again) = (name.to_owned(), password.clone());
-    let asked =
-        session.ask_without_session(move |client, now| client.login(now, &account, password));
-    let devices = match asked.await {
+    let login = intent::Login::new(name, password);
+    let devices = match session.ask_without_session(login.clone()).await {
         Err(SessionError::Intent(IntentError::TooManyDevices { devices })) => devices,
         other => return Ok(other?),
     };
@@ -55,9 +53,9 @@ pub async fn log_in(
         });
     };
     let device = pick(&wanted, &devices)?;
-    let account = name.to_owned();
-    let asked = session.ask_without_session(move |client, now| {
-        client.login_in_place_of(now, &account, again, device)
+    let asked = session.ask_without_session(intent::Login {
+        in_place_of: Some(device),
+        ..login
     });
     Ok(asked.await?)
 }
@@ -68,7 +66,7 @@ pub async fn verify(
     scanned: Option<String>,
     output: &Output,
 ) -> Result<(), Failed> {
-    let asked = session.ask(move |client, now| client.safety_number(now, &user));
+    let asked = session.ask(intent::SafetyNumber(user));
     let Outcome::SafetyNumber { person, number } = asked.await? else {
         return Err(Failed::Unexpected);
     };
@@ -88,7 +86,7 @@ pub async fn verify(
 }
 
 async fn all(session: &mut Session) -> Result<Vec<DeviceInfo>, Failed> {
-    match session.ask(Client::devices).await? {
+    match session.ask(intent::Devices).await? {
         Outcome::Devices(devices) => Ok(devices),
         _ => Err(Failed::Unexpected),
     }

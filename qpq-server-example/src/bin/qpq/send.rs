@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qpq_protocol::client::{Body, Conversation, Event, IntentId, Kept, Outcome, Waiting};
+use qpq_protocol::client::{Body, Conversation, Event, IntentId, Kept, Outcome, Waiting, intent};
 use qpq_protocol::ids::MessageId;
 use qpq_server_example::session::{Session, SessionError};
 use tokio::io::BufReader;
@@ -47,11 +47,12 @@ pub async fn one(
         Some(Body::Text(kept)) => kept,
         _ => text,
     };
-    let outcome = act(session, keep, move |client, now| match message_id {
-        Some(message_id) => client.send_as(now, id, message_id, &text),
-        None => client.send(now, id, &text),
-    });
-    match outcome.await? {
+    let send = intent::Send {
+        conversation: id,
+        text,
+        message_id,
+    };
+    match act(session, keep, send).await? {
         Outcome::Sent {
             message_id,
             index,
@@ -70,7 +71,7 @@ pub async fn one(
 
 /// The messages that wait to be sent.
 pub async fn outbox(session: &mut Session) -> Result<Vec<Waiting>, Failed> {
-    match session.ask(qpq_protocol::client::Client::outbox).await? {
+    match session.ask(intent::Outbox).await? {
         Outcome::Outbox(waiting) => Ok(waiting),
         _ => Err(Failed::Unexpected),
     }
@@ -95,7 +96,11 @@ async fn sent_before(
     let id = conversation.id;
     let mut end = conversation.messages;
     while end > 0 {
-        let asked = session.ask(move |client, now| client.history(now, id, Some(end), PAGE));
+        let asked = session.ask(intent::History {
+            conversation: id,
+            before: Some(end),
+            limit: PAGE,
+        });
         let Outcome::Messages(messages) = asked.await? else {
             return Err(Failed::Unexpected);
         };
@@ -178,9 +183,7 @@ impl Sender<'_> {
         if let Some(like) = self.like.iter().rev().find(|one| is_like(one, id, &text)) {
             self.output.like_kept(like.message_id, number)?;
         }
-        let sent = self
-            .session
-            .begin(move |client, now| client.send(now, id, &text));
+        let sent = self.session.begin(intent::Send::new(id, text));
         self.waiting.insert(sent.await?, number);
         Ok(())
     }
@@ -262,9 +265,7 @@ impl Sender<'_> {
                 continue;
             };
             let taken_back = keep.no_keep && {
-                let asked = self
-                    .session
-                    .ask(move |client, now| client.take_back(now, kept));
+                let asked = self.session.ask(intent::TakeBack(kept));
                 asked.await.is_ok()
             };
             match taken_back {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qpq_protocol::client::{
-    Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome,
+    Body, Conversation, ConversationId, Event, Intent, IntentId, Message, MlsSuite, Outcome, intent,
 };
 use qpq_server_example::session::{Options, Patience, Session};
 use zeroize::Zeroizing;
@@ -55,7 +55,7 @@ impl Actor {
         let name = self.name;
         let password = password(name);
         let meter = self.meter();
-        self.enter_account(move |client, now| client.register(now, name, password))
+        self.enter_account(intent::Register::new(name, password))
             .await?;
         self.told("registers (OPAQUE), uploads key packages", &meter, story)
     }
@@ -63,11 +63,11 @@ impl Actor {
     pub async fn log_out_and_in(&mut self, story: &Story<'_>) -> Result<(), Failed> {
         let name = self.name;
         let meter = self.meter();
-        self.ask(qpq_protocol::client::Client::logout).await?;
+        self.ask(intent::Logout).await?;
         self.told("logs out", &meter, story)?;
         let password = password(name);
         let meter = self.meter();
-        self.enter_account(move |client, now| client.login(now, name, password))
+        self.enter_account(intent::Login::new(name, password))
             .await?;
         self.told("logs in with her password (OPAQUE)", &meter, story)
     }
@@ -79,9 +79,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
-        let made = self
-            .ask(move |client, now| client.create_group(now, name, members))
-            .await?;
+        let made = self.ask(intent::CreateGroup::new(name, members)).await?;
         let group = conversation(made)?;
         let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
         self.told(&what, &meter, story)?;
@@ -100,7 +98,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
-        let opened = self.ask(move |client, now| client.dm(now, peer)).await?;
+        let opened = self.ask(intent::Dm(peer.into())).await?;
         let conversation = conversation(opened)?;
         let what = format!(
             "opens a conversation with {peer}, epoch {}",
@@ -139,9 +137,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<(), Failed> {
         let meter = self.meter();
-        let owned = text.to_owned();
-        self.ask(move |client, now| client.send(now, conversation, &owned))
-            .await?;
+        self.ask(intent::Send::new(conversation, text)).await?;
         self.told(&format!("says: {text}"), &meter, story)
     }
 
@@ -152,11 +148,10 @@ impl Actor {
         text: &str,
         story: &Story<'_>,
     ) -> Result<IntentId, Failed> {
-        let owned = text.to_owned();
         let begun = Instant::now();
         let intent = self
             .session
-            .begin(move |client, now| client.send(now, conversation, &owned))
+            .begin(intent::Send::new(conversation, text))
             .await?;
         let what = format!("writes, with no server there: {text}");
         story.did(self.name, &what, begun.elapsed(), None)?;
@@ -213,7 +208,11 @@ impl Actor {
     ) -> Result<(), Failed> {
         let meter = self.meter();
         let read = self
-            .ask(move |client, now| client.history(now, id, None, 1000))
+            .ask(intent::History {
+                conversation: id,
+                before: None,
+                limit: 1000,
+            })
             .await?;
         let Outcome::Messages(messages) = read else {
             return Err(Failed::Unexpected);
@@ -252,12 +251,7 @@ impl Actor {
         })
     }
 
-    async fn ask(
-        &mut self,
-        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
-        + Send
-        + 'static,
-    ) -> Result<Outcome, Failed> {
+    async fn ask(&mut self, intent: impl Into<Intent>) -> Result<Outcome, Failed> {
         let name = self.name;
         match tokio::time::timeout(PATIENCE, self.session.ask(intent)).await {
             Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
@@ -266,12 +260,7 @@ impl Actor {
     }
 
     /// Registers or logs in.
-    async fn enter_account(
-        &mut self,
-        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
-        + Send
-        + 'static,
-    ) -> Result<Outcome, Failed> {
+    async fn enter_account(&mut self, intent: impl Into<Intent>) -> Result<Outcome, Failed> {
         let name = self.name;
         let asked = self.session.ask_without_session(intent);
         match tokio::time::timeout(PATIENCE, asked).await {
