@@ -1,4 +1,4 @@
-//! The names of things: connections, streams, tickets, channels, messages. None is ever reused.
+//! The names of things: connections, streams, tickets, intents, channels, messages. None is ever reused.
 
 pub use qpq_crypto::identity::{DeviceId, DeviceKey, IdentityKey, WrongLength};
 
@@ -33,6 +33,11 @@ pub enum StreamId {
 /// unknown ticket is ignored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
+
+/// Names an intent from where it is stated to its one end. Never reused within the life of a core, and unknown to
+/// the next one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IntentId(pub u64);
 
 /// A 16-byte id, printed as hexadecimal.
 macro_rules! id16 {

@@ -12,7 +12,7 @@ use net::people::{
 };
 use net::{Net, people};
 use qpq_protocol::client::{
-    ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice, UnreadableReason,
+    ConversationId, Event, Misdeed, Outcome, RejoinReason, Sent, Standing, Twice, UnreadableReason,
     intent,
 };
 use qpq_protocol::ids::IdentityKey;
@@ -207,7 +207,7 @@ fn a_stranger_that_is_only_on_the_list_comes_off_it() {
     misbehave(&mut net, 1, id, &Misdeed::ListStrangers(vec![keys[3]]));
     net.pass(Duration::from_secs(60));
     let fetched = net.ask(0, intent::Send::new(id, "for three"));
-    let Ok(Outcome::Sent { undelivered, .. }) = fetched else {
+    let Ok(Outcome::Sent(Sent { undelivered, .. })) = fetched else {
         panic!("{fetched:?}");
     };
     assert!(undelivered.is_empty());

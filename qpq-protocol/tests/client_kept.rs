@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::people::{self, conversation, conversations, dm, group, method, remove, settle, world};
 use net::{Late, Net, password};
 use qpq_protocol::client::{
-    Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Standing,
+    Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Sent, Standing,
     Waiting, intent,
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
@@ -113,7 +113,9 @@ fn a_message_is_kept_once_under_its_id_whoever_repeats_it() {
     net.start_server();
     assert!(net.until(|net| net.result(0, again).is_some()));
     let sent = net.result(0, again);
-    assert!(matches!(sent, Some(Ok(Outcome::Sent { message_id: own, .. })) if own == message_id));
+    assert!(
+        matches!(sent, Some(Ok(Outcome::Sent(Sent { message_id: own, .. }))) if own == message_id)
+    );
     net.pass(Duration::from_secs(30));
     assert_eq!(history(&mut net, 1, id), [text("hello"), text("hello")]);
     assert_eq!(outbox(&mut net, 0), []);

@@ -7,13 +7,14 @@ use prost::Message as _;
 use zeroize::Zeroizing;
 
 use super::error::IntentError;
-use super::event::{self, ConversationId, IntentId, Outcome};
+use super::event::{self, ConversationId};
 use super::intent;
 use super::intents::{Progress, Task};
 use super::load::join_pieces;
+use super::outcome::Outcome;
 use super::record::HistoryRecord;
 use super::{Client, keys, record};
-use crate::ids::{IdentityKey, MessageId, Ticket};
+use crate::ids::{IdentityKey, IntentId, MessageId, Ticket};
 use crate::io::{Lane, Output};
 use crate::proto;
 use crate::proto::app_message::Body;

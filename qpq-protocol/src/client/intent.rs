@@ -1,13 +1,21 @@
 //! What an app can ask for, as data: each kind is a struct, and [`Intent`] is any of them.
 //!
-//! [`Client::begin`](super::Client::begin) takes them, and names what it was given by an
-//! [`IntentId`](super::IntentId); each comes to one end, which its page names. Where a page says that something is done
-//! "here", the server is not asked.
+//! [`Client::begin`] takes them, and names what it was given by an [`IntentId`]; each comes to one end, which its page
+//! names, and which its [`Ask`] makes of the event that tells it. Where a page says that something is done "here", the
+//! server is not asked.
 
+use qpq_crypto::safety;
 use zeroize::Zeroizing;
 
-use super::event::{ConversationId, Kept};
-use crate::ids::{DeviceId, MessageId};
+use super::Client;
+use super::error::IntentError;
+use super::event::{
+    Account, Conversation, ConversationId, DeviceInfo, Event, Kept, Message, Person, Waiting,
+};
+use super::outcome::{self, NewGroup, Outcome, Sent};
+use crate::ask::{Ask, TakesIntents};
+use crate::ids::{DeviceId, IntentId, MessageId};
+use crate::time::Time;
 
 /// A password. It is wiped from memory when it is dropped, and not shown by `Debug`.
 #[derive(Clone)]
@@ -18,6 +26,12 @@ impl Password {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<Vec<u8>> for Password {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 }
 
@@ -33,8 +47,7 @@ impl core::fmt::Debug for Password {
     }
 }
 
-/// Registers an account and logs in: makes the account's identity and this device. Ends in
-/// [`Outcome::LoggedIn`](super::Outcome::LoggedIn).
+/// Registers an account and logs in: makes the account's identity and this device. Ends in [`Outcome::LoggedIn`].
 #[derive(Clone, Debug)]
 pub struct Register {
     /// 1 to 32 of the characters a-z, 0-9, dot, underscore, hyphen; the server's domain may follow, as in
@@ -53,8 +66,7 @@ impl Register {
     }
 }
 
-/// Logs in to an account, as a new device or as the one in the stored state. Ends in
-/// [`Outcome::LoggedIn`](super::Outcome::LoggedIn).
+/// Logs in to an account, as a new device or as the one in the stored state. Ends in [`Outcome::LoggedIn`].
 #[derive(Clone, Debug)]
 pub struct Login {
     /// As in [`Register::name`].
@@ -62,7 +74,7 @@ pub struct Login {
     /// The account's.
     pub password: Password,
     /// If the account has as many devices as it may have, this one is revoked to make room.
-    /// [`IntentError::TooManyDevices`](super::IntentError::TooManyDevices) tells which there are.
+    /// [`IntentError::TooManyDevices`] tells which there are.
     pub in_place_of: Option<DeviceId>,
 }
 
@@ -77,29 +89,27 @@ impl Login {
     }
 }
 
-/// Ends the session at the server; device and history stay. Ends in
-/// [`Outcome::LoggedOut`](super::Outcome::LoggedOut).
+/// Ends the session at the server; device and history stay. Ends in [`Outcome::LoggedOut`].
 #[derive(Clone, Copy, Debug)]
 pub struct Logout;
 
-/// Says who this client is, here. Ends in [`Outcome::Account`](super::Outcome::Account).
+/// Says who this client is, here. Ends in [`Outcome::Account`].
 #[derive(Clone, Copy, Debug)]
 pub struct WhoAmI;
 
-/// Asks the server what it is. Ends in [`Outcome::Server`](super::Outcome::Server); needs no account.
+/// Asks the server what it is. Ends in [`Outcome::Server`]; needs no account.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerInfo;
 
-/// Opens the conversation with this user, or finds it. Ends in
-/// [`Outcome::Conversation`](super::Outcome::Conversation).
+/// Opens the conversation with this user, or finds it. Ends in [`Outcome::Conversation`].
 #[derive(Clone, Debug)]
 pub struct Dm(pub String);
 
-/// Makes a group of this account and others. Ends in [`Outcome::Conversation`](super::Outcome::Conversation) when all
-/// are in, in [`Outcome::Partly`](super::Outcome::Partly) if somebody can't be.
+/// Makes a group of this account and others. Ends in [`Outcome::Conversation`] when all are in, in [`Outcome::Partly`]
+/// if somebody can't be.
 #[derive(Clone, Debug)]
 pub struct CreateGroup {
-    /// An id that [`Event::Kept`](super::Event::Kept) has named, or a UUID v7 of the app's own: a group that is kept
+    /// An id that [`Event::Kept`] has named, or a UUID v7 of the app's own: a group that is kept
     /// under this id is waited for. `None`: a new one.
     pub id: Option<ConversationId>,
     /// 1 to 256 bytes; only members see it.
@@ -119,7 +129,7 @@ impl CreateGroup {
     }
 }
 
-/// Adds a user to a group. Ends in [`Outcome::Changed`](super::Outcome::Changed).
+/// Adds a user to a group. Ends in [`Outcome::Changed`].
 #[derive(Clone, Debug)]
 pub struct Invite {
     /// The group.
@@ -136,7 +146,7 @@ impl Invite {
     }
 }
 
-/// Removes a user from a group. Ends in [`Outcome::Changed`](super::Outcome::Changed).
+/// Removes a user from a group. Ends in [`Outcome::Changed`].
 #[derive(Clone, Debug)]
 pub struct Remove {
     /// The group.
@@ -153,20 +163,20 @@ impl Remove {
     }
 }
 
-/// Leaves a conversation; its history stays here. Ends in [`Outcome::Left`](super::Outcome::Left).
+/// Leaves a conversation; its history stays here. Ends in [`Outcome::Left`].
 #[derive(Clone, Copy, Debug)]
 pub struct Leave(pub ConversationId);
 
-/// Says who is in a conversation, here. Ends in [`Outcome::Members`](super::Outcome::Members).
+/// Says who is in a conversation, here. Ends in [`Outcome::Members`].
 #[derive(Clone, Copy, Debug)]
 pub struct Members(pub ConversationId);
 
-/// Lists all conversations, here. Ends in [`Outcome::Conversations`](super::Outcome::Conversations).
+/// Lists all conversations, here. Ends in [`Outcome::Conversations`].
 #[derive(Clone, Copy, Debug)]
 pub struct Conversations;
 
 /// Sends a text. It is stored at once and sent when there is a connection, after a restart too. Ends in
-/// [`Outcome::Sent`](super::Outcome::Sent) when the server has it; never times out.
+/// [`Outcome::Sent`] when the server has it; never times out.
 #[derive(Clone, Debug)]
 pub struct Send {
     /// Where to.
@@ -189,32 +199,30 @@ impl Send {
     }
 }
 
-/// Lists the messages that wait to be sent, oldest first in each conversation, here. Ends in
-/// [`Outcome::Outbox`](super::Outcome::Outbox).
+/// Lists the messages that wait to be sent, oldest first in each conversation, here. Ends in [`Outcome::Outbox`].
 #[derive(Clone, Copy, Debug)]
 pub struct Outbox;
 
-/// Takes back what is kept, here: it will not be done. Ends in [`Outcome::TakenBack`](super::Outcome::TakenBack); in
-/// [`IntentError::OnItsWay`](super::IntentError::OnItsWay) if the server may know of it already. The intent that is
-/// taken back fails with [`IntentError::TakenBack`](super::IntentError::TakenBack).
+/// Takes back what is kept, here: it will not be done. Ends in [`Outcome::TakenBack`]; in [`IntentError::OnItsWay`]
+/// if the server may know of it already. The intent that is taken back fails with [`IntentError::TakenBack`].
 #[derive(Clone, Copy, Debug)]
 pub struct TakeBack(pub Kept);
 
-/// Lists the devices of this account. Ends in [`Outcome::Devices`](super::Outcome::Devices).
+/// Lists the devices of this account. Ends in [`Outcome::Devices`].
 #[derive(Clone, Copy, Debug)]
 pub struct Devices;
 
 /// Revokes another device of this account: it is logged out, and gets nothing more. Ends in
-/// [`Outcome::DeviceRemoved`](super::Outcome::DeviceRemoved).
+/// [`Outcome::DeviceRemoved`].
 #[derive(Clone, Copy, Debug)]
 pub struct RemoveDevice(pub DeviceId);
 
 /// Makes the number to compare with this user, to be sure that nobody sits between. Ends in
-/// [`Outcome::SafetyNumber`](super::Outcome::SafetyNumber); needs the server only for a name that was never asked for.
+/// [`Outcome::SafetyNumber`]; needs the server only for a name that was never asked for.
 #[derive(Clone, Debug)]
 pub struct SafetyNumber(pub String);
 
-/// Reads messages of a conversation, here. Ends in [`Outcome::Messages`](super::Outcome::Messages).
+/// Reads messages of a conversation, here. Ends in [`Outcome::Messages`].
 #[derive(Clone, Copy, Debug)]
 pub struct History {
     /// The conversation.
@@ -225,8 +233,7 @@ pub struct History {
     pub limit: u64,
 }
 
-/// Reads the first messages that [`MarkRead`] has not covered, own ones too, here. Ends in
-/// [`Outcome::Messages`](super::Outcome::Messages).
+/// Reads the first messages that [`MarkRead`] has not covered, own ones too, here. Ends in [`Outcome::Messages`].
 #[derive(Clone, Copy, Debug)]
 pub struct Unread {
     /// The conversation.
@@ -235,7 +242,7 @@ pub struct Unread {
     pub limit: u64,
 }
 
-/// Notes that everything before an index was read, here. Ends in [`Outcome::Read`](super::Outcome::Read).
+/// Notes that everything before an index was read, here. Ends in [`Outcome::Read`].
 #[derive(Clone, Copy, Debug)]
 pub struct MarkRead {
     /// The conversation.
@@ -251,9 +258,9 @@ enum Place {
     Server,
 }
 
-/// The one table of what there is to ask for: kinds, and where they are done.
+/// The one table of what there is to ask for: kinds, where they are done, and what they give.
 macro_rules! intents {
-    ($($kind:ident at $place:ident,)*) => {
+    ($($kind:ident at $place:ident gives $end:ty { $($outcome:pat => $value:expr),+ })*) => {
         /// Something that an app asks for.
         ///
         /// Exhaustive on purpose: whoever has another form of intents, for a file or another language, has to
@@ -267,6 +274,25 @@ macro_rules! intents {
         $(impl From<$kind> for Intent {
             fn from(intent: $kind) -> Self {
                 Self::$kind(intent)
+            }
+        }
+
+        impl Ask for $kind {
+            type Intent = Intent;
+            type Event = Event;
+            type End = $end;
+            type Error = IntentError;
+
+            fn into_intent(self) -> Intent {
+                self.into()
+            }
+
+            fn end(event: Event) -> Result<$end, IntentError> {
+                match Intent::end(event)? {
+                    $($outcome => Ok($value),)+
+                    // The core gives no kind of intents another kind's outcome.
+                    _ => Err(IntentError::State),
+                }
             }
         })*
 
@@ -283,28 +309,68 @@ macro_rules! intents {
 }
 
 intents! {
-    Register at Server,
-    Login at Server,
-    Logout at Server,
-    WhoAmI at Here,
-    ServerInfo at Server,
-    Dm at Server,
-    CreateGroup at Server,
-    Invite at Server,
-    Remove at Server,
-    Leave at Server,
-    Members at Here,
-    Conversations at Here,
+    Register at Server gives Account { Outcome::LoggedIn(account) => account }
+    Login at Server gives Account { Outcome::LoggedIn(account) => account }
+    Logout at Server gives () { Outcome::LoggedOut => () }
+    WhoAmI at Here gives Option<Account> { Outcome::Account(account) => account }
+    ServerInfo at Server gives outcome::ServerInfo { Outcome::Server(info) => info }
+    Dm at Server gives Conversation { Outcome::Conversation(conversation) => conversation }
+    CreateGroup at Server gives NewGroup {
+        Outcome::Conversation(conversation) => NewGroup { conversation, missing: Vec::new() },
+        Outcome::Partly { conversation, missing } => NewGroup { conversation, missing }
+    }
+    Invite at Server gives Conversation { Outcome::Changed(conversation) => conversation }
+    Remove at Server gives Conversation { Outcome::Changed(conversation) => conversation }
+    Leave at Server gives () { Outcome::Left(_) => () }
+    Members at Here gives Vec<Person> { Outcome::Members(members) => members }
+    Conversations at Here gives Vec<Conversation> { Outcome::Conversations(all) => all }
     // It waits in the outbox, for as long as it takes.
-    Send at Here,
-    Outbox at Here,
-    TakeBack at Here,
-    Devices at Server,
-    RemoveDevice at Server,
-    SafetyNumber at Server,
-    History at Here,
-    Unread at Here,
-    MarkRead at Here,
+    Send at Here gives Sent { Outcome::Sent(sent) => sent }
+    Outbox at Here gives Vec<Waiting> { Outcome::Outbox(waiting) => waiting }
+    TakeBack at Here gives () { Outcome::TakenBack => () }
+    Devices at Server gives Vec<DeviceInfo> { Outcome::Devices(devices) => devices }
+    RemoveDevice at Server gives () { Outcome::DeviceRemoved(_) => () }
+    SafetyNumber at Server gives (Person, safety::SafetyNumber) {
+        Outcome::SafetyNumber { person, number } => (person, number)
+    }
+    History at Here gives Vec<Message> { Outcome::Messages(messages) => messages }
+    Unread at Here gives Vec<Message> { Outcome::Messages(messages) => messages }
+    MarkRead at Here gives () { Outcome::Read => () }
+}
+
+impl Ask for Intent {
+    type Intent = Self;
+    type Event = Event;
+    type End = Outcome;
+    type Error = IntentError;
+
+    fn into_intent(self) -> Self {
+        self
+    }
+
+    fn end(event: Event) -> Result<Outcome, IntentError> {
+        match event {
+            Event::Done { outcome, .. } => Ok(outcome),
+            Event::Failed { error, .. } => Err(error),
+            // Nothing that tells an end.
+            _ => Err(IntentError::State),
+        }
+    }
+}
+
+impl TakesIntents for Client {
+    type Intent = Intent;
+
+    fn begin(&mut self, now: Time, intent: Intent) -> IntentId {
+        Self::begin(self, now, intent)
+    }
+
+    fn end_of(event: &Event) -> Option<IntentId> {
+        match event {
+            Event::Done { intent, .. } | Event::Failed { intent, .. } => Some(*intent),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use core::mem;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Missing, Outcome};
+use super::event::{ConversationId, Event};
 use super::intent::{self, Intent};
 use super::load::Phase;
+use super::outcome::{Missing, Outcome};
 use super::timers::Timer;
 use super::{Client, Closing};
-use crate::ids::{DeviceId, IdentityKey, MessageId};
+use crate::ids::{DeviceId, IdentityKey, IntentId, MessageId};
 use crate::io::Output;
 use crate::time::Time;
 

@@ -7,13 +7,14 @@ use prost::Message as _;
 use super::Client;
 use super::channel::{Change, Phase};
 use super::error::IntentError;
-use super::event::{Body, ConversationId, Event, IntentId, Kept, Outcome, Waiting};
+use super::event::{Body, ConversationId, Event, Kept, Waiting};
 use super::intents::Progress;
 use super::keys;
 use super::keys::Name;
+use super::outcome::Outcome;
 use super::record::{HistoryRecord, OutgoingRecord};
 use super::rpc::Then;
-use crate::ids::{IdentityKey, MessageId};
+use crate::ids::{IdentityKey, IntentId, MessageId};
 use crate::proto;
 use crate::wire;
 

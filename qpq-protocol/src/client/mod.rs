@@ -27,6 +27,7 @@
 //! | `outbox`, `inbox`, `intake`, `framing`, `known`, `history` | messages out, in, and kept |
 //! | `report`, `compare`, `hybrid` | what members tell each other of the group they hold, and the keys for that |
 //! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
+//! | `event`, `outcome`, `error` | what an app is told |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
@@ -63,6 +64,7 @@ mod load;
 mod login;
 mod openings;
 mod outbox;
+mod outcome;
 mod packages;
 mod progress;
 mod proofs;
@@ -109,15 +111,16 @@ use state::State;
 use timers::{Pause, Timer, Timers};
 use write::Writer;
 
+pub use crate::ids::IntentId;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event,
-    IntentId, Kept, Kind, Message, Missing, Outcome, Person, RejoinReason, ServerInfo, Standing,
-    Unsent, Waiting,
+    Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event, Kept,
+    Kind, Message, Person, RejoinReason, Standing, Unsent, Waiting,
 };
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};
 pub use intent::Intent;
+pub use outcome::{Missing, NewGroup, Outcome, Sent, ServerInfo};
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
 

@@ -11,16 +11,17 @@ use super::Client;
 use super::channel::{Phase, is_dm};
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason, Unsent};
+use super::event::{ConversationId, Event, Kept, Person, RejoinReason, Unsent};
 use super::history::app_message;
 use super::intent;
 use super::intents::{MAX_TEXT, Progress};
 use super::keys::Name;
+use super::outcome::{Outcome, Sent};
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
 use crate::defect::seeded;
-use crate::ids::{IdentityKey, MessageId};
+use crate::ids::{IdentityKey, IntentId, MessageId};
 use crate::io::Output;
 use crate::method::rpc;
 use crate::proto;
@@ -34,7 +35,7 @@ use crate::wire;
 #[derive(Default)]
 pub(super) struct Promises {
     /// Messages that the server took.
-    sent: Vec<(IntentId, Outcome)>,
+    sent: Vec<(IntentId, Sent)>,
     /// Messages that came in.
     came: Vec<super::event::Message>,
     failure: Option<Failure>,
@@ -384,13 +385,13 @@ impl Client {
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.index.unwrap_or_default();
-            let outcome = Outcome::Sent {
+            let sent = Sent {
                 conversation: id,
                 message_id,
                 index,
                 undelivered,
             };
-            self.done(intent, outcome);
+            self.done(intent, Outcome::Sent(sent));
         }
         self.drive(id);
     }
@@ -458,10 +459,10 @@ impl Client {
             match effect {
                 Output::Event(Event::Done {
                     intent,
-                    outcome: outcome @ Outcome::Sent { .. },
+                    outcome: Outcome::Sent(sent),
                 }) => {
                     self.intents.revive(intent);
-                    self.promises.sent.push((intent, outcome));
+                    self.promises.sent.push((intent, sent));
                 }
                 Output::Event(Event::Done { intent, .. }) => {
                     self.intents.revive(intent);
@@ -483,31 +484,23 @@ impl Client {
                 self.writer.emit(Event::Message(message));
             }
         }
-        for (intent, outcome) in promises.sent {
-            let Outcome::Sent {
-                conversation,
-                message_id,
-                index,
-                ..
-            } = &outcome
-            else {
-                continue;
-            };
+        for (intent, sent) in promises.sent {
+            let message_id = sent.message_id;
             let waiting = self.state.outgoing.iter();
             let mut waiting = waiting.filter(|(_, record)| record.message_id == message_id.0);
             match waiting.next() {
                 Some((key, _)) => {
-                    let waits = (intent, *message_id);
+                    let waits = (intent, message_id);
                     // The place was free again, and given to one that was not stored.
                     if let Some((other, _)) = self.intents.sending.insert(*key, waits) {
                         self.fail(other, IntentError::Storage(failure));
                     }
                 }
                 // It may have been taken and sent in one step, which is undone.
-                None if !self.holds_message(*conversation, *index) => {
+                None if !self.holds_message(sent.conversation, sent.index) => {
                     self.fail(intent, IntentError::Storage(failure));
                 }
-                None => self.done(intent, outcome),
+                None => self.done(intent, Outcome::Sent(sent)),
             }
         }
         let error = IntentError::Storage(failure);

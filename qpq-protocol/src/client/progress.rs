@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::channel::{Change, Phase as Standing};
 use super::contacts::LookUp;
 use super::error::IntentError;
-use super::event::{ConversationId, IntentId, Kept, Missing, Outcome};
+use super::event::{ConversationId, Kept};
 use super::intent::{self, Intent};
 use super::intents::{Progress, Task};
 use super::login::Attempt;
+use super::outcome::{Missing, Outcome};
 use super::rpc::Then;
 use super::{Client, MAX_MEMBERS};
-use crate::ids::{ChannelId, IdentityKey};
+use crate::ids::{ChannelId, IdentityKey, IntentId};
 use crate::method::rpc;
 use crate::proto;
 

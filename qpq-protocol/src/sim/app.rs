@@ -127,13 +127,9 @@ impl App {
                     self.histories.insert(id, messages);
                 }
             }
-            Outcome::Sent {
-                conversation,
-                message_id,
-                ..
-            } => {
-                self.sent.insert((conversation, message_id));
-                self.called_sent.insert(message_id);
+            Outcome::Sent(sent) => {
+                self.sent.insert((sent.conversation, sent.message_id));
+                self.called_sent.insert(sent.message_id);
             }
             Outcome::Read => {
                 if let Wish::MarkRead(id, up_to) = wish {

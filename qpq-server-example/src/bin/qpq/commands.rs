@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qpq_protocol::client::{Conversation, ConversationId, IntentError, Outcome, Standing, intent};
+use qpq_protocol::client::{Conversation, ConversationId, IntentError, NewGroup, Standing, intent};
 use qpq_server_example::session::{Options, Patience, Session};
 
 use crate::act::act;
@@ -108,11 +108,11 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
         Command::Register { name } => {
             let password = password::get(&name, true).await?;
             let asked = session.ask_without_session(intent::Register::new(name, password));
-            show_account("registered", asked.await?, output)
+            output.account("registered", &asked.await?)
         }
         Command::Login { name, remove } => {
             let account = devices::log_in(session, &name, remove, output).await?;
-            show_account("logged in as", account, output)
+            output.account("logged in as", &account)
         }
         Command::Logout => {
             session.ask(intent::Logout).await?;
@@ -128,8 +128,8 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             None => Err(IntentError::NotLoggedIn.into()),
         },
         Command::Dm { user: name, keep } => {
-            let outcome = act(session, keep, intent::Dm(user(&name))).await?;
-            show_conversation(outcome, session, output).await
+            let opened = act(session, keep, intent::Dm(user(&name))).await?;
+            show_again(&opened, session, output).await
         }
         Command::Devices => devices::list(session, output).await,
         Command::Device(crate::args::Device::Remove { device }) => {
@@ -170,24 +170,18 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             limit,
         } => {
             let found = find_here(session, &conversation).await?;
-            let (id, limit) = (found.id, u64::from(limit));
             let asked = session.ask(intent::History {
-                conversation: id,
+                conversation: found.id,
                 before: None,
-                limit,
+                limit: limit.into(),
             });
-            let Outcome::Messages(messages) = asked.await? else {
-                return Err(Failed::Unexpected);
-            };
+            let messages = asked.await?;
             messages
                 .iter()
                 .try_for_each(|message| output.message(message, &found))
         }
         Command::ServerInfo => {
-            let Outcome::Server(server) = session.ask_without_session(intent::ServerInfo).await?
-            else {
-                return Err(Failed::Unexpected);
-            };
+            let server = session.ask_without_session(intent::ServerInfo).await?;
             output.server(&server, session.watch().certificate())
         }
         // See `run` and `main`.
@@ -207,8 +201,8 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             id,
             keep,
         } => {
-            let outcome = create_group(session, typed(&name), members, id, keep).await?;
-            show_conversation(outcome, session, output).await
+            let made = create_group(session, typed(&name), members, id, keep).await?;
+            show_group(made, session, output).await
         }
         Group::Invite {
             conversation,
@@ -216,8 +210,8 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let outcome = act(session, keep, intent::Invite::new(id, name)).await?;
-            show_conversation(outcome, session, output).await
+            let changed = act(session, keep, intent::Invite::new(id, name)).await?;
+            show_again(&changed, session, output).await
         }
         Group::Remove {
             conversation,
@@ -225,15 +219,12 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let outcome = act(session, keep, intent::Remove::new(id, name)).await?;
-            show_conversation(outcome, session, output).await
+            let changed = act(session, keep, intent::Remove::new(id, name)).await?;
+            show_again(&changed, session, output).await
         }
         Group::Members { conversation } => {
             let id = find_here(session, &conversation).await?.id;
-            let asked = session.ask(intent::Members(id));
-            let Outcome::Members(members) = asked.await? else {
-                return Err(Failed::Unexpected);
-            };
+            let members = session.ask(intent::Members(id)).await?;
             members.iter().try_for_each(|member| output.member(member))
         }
         Group::Accept { conversation } => {
@@ -260,7 +251,7 @@ async fn create_group(
     members: Vec<String>,
     id: Option<ConversationId>,
     keep: Keep,
-) -> Result<Outcome, Failed> {
+) -> Result<NewGroup, Failed> {
     let all = conversations(session).await?;
     let is_kept = |one: &&Conversation| {
         one.standing == Standing::Forming && Some(one.id) != id && typed(&one.name) == name
@@ -273,38 +264,27 @@ async fn create_group(
     act(session, keep, intent::CreateGroup { id, name, members }).await
 }
 
-fn show_account(verb: &str, outcome: Outcome, output: &Output) -> Result<(), Failed> {
-    match outcome {
-        Outcome::LoggedIn(account) => output.account(verb, &account),
-        _ => Err(Failed::Unexpected),
+async fn show_group(made: NewGroup, session: &mut Session, output: &Output) -> Result<(), Failed> {
+    show_again(&made.conversation, session, output).await?;
+    let mut names = Vec::new();
+    for one in made.missing {
+        output.missing(made.conversation.id, &one)?;
+        names.push(one.name);
+    }
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Failed::NotWhole(names.join(", "))),
     }
 }
 
-async fn show_conversation(
-    outcome: Outcome,
+/// Shows one whose name may have changed what the others are called by.
+async fn show_again(
+    conversation: &Conversation,
     session: &mut Session,
     output: &Output,
 ) -> Result<(), Failed> {
-    match outcome {
-        Outcome::Conversation(conversation) | Outcome::Changed(conversation) => {
-            let all = conversations(session).await?;
-            show(&conversation, &all, session, output).await
-        }
-        Outcome::Partly {
-            conversation,
-            missing,
-        } => {
-            let all = conversations(session).await?;
-            show(&conversation, &all, session, output).await?;
-            let mut names = Vec::new();
-            for one in missing {
-                output.missing(conversation.id, &one)?;
-                names.push(one.name);
-            }
-            Err(Failed::NotWhole(names.join(", ")))
-        }
-        _ => Err(Failed::Unexpected),
-    }
+    let all = conversations(session).await?;
+    show(conversation, &all, session, output).await
 }
 
 async fn show(
@@ -330,9 +310,7 @@ async fn unread(conversation: &Conversation, session: &mut Session) -> Result<u6
             before,
             limit,
         });
-        let Outcome::Messages(messages) = asked.await? else {
-            return Err(Failed::Unexpected);
-        };
+        let messages = asked.await?;
         let others = messages.iter().filter(|message| !message.own).count();
         count = count.saturating_add(u64::try_from(others).unwrap_or(u64::MAX));
     }

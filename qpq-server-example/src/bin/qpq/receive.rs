@@ -10,9 +10,7 @@ use std::mem;
 use std::path::Path;
 use std::time::Duration;
 
-use qpq_protocol::client::{
-    Conversation, ConversationId, Event, IntentError, Message, Outcome, intent,
-};
+use qpq_protocol::client::{Conversation, ConversationId, Event, IntentError, Message, intent};
 use qpq_server_example::session::Session;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -257,10 +255,7 @@ impl<'a> Receiver<'a> {
             before: Some(end),
             limit: count,
         });
-        match asked.await? {
-            Outcome::Messages(messages) => Ok(messages),
-            _ => Err(Failed::Unexpected),
-        }
+        Ok(asked.await?)
     }
 
     async fn hand_on(&mut self, batch: &[Handed]) -> Result<(), Failed> {
@@ -288,7 +283,6 @@ impl<'a> Receiver<'a> {
             conversation: id,
             up_to,
         });
-        asked.await?;
-        Ok(())
+        Ok(asked.await?)
     }
 }

@@ -116,16 +116,11 @@ fn outcome(outcome: &Outcome) -> Value {
         }
         Outcome::Changed(conversation) => json!({"changed": talk(conversation)}),
         Outcome::Left(conversation) => json!({"left": digits(conversation.as_bytes())}),
-        Outcome::Sent {
-            conversation,
-            message_id,
-            index,
-            undelivered,
-        } => json!({
-            "sent": digits(message_id.as_bytes()),
-            "conversation": digits(conversation.as_bytes()),
-            "index": index,
-            "undelivered": people(undelivered),
+        Outcome::Sent(sent) => json!({
+            "sent": digits(sent.message_id.as_bytes()),
+            "conversation": digits(sent.conversation.as_bytes()),
+            "index": sent.index,
+            "undelivered": people(&sent.undelivered),
         }),
         Outcome::Members(members) => json!({"members": people(members)}),
         Outcome::Messages(messages) => {

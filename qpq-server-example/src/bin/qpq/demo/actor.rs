@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qpq_protocol::client::{
-    Body, Conversation, ConversationId, Event, Intent, IntentId, Message, MlsSuite, Outcome, intent,
+    Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome, intent,
 };
-use qpq_server_example::session::{Options, Patience, Session};
+use qpq_server_example::session::{ForClients, Options, Patience, Session, SessionError};
+use tokio::time::error::Elapsed;
 use zeroize::Zeroizing;
 
 use super::story::{Meter, Story};
@@ -80,7 +81,10 @@ impl Actor {
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
         let made = self.ask(intent::CreateGroup::new(name, members)).await?;
-        let group = conversation(made)?;
+        let group = match made.missing.is_empty() {
+            true => made.conversation,
+            false => return Err(Failed::Unexpected),
+        };
         let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
         self.told(&what, &meter, story)?;
         story.detail(&format!(
@@ -98,8 +102,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
-        let opened = self.ask(intent::Dm(peer.into())).await?;
-        let conversation = conversation(opened)?;
+        let conversation = self.ask(intent::Dm(peer.into())).await?;
         let what = format!(
             "opens a conversation with {peer}, epoch {}",
             conversation.epoch
@@ -207,16 +210,13 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<(), Failed> {
         let meter = self.meter();
-        let read = self
+        let messages = self
             .ask(intent::History {
                 conversation: id,
                 before: None,
                 limit: 1000,
             })
             .await?;
-        let Outcome::Messages(messages) = read else {
-            return Err(Failed::Unexpected);
-        };
         let texts: Vec<&Body> = messages.iter().map(|message| &message.body).collect();
         let expected: Vec<Body> = said
             .iter()
@@ -251,20 +251,22 @@ impl Actor {
         })
     }
 
-    async fn ask(&mut self, intent: impl Into<Intent>) -> Result<Outcome, Failed> {
-        let name = self.name;
-        match tokio::time::timeout(PATIENCE, self.session.ask(intent)).await {
-            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
-            Err(_) => Err(self.gave_up("an answer")),
-        }
+    async fn ask<A: ForClients>(&mut self, asked: A) -> Result<A::End, Failed> {
+        let end = tokio::time::timeout(PATIENCE, self.session.ask(asked)).await;
+        self.end(end)
     }
 
     /// Registers or logs in.
-    async fn enter_account(&mut self, intent: impl Into<Intent>) -> Result<Outcome, Failed> {
+    async fn enter_account<A: ForClients>(&mut self, asked: A) -> Result<A::End, Failed> {
+        let asked = self.session.ask_without_session(asked);
+        let end = tokio::time::timeout(PATIENCE, asked).await;
+        self.end(end)
+    }
+
+    fn end<T>(&self, end: Result<Result<T, SessionError>, Elapsed>) -> Result<T, Failed> {
         let name = self.name;
-        let asked = self.session.ask_without_session(intent);
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
+        match end {
+            Ok(end) => end.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
             Err(_) => Err(self.gave_up("an answer")),
         }
     }
@@ -365,13 +367,6 @@ impl Away {
             joined: Vec::new(),
             sent: Vec::new(),
         })
-    }
-}
-
-fn conversation(outcome: Outcome) -> Result<Conversation, Failed> {
-    match outcome {
-        Outcome::Conversation(conversation) => Ok(conversation),
-        _ => Err(Failed::Unexpected),
     }
 }
 
