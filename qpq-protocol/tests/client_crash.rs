@@ -147,9 +147,7 @@ fn check(net: &mut Net, id: ChannelId, case: &str) {
                 Event::Message(message) if message.conversation == id => {
                     assert!(told.insert(message.index), "{case}: client {client} twice");
                 }
-                Event::Unreadable { .. } | Event::Broken { .. } => {
-                    panic!("{case}: client {client}: {event:?}");
-                }
+                Event::Unreadable { .. } => panic!("{case}: client {client}: {event:?}"),
                 _ => {}
             }
         }

@@ -75,7 +75,6 @@ fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
                 | Event::Rejoining { .. }
                 | Event::Rejoined { .. }
                 | Event::Removed { .. }
-                | Event::Broken { .. }
         )
     };
     assert!(!told.iter().any(moved), "{told:?}");

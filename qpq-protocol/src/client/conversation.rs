@@ -6,7 +6,7 @@
 //!      Creating --slot taken--> Joining -+--> Active --leave--> Leaving --> Over
 //!         |                        ^     |      |                            ^
 //!         +--> Founding --lost-----+     |      +--removed-------------------+
-//!                 |  (a DM's slot 0)     |      +--missed a commit--> Broken
+//!                 |  (a DM's slot 0)     |
 //!                 +---won----------------+
 //! ```
 
@@ -18,7 +18,7 @@ use qpq_crypto::mls;
 use super::Client;
 use super::channel::{Change, Channel, LONG_AGO, Phase, is_dm};
 use super::error::{IntentError, UnreadableReason};
-use super::event::{Conversation, ConversationId, Event, Kind, Person, RejoinReason, Standing};
+use super::event::{Conversation, ConversationId, Event, Kind, Person, Standing};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
@@ -112,8 +112,6 @@ impl Client {
                 self.drive_leaving(id);
                 self.look_ahead(id);
             }
-            // As an earlier version left it.
-            Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
             Some(Phase::Over) => {
                 // What was on its way when it ended, on a connection that is gone.
                 self.fail_unsent(id);
@@ -340,10 +338,6 @@ impl Client {
         self.change_channel(id, |channel| channel.left_ms = now_ms);
         match self.phase(id) {
             Some(Phase::Active) => {}
-            Some(Phase::Broken) => {
-                self.set_phase(id, Phase::Leaving);
-                return self.drive(id);
-            }
             _ => return self.end(id),
         }
         self.change_channel(id, |channel| {
@@ -484,7 +478,6 @@ impl Client {
                 Phase::Active if channel.rejoin.is_some() => Standing::Rejoining,
                 Phase::Active => Standing::Active,
                 Phase::Leaving | Phase::Over => Standing::Over,
-                Phase::Broken => Standing::Broken,
             },
             epoch,
             members,

@@ -55,7 +55,6 @@ impl Client {
         // That this account has left may be lost too.
         let goes_on = |channel: &Channel| match channel.phase {
             Phase::Over => channel.left_ms > 0,
-            Phase::Broken => false,
             _ => true,
         };
         let all = self.state.conversations.iter();

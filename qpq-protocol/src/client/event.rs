@@ -166,12 +166,6 @@ pub enum Event {
         /// The conversation.
         conversation: ConversationId,
     },
-    /// The conversation can't go on: its state and the other members' no longer fit together. Ask
-    /// to be invited again.
-    Broken {
-        /// The conversation.
-        conversation: ConversationId,
-    },
     /// The server says that a known name has another key. The core keeps the old one and refuses the
     /// new: compare safety numbers with that person.
     KeyChanged {
@@ -405,8 +399,6 @@ pub enum Standing {
     Rejoining,
     /// Left, or removed from it: only the history is there.
     Over,
-    /// See [`Event::Broken`].
-    Broken,
 }
 
 /// How a device lost the thread of a group.

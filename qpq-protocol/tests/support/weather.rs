@@ -211,7 +211,7 @@ pub fn storm(acts: Vec<Act>) {
                     let first = told.insert((message.conversation, message.index));
                     assert!(first, "client {client} was told twice: {message:?}");
                 }
-                Event::Broken { .. } | Event::Fatal(_) => panic!("client {client}: {event:?}"),
+                Event::Fatal(_) => panic!("client {client}: {event:?}"),
                 _ => {}
             }
         }

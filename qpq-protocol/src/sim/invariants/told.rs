@@ -100,8 +100,7 @@ impl Checker {
                     format!("c{client} lost its account")
                 });
             }
-            Event::Broken { .. }
-            | Event::Fatal(_)
+            Event::Fatal(_)
             | Event::KeyChanged { .. }
             | Event::Compared {
                 result: Comparison::OtherTree | Comparison::OtherCommit,

@@ -265,13 +265,6 @@ impl<'a> Teller<'a> {
                     "why": why.to_string(),
                 }),
             ),
-            Event::Broken { conversation } => (
-                format!(
-                    "{} is broken and cannot go on here: ask a member to remove and invite you",
-                    known.called(*conversation)
-                ),
-                json!({ "type": "broken", "conversation": conversation.to_string() }),
-            ),
             Event::KeyChanged {
                 name,
                 known,
@@ -525,7 +518,6 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::Renamed { conversation, .. }
         | Event::Removed { conversation }
         | Event::Unreadable { conversation, .. }
-        | Event::Broken { conversation }
         | Event::Unproven { conversation, .. }
         | Event::Left { conversation, .. }
         | Event::VoidCommit { conversation, .. }

@@ -95,7 +95,6 @@ impl Output {
             Standing::Active => "active",
             Standing::Rejoining => "rejoining",
             Standing::Over => "over",
-            Standing::Broken => "broken",
         };
         let human = format!(
             "{}  {short}  {standing}, {} members, {} messages ({unread} unread), epoch {}",

@@ -60,9 +60,6 @@ pub fn client(event: &Event) -> Value {
             "seq": seq,
             "why": variant(why),
         }),
-        Event::Broken { conversation } => {
-            json!({"event": "broken", "conversation": digits(conversation.as_bytes())})
-        }
         Event::KeyChanged {
             name,
             known,
@@ -167,7 +164,6 @@ fn talk(conversation: &Conversation) -> Value {
             Standing::Forming => "forming",
             Standing::Active => "active",
             Standing::Over => "over",
-            Standing::Broken => "broken",
             Standing::Rejoining => "rejoining",
         },
         "epoch": conversation.epoch,
