@@ -85,6 +85,15 @@ id16! {
     ChannelId
 }
 
+impl ChannelId {
+    /// Whether it is that of a DM: a UUID v8 (protocol.md §5.11). Where the other one is not known it is a DM all the same.
+    #[must_use]
+    pub const fn is_dm(&self) -> bool {
+        let [_, _, _, _, _, _, version, ..] = self.0;
+        version >> 4 == 8
+    }
+}
+
 id16! {
     /// A message id, UUID v7: makes a request idempotent (protocol.md §5.3).
     MessageId

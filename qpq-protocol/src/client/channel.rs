@@ -295,11 +295,6 @@ pub(super) fn dm_channel(a: IdentityKey, b: IdentityKey) -> ChannelId {
     ChannelId(id)
 }
 
-/// Whether a channel id is that of a DM.
-pub(super) fn is_dm(id: ChannelId) -> bool {
-    id.0[6] >> 4 == 8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,7 +305,7 @@ mod tests {
         let id = dm_channel(a, b);
         assert_eq!(id, dm_channel(b, a));
         assert_ne!(id, dm_channel(a, a));
-        assert!(is_dm(id));
+        assert!(id.is_dm());
         assert_eq!(id.0[8] >> 6, 0b10);
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use core::time::Duration;
 
 use super::Client;
-use super::channel::{Phase, is_dm};
+use super::channel::Phase;
 use super::encoded;
 use super::error::IntentError;
 use super::event::{ConversationId, Event, Kept, Person, RejoinReason, Unsent};
@@ -136,7 +136,7 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        if is_dm(id) || channel.name.is_empty() {
+        if id.is_dm() || channel.name.is_empty() {
             return;
         }
         let name = proto::GroupName {
@@ -281,7 +281,7 @@ impl Client {
                     .map(|request| request.recipient_keys)
                     .unwrap_or_default();
                 let own = self.state.identity_key();
-                let is_proposal = record.app.is_empty() && !is_dm(id);
+                let is_proposal = record.app.is_empty() && !id.is_dm();
                 let has_no_room = answer
                     .statuses
                     .contains(&u32::from(Status::QuotaExceeded.code()));
@@ -297,7 +297,7 @@ impl Client {
                 if is_proposal && has_no_room {
                     return self.propose_later(id, order, is_heard);
                 }
-                if record.app.is_empty() && is_dm(id) {
+                if record.app.is_empty() && id.is_dm() {
                     let at = self.clock.now() + LEAVING;
                     self.timers
                         .hold(Timer::Conversation(id, Pause::Courtesy), at);

@@ -228,7 +228,7 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&conversation) else {
             return Progress::Failed(IntentError::UnknownConversation);
         };
-        if channel.peer.is_some() {
+        if conversation.is_dm() {
             return Progress::Failed(IntentError::NotAGroup);
         }
         let phase = channel.phase;

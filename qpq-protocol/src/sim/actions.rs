@@ -105,7 +105,7 @@ impl<N: Network> World<N> {
             [] => None,
             of => Some(pick(rng, of)),
         };
-        let groups: Vec<ConversationId> = usable.iter().filter(|id| !is_dm(id)).copied().collect();
+        let groups: Vec<ConversationId> = usable.iter().filter(|id| !id.is_dm()).copied().collect();
         Some(match rng.below(80) {
             0..=5 => Wish::Dm(peer),
             6..=10 => {
@@ -240,9 +240,4 @@ impl<N: Network> World<N> {
         }
         text
     }
-}
-
-/// Whether a conversation is between two people (protocol.md §5.11).
-pub(super) fn is_dm(id: &ConversationId) -> bool {
-    id.0[6] >> 4 == 8
 }

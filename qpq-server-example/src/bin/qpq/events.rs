@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::{mem, slice};
 
 use qpq_protocol::client::{
-    CommitProof, Comparison, Conversation, ConversationId, Event, Kind, Person, RejoinReason,
-    Unsent,
+    CommitProof, Comparison, Conversation, ConversationId, Event, Person, RejoinReason, Unsent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_server_example::hex::hex;
@@ -210,7 +209,7 @@ impl<'a> Teller<'a> {
                 )
             }
             // That of two people has the name of the other one, which is learnt and does not change.
-            Event::Renamed { conversation, .. } if is_dm(*conversation, known) => return None,
+            Event::Renamed { conversation, .. } if conversation.is_dm() => return None,
             // It was told of by this name.
             Event::Renamed { conversation, name } if self.told.get(conversation) == Some(name) => {
                 return None;
@@ -540,11 +539,6 @@ fn one_of(people: &[Person]) -> String {
         [_] => names(people),
         all => format!("one of {}", names(all)),
     }
-}
-
-fn is_dm(id: ConversationId, known: &Known) -> bool {
-    let known = known.conversations.get(&id);
-    known.is_some_and(|one| one.kind == Kind::Dm)
 }
 
 fn lost_by(why: RejoinReason) -> &'static str {
