@@ -1,8 +1,8 @@
 //! Runs qpq's QUIC endpoint and a storage engine on async-io, with any executor or none.
 //!
-//! [`Server::bind`] and [`Client::open`] take a core and an engine and give a handle: run functions
-//! on the core with [`Node::act`], read what it tells with [`Node::next_event`], end it with
-//! [`Node::shutdown`]. The endpoint lives on a thread of its own, so that the handle's futures need
+//! [`Server::bind`] and [`Client::open`] take a core and an engine and give a handle and [`Events`]: ask the core for
+//! something and wait for its end with [`Node::ask`], run functions on it with [`Node::act`], read what it tells with
+//! [`Events::next`], end it with [`Node::shutdown`]. The endpoint lives on a thread of its own, so that the handle's futures need
 //! no particular executor: smol, async-std, `futures_lite::future::block_on`, even tokio will do.
 //!
 //! Take it where tokio does not run; where it does, `qpq-adapter-tokio` has the same handle and saves
@@ -20,7 +20,7 @@ use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 use qpq_runtime::{Runtime, SocketRef, borrow};
 
-pub use qpq_runtime::{Node, OpenError, Stopped};
+pub use qpq_runtime::{Events, Node, OpenError, Stopped};
 
 /// A node that others connect to.
 pub type Server<C> = qpq_runtime::Server<Smol, C>;

@@ -8,14 +8,17 @@ mod suite;
 
 mod both {
     suite!(qpq_adapter_smol, qpq_adapter_smol);
+    asks!(qpq_adapter_smol, qpq_adapter_smol);
 }
 
 mod client_of_tokio {
     suite!(qpq_adapter_tokio, qpq_adapter_smol);
+    asks!(qpq_adapter_tokio, qpq_adapter_smol);
 }
 
 mod server_of_tokio {
     suite!(qpq_adapter_smol, qpq_adapter_tokio);
+    asks!(qpq_adapter_smol, qpq_adapter_tokio);
 }
 
 /// The handle's futures need no executor of a certain kind.
@@ -27,7 +30,7 @@ fn any_executor_will_do() {
         suite::echo::Echo::default(),
         suite::NoStore,
     );
-    let client = client.expect("opens");
+    let (client, _) = client.expect("opens");
     let sum = futures_lite::future::block_on(client.act(|_, _| 40 + 2));
     assert_eq!(sum, Ok(42));
     futures_lite::future::block_on(client.close());

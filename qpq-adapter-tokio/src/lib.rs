@@ -1,9 +1,26 @@
 //! Runs qpq's QUIC endpoint and a storage engine on tokio.
 //!
-//! [`Server::bind`] and [`Client::open`] take a core and an engine and give a handle: run functions
-//! on the core with [`Node::act`], read what it tells with [`Node::next_event`], end it with
-//! [`Node::shutdown`]. The endpoint lives in one task of the runtime around the call, the engine on a
+//! [`Server::bind`] and [`Client::open`] take a core and an engine and give a handle and [`Events`]: ask the core for
+//! something and wait for its end with [`Node::ask`], run functions on it with [`Node::act`], read what it tells with
+//! [`Events::next`], end it with [`Node::shutdown`]. The endpoint lives in one task of the runtime around the call, the engine on a
 //! thread of its own, and nothing here knows what the bytes mean.
+//!
+//! ```no_run
+//! use qpq_adapter_tokio::Client;
+//! use qpq_protocol::client::{self, intent};
+//! use qpq_protocol::quic::{Config, Trust};
+//! use qpq_protocol::storage::Engine;
+//!
+//! async fn greet(core: client::Client, engine: impl Engine + 'static) -> Result<(), Box<dyn std::error::Error>> {
+//!     let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+//!     let (node, mut events) = Client::open(&config, core, engine)?;
+//!     tokio::spawn(async move { while let Some(_event) = events.next().await { /* show it */ } });
+//!     let dm = node.ask(intent::Dm("bob".to_owned())).await?;
+//!     let sent = node.ask(intent::Send::new(dm.id, "hello")).await?;
+//!     println!("the server has message {}", sent.index);
+//!     Ok(())
+//! }
+//! ```
 //!
 //! Take it where tokio runs already. Without tokio, `qpq-adapter-smol` has the same handle and needs no
 //! executor; to run everything in a loop of your own, see the manual of `qpq-protocol`.
@@ -20,7 +37,7 @@ use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
 
-pub use qpq_runtime::{Node, OpenError, Stopped};
+pub use qpq_runtime::{Events, Node, OpenError, Stopped};
 
 /// A node that others connect to.
 pub type Server<C> = qpq_runtime::Server<Tokio, C>;

@@ -6,3 +6,4 @@
 mod suite;
 
 suite!(qpq_adapter_tokio, qpq_adapter_tokio);
+asks!(qpq_adapter_tokio, qpq_adapter_tokio);

@@ -15,7 +15,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use qpq_protocol::client::{self, Client, Event, IntentId, Outcome, StorageKey};
+use qpq_protocol::client::{self, Client, Event, Intent, Outcome, StorageKey, intent};
 use qpq_protocol::io::{Alpn, Core};
 use qpq_protocol::quic::{Config, Effect, Endpoint, Received, Trust};
 use qpq_protocol::rng::Seed;
@@ -131,17 +131,18 @@ impl Node<Client> {
         let mut node = Self::open(&trust, |seed, now, date| {
             Client::new(config, storage_key, Seed::new(seed), now, date)
         })?;
-        node.ask(|core, now| core.register(now, name, Zeroizing::new(b"correct horse".to_vec())))?;
+        node.ask(intent::Register::new(
+            name,
+            Zeroizing::new(b"correct horse".to_vec()),
+        ))?;
         println!("{name} is registered and logged in");
         Ok(node)
     }
 
     /// States an intent and turns until it is done.
-    fn ask(
-        &mut self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId,
-    ) -> Result<Outcome, Failure> {
-        let id = self.endpoint.act(Instant::now(), intent);
+    fn ask(&mut self, intent: impl Into<Intent>) -> Result<Outcome, Failure> {
+        let begin = |core: &mut Client, now| core.begin(now, intent);
+        let id = self.endpoint.act(Instant::now(), begin);
         self.until(|event| match event {
             Event::Done { intent, outcome } if intent == id => Some(Ok(outcome)),
             Event::Failed { intent, error } if intent == id => Some(Err(error.into())),
@@ -172,10 +173,10 @@ fn main() -> Result<(), Failure> {
 
     let mut alice = Node::client("alice", address)?;
     let mut bob = Node::client("bob", address)?;
-    let Outcome::Conversation(dm) = alice.ask(|core, now| core.dm(now, "bob"))? else {
+    let Outcome::Conversation(dm) = alice.ask(intent::Dm("bob".into()))? else {
         return Err("a DM is a conversation".into());
     };
-    alice.ask(|core, now| core.send(now, dm.id, "No runtime was harmed."))?;
+    alice.ask(intent::Send::new(dm.id, "No runtime was harmed."))?;
     let message = bob.until(|event| match event {
         Event::Message(message) => Some(message),
         _ => None,

@@ -11,7 +11,7 @@
 mod net;
 
 use net::{Net, password};
-use qpq_protocol::client::{Event, IntentError, Outcome};
+use qpq_protocol::client::{Event, IntentError, Outcome, intent};
 
 fn main() -> Result<(), IntentError> {
     // A server on an empty memory engine, and two clients on theirs.
@@ -22,15 +22,16 @@ fn main() -> Result<(), IntentError> {
     // Registering makes an identity and a device, logs in with OPAQUE (the server never sees the
     // password) and publishes key packages, by which others can add the device to a group.
     for (client, name) in [(alice, "alice"), (bob, "bob")] {
-        net.ask(client, |core, now| {
-            core.register(now, name, password("correct horse"))
-        })?;
+        net.ask(
+            client,
+            intent::Register::new(name, password("correct horse")),
+        )?;
         println!("{:>9} {name} is registered and logged in", clock(&net));
     }
 
     // A conversation is an MLS group. Alice creates it with one of Bob's key packages; Bob's device
     // finds a Welcome in its queue.
-    let Outcome::Conversation(dm) = net.ask(alice, |core, now| core.dm(now, "bob"))? else {
+    let Outcome::Conversation(dm) = net.ask(alice, intent::Dm("bob".into()))? else {
         return Err(IntentError::UnknownConversation);
     };
     println!(
@@ -43,10 +44,11 @@ fn main() -> Result<(), IntentError> {
 
     // Messages are encrypted when their turn comes, stored, and only then sent; they are confirmed
     // when the server has them on durable storage.
-    net.ask(alice, |core, now| core.send(now, dm.id, "Hello Bob!"))?;
-    net.ask(bob, |core, now| {
-        core.send(now, dm.id, "Hello Alice, nobody else can read this.")
-    })?;
+    net.ask(alice, intent::Send::new(dm.id, "Hello Bob!"))?;
+    net.ask(
+        bob,
+        intent::Send::new(dm.id, "Hello Alice, nobody else can read this."),
+    )?;
     net.until(|net| net.texts(alice).len() == 1 && net.texts(bob).len() == 1);
     for (reader, name) in [(bob, "bob"), (alice, "alice")] {
         for (writer, text) in net.texts(reader) {

@@ -1,4 +1,4 @@
-//! The names of things: connections, streams, tickets, channels, messages. None is ever reused.
+//! The names of things: connections, streams, tickets, intents, channels, messages. None is ever reused.
 
 pub use qpq_crypto::identity::{DeviceId, DeviceKey, IdentityKey, WrongLength};
 
@@ -33,6 +33,11 @@ pub enum StreamId {
 /// unknown ticket is ignored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
+
+/// Names an intent from where it is stated to its one end. Never reused within the life of a core, and unknown to
+/// the next one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IntentId(pub u64);
 
 /// A 16-byte id, printed as hexadecimal.
 macro_rules! id16 {
@@ -78,6 +83,15 @@ macro_rules! id16 {
 id16! {
     /// A channel: a DM's is derived from both identity keys, a group's is a UUID v7 (protocol.md §5.11).
     ChannelId
+}
+
+impl ChannelId {
+    /// Whether it is that of a DM: a UUID v8 (protocol.md §5.11). Where the other one is not known it is a DM all the same.
+    #[must_use]
+    pub const fn is_dm(&self) -> bool {
+        let [_, _, _, _, _, _, version, ..] = self.0;
+        version >> 4 == 8
+    }
 }
 
 id16! {

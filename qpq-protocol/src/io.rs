@@ -24,7 +24,7 @@ use crate::time::{Time, UnixTime};
 /// nothing.
 pub trait Core {
     /// What the core tells its embedder.
-    type Event: Send + 'static;
+    type Event: Clone + Send + 'static;
 
     /// A connection stands, ALPN and peer checked by the transport. `ticket` is that of the
     /// [`Output::Connect`] it answers, `None` where the peer connected.

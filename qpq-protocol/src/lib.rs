@@ -65,6 +65,8 @@ pub mod validate;
 pub mod wire;
 
 #[cfg(feature = "std")]
+pub mod ask;
+#[cfg(feature = "std")]
 pub mod client;
 #[cfg(feature = "std")]
 pub mod defect;

@@ -16,7 +16,7 @@ use net::{Net, Snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use qpq_protocol::client::{
-    Conversation, ConversationId, Event, IntentError, Missing, MlsSuite, Outcome,
+    Conversation, ConversationId, Event, IntentError, Missing, MlsSuite, Outcome, intent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
@@ -91,7 +91,7 @@ fn spoil(answer: &mut proto::FetchKeyPackagesResponse) {
 
 /// A group that stands with only some of these.
 fn partly(net: &mut Net, members: &[&str]) -> (Conversation, Vec<Missing>) {
-    match net.ask(0, |core, now| core.create_group(now, "club", members)) {
+    match net.ask(0, intent::CreateGroup::new("club", members)) {
         Ok(Outcome::Partly {
             conversation,
             missing,
@@ -149,12 +149,10 @@ fn a_group_is_made_with_those_who_can_be_in_it() {
 #[test]
 fn a_group_of_nobody_but_strangers_is_not_made() {
     let mut net = world(&["alice"]);
-    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["zoe"]));
+    let ended = net.ask(0, intent::CreateGroup::new("club", &["zoe"]));
     let name = "zoe".to_owned();
     assert_eq!(ended, Err(IntentError::UnknownUser { name }));
-    let ended = net.ask(0, |core, now| {
-        core.create_group(now, "club", &["zoe", "yan"])
-    });
+    let ended = net.ask(0, intent::CreateGroup::new("club", &["zoe", "yan"]));
     assert!(
         matches!(ended, Err(IntentError::UnknownUser { .. })),
         "{ended:?}"
@@ -218,7 +216,7 @@ fn assert_only_those_are_missing(
         method::FETCH_KEY_PACKAGES => changed(said, spoil),
         _ => said,
     });
-    let ended = net.ask(0, |core, now| core.create_group(now, "club", &PEOPLE));
+    let ended = net.ask(0, intent::CreateGroup::new("club", &PEOPLE));
     net.lie = None;
     let (made, missing) = match ended {
         Ok(Outcome::Conversation(made)) => (made, Vec::new()),
@@ -259,7 +257,7 @@ fn bad_key_packages_cost_only_their_owners() {
         }
         _ => said,
     });
-    let ended = net.ask(0, |core, now| core.create_group(now, "club", &["frank"]));
+    let ended = net.ask(0, intent::CreateGroup::new("club", &["frank"]));
     assert!(matches!(ended, Ok(Outcome::Partly { .. })), "{ended:?}");
     net.lie = None;
     settle(&mut net);
@@ -285,15 +283,15 @@ fn whom_the_server_names_is_given_up_and_the_others_come() {
     for name in ["alice", "bob", "carol", "dave"] {
         register(&mut net, name);
     }
-    let ended = net.ask(0, |core, now| core.create_group(now, "first", &["bob"]));
+    let ended = net.ask(0, intent::CreateGroup::new("first", &["bob"]));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     // Bob is full of what alice gives.
     let (made, missing) = partly(&mut net, &["bob", "carol"]);
     assert_eq!(refused(&missing), ["bob"]);
     assert_eq!(names(&made), ["alice", "carol"]);
     // The same for two who are asked for at once, and come in one commit.
-    let bob = net.act(0, |core, now| core.invite(now, made.id, "bob"));
-    let dave = net.act(0, |core, now| core.invite(now, made.id, "dave"));
+    let bob = net.begin(0, intent::Invite::new(made.id, "bob"));
+    let dave = net.begin(0, intent::Invite::new(made.id, "dave"));
     assert!(net.until(|net| net.result(0, bob).is_some() && net.result(0, dave).is_some()));
     let bob = net.result(0, bob);
     assert!(
@@ -319,15 +317,15 @@ fn who_is_given_up_later_is_told_by_an_event() {
     for name in ["alice", "bob", "carol"] {
         register(&mut net, name);
     }
-    let ended = net.ask(0, |core, now| core.create_group(now, "first", &["bob"]));
+    let ended = net.ask(0, intent::CreateGroup::new("first", &["bob"]));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     // Alice gets to know carol.
-    let ended = net.ask(2, |core, now| core.create_group(now, "other", &["alice"]));
+    let ended = net.ask(2, intent::CreateGroup::new("other", &["alice"]));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     settle(&mut net);
     net.stop_server();
     let members = ["bob", "carol"];
-    net.act(0, |core, now| core.create_group(now, "second", &members));
+    net.begin(0, intent::CreateGroup::new("second", &members));
     net.pass(Duration::from_secs(1));
     net.restart(0);
     net.start_server();

@@ -11,9 +11,9 @@ use net::people::{
     MINUTE, asked, back, changed, go_away, group, history, leave, members, method, remove, send,
     settle, told, world,
 };
-use net::{Lie, Net, Say};
+use net::{Lie, Net};
 use prost::Message as _;
-use qpq_protocol::client::{Comparison, ConversationId, Event, IntentError};
+use qpq_protocol::client::{Comparison, ConversationId, Event, IntentError, intent};
 use qpq_protocol::proto;
 
 /// The server knows an opening of each client that the client does not.
@@ -46,7 +46,7 @@ fn bob_says_something_too_early() -> (Net, ConversationId) {
     };
     assert_eq!(told(&net, 1, awaited), 1, "{:?}", net.clients[1].events);
     net.asked.clear();
-    let intent = net.say(1, &Say::Send(id, "too early".to_owned()));
+    let intent = net.begin(1, intent::Send::new(id, "too early"));
     net.pass(MINUTE * 10);
     assert_eq!(asked(&net, method::BATCH_ENQUEUE), 0, "nothing was said");
     assert_eq!(net.result(1, intent), Some(Err(IntentError::Unconfirmed)));
@@ -126,7 +126,7 @@ fn in_a_new_group_what_waits_is_said_once_a_member_of_before_is_in_it() {
     assert_eq!(told(&net, 1, is_awaited), 1);
     net.lie = None;
     net.asked.clear();
-    net.say(1, &Say::Send(id, "in the new group".to_owned()));
+    net.begin(1, intent::Send::new(id, "in the new group"));
     net.pass(MINUTE * 10);
     assert_eq!(asked(&net, method::BATCH_ENQUEUE), 0, "nothing was said");
     back(&mut net, 0);
@@ -211,7 +211,7 @@ fn nothing_is_said_in_a_tree_of_an_earlier_day() {
             .any(|event| matches!(event, Event::Rejoined { .. }))
     );
     assert!(since.iter().any(is_awaited), "{since:?}");
-    net.say(1, &Say::Send(id, "among us".to_owned()));
+    net.begin(1, intent::Send::new(id, "among us"));
     net.asked.clear();
     net.pass(MINUTE * 10);
     assert_eq!(asked(&net, method::BATCH_ENQUEUE), 0, "nothing was said");

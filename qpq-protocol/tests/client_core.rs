@@ -11,7 +11,9 @@ use net::people::{
 };
 use net::{Net, password};
 use qpq_crypto::proof::{CommitSlot, verify_commit};
-use qpq_protocol::client::{Event, Fatal, IntentError, MlsSuite, Outcome, Standing};
+use qpq_protocol::client::{
+    Event, Fatal, Intent, IntentError, MlsSuite, Outcome, Standing, intent,
+};
 use qpq_protocol::storage::memory::Fault;
 use qpq_protocol::storage::{Command, Failure};
 
@@ -37,8 +39,8 @@ fn two_people_talk_and_both_histories_hold_it() {
 #[test]
 fn a_dm_opened_by_both_at_once_is_one() {
     let mut net = world(&["alice", "bob"]);
-    let a = net.act(0, |core, now| core.dm(now, "bob"));
-    let b = net.act(1, |core, now| core.dm(now, "alice"));
+    let a = net.begin(0, intent::Dm("bob".into()));
+    let b = net.begin(1, intent::Dm("alice".into()));
     assert!(net.until(|net| net.result(0, a).is_some() && net.result(1, b).is_some()));
     let (Some(Ok(Outcome::Conversation(a))), Some(Ok(Outcome::Conversation(b)))) =
         (net.result(0, a), net.result(1, b))
@@ -68,7 +70,7 @@ fn a_group_grows_is_named_inside_and_shrinks() {
         1
     );
     assert_eq!(conversation(&mut net, 2, id).standing, Standing::Over);
-    let ended = net.ask(2, |core, now| core.send(now, id, "still here?"));
+    let ended = net.ask(2, intent::Send::new(id, "still here?"));
     assert_eq!(ended, Err(IntentError::NotAMember));
     assert_agree(&mut net, &[0, 1, 3], id);
 
@@ -88,7 +90,7 @@ fn who_leaves_is_removed_from_the_tree_by_the_others() {
     let mut net = world(&["alice", "bob", "carol"]);
     let id = group(&mut net, 0, &["bob", "carol"]);
     settle(&mut net);
-    let ended = net.ask(1, |core, now| core.leave(now, id));
+    let ended = net.ask(1, intent::Leave(id));
     assert_eq!(ended, Ok(Outcome::Left(id)));
     settle(&mut net);
     assert_eq!(conversation(&mut net, 0, id).members.len(), 2);
@@ -102,7 +104,7 @@ fn several_who_leave_at_once_are_all_removed() {
     let id = group(&mut net, 0, &["bob", "carol", "dave"]);
     settle(&mut net);
     for leaving in [1, 2] {
-        net.act(leaving, |core, now| core.leave(now, id));
+        net.begin(leaving, intent::Leave(id));
     }
     settle(&mut net);
     assert_eq!(conversation(&mut net, 0, id).members.len(), 2);
@@ -113,9 +115,7 @@ fn several_who_leave_at_once_are_all_removed() {
 fn who_is_removed_goes_with_every_device_and_is_named_once() {
     let mut net = world(&["alice", "bob", "carol"]);
     let second = net.add_client();
-    let ended = net.ask(second, |core, now| {
-        core.login(now, "carol", password("secret"))
-    });
+    let ended = net.ask(second, intent::Login::new("carol", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     settle(&mut net);
     let id = group(&mut net, 0, &["bob", "carol"]);
@@ -141,8 +141,8 @@ fn two_members_commit_at_once_and_the_loser_commits_again() {
     let mut net = world(&["alice", "bob", "carol", "dave"]);
     let id = group(&mut net, 0, &["bob"]);
     settle(&mut net);
-    let a = net.act(0, |core, now| core.invite(now, id, "carol"));
-    let b = net.act(1, |core, now| core.invite(now, id, "dave"));
+    let a = net.begin(0, intent::Invite::new(id, "carol"));
+    let b = net.begin(1, intent::Invite::new(id, "dave"));
     assert!(net.until(|net| net.result(0, a).is_some() && net.result(1, b).is_some()));
     assert!(
         matches!(net.result(0, a), Some(Ok(_))),
@@ -168,8 +168,8 @@ fn a_slot_that_was_lost_is_fetched_once() {
     net.clients[2].away = true;
     net.clients[3].away = true;
     net.asked.clear();
-    let carol = net.act(0, |core, now| core.remove(now, id, "carol"));
-    let dave = net.act(1, |core, now| core.remove(now, id, "dave"));
+    let carol = net.begin(0, intent::Remove::new(id, "carol"));
+    let dave = net.begin(1, intent::Remove::new(id, "dave"));
     assert!(net.until(|net| net.result(0, carol).is_some() && net.result(1, dave).is_some()));
     let count = |method: u16| net.asked.iter().filter(|own| **own == method).count();
     assert_eq!(count(206), 3, "one of them twice: {:?}", net.asked);
@@ -226,7 +226,7 @@ fn messages_written_without_a_server_are_sent_when_it_is_back() {
     settle(&mut net);
     net.stop_server();
     let sent: Vec<_> = (0..3)
-        .map(|number| net.act(0, |core, now| core.send(now, id, &format!("late {number}"))))
+        .map(|number| net.begin(0, intent::Send::new(id, format!("late {number}"))))
         .collect();
     net.pass(Duration::from_secs(300));
     assert!(sent.iter().all(|intent| net.result(0, *intent).is_none()));
@@ -247,7 +247,7 @@ fn connections_that_break_are_made_again_and_lose_nothing() {
     let mut expected = Vec::new();
     for number in 0..20 {
         let text = format!("message {number}");
-        let intent = net.act(0, |core, now| core.send(now, id, &text));
+        let intent = net.begin(0, intent::Send::new(id, &text));
         expected.push(text);
         // Somewhere in the middle of it.
         for _ in 0..number {
@@ -274,13 +274,11 @@ fn a_session_survives_a_restart_and_a_password_opens_a_second_device() {
     send(&mut net, 0, id, "after the restart");
 
     let second = net.add_client();
-    let ended = net.ask(second, |core, now| {
-        core.login(now, "alice", password("secret"))
-    });
+    let ended = net.ask(second, intent::Login::new("alice", password("secret")));
     let Ok(Outcome::LoggedIn(account)) = ended else {
         panic!("{ended:?}");
     };
-    let Ok(Outcome::Account(Some(first))) = net.ask(0, |core, now| core.whoami(now)) else {
+    let Ok(Outcome::Account(Some(first))) = net.ask(0, intent::WhoAmI) else {
         panic!("no account");
     };
     assert_eq!(account.identity_key, first.identity_key);
@@ -292,19 +290,17 @@ fn a_device_that_a_conversation_began_without_is_told_so_at_once() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");
     let second = net.add_client();
-    let ended = net.ask(second, |core, now| {
-        core.login(now, "alice", password("secret"))
-    });
+    let ended = net.ask(second, intent::Login::new("alice", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     let name = "bob".to_owned();
     let error = Err(IntentError::OtherDevice { name });
     for _ in 0..2 {
         let begin = net.now;
-        let ended = net.ask(second, |core, now| core.dm(now, "bob"));
+        let ended = net.ask(second, intent::Dm("bob".into()));
         assert_eq!(ended, error);
         assert!(net.now.since(begin) < Duration::from_secs(1));
     }
-    let all = net.ask(second, |core, now| core.conversations(now));
+    let all = net.ask(second, intent::Conversations);
     assert_eq!(all, Ok(Outcome::Conversations(Vec::new())));
     // The others go on, and what the error advises works.
     send(&mut net, 1, id, "to the first device");
@@ -318,13 +314,11 @@ fn a_peer_without_a_key_package_is_named_at_once() {
     // One whose packages nobody here can use is as good as one without any.
     net.client_config.mls_suite = MlsSuite::default();
     let bob = net.add_client();
-    let ended = net.ask(bob, |core, now| {
-        core.register(now, "bob", password("secret"))
-    });
+    let ended = net.ask(bob, intent::Register::new("bob", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     let begin = net.now;
     let name = "bob".to_owned();
-    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    let ended = net.ask(0, intent::Dm("bob".into()));
     assert_eq!(ended, Err(IntentError::NoDevices { name }));
     assert!(net.now.since(begin) < Duration::from_secs(1));
 }
@@ -336,7 +330,7 @@ fn a_server_that_holds_back_is_told_from_one_that_is_gone() {
     net.stop_server();
     net.start_server();
     let begin = net.now;
-    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    let ended = net.ask(0, intent::Dm("bob".into()));
     assert_eq!(ended, Err(IntentError::HeldBack));
     assert!(net.now.since(begin) >= net.client_config.intent_timeout);
 }
@@ -345,16 +339,13 @@ fn a_server_that_holds_back_is_told_from_one_that_is_gone() {
 fn a_logout_ends_the_session_and_a_login_takes_the_same_device() {
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");
+    assert_eq!(net.ask(0, intent::Logout), Ok(Outcome::LoggedOut));
     assert_eq!(
-        net.ask(0, |core, now| core.logout(now)),
-        Ok(Outcome::LoggedOut)
-    );
-    assert_eq!(
-        net.ask(0, |core, now| core.dm(now, "carol")),
+        net.ask(0, intent::Dm("carol".into())),
         Err(IntentError::NotLoggedIn)
     );
     send(&mut net, 1, id, "while you were out");
-    let ended = net.ask(0, |core, now| core.login(now, "alice", password("secret")));
+    let ended = net.ask(0, intent::Login::new("alice", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     settle(&mut net);
     assert_eq!(history(&mut net, 0, id), ["while you were out"]);
@@ -369,56 +360,55 @@ fn mistakes_are_told_apart() {
         ("nobody", "secret", IntentError::WrongPassword),
         ("Not A Name", "secret", IntentError::BadName),
     ] {
-        let ended = net.ask(wrong, |core, now| core.login(now, name, password(pass)));
+        let ended = net.ask(wrong, intent::Login::new(name, password(pass)));
         assert_eq!(ended, Err(error), "{name}");
     }
-    let ended = net.ask(wrong, |core, now| {
-        core.register(now, "alice", password("mine"))
-    });
+    let ended = net.ask(wrong, intent::Register::new("alice", password("mine")));
     assert_eq!(ended, Err(IntentError::NameTaken));
-    let ended = net.ask(wrong, |core, now| core.dm(now, "alice"));
+    let ended = net.ask(wrong, intent::Dm("alice".into()));
     assert_eq!(ended, Err(IntentError::NotLoggedIn));
 
     let name = "zoe".to_owned();
-    let ended = net.ask(0, |core, now| core.dm(now, "zoe"));
+    let ended = net.ask(0, intent::Dm("zoe".into()));
     assert_eq!(ended, Err(IntentError::UnknownUser { name: name.clone() }));
-    let ended = net.ask(0, |core, now| core.create_group(now, "g", &["zoe"]));
+    let ended = net.ask(0, intent::CreateGroup::new("g", &["zoe"]));
     assert_eq!(ended, Err(IntentError::UnknownUser { name }));
     assert_eq!(
-        net.ask(0, |core, now| core.dm(now, "alice")),
+        net.ask(0, intent::Dm("alice".into())),
         Err(IntentError::Yourself)
     );
-    let ended = net.ask(0, |core, now| core.login(now, "bob", password("secret")));
+    let ended = net.ask(0, intent::Login::new("bob", password("secret")));
     let name = "alice".to_owned();
     assert_eq!(ended, Err(IntentError::OtherAccount { name }));
 
     let nowhere = qpq_protocol::ids::ChannelId([0; 16]);
     let unknown = Err(IntentError::UnknownConversation);
+    assert_eq!(net.ask(0, intent::Send::new(nowhere, "x")), unknown);
+    assert_eq!(net.ask(0, intent::Invite::new(nowhere, "bob")), unknown);
+    assert_eq!(net.ask(0, intent::Leave(nowhere)), unknown);
+    assert_eq!(net.ask(0, intent::Members(nowhere)), unknown);
     assert_eq!(
-        net.ask(0, |core, now| core.send(now, nowhere, "x")),
-        unknown
-    );
-    assert_eq!(
-        net.ask(0, |core, now| core.invite(now, nowhere, "bob")),
-        unknown
-    );
-    assert_eq!(net.ask(0, |core, now| core.leave(now, nowhere)), unknown);
-    assert_eq!(net.ask(0, |core, now| core.members(now, nowhere)), unknown);
-    assert_eq!(
-        net.ask(0, |core, now| core.history(now, nowhere, None, 1)),
+        net.ask(
+            0,
+            intent::History {
+                conversation: nowhere,
+                before: None,
+                limit: 1
+            }
+        ),
         unknown
     );
     let id = dm(&mut net, 0, "bob");
     let long = "x".repeat(64 * 1024 + 1);
-    let ended = net.ask(0, |core, now| core.send(now, id, &long));
+    let ended = net.ask(0, intent::Send::new(id, &long));
     assert!(
         matches!(ended, Err(IntentError::BadLength { .. })),
         "{ended:?}"
     );
-    let ended = net.ask(0, |core, now| core.invite(now, id, "bob"));
+    let ended = net.ask(0, intent::Invite::new(id, "bob"));
     assert_eq!(ended, Err(IntentError::NotAGroup));
     let id = group(&mut net, 0, &["bob"]);
-    let ended = net.ask(0, |core, now| core.invite(now, id, "bob"));
+    let ended = net.ask(0, intent::Invite::new(id, "bob"));
     let name = "bob".to_owned();
     assert_eq!(ended, Err(IntentError::AlreadyMember { name }));
 }
@@ -431,15 +421,14 @@ fn a_name_that_nobody_has_ends_whatever_waits_for_it_at_once() {
     let unknown = Err(IntentError::UnknownUser {
         name: "zoe".to_owned(),
     });
-    let intents = net.act(0, |core, now| {
-        [
-            core.dm(now, "zoe"),
-            core.create_group(now, "club", &["zoe"]),
-            core.invite(now, id, "zoe"),
-            core.remove(now, id, "zoe"),
-            core.safety_number(now, "zoe"),
-        ]
-    });
+    let intents: [Intent; 5] = [
+        intent::Dm("zoe".into()).into(),
+        intent::CreateGroup::new("club", &["zoe"]).into(),
+        intent::Invite::new(id, "zoe").into(),
+        intent::Remove::new(id, "zoe").into(),
+        intent::SafetyNumber("zoe".into()).into(),
+    ];
+    let intents = intents.map(|intent| net.begin(0, intent));
     for intent in intents {
         assert!(net.until(|net| net.result(0, intent).is_some()));
         assert_eq!(net.result(0, intent), Some(unknown.clone()));
@@ -451,7 +440,7 @@ fn a_name_that_nobody_has_ends_whatever_waits_for_it_at_once() {
 fn a_stopped_server_is_told_and_an_intent_ends_at_its_deadline() {
     let mut net = world(&["alice"]);
     net.stop_server();
-    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    let ended = net.ask(0, intent::Dm("bob".into()));
     assert_eq!(ended, Err(IntentError::TimedOut));
     assert!(told(&net, 0, |event| matches!(event, Event::Disconnected { .. })) > 3);
 }
@@ -464,13 +453,13 @@ fn a_second_process_ends_the_first_and_names_itself() {
     let second = net.add_second(0);
     net.pump();
     net.clients[0].disk = net.clients[second].disk.clone();
-    let ended = net.ask(0, |core, now| core.send(now, id, "from the first"));
+    let ended = net.ask(0, intent::Send::new(id, "from the first"));
     let Err(IntentError::Fatal(Fatal::WriterReplaced { holder })) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!(holder, "start 4");
     assert_eq!(told(&net, 0, |event| matches!(event, Event::Fatal(_))), 1);
-    let ended = net.ask(0, |core, now| core.whoami(now));
+    let ended = net.ask(0, intent::WhoAmI);
     assert!(matches!(ended, Err(IntentError::Fatal(_))), "{ended:?}");
     send(&mut net, second, id, "from the second");
 }
@@ -487,7 +476,7 @@ fn failures_of_storage_are_told_and_survived() {
         let id = dm(&mut net, 0, "bob");
         settle(&mut net);
         net.clients[0].disk.fail_next(fault);
-        let ended = net.ask(0, |core, now| core.send(now, id, "one"));
+        let ended = net.ask(0, intent::Send::new(id, "one"));
         match fault {
             Fault::Full => assert_eq!(ended, Err(IntentError::Storage(Failure::Full))),
             Fault::Unavailable => {
@@ -519,7 +508,7 @@ fn a_message_to_nobody_that_was_never_stored_is_not_sent() {
         let id = group(&mut net, 0, &[]);
         settle(&mut net);
         net.clients[0].disk.fail_next(fault);
-        let ended = net.ask(0, |core, now| core.send(now, id, "one"));
+        let ended = net.ask(0, intent::Send::new(id, "one"));
         let stored = history(&mut net, 0, id).len();
         assert_eq!(ended.is_ok(), stored == 1, "{fault:?}: {ended:?}");
     }
@@ -538,7 +527,7 @@ fn an_opening_whose_fate_is_unknown_is_tried_again() {
         assert!(matches!(fence, Some((_, Command::Commit(_)))), "{fence:?}");
         net.clients[0].disk.fail_next(fault);
         net.clients[0].hold = false;
-        let ended = net.ask(0, |core, now| core.whoami(now));
+        let ended = net.ask(0, intent::WhoAmI);
         assert!(
             matches!(ended, Ok(Outcome::Account(Some(_)))),
             "{fault:?}: {ended:?}"
@@ -553,9 +542,7 @@ fn a_registration_survives_a_connection_lost_at_any_moment() {
         // So that requests are lost halfway too.
         net.piece = 100;
         net.add_client();
-        let intent = net.act(0, |core, now| {
-            core.register(now, "alice", password("secret"))
-        });
+        let intent = net.begin(0, intent::Register::new("alice", password("secret")));
         for _ in 0..turns {
             if !net.turn() {
                 net.jump(net.now + Duration::from_millis(5));
@@ -577,11 +564,11 @@ fn a_dm_that_could_not_be_made_does_not_keep_the_peer_from_making_it() {
     let usual = net.client_config.mls_suite;
     net.client_config.mls_suite = MlsSuite::default();
     net.add_client();
-    let ended = net.ask(1, |core, now| core.register(now, "bob", password("secret")));
+    let ended = net.ask(1, intent::Register::new("bob", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     // Alice's suite is another than that of Bob's key packages.
     let name = "bob".to_owned();
-    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    let ended = net.ask(0, intent::Dm("bob".into()));
     assert_eq!(ended, Err(IntentError::NoDevices { name }));
     net.client_config.mls_suite = usual;
     net.restart(1);
@@ -595,9 +582,7 @@ fn a_dm_that_could_not_be_made_does_not_keep_the_peer_from_making_it() {
 fn a_logout_ends_a_login_that_still_publishes_its_key_packages() {
     let mut net = Net::new();
     net.add_client();
-    let register = net.act(0, |core, now| {
-        core.register(now, "alice", password("secret"))
-    });
+    let register = net.begin(0, intent::Register::new("alice", password("secret")));
     let is_in = |net: &Net| {
         let mut events = net.clients[0].events.iter();
         events.any(|event| matches!(event, Event::LoggedIn { .. }))
@@ -608,7 +593,7 @@ fn a_logout_ends_a_login_that_still_publishes_its_key_packages() {
         }
     }
     assert_eq!(net.result(0, register), None);
-    let logout = net.ask(0, |core, now| core.logout(now));
+    let logout = net.ask(0, intent::Logout);
     assert_eq!(logout, Ok(Outcome::LoggedOut));
     assert_eq!(net.result(0, register), Some(Err(IntentError::NotLoggedIn)));
 }
@@ -619,11 +604,11 @@ fn every_message_ends_when_storage_fails_between_two() {
         let mut net = world(&["alice", "bob"]);
         let id = dm(&mut net, 0, "bob");
         settle(&mut net);
-        let one = net.act(0, |core, now| core.send(now, id, "one"));
+        let one = net.begin(0, intent::Send::new(id, "one"));
         for _ in 0..turns {
             net.turn();
         }
-        let two = net.act(0, |core, now| core.send(now, id, "two"));
+        let two = net.begin(0, intent::Send::new(id, "two"));
         net.clients[0].disk.fail_next(Fault::Full);
         settle(&mut net);
         let ended = [one, two].map(|intent| net.result(0, intent));
@@ -642,7 +627,13 @@ fn unread_messages_are_counted_until_they_are_read() {
     }
     settle(&mut net);
     assert_eq!(conversation(&mut net, 1, id).unread, 5);
-    let ended = net.ask(1, |core, now| core.unread(now, id, 2));
+    let ended = net.ask(
+        1,
+        intent::Unread {
+            conversation: id,
+            limit: 2,
+        },
+    );
     let Ok(Outcome::Messages(first)) = ended else {
         panic!("{ended:?}");
     };
@@ -654,7 +645,13 @@ fn unread_messages_are_counted_until_they_are_read() {
         [0, 1]
     );
     assert_eq!(
-        net.ask(1, |core, now| core.mark_read(now, id, 2)),
+        net.ask(
+            1,
+            intent::MarkRead {
+                conversation: id,
+                up_to: 2
+            }
+        ),
         Ok(Outcome::Read)
     );
     net.restart(1);
@@ -713,7 +710,7 @@ fn a_commit_that_the_server_does_not_sign_for_is_told_and_submitted_again() {
         }
         (_, said) => said,
     });
-    let invite = net.act(0, |core, now| core.invite(now, id, "carol"));
+    let invite = net.begin(0, intent::Invite::new(id, "carol"));
     net.pass(Duration::from_secs(3));
     assert!(told(&net, 0, unproven) >= 1);
     assert_eq!(net.result(0, invite), None);
@@ -786,7 +783,7 @@ fn two_commits_in_one_slot_are_told_with_both_proofs() {
     };
     assert_eq!(*conversation, id);
     assert_ne!(proofs[0].commit_hash, proofs[1].commit_hash);
-    let Ok(Outcome::Server(server)) = net.ask(3, |core, now| core.server_info(now)) else {
+    let Ok(Outcome::Server(server)) = net.ask(3, intent::ServerInfo) else {
         panic!("no answer");
     };
     for proof in proofs.iter() {
@@ -806,7 +803,7 @@ fn a_shutdown_lets_what_runs_finish() {
     use qpq_protocol::io::Core as _;
     let mut net = world(&["alice", "bob"]);
     let id = dm(&mut net, 0, "bob");
-    let intent = net.act(0, |core, now| core.send(now, id, "last words"));
+    let intent = net.begin(0, intent::Send::new(id, "last words"));
     let now = net.now;
     net.clients[0].core.handle_shutdown(now);
     net.until(|net| net.clients[0].core.is_shut_down());
@@ -824,7 +821,7 @@ fn a_message_that_nobody_was_told_of_is_found_all_the_same() {
     let id = dm(&mut net, 0, "bob");
     net.pass(Duration::from_secs(5));
     net.deaf = true;
-    let sent = net.ask(0, |core, now| core.send(now, id, "unheard"));
+    let sent = net.ask(0, intent::Send::new(id, "unheard"));
     assert!(matches!(sent, Ok(Outcome::Sent { .. })), "{sent:?}");
     assert_eq!(net.texts(1), []);
     net.pass(net.client_config.look_interval);
@@ -835,7 +832,7 @@ fn a_message_that_nobody_was_told_of_is_found_all_the_same() {
 fn the_server_says_what_it_is_without_an_account() {
     let mut net = Net::new();
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| core.server_info(now));
+    let ended = net.ask(client, intent::ServerInfo);
     let Ok(Outcome::Server(info)) = ended else {
         panic!("{ended:?}");
     };
@@ -848,7 +845,7 @@ fn a_wrong_password_leaves_the_session_as_it_was() {
     let id = dm(&mut net, 0, "bob");
     settle(&mut net);
     net.restart(0);
-    let ended = net.ask(0, |core, now| core.login(now, "alice", password("guess")));
+    let ended = net.ask(0, intent::Login::new("alice", password("guess")));
     assert_eq!(ended, Err(IntentError::WrongPassword));
     send(&mut net, 0, id, "still here");
 }
@@ -859,9 +856,7 @@ fn the_post_quantum_suite_carries_a_group() {
     net.client_config.mls_suite = qpq_protocol::client::MlsSuite::default();
     for name in ["alice", "bob", "carol"] {
         let client = net.add_client();
-        let ended = net.ask(client, |core, now| {
-            core.register(now, name, password("secret"))
-        });
+        let ended = net.ask(client, intent::Register::new(name, password("secret")));
         assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     }
     let id = group(&mut net, 0, &["bob"]);
@@ -882,9 +877,8 @@ fn an_account_is_for_the_server_that_the_user_means() {
         })
     };
     let register =
-        |net: &mut Net, name| net.ask(client, |core, now| core.register(now, name, password("x")));
-    let login =
-        |net: &mut Net, name| net.ask(client, |core, now| core.login(now, name, password("x")));
+        |net: &mut Net, name| net.ask(client, intent::Register::new(name, password("x")));
+    let login = |net: &mut Net, name| net.ask(client, intent::Login::new(name, password("x")));
     assert_eq!(register(&mut net, "alice"), other("example.org"));
     assert_eq!(login(&mut net, "alice"), other("example.org"));
     assert_eq!(
@@ -915,9 +909,7 @@ fn an_address_does_not_say_which_server_is_meant() {
     let mut net = Net::new();
     net.client_config.server = "192.0.2.7:5001".to_owned();
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.register(now, "alice", password("x"))
-    });
+    let ended = net.ask(client, intent::Register::new("alice", password("x")));
     let name = "alice".to_owned();
     assert_eq!(ended, Err(IntentError::NoDomain { name }));
 }
@@ -931,9 +923,9 @@ fn a_server_with_another_key_is_shown_nothing() {
     let right = core::mem::take(&mut net.server_disk);
     net.start_server();
     net.asked.clear();
-    let ended = net.ask(0, |core, now| core.dm(now, "carol"));
+    let ended = net.ask(0, intent::Dm("carol".into()));
     assert_eq!(ended, Err(IntentError::OtherServer));
-    let ended = net.ask(0, |core, now| core.login(now, "alice", password("secret")));
+    let ended = net.ask(0, intent::Login::new("alice", password("secret")));
     assert_eq!(ended, Err(IntentError::OtherServer));
     settle(&mut net);
     // Each asks who the server is, and nothing else.
@@ -957,17 +949,13 @@ fn a_device_has_a_name_of_its_own_and_a_long_one_is_refused() {
     let mut net = Net::new();
     net.client_config.device_name = "x".repeat(65);
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.register(now, "alice", password("x"))
-    });
+    let ended = net.ask(client, intent::Register::new("alice", password("x")));
     assert_eq!(ended, Err(IntentError::DeviceNameTooLong { limit: 64 }));
     // What a process calls itself is nobody's business: it may be long, and is not told.
     net.client_config.device_name = "laptop".to_owned();
     net.holder = "x".repeat(200);
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.register(now, "alice", password("x"))
-    });
+    let ended = net.ask(client, intent::Register::new("alice", password("x")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use net::people::world;
 use net::{Crash, Net, Snapshot, password};
-use qpq_protocol::client::{Body, Conversation, Event, IntentError, Message, Outcome, Standing};
+use qpq_protocol::client::{
+    Body, Conversation, Event, IntentError, Message, Outcome, Standing, intent,
+};
 use qpq_protocol::ids::ChannelId;
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -21,7 +23,7 @@ fn registered() -> Snapshot {
 
 fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
     loop {
-        match net.ask(client, |core, now| core.conversations(now)) {
+        match net.ask(client, intent::Conversations) {
             Ok(Outcome::Conversations(all)) => return all,
             Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
@@ -31,7 +33,14 @@ fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
 
 fn history(net: &mut Net, client: usize, id: ChannelId) -> Vec<Message> {
     loop {
-        match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+        match net.ask(
+            client,
+            intent::History {
+                conversation: id,
+                before: None,
+                limit: 1000,
+            },
+        ) {
             Ok(Outcome::Messages(all)) => return all,
             Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
@@ -49,9 +58,7 @@ fn text(message: &Message) -> &str {
 /// What a careful app does: if it does not know whether something was done, it looks.
 fn make_group(net: &mut Net, client: usize) -> ChannelId {
     loop {
-        match net.ask(client, |core, now| {
-            core.create_group(now, "friends", &["bob"])
-        }) {
+        match net.ask(client, intent::CreateGroup::new("friends", &["bob"])) {
             Ok(Outcome::Conversation(group)) => return group.id,
             Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
@@ -67,7 +74,7 @@ fn make_group(net: &mut Net, client: usize) -> ChannelId {
 
 fn say(net: &mut Net, client: usize, id: ChannelId, what: &str) {
     loop {
-        match net.ask(client, |core, now| core.send(now, id, what)) {
+        match net.ask(client, intent::Send::new(id, what)) {
             Ok(Outcome::Sent { .. }) => return,
             Err(IntentError::TimedOut | IntentError::HeldBack) => {}
             other => panic!("{other:?}"),
@@ -84,7 +91,7 @@ fn say(net: &mut Net, client: usize, id: ChannelId, what: &str) {
 
 fn invite(net: &mut Net, client: usize, id: ChannelId, name: &str) {
     loop {
-        match net.ask(client, |core, now| core.invite(now, id, name)) {
+        match net.ask(client, intent::Invite::new(id, name)) {
             Ok(_) | Err(IntentError::AlreadyMember { .. }) => return,
             Err(IntentError::TimedOut) => net.pass(Duration::from_secs(120)),
             other => panic!("{other:?}"),
@@ -140,9 +147,7 @@ fn check(net: &mut Net, id: ChannelId, case: &str) {
                 Event::Message(message) if message.conversation == id => {
                     assert!(told.insert(message.index), "{case}: client {client} twice");
                 }
-                Event::Unreadable { .. } | Event::Broken { .. } => {
-                    panic!("{case}: client {client}: {event:?}");
-                }
+                Event::Unreadable { .. } => panic!("{case}: client {client}: {event:?}"),
                 _ => {}
             }
         }
@@ -202,14 +207,14 @@ fn a_registration_survives_a_loss_of_power_at_every_storage_command() {
             let mut net = Net::new();
             let client = net.add_client();
             net.clients[client].lose_power(Crash { at, after });
-            let mut ended = net.ask(client, |core, now| core.register(now, "zoe", password("x")));
+            let mut ended = net.ask(client, intent::Register::new("zoe", password("x")));
             for _ in 0..3 {
                 ended = match ended {
                     Err(IntentError::TimedOut) => {
-                        net.ask(client, |core, now| core.register(now, "zoe", password("x")))
+                        net.ask(client, intent::Register::new("zoe", password("x")))
                     }
                     Err(IntentError::NameTaken | IntentError::OtherAccount { .. }) => {
-                        net.ask(client, |core, now| core.login(now, "zoe", password("x")))
+                        net.ask(client, intent::Login::new("zoe", password("x")))
                     }
                     other => other,
                 };

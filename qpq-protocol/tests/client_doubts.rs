@@ -15,7 +15,7 @@ use net::people::{
     find, go_away, group, history, is_welcome, members, method, put_back, send, settle, told,
     world,
 };
-use qpq_protocol::client::{Event, Outcome, Standing};
+use qpq_protocol::client::{Event, Outcome, Standing, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -178,7 +178,7 @@ fn a_dm_that_its_other_one_has_left_is_not_come_back_into() {
     net.restart(1);
     net.clients[1].away = true;
     let id = dm(&mut net, 0, "bob");
-    let ended = net.ask(0, |core, now| core.leave(now, id));
+    let ended = net.ask(0, intent::Leave(id));
     assert_eq!(ended, Ok(Outcome::Left(id)));
     settle(&mut net);
     net.lie = Some(|method, said| match method {
@@ -255,7 +255,7 @@ fn who_waited_for_a_forgotten_invitation_lets_himself_in() {
         _ => said,
     });
     net.clients[1].away = false;
-    let opened = net.act(1, |core, now| core.dm(now, "alice"));
+    let opened = net.begin(1, intent::Dm("alice".into()));
     net.pass(Duration::from_secs(10));
     assert_eq!(net.result(1, opened), None);
     net.lie = Some(|method, said| match method {
@@ -283,7 +283,7 @@ fn a_dm_that_nobody_has_founded_is_founded_by_who_waits() {
         _ => said,
     });
     net.clients[1].away = false;
-    let opened = net.act(1, |core, now| core.dm(now, "alice"));
+    let opened = net.begin(1, intent::Dm("alice".into()));
     net.pass(Duration::from_secs(10));
     assert_eq!(net.result(1, opened), None);
     net.clients[0].away = true;
@@ -306,7 +306,7 @@ fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
     net.restart(1);
     net.clients[1].away = true;
     net.asked.clear();
-    net.act(0, |core, now| core.dm(now, "bob"));
+    net.begin(0, intent::Dm("bob".into()));
     // Her first commit is not made yet.
     while !net.asked.contains(&method::FETCH_KEY_PACKAGES) {
         if !net.turn() {
@@ -320,7 +320,7 @@ fn a_dm_that_was_made_and_never_founded_is_founded_by_who_waits() {
         _ => said,
     });
     net.clients[1].away = false;
-    net.act(1, |core, now| core.dm(now, "alice"));
+    net.begin(1, intent::Dm("alice".into()));
     net.pass(Duration::from_secs(10));
     net.clients[0].away = true;
     net.cut_client(0);
@@ -348,7 +348,7 @@ fn a_leaving_that_the_server_lost_is_said_again() {
     // Nobody else hears of it.
     net.clients[0].away = true;
     net.clients[2].away = true;
-    let ended = net.ask(1, |core, now| core.leave(now, id));
+    let ended = net.ask(1, intent::Leave(id));
     assert_eq!(ended, Ok(Outcome::Left(id)));
     put_back(&mut net, before);
     for client in [0, 2] {
@@ -369,7 +369,7 @@ fn a_dm_whose_first_commit_was_refused_for_nothing_is_founded_again() {
     go_away(&mut net, 1);
     net.late.insert((0, Late::Request(method::SUBMIT_COMMIT)));
     net.asked.clear();
-    net.act(0, |core, now| core.dm(now, "bob"));
+    net.begin(0, intent::Dm("bob".into()));
     net.pass(Duration::from_secs(1));
     assert!(net.asked.contains(&method::SUBMIT_COMMIT), "on its way");
     let before = backup(&net);

@@ -13,7 +13,7 @@ use net::people::{
 use net::{Lie, Net};
 use prost::Message as _;
 use qpq_protocol::client::{
-    Comparison, ConversationId, Event, Misdeed, Outcome, Twice, UnreadableReason,
+    Comparison, ConversationId, Event, Misdeed, Outcome, Twice, UnreadableReason, intent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
@@ -399,10 +399,10 @@ fn reports_of_far_slots_cost_little() {
         "carol", "carol", "carol", "carol", "carol", "carol", "carol", "carol", "carol",
     ] {
         let is_in = conversation(&mut net, 0, id).members.len() == 3;
-        let ended = net.ask(0, |core, now| match is_in {
-            true => core.remove(now, id, name),
-            false => core.invite(now, id, name),
-        });
+        let ended = match is_in {
+            true => net.ask(0, intent::Remove::new(id, name)),
+            false => net.ask(0, intent::Invite::new(id, name)),
+        };
         assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
         settle(&mut net);
     }
@@ -415,7 +415,7 @@ fn reports_of_far_slots_cost_little() {
 fn a_stranger_is_not_compared_with() {
     let (mut net, id, keys) = world(4, 3);
     // Dave was in, with a key of his own, and bob hands in what he gives him.
-    let ended = net.ask(3, |core, now| core.create_group(now, "others", &[]));
+    let ended = net.ask(3, intent::CreateGroup::new("others", &[]));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     settle(&mut net);
     let alice = key_of(&net, &keys[0]);

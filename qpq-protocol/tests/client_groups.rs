@@ -12,7 +12,8 @@ use net::people::{
 };
 use net::{Net, people};
 use qpq_protocol::client::{
-    ConversationId, Event, Misdeed, Outcome, RejoinReason, Standing, Twice, UnreadableReason,
+    ConversationId, Event, Misdeed, Outcome, RejoinReason, Sent, Standing, Twice, UnreadableReason,
+    intent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
@@ -205,8 +206,8 @@ fn a_stranger_that_is_only_on_the_list_comes_off_it() {
     settle(&mut net);
     misbehave(&mut net, 1, id, &Misdeed::ListStrangers(vec![keys[3]]));
     net.pass(Duration::from_secs(60));
-    let fetched = net.ask(0, |core, now| core.send(now, id, "for three"));
-    let Ok(Outcome::Sent { undelivered, .. }) = fetched else {
+    let fetched = net.ask(0, intent::Send::new(id, "for three"));
+    let Ok(Outcome::Sent(Sent { undelivered, .. })) = fetched else {
         panic!("{fetched:?}");
     };
     assert!(undelivered.is_empty());
@@ -311,7 +312,7 @@ fn a_commit_that_was_refused_and_taken_is_caught_up_with() {
         method::SUBMIT_COMMIT => said.and(Err(4)),
         _ => said,
     });
-    let ended = net.ask(1, |core, now| core.remove(now, id, "carol"));
+    let ended = net.ask(1, intent::Remove::new(id, "carol"));
     assert!(ended.is_err(), "{ended:?}");
     net.lie = None;
     net.restart(1);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use net::people::{self, conversation, conversations, dm, group, method, remove, settle, world};
 use net::{Late, Net, password};
 use qpq_protocol::client::{
-    Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Standing,
-    Waiting,
+    Body, ConversationId, DeviceInfo, Event, IntentError, IntentId, Kept, Outcome, Sent, Standing,
+    Waiting, intent,
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
 use qpq_protocol::server::Config;
@@ -21,7 +21,7 @@ fn said_while_taken_out(late: Late, then: impl FnOnce(&mut Net)) -> (Net, Conver
     let id = group(&mut net, 0, &["bob", "carol"]);
     settle(&mut net);
     net.late.insert((1, late));
-    let said = net.act(1, |core, now| core.send(now, id, "the last word"));
+    let said = net.begin(1, intent::Send::new(id, "the last word"));
     remove(&mut net, 0, id, "bob");
     net.pass(Duration::from_secs(1));
     let standing = conversation(&mut net, 1, id).standing;
@@ -49,14 +49,21 @@ fn kept(net: &mut Net, client: usize, intent: IntentId) -> Option<Kept> {
 }
 
 fn outbox(net: &mut Net, client: usize) -> Vec<Waiting> {
-    match net.ask(client, |core, now| core.outbox(now)) {
+    match net.ask(client, intent::Outbox) {
         Ok(Outcome::Outbox(waiting)) => waiting,
         other => panic!("{other:?}"),
     }
 }
 
 fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<Body> {
-    match net.ask(client, |core, now| core.history(now, id, None, 1000)) {
+    match net.ask(
+        client,
+        intent::History {
+            conversation: id,
+            before: None,
+            limit: 1000,
+        },
+    ) {
         Ok(Outcome::Messages(all)) => all.into_iter().map(|message| message.body).collect(),
         other => panic!("{other:?}"),
     }
@@ -72,12 +79,12 @@ fn a_message_is_kept_once_under_its_id_whoever_repeats_it() {
     let id = dm(&mut net, 0, "bob");
     net.pass(Duration::from_secs(30));
     net.stop_server();
-    let first = net.act(0, |core, now| core.send(now, id, "hello"));
+    let first = net.begin(0, intent::Send::new(id, "hello"));
     let Some(Kept::Message { message_id, .. }) = kept(&mut net, 0, first) else {
         panic!("not kept");
     };
     // The same text again is a second message; the same id is not, not even by another process.
-    let second = net.act(0, |core, now| core.send(now, id, "hello"));
+    let second = net.begin(0, intent::Send::new(id, "hello"));
     assert_ne!(
         kept(&mut net, 0, second),
         Some(Kept::Message {
@@ -87,14 +94,28 @@ fn a_message_is_kept_once_under_its_id_whoever_repeats_it() {
     );
     net.restart(0);
     net.pass(Duration::from_secs(1));
-    let again = net.act(0, |core, now| core.send_as(now, id, message_id, "hello"));
+    let again = net.begin(
+        0,
+        intent::Send {
+            message_id: Some(message_id),
+            ..intent::Send::new(id, "hello")
+        },
+    );
     assert_eq!(outbox(&mut net, 0).len(), 2);
-    let other = net.ask(0, |core, now| core.send_as(now, id, message_id, "other"));
+    let other = net.ask(
+        0,
+        intent::Send {
+            message_id: Some(message_id),
+            ..intent::Send::new(id, "other")
+        },
+    );
     assert_eq!(other, Err(IntentError::OtherId));
     net.start_server();
     assert!(net.until(|net| net.result(0, again).is_some()));
     let sent = net.result(0, again);
-    assert!(matches!(sent, Some(Ok(Outcome::Sent { message_id: own, .. })) if own == message_id));
+    assert!(
+        matches!(sent, Some(Ok(Outcome::Sent(Sent { message_id: own, .. }))) if own == message_id)
+    );
     net.pass(Duration::from_secs(30));
     assert_eq!(history(&mut net, 1, id), [text("hello"), text("hello")]);
     assert_eq!(outbox(&mut net, 0), []);
@@ -110,7 +131,7 @@ fn a_message_is_taken_back_until_the_server_may_have_it() {
     let mut ids = Vec::new();
     let mut intents = Vec::new();
     for text in ["one", long.as_str(), "three"] {
-        let intent = net.act(0, |core, now| core.send(now, id, text));
+        let intent = net.begin(0, intent::Send::new(id, text));
         let Some(kept) = kept(&mut net, 0, intent) else {
             panic!("not kept");
         };
@@ -119,18 +140,18 @@ fn a_message_is_taken_back_until_the_server_may_have_it() {
     }
     // The last one goes without a trace, one before it leaves its place.
     for at in [2, 1] {
-        let taken = net.ask(0, |core, now| core.take_back(now, ids[at]));
+        let taken = net.ask(0, intent::TakeBack(ids[at]));
         assert_eq!(taken, Ok(Outcome::TakenBack));
         assert_eq!(
             net.result(0, intents[at]),
             Some(Err(IntentError::TakenBack))
         );
-        let again = net.ask(0, |core, now| core.take_back(now, ids[at]));
+        let again = net.ask(0, intent::TakeBack(ids[at]));
         assert_eq!(again, Err(IntentError::NotKept));
     }
     assert_eq!(history(&mut net, 0, id), [text("one")]);
-    net.act(0, |core, now| core.send(now, id, "four"));
-    let taken = net.ask(0, |core, now| core.take_back(now, ids[0]));
+    net.begin(0, intent::Send::new(id, "four"));
+    let taken = net.ask(0, intent::TakeBack(ids[0]));
     assert_eq!(taken, Ok(Outcome::TakenBack));
     assert_eq!(history(&mut net, 0, id), [Body::TakenBack, text("four")]);
     net.start_server();
@@ -138,7 +159,7 @@ fn a_message_is_taken_back_until_the_server_may_have_it() {
     net.pass(Duration::from_secs(30));
     assert_eq!(history(&mut net, 1, id), [text("four")]);
     // One that is encrypted may be with the server.
-    let intent = net.act(0, |core, now| core.send(now, id, "five"));
+    let intent = net.begin(0, intent::Send::new(id, "five"));
     while outbox_now(&net, 0, intent).is_none() {
         assert!(net.turn());
     }
@@ -146,7 +167,7 @@ fn a_message_is_taken_back_until_the_server_may_have_it() {
         panic!("not kept");
     };
     net.stop_server();
-    let taken = net.ask(0, |core, now| core.take_back(now, five));
+    let taken = net.ask(0, intent::TakeBack(five));
     assert_eq!(taken, Err(IntentError::OnItsWay));
     net.start_server();
     assert!(net.until(|net| net.result(0, intent).is_some()));
@@ -169,7 +190,7 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
     net.pass(Duration::from_secs(30));
     net.stop_server();
     let make = |net: &mut Net, name: &str| {
-        let intent = net.act(0, |core, now| core.create_group(now, name, &["bob"]));
+        let intent = net.begin(0, intent::CreateGroup::new(name, &["bob"]));
         match kept(net, 0, intent) {
             Some(Kept::Conversation(id)) => id,
             other => panic!("{other:?}"),
@@ -177,17 +198,25 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
     };
     let (stays, goes) = (make(&mut net, "stays"), make(&mut net, "goes"));
     // Not even a message that waits in it keeps it.
-    let waits = net.act(0, |core, now| core.send(now, goes, "to nobody"));
-    let taken = net.ask(0, |core, now| core.take_back(now, Kept::Conversation(goes)));
+    let waits = net.begin(0, intent::Send::new(goes, "to nobody"));
+    let taken = net.ask(0, intent::TakeBack(Kept::Conversation(goes)));
     assert_eq!(net.result(0, waits), Some(Err(IntentError::TakenBack)));
     assert_eq!(taken, Ok(Outcome::TakenBack));
-    let other = net.ask(0, |core, now| {
-        core.create_group_as(now, stays, "other", &[])
-    });
+    let other = net.ask(
+        0,
+        intent::CreateGroup {
+            id: Some(stays),
+            ..intent::CreateGroup::new("other", &[])
+        },
+    );
     assert_eq!(other, Err(IntentError::OtherId));
-    let again = net.act(0, |core, now| {
-        core.create_group_as(now, stays, "stays", &["bob"])
-    });
+    let again = net.begin(
+        0,
+        intent::CreateGroup {
+            id: Some(stays),
+            ..intent::CreateGroup::new("stays", &["bob"])
+        },
+    );
     net.start_server();
     assert!(net.until(|net| net.result(0, again).is_some()));
     let made = net.result(0, again);
@@ -199,9 +228,7 @@ fn a_group_that_is_kept_is_made_once_or_taken_back() {
         assert!(all.iter().all(|one| one.standing == Standing::Active));
     }
     // What stands is no more taken back.
-    let late = net.ask(0, |core, now| {
-        core.take_back(now, Kept::Conversation(stays))
-    });
+    let late = net.ask(0, intent::TakeBack(Kept::Conversation(stays)));
     assert_eq!(late, Err(IntentError::OnItsWay));
 }
 
@@ -212,15 +239,15 @@ fn what_is_kept_and_comes_to_nothing_is_told() {
     dm(&mut net, 0, "bob");
     net.pass(Duration::from_secs(30));
     net.stop_server();
-    let intent = net.act(0, |core, now| core.create_group(now, "club", &["bob"]));
+    let intent = net.begin(0, intent::CreateGroup::new("club", &["bob"]));
     let Some(Kept::Conversation(id)) = kept(&mut net, 0, intent) else {
         panic!("it is kept");
     };
-    let other = net.act(0, |core, now| core.create_group(now, "talk", &["bob"]));
+    let other = net.begin(0, intent::CreateGroup::new("talk", &["bob"]));
     let Some(Kept::Conversation(talk)) = kept(&mut net, 0, other) else {
         panic!("it is kept");
     };
-    let said = net.act(0, |core, now| core.send(now, talk, "said already"));
+    let said = net.begin(0, intent::Send::new(talk, "said already"));
     assert!(kept(&mut net, 0, said).is_some());
     net.restart(0);
     net.lie = Some(|method, said| match method {
@@ -251,18 +278,18 @@ fn what_was_never_asked_for_is_not_kept() {
     net.pass(Duration::from_secs(30));
     net.stop_server();
     // Nobody knows who zoe is, so nothing can be done later.
-    let intent = net.act(0, |core, now| core.dm(now, "zoe"));
+    let intent = net.begin(0, intent::Dm("zoe".into()));
     assert_eq!(kept(&mut net, 0, intent), None);
     let nothing = Kept::Message {
         conversation: ChannelId([7; 16]),
         message_id: MessageId([7; 16]),
     };
-    let taken = net.ask(0, |core, now| core.take_back(now, nothing));
+    let taken = net.ask(0, intent::TakeBack(nothing));
     assert_eq!(taken, Err(IntentError::NotKept));
 }
 
 fn devices(net: &mut Net, client: usize) -> Vec<DeviceInfo> {
-    match net.ask(client, |core, now| core.devices(now)) {
+    match net.ask(client, intent::Devices) {
         Ok(Outcome::Devices(devices)) => devices,
         other => panic!("{other:?}"),
     }
@@ -270,9 +297,7 @@ fn devices(net: &mut Net, client: usize) -> Vec<DeviceInfo> {
 
 fn login(net: &mut Net) -> (usize, Result<Outcome, IntentError>) {
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.login(now, "alice", password("secret"))
-    });
+    let ended = net.ask(client, intent::Login::new("alice", password("secret")));
     (client, ended)
 }
 
@@ -325,17 +350,17 @@ fn a_full_account_tells_a_login_which_devices_it_has() {
     // Any device removes another, but not itself.
     let all = devices(&mut net, 0);
     let own = all.iter().find(|one| one.own).unwrap().device_id;
-    let ended = net.ask(0, |core, now| core.remove_device(now, own));
+    let ended = net.ask(0, intent::RemoveDevice(own));
     assert_eq!(ended, Err(IntentError::OwnDevice));
     let other = all.iter().find(|one| !one.own).unwrap().device_id;
-    let ended = net.ask(0, |core, now| core.remove_device(now, other));
+    let ended = net.ask(0, intent::RemoveDevice(other));
     assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
     assert_eq!(devices(&mut net, 0).len(), limit - 1);
     // Who says it again is answered; who names a device that never was is told.
-    let ended = net.ask(0, |core, now| core.remove_device(now, other));
+    let ended = net.ask(0, intent::RemoveDevice(other));
     assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
     let never = DeviceId::new([9; 16]);
-    let ended = net.ask(0, |core, now| core.remove_device(now, never));
+    let ended = net.ask(0, intent::RemoveDevice(never));
     assert_eq!(ended, Err(IntentError::UnknownDevice));
     let (_, ended) = login(&mut net);
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
@@ -362,9 +387,13 @@ fn a_full_account_makes_room_for_a_device() {
         .into_iter()
         .find(|one| one.own)
         .unwrap();
-    let ended = net.ask(late, |core, now| {
-        core.login_in_place_of(now, "alice", password("secret"), gone.device_id)
-    });
+    let ended = net.ask(
+        late,
+        intent::Login {
+            in_place_of: Some(gone.device_id),
+            ..intent::Login::new("alice", password("secret"))
+        },
+    );
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     assert_eq!(devices(&mut net, late).len(), limit);
     assert!(net.until(|net| net.clients[last].events.contains(&Event::LoggedOut)));
@@ -373,35 +402,34 @@ fn a_full_account_makes_room_for_a_device() {
     net.pass(Duration::from_secs(3600));
     let all = devices(&mut net, late);
     let own = all.iter().find(|one| one.own).unwrap().device_id;
-    let ended = net.ask(late, |core, now| core.remove_device(now, own));
+    let ended = net.ask(late, intent::RemoveDevice(own));
     assert_eq!(ended, Err(IntentError::OwnDevice));
     let other = all.iter().find(|one| !one.own).unwrap().device_id;
-    let ended = net.ask(late, |core, now| core.remove_device(now, other));
+    let ended = net.ask(late, intent::RemoveDevice(other));
     assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
     assert_eq!(devices(&mut net, late).len(), limit - 1);
-    let ended = net.ask(late, |core, now| core.remove_device(now, other));
+    let ended = net.ask(late, intent::RemoveDevice(other));
     assert_eq!(ended, Ok(Outcome::DeviceRemoved(other)));
 }
 
 #[test]
 fn two_people_have_one_safety_number() {
     let mut net = world(&["alice", "bob", "carol"]);
-    let mut number = |client: usize, user: &str| match net
-        .ask(client, |core, now| core.safety_number(now, user))
-    {
-        Ok(Outcome::SafetyNumber { number, person }) => {
-            assert_eq!(person.name.as_deref(), Some(user));
-            number
-        }
-        other => panic!("{other:?}"),
-    };
+    let mut number =
+        |client: usize, user: &str| match net.ask(client, intent::SafetyNumber(user.into())) {
+            Ok(Outcome::SafetyNumber { number, person }) => {
+                assert_eq!(person.name.as_deref(), Some(user));
+                number
+            }
+            other => panic!("{other:?}"),
+        };
     let ours = number(0, "bob");
     assert_eq!(ours, number(1, "alice"));
     assert_ne!(ours, number(0, "carol"));
     // What is known is answered without the server.
     net.stop_server();
-    let again = net.ask(0, |core, now| core.safety_number(now, "bob"));
+    let again = net.ask(0, intent::SafetyNumber("bob".into()));
     assert!(matches!(again, Ok(Outcome::SafetyNumber { number, .. }) if number == ours));
-    let own = net.ask(0, |core, now| core.safety_number(now, "alice"));
+    let own = net.ask(0, intent::SafetyNumber("alice".into()));
     assert_eq!(own, Err(IntentError::Yourself));
 }

@@ -13,7 +13,7 @@ use net::people::{
     MINUTE, asked, assert_agree, back, changed, conversation, go_away, group, invite, members,
     method, remove, send, settle, told, world,
 };
-use qpq_protocol::client::{ConversationId, Event, Outcome, Standing};
+use qpq_protocol::client::{ConversationId, Event, Outcome, Standing, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -52,7 +52,7 @@ fn refused() -> (Net, ConversationId) {
 fn who_leaves_where_somebody_came_back_comes_back_at_once_to_say_so() {
     let (mut net, id) = refused();
     net.asked.clear();
-    let left = net.act(CAROL, |core, now| core.leave(now, id));
+    let left = net.begin(CAROL, intent::Leave(id));
     // Sooner than it is looked again who is there.
     net.pass(Duration::from_secs(5));
     assert_eq!(net.result(CAROL, left), Some(Ok(Outcome::Left(id))));
@@ -71,7 +71,7 @@ fn who_leaves_where_somebody_came_back_waits_for_a_way_in() {
         _ => said,
     });
     net.asked.clear();
-    net.act(CAROL, |core, now| core.leave(now, id));
+    net.begin(CAROL, intent::Leave(id));
     net.pass(Duration::from_secs(15));
     assert!(net.asked.contains(&method::GET_GROUP_INFO));
     assert_eq!(asked(&net, method::REMOVE_MEMBER), 0, "not without a word");

@@ -11,7 +11,7 @@ use net::people::{
     second_device, send, settle, told, world,
 };
 use net::{Late, Lie};
-use qpq_protocol::client::{Event, Outcome, RejoinReason, Standing, UnreadableReason};
+use qpq_protocol::client::{Event, Outcome, RejoinReason, Standing, UnreadableReason, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -63,12 +63,12 @@ fn the_late_answer_to_a_leaving_ends_no_membership_that_began_since() {
     let id = dm(&mut net, 0, "bob");
     assert_agree(&mut net, &[0, 1], id);
     net.late.insert((1, Late::Answer(method::REMOVE_MEMBER)));
-    net.act(1, |core, now| core.leave(now, id));
+    net.begin(1, intent::Leave(id));
     net.asked.clear();
     assert!(net.until(|net| net.asked.contains(&method::REMOVE_MEMBER)));
     // Sooner than the call is given up.
     net.pass(Duration::from_secs(1));
-    let ended = net.ask(0, |core, now| core.dm(now, "bob"));
+    let ended = net.ask(0, intent::Dm("bob".into()));
     assert!(matches!(ended, Ok(Outcome::Conversation(_))), "{ended:?}");
     net.pass(Duration::from_secs(1));
     assert_eq!(conversation(&mut net, 1, id).standing, Standing::Active);
@@ -91,7 +91,7 @@ fn nothing_is_committed_while_a_refused_fetch_is_to_be_repeated() {
     // What bob changed waits for alice, whose Fetch is refused.
     net.asked.clear();
     back(&mut net, 0);
-    let added = net.act(0, |core, now| core.invite(now, id, "carol"));
+    let added = net.begin(0, intent::Invite::new(id, "carol"));
     for _ in 0..20 {
         net.pass(Duration::from_secs(1));
         assert!(!net.asked.contains(&method::SUBMIT_COMMIT));
@@ -152,7 +152,7 @@ fn nothing_is_committed_on_a_new_connection_before_the_queues_are_known() {
     net.late.insert((0, Late::Answer(method::LIST_QUEUES)));
     net.cut_client(0);
     net.asked.clear();
-    let added = net.act(0, |core, now| core.invite(now, id, "carol"));
+    let added = net.begin(0, intent::Invite::new(id, "carol"));
     net.pass(Duration::from_secs(5));
     assert!(net.asked.contains(&method::LIST_QUEUES));
     assert!(!net.asked.contains(&method::SUBMIT_COMMIT));
@@ -230,9 +230,9 @@ fn a_leaving_that_finds_no_room_is_said_again() {
     net.cut_client(0);
     // One sender fills at most a quarter of a queue.
     for text in ["one", "two", "three"] {
-        net.ask(1, |core, now| core.send(now, id, text)).ok();
+        net.ask(1, intent::Send::new(id, text)).ok();
     }
-    net.act(1, |core, now| core.leave(now, id));
+    net.begin(1, intent::Leave(id));
     settle(&mut net);
     net.restart(0);
     back(&mut net, 0);

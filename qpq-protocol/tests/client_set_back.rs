@@ -13,7 +13,7 @@ use net::people::{
 };
 use net::{Late, Net, password};
 use prost::Message as _;
-use qpq_protocol::client::{Event, Outcome, Unsent};
+use qpq_protocol::client::{Event, Outcome, Unsent, intent};
 use qpq_protocol::proto;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -115,7 +115,7 @@ fn what_was_said_before_somebody_came_is_listed_and_not_sent_to_them() {
     settle(&mut net);
     send(&mut net, 0, id, "without carol");
     settle(&mut net);
-    let ended = net.ask(1, |core, now| core.invite(now, id, "carol"));
+    let ended = net.ask(1, intent::Invite::new(id, "carol"));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
     settle(&mut net);
     send(&mut net, 0, id, "with carol");
@@ -150,10 +150,10 @@ fn the_chain_moves_on_before_each_commit_and_each_65th_message() {
     assert_eq!(moved(&net), 1);
     net.asked.clear();
     for act in ["in", "out", "in"] {
-        let ended = net.ask(0, |core, now| match act {
-            "in" => core.invite(now, id, "carol"),
-            _ => core.remove(now, id, "carol"),
-        });
+        let ended = match act {
+            "in" => net.ask(0, intent::Invite::new(id, "carol")),
+            _ => net.ask(0, intent::Remove::new(id, "carol")),
+        };
         assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
     }
     // The first has what the message before it asked for.
@@ -273,18 +273,14 @@ fn a_login_shows_the_ticket_of_the_one_before() {
         request.expect("a request").ticket
     };
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.register(now, "alice", password("secret"))
-    });
+    let ended = net.ask(client, intent::Register::new("alice", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     assert!(shown(&net).is_empty(), "the first has none");
     // It outlives the process and the session.
     net.restart(client);
-    let ended = net.ask(client, qpq_protocol::client::Client::logout);
+    let ended = net.ask(client, intent::Logout);
     assert!(matches!(ended, Ok(Outcome::LoggedOut)), "{ended:?}");
-    let ended = net.ask(client, |core, now| {
-        core.login(now, "alice", password("secret"))
-    });
+    let ended = net.ask(client, intent::Login::new("alice", password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     assert_eq!(shown(&net), Bytes::from_static(&[5; 32]));
 }
@@ -370,7 +366,7 @@ fn a_server_that_was_put_back_is_noticed_by_the_opening_that_it_names() {
 fn asking_for_the_last_message_uses_up_no_id() {
     let mut net = world(&["alice", "bob"]);
     net.late.insert((0, Late::Request(method::SUBMIT_COMMIT)));
-    let made = net.act(0, |core, now| core.create_group(now, "friends", &["bob"]));
+    let made = net.begin(0, intent::CreateGroup::new("friends", &["bob"]));
     net.asked.clear();
     net.pass(Duration::from_secs(1));
     assert!(net.asked.contains(&method::SUBMIT_COMMIT), "on its way");

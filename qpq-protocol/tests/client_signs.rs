@@ -12,7 +12,7 @@ use bytes::Bytes;
 use net::people::{changed, group, history, method, send, settle, told};
 use net::{Lie, Net, people};
 use prost::Message as _;
-use qpq_protocol::client::{ConversationId, Event};
+use qpq_protocol::client::{ConversationId, Event, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -212,7 +212,7 @@ fn a_channel_is_not_there_for_a_message() {
         method::BATCH_ENQUEUE => Err(Status::NotFound.code()),
         _ => said,
     });
-    let sent = net.act(BOB, |core, now| core.send(now, id, "three"));
+    let sent = net.begin(BOB, intent::Send::new(id, "three"));
     net.until(|net| set_backs(net, BOB) > 0);
     net.lie = None;
     assert!(net.until(|net| net.result(BOB, sent).is_some()));

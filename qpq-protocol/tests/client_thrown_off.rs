@@ -12,7 +12,7 @@ use net::people::{
     register, second_device, send, settle, told,
 };
 use net::{Late, Net};
-use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing};
+use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing, intent};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::Memory;
@@ -44,7 +44,7 @@ fn what_was_wanted_by_who_is_thrown_off_the_list_is_made_when_it_is_back() {
     settle(&mut net);
     net.late
         .insert((ALICE, Late::Request(method::SUBMIT_COMMIT)));
-    let removed = net.act(ALICE, |core, now| core.remove(now, id, "dave"));
+    let removed = net.begin(ALICE, intent::Remove::new(id, "dave"));
     net.asked.clear();
     net.pass(Duration::from_secs(1));
     assert!(net.asked.contains(&method::SUBMIT_COMMIT), "on its way");
@@ -118,7 +118,7 @@ fn who_comes_in_when_it_was_thrown_off_already_asks_for_its_place_at_once() {
     let id = group(&mut net, ALICE, &["bob"]);
     settle(&mut net);
     go_away(&mut net, CAROL);
-    net.act(ALICE, |core, now| core.invite(now, id, "carol"));
+    net.begin(ALICE, intent::Invite::new(id, "carol"));
     net.pass(Duration::from_secs(1));
     net.late
         .insert((ALICE, Late::Request(method::LIST_MEMBERS)));

@@ -14,7 +14,7 @@ use net::people::{
 };
 use net::{Late, Net, Snapshot};
 use prost::Message as _;
-use qpq_protocol::client::{Config, ConversationId, Event, RejoinReason, UnreadableReason};
+use qpq_protocol::client::{Config, ConversationId, Event, RejoinReason, UnreadableReason, intent};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
@@ -75,7 +75,6 @@ fn assert_refused(net: &mut Net, id: ConversationId, welcome: &Bytes) {
                 | Event::Rejoining { .. }
                 | Event::Rejoined { .. }
                 | Event::Removed { .. }
-                | Event::Broken { .. }
         )
     };
     assert!(!told.iter().any(moved), "{told:?}");
@@ -283,7 +282,7 @@ fn an_invitation_from_another_tree_leads_back_to_the_others() {
     let world = net.snapshot();
     let same_epoch = |net: &mut Net| net.restart(0);
     let later_epoch = |net: &mut Net| {
-        let removed = net.ask(0, |core, now| core.remove(now, id, "carol"));
+        let removed = net.ask(0, intent::Remove::new(id, "carol"));
         assert!(removed.is_ok());
     };
     let ways: [&dyn Fn(&mut Net); 2] = [&same_epoch, &later_epoch];

@@ -16,7 +16,7 @@ mod contracts {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use qpq_protocol::client::{Client, Outcome};
+    use qpq_protocol::client::{Client, Intent, Outcome, intent};
 
     use qpq_protocol::ids::{ChannelId, Dir, StreamId, Ticket};
     use qpq_protocol::io::{Core as _, Job, MAX_SLEEP, Output, StreamInput};
@@ -25,7 +25,7 @@ mod contracts {
     use qpq_protocol::time::Time;
 
     use super::client_embedder::{Act, Embedder, Start, sketch};
-    use super::net::{Birth, Input, Net, Say};
+    use super::net::{Birth, Input, Net, password};
     use super::story::{STORY, say};
 
     /// Runs a trace through a new core; what it put out after each input.
@@ -71,8 +71,8 @@ mod contracts {
                     }
                 }
                 Input::Timeout => core.handle_timeout(now),
-                Input::Said(say) => {
-                    say.to(&mut core, now);
+                Input::Said(intent) => {
+                    core.begin(now, intent);
                 }
             }
             all.push(drain(&mut core, &mut jobs));
@@ -102,7 +102,7 @@ mod contracts {
         ]
     }
 
-    fn says() -> impl Strategy<Value = Say> {
+    fn says() -> impl Strategy<Value = Intent> {
         let id = || {
             prop_oneof![Just(0u8), Just(1u8), Just(2u8),].prop_map(|which| match which {
                 0 => STORY.dm,
@@ -111,17 +111,28 @@ mod contracts {
             })
         };
         prop_oneof![
-            Just(Say::Register("zoe")),
-            Just(Say::Dm("dave")),
-            Just(Say::Group(&["bob", "dave"])),
-            (id(), "[a-z]{0,9}").prop_map(|(id, text)| Say::Send(id, text)),
-            id().prop_map(|id| Say::Invite(id, "carol")),
-            id().prop_map(Say::Leave),
-            id().prop_map(Say::History),
-            (id(), 0..9u64).prop_map(|(id, up_to)| Say::MarkRead(id, up_to)),
-            Just(Say::Conversations),
-            Just(Say::ServerInfo),
-            Just(Say::Logout),
+            Just(intent::Register::new("zoe", password("secret")).into()),
+            Just(intent::Dm("dave".to_owned()).into()),
+            Just(intent::CreateGroup::new("friends", &["bob", "dave"]).into()),
+            (id(), "[a-z]{0,9}").prop_map(|(id, text)| intent::Send::new(id, text).into()),
+            id().prop_map(|id| intent::Invite::new(id, "carol").into()),
+            id().prop_map(|id| intent::Leave(id).into()),
+            id().prop_map(|id| intent::History {
+                conversation: id,
+                before: None,
+                limit: 100,
+            }
+            .into()),
+            (id(), 0..9u64).prop_map(|(conversation, up_to)| {
+                intent::MarkRead {
+                    conversation,
+                    up_to,
+                }
+                .into()
+            }),
+            Just(intent::Conversations.into()),
+            Just(intent::ServerInfo.into()),
+            Just(intent::Logout.into()),
         ]
     }
 
@@ -289,14 +300,14 @@ mod contracts {
             let mut net = Net::new();
             for name in ["alice", "bob"] {
                 let client = net.add_client();
-                say(&mut net, client, &Say::Register(name));
+                say(&mut net, client, intent::Register::new(name, password("secret")));
             }
-            let Outcome::Conversation(dm) = say(&mut net, 0, &Say::Dm("bob")) else {
+            let Outcome::Conversation(dm) = say(&mut net, 0, intent::Dm("bob".into())) else {
                 panic!("no conversation");
             };
             net.pass(Duration::from_secs(1));
             net.clients[held].hold = true;
-            let intent = net.say(0, &Say::Send(dm.id, "slowly".to_owned()));
+            let intent = net.begin(0, intent::Send::new(dm.id, "slowly"));
             for _ in 0..rounds {
                 net.turn();
             }
@@ -313,15 +324,19 @@ mod contracts {
     /// 1: what had ended with a commit that comes to nothing ends all the same, before nobody asks any more.
     #[test]
     fn client_ends_what_had_ended_in_vain() {
-        let said = Say::Send(STORY.dm, "hello".to_owned());
-        for said in [Say::MarkRead(STORY.dm, 1), said] {
+        let mark = intent::MarkRead {
+            conversation: STORY.dm,
+            up_to: 1,
+        };
+        let send = intent::Send::new(STORY.dm, "hello");
+        for said in [Intent::from(mark), send.into()] {
             for fault in [Act::TakenOver, Act::Stored(Some(0)), Act::Stored(Some(3))] {
                 let mut embedder = Embedder::new(Start::Ready);
                 while !embedder.is_idle() {
                     embedder.act(Act::Stored(None));
                 }
                 embedder.act(Act::Say(said.clone()));
-                if matches!(said, Say::Send(..)) {
+                if matches!(said, Intent::Send(_)) {
                     // What it is encrypted with is durable, and the server has taken it.
                     while !embedder.is_idle() {
                         embedder.act(Act::Stored(None));
@@ -346,7 +361,11 @@ mod contracts {
     fn client_costs_nothing_when_idle() {
         let mut net = Net::new();
         let client = net.add_client();
-        say(&mut net, client, &Say::Register("alice"));
+        say(
+            &mut net,
+            client,
+            intent::Register::new("alice", password("secret")),
+        );
         net.pass(Duration::from_secs(60));
         let node = &mut net.clients[client];
         let due = node.core.poll_timeout().map(|(_, reason)| reason);

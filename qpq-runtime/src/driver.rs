@@ -16,6 +16,7 @@ use quinn_udp::{
     BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload, UdpSocketState,
 };
 
+use crate::events::{Audience, Events};
 use crate::node::{Message, Node};
 use crate::runtime::{Runtime, SocketRef};
 
@@ -23,7 +24,9 @@ use crate::runtime::{Runtime, SocketRef};
 struct Driver<R, C: Core + 'static> {
     endpoint: Endpoint<C>,
     messages: Receiver<Message<C>>,
-    events: Sender<C::Event>,
+    audience: Audience<C::Event>,
+    /// Closed when nobody has the node any more.
+    held: Receiver<Infallible>,
     /// Bounded by the endpoint, which reads nothing from peers while too many answers are awaited.
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
@@ -34,7 +37,7 @@ struct Driver<R, C: Core + 'static> {
     _alive: Sender<Infallible>,
 }
 
-/// Messages and events that may wait, and messages for one turn.
+/// Messages that may wait, and those for one turn.
 const WAITING: usize = 256;
 /// Rounds of reads, and transmits, for one turn: no side starves the others.
 const ROUNDS: usize = 2;
@@ -50,7 +53,7 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     config: &Config,
     core: C,
     engine: impl Engine + 'static,
-) -> Result<Node<C>, OpenError> {
+) -> Result<(Node<C>, Events<C>), OpenError> {
     let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
     let local_addr = socket.local_addr()?;
     let udp = UdpSocketState::new((&socket).into())?;
@@ -63,12 +66,18 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     let config = config.clone().on_socket(local_addr, udp.may_fragment());
     let endpoint = Endpoint::new(&config, core, R::now(), SystemTime::now().into(), seed)?;
     let (inbox, messages) = bounded(WAITING);
-    let (told, events) = bounded(WAITING);
+    let mut audience = Audience::new();
+    let events = Events {
+        events: audience.join(),
+        inbox: inbox.clone(),
+    };
+    let (holder, held) = bounded(1);
     let (alive, gone) = bounded(1);
     let driver = Driver {
         endpoint,
         messages,
-        events: told,
+        audience,
+        held,
         socket: R::new(socket)?,
         storage: storage_thread(engine, inbox.clone(), alive.clone())?,
         tasks: task_thread(inbox.clone())?,
@@ -77,12 +86,7 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         _alive: alive,
     };
     R::spawn(driver.run())?;
-    Ok(Node {
-        inbox,
-        events,
-        alive: gone,
-        local_addr,
-    })
+    Ok((Node::new(inbox, holder, gone, local_addr), events))
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
@@ -155,10 +159,9 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         let now = R::now();
         let waiting = core::iter::from_fn(|| self.messages.try_recv().ok());
         for message in first.into_iter().chain(waiting).take(WAITING) {
-            message(&mut self.endpoint, now);
+            message(&mut self.endpoint, &mut self.audience, now);
         }
-        if self.events.is_closed() {
-            // The node was dropped.
+        if self.held.is_closed() {
             self.endpoint.handle_shutdown(now);
         }
         // Clocks are compared: a runtime's timer may be late, or early.
@@ -195,10 +198,10 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                 Effect::Wake(_) => Ok(()),
             };
         }
-        while !self.events.is_full()
+        while self.audience.has_room()
             && let Some(event) = self.endpoint.poll_event()
         {
-            let _ = self.events.try_send(event);
+            self.audience.tell(event);
         }
     }
 
@@ -246,7 +249,7 @@ fn storage_thread<C: Core + 'static>(
         let (poll, wait) = (|| queue.try_recv().ok(), || queue.recv().ok());
         let mut engine = Guarded::new(engine);
         engine.serve(poll, wait, |replies| {
-            let answer: Message<C> = Box::new(|to, now| to.handle_stored(now, replies));
+            let answer: Message<C> = Box::new(|to, _, now| to.handle_stored(now, replies));
             inbox.send_blocking(answer).is_ok()
         });
         drop(engine);
@@ -261,7 +264,7 @@ fn task_thread<C: Core + 'static>(inbox: Sender<Message<C>>) -> io::Result<mpsc:
     Builder::new().name("qpq-tasks".into()).spawn(move || {
         queue.into_iter().all(|task| {
             let done = task.run(|name| name.to_socket_addrs().into_iter().flatten());
-            let answer: Message<C> = Box::new(|to, now| to.handle_done(now, done));
+            let answer: Message<C> = Box::new(|to, _, now| to.handle_done(now, done));
             inbox.send_blocking(answer).is_ok()
         })
     })?;

@@ -11,9 +11,11 @@
 //! Nothing here knows what the bytes mean.
 
 mod driver;
+mod events;
 mod node;
 mod runtime;
 
+pub use events::Events;
 pub use node::{Client, Node, Server};
 pub use qpq_protocol::quic::{OpenError, Stopped};
 pub use runtime::{Runtime, SocketRef, borrow};

@@ -1,32 +1,47 @@
-//! The handles of a running endpoint: act on its core, read its events, stop it.
+//! The handles of a running endpoint: ask its core for something, act on it, stop it.
 
 use core::marker::PhantomData;
 use core::ops::Deref;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender, bounded};
+use qpq_protocol::ask::{Ask, TakesIntents};
 use qpq_protocol::io::Core;
 use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped};
 use qpq_protocol::storage::Engine;
 use qpq_protocol::time::Time;
 
 use crate::driver;
+use crate::events::{Audience, Events};
 use crate::runtime::Runtime;
 
 /// What the driver does between two turns.
-pub(crate) type Message<C> = Box<dyn FnOnce(&mut Endpoint<C>, Instant) + Send>;
+pub(crate) type Message<C> =
+    Box<dyn FnOnce(&mut Endpoint<C>, &mut Audience<<C as Core>::Event>, Instant) + Send>;
 
-/// A running endpoint. Its methods take `&self`: share it, several tasks may use it at once.
+/// Lets the driver look around. If its inbox is full, it comes by anyway.
+pub(crate) fn wake<C: Core>(inbox: &Sender<Message<C>>) {
+    let _ = inbox.try_send(Box::new(|_, _, _| {}));
+}
+
+/// A running endpoint. Clone it, share it: many may use it at once.
 ///
-/// Dropping it asks the core to finish, like [`Node::shutdown`], without waiting for that.
+/// Dropping the last clone asks the core to finish, like [`Node::shutdown`], without waiting for that.
 pub struct Node<C: Core + 'static> {
-    pub(crate) inbox: Sender<Message<C>>,
-    pub(crate) events: Receiver<C::Event>,
+    shared: Arc<Shared<C>>,
+}
+
+/// What all clones of a node have.
+struct Shared<C: Core + 'static> {
+    inbox: Sender<Message<C>>,
+    /// What tells the driver that somebody has the node.
+    holder: Sender<Infallible>,
     /// Closed when the driver and the storage thread are gone.
-    pub(crate) alive: Receiver<Infallible>,
-    pub(crate) local_addr: SocketAddr,
+    alive: Receiver<Infallible>,
+    local_addr: SocketAddr,
 }
 
 /// A node that others connect to, on the runtime `R`.
@@ -50,7 +65,7 @@ pub struct Client<R, C: Core + 'static> {
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
-    /// Listens on an address (port 0: any that is free) and starts the core.
+    /// Listens on an address (port 0: any that is free) and starts the core. Gives its handle and all that it tells.
     ///
     /// # Errors
     /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
@@ -59,13 +74,13 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
         config: &Config,
         core: C,
         engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Events<C>), OpenError> {
         Self::start(address, config, core, engine)
     }
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
-    /// Starts a core that connects to others, on any free port.
+    /// Starts a core that connects to others, on any free port. Gives its handle and all that it tells.
     ///
     /// # Errors
     /// [`OpenError`] if the configuration or the system doesn't allow it.
@@ -73,7 +88,7 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
         config: &Config,
         core: C,
         engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Events<C>), OpenError> {
         // Both families where the system joins them, otherwise IPv4.
         let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let joins = cfg!(not(windows)) && UdpSocket::bind(v6).is_ok();
@@ -90,7 +105,7 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
         config: &Config,
         core: C,
         engine: impl Engine + 'static,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Events<C>), OpenError> {
         Self::start(address, config, core, engine)
     }
 }
@@ -104,11 +119,10 @@ macro_rules! nodes {
                 config: &Config,
                 core: C,
                 engine: impl Engine + 'static,
-            ) -> Result<Self, OpenError> {
-                Ok(Self {
-                    node: driver::start::<R, C>(address, config, core, engine)?,
-                    runtime: PhantomData,
-                })
+            ) -> Result<(Self, Events<C>), OpenError> {
+                let (node, events) = driver::start::<R, C>(address, config, core, engine)?;
+                let runtime = PhantomData;
+                Ok((Self { node, runtime }, events))
             }
         }
 
@@ -116,6 +130,15 @@ macro_rules! nodes {
             /// The same as [`Node::shutdown`], by value.
             pub async fn close(self) {
                 self.node.shutdown().await;
+            }
+        }
+
+        impl<R, C: Core + 'static> Clone for $kind<R, C> {
+            fn clone(&self) -> Self {
+                Self {
+                    node: self.node.clone(),
+                    runtime: PhantomData,
+                }
             }
         }
 
@@ -130,7 +153,7 @@ macro_rules! nodes {
         impl<R, C: Core + 'static> core::fmt::Debug for $kind<R, C> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 let mut tuple = f.debug_tuple(stringify!($kind));
-                tuple.field(&self.node.local_addr).finish()
+                tuple.field(&self.node.local_addr()).finish()
             }
         }
     )*};
@@ -139,10 +162,25 @@ macro_rules! nodes {
 nodes!(Server, Client);
 
 impl<C: Core + 'static> Node<C> {
+    pub(crate) fn new(
+        inbox: Sender<Message<C>>,
+        holder: Sender<Infallible>,
+        alive: Receiver<Infallible>,
+        local_addr: SocketAddr,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            inbox,
+            holder,
+            alive,
+            local_addr,
+        });
+        Self { shared }
+    }
+
     /// The address its socket is bound to.
     #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
     }
 
     /// Runs a function on the core, between two turns of its driver, with the time to pass on.
@@ -157,55 +195,82 @@ impl<C: Core + 'static> Node<C> {
         F: FnOnce(&mut C, Time) -> R + Send + 'static,
     {
         let (sender, result) = bounded(1);
-        let message: Message<C> = Box::new(move |endpoint, now| {
+        let message: Message<C> = Box::new(move |endpoint, _, now| {
             // Nobody waits for it any more if this fails.
             let _ = sender.try_send(endpoint.act(now, act));
         });
-        self.inbox.send(message).await.map_err(|_| Stopped)?;
+        self.send(message).await?;
         result.recv().await.map_err(|_| Stopped)
     }
 
-    /// The next event of the core; `None` when the node has stopped. Each event goes to one caller.
-    /// If the future is dropped, no event is lost.
+    /// Asks the core for something and waits for its end. If the future is dropped, what was asked for may be done
+    /// all the same.
     ///
-    /// A client that takes no events stops reading from its server after about a thousand of them;
-    /// a server drops what nobody takes.
-    pub async fn next_event(&self) -> Option<C::Event> {
-        let was_full = self.events.is_full();
-        let event = self.events.recv().await.ok();
-        if was_full {
-            // The driver may have more and not know that there is room.
-            self.wake();
-        }
-        event
+    /// # Errors
+    /// Why it came to nothing; also that the node was shut down.
+    pub async fn ask<A>(&self, asked: A) -> Result<A::End, A::Error>
+    where
+        C: TakesIntents,
+        A: Ask<Intent = C::Intent, Event = C::Event, Error: From<Stopped>>,
+    {
+        let (sender, end) = bounded(1);
+        let intent = asked.into_intent();
+        let message: Message<C> = Box::new(move |endpoint, audience, now| {
+            let intent = endpoint.act(now, |core, now| core.begin(now, intent));
+            audience.await_end(intent, C::end_of, sender);
+        });
+        self.send(message).await?;
+        A::end(end.recv().await.map_err(|_| Stopped)?)
     }
 
-    /// Lets the driver look around. If its inbox is full, it comes by anyway.
-    fn wake(&self) {
-        let _ = self.inbox.try_send(Box::new(|_, _| {}));
+    /// One more stream of events, beside the one that came with the node: of all that is told from now on.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn events(&self) -> Result<Events<C>, Stopped> {
+        let (sender, events) = bounded(1);
+        let message: Message<C> = Box::new(move |_, audience, _| {
+            let _ = sender.try_send(audience.join());
+        });
+        self.send(message).await?;
+        Ok(Events {
+            events: events.recv().await.map_err(|_| Stopped)?,
+            inbox: self.shared.inbox.clone(),
+        })
+    }
+
+    async fn send(&self, message: Message<C>) -> Result<(), Stopped> {
+        let sent = self.shared.inbox.send(message).await;
+        sent.map_err(|_| Stopped)
     }
 
     /// Refuses new connections, lets the core finish what runs and close its connections, then
     /// stops and closes the engine. Returns when that is done: when the core says so, or after 45
     /// seconds.
     pub async fn shutdown(&self) {
-        let shutdown: Message<C> = Box::new(|endpoint, now| endpoint.handle_shutdown(now));
-        let _ = self.inbox.send(shutdown).await;
+        let shutdown: Message<C> = Box::new(|endpoint, _, now| endpoint.handle_shutdown(now));
+        let _ = self.send(shutdown).await;
         // Nothing is ever sent: this waits until all senders are gone.
-        let _ = self.alive.recv().await;
+        let _ = self.shared.alive.recv().await;
     }
 }
 
-impl<C: Core + 'static> Drop for Node<C> {
+impl<C: Core + 'static> Clone for Node<C> {
+    fn clone(&self) -> Self {
+        let shared = self.shared.clone();
+        Self { shared }
+    }
+}
+
+impl<C: Core + 'static> Drop for Shared<C> {
     fn drop(&mut self) {
-        // What tells the driver that nobody is there any more.
-        self.events.close();
-        self.wake();
+        self.holder.close();
+        wake(&self.inbox);
     }
 }
 
 impl<C: Core + 'static> core::fmt::Debug for Node<C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("Node").field(&self.local_addr).finish()
+        f.debug_tuple("Node").field(&self.local_addr()).finish()
     }
 }

@@ -58,6 +58,7 @@ impl From<ServerArgs> for Options {
 /// A server at work.
 pub struct Running {
     node: tokio_node::Server<Server>,
+    events: tokio_node::Events<Server>,
     certificate: [u8; 32],
     broken: Option<oneshot::Receiver<Broken>>,
     /// What was wrong with the clock at the start.
@@ -151,18 +152,17 @@ impl Running {
         let streams = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         transport.limits.peer_bi = streams(options.limits.streams);
         transport.limits.stranger_bi = streams(options.limits.anonymous_streams);
-        let node = tokio_node::Server::bind(options.listen, &transport, core, engine).map_err(
-            |error| match error {
-                qpq_adapter_tokio::OpenError::Socket {
-                    address,
-                    kind: ErrorKind::AddrInUse,
-                } => StartError::InUse { address },
-                other => other.into(),
-            },
-        )?;
+        let bound = tokio_node::Server::bind(options.listen, &transport, core, engine);
+        let (node, mut events) = bound.map_err(|error| match error {
+            qpq_adapter_tokio::OpenError::Socket {
+                address,
+                kind: ErrorKind::AddrInUse,
+            } => StartError::InUse { address },
+            other => other.into(),
+        })?;
         let mut doubt = None;
         loop {
-            match node.next_event().await {
+            match events.next().await {
                 Some(Event::Started { .. }) => break,
                 Some(Event::ClockDoubted { says, believed }) => {
                     doubt = Some(Trouble::Clock { says, believed });
@@ -175,6 +175,7 @@ impl Running {
         }
         Ok(Self {
             node,
+            events,
             certificate: sha256,
             broken: Some(broken),
             doubt,
@@ -210,7 +211,7 @@ impl Running {
                 // The final word first: what fails after it says nothing new.
                 biased;
                 broken = until_broken(&mut self.broken) => return Trouble::Final(broken),
-                event = self.node.next_event() => match event {
+                event = self.events.next() => match event {
                     Some(Event::StorageFailed(failure)) => return Trouble::Passing(failure),
                     Some(Event::ClockDoubted { says, believed }) => {
                         return Trouble::Clock { says, believed };

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qpq_adapter_tokio::{self as tokio_node, Stopped};
+use qpq_protocol::ask::Ask;
 use qpq_protocol::client::{
-    Account, Client, Config, DisconnectReason, Event, Fatal, IntentError, IntentId, Kept,
-    MAX_DEVICE_NAME, Outcome, StorageKey,
+    Account, Client, Config, DisconnectReason, Event, Fatal, Intent, IntentError, IntentId, Kept,
+    MAX_DEVICE_NAME, Outcome, StorageKey, intent,
 };
 use qpq_protocol::io::ConnectError;
 use qpq_protocol::quic::{self, Trust};
@@ -54,9 +55,15 @@ pub enum Patience {
     Forever,
 }
 
+/// Something to ask a client for.
+pub trait ForClients: Ask<Intent = Intent, Event = Event, Error = IntentError> {}
+
+impl<A: Ask<Intent = Intent, Event = Event, Error = IntentError>> ForClients for A {}
+
 /// A client at work. Ask it with [`Session::ask`], read what happens with [`Session::next`].
 pub struct Session {
     node: tokio_node::Client<Watched<Client>>,
+    events: tokio_node::Events<Watched<Client>>,
     watch: Watch,
     server: String,
     /// `None` where an authority was given.
@@ -213,8 +220,10 @@ impl Session {
         );
         let watch = Watch::default();
         let core = Watched::new(client, watch.clone());
+        let (node, events) = tokio_node::Client::open(&quic::Config::client(trust), core, engine)?;
         let mut session = Self {
-            node: tokio_node::Client::open(&quic::Config::client(trust), core, engine)?,
+            node,
+            events,
             watch,
             server: options.server.clone(),
             known,
@@ -232,35 +241,40 @@ impl Session {
         }
     }
 
-    /// States an intent and waits for its end. Other events are kept for [`Session::next`].
+    /// Asks for something and waits for its end. Other events are kept for [`Session::next`].
     ///
     /// # Errors
     ///
     /// The intent's, or what keeps it from ending: then [`SessionError::Kept`] if it will be done
     /// all the same.
-    pub async fn ask(
-        &mut self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-    ) -> Result<Outcome, SessionError> {
-        let asked = self.begin(intent).await?;
+    pub async fn ask<A: ForClients>(&mut self, asked: A) -> Result<A::End, SessionError> {
         self.end_of(asked, Needs::Session).await
     }
 
-    /// As [`Session::ask`], for an intent that makes a session or needs none: that there is none, or
+    /// As [`Session::ask`], for what makes a session or needs none: that there is none, or
     /// that an older one ends, is not its end.
     ///
     /// # Errors
     ///
     /// As [`Session::ask`].
-    pub async fn ask_without_session(
+    pub async fn ask_without_session<A: ForClients>(
         &mut self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-    ) -> Result<Outcome, SessionError> {
-        let asked = self.begin(intent).await?;
+        asked: A,
+    ) -> Result<A::End, SessionError> {
         self.end_of(asked, Needs::Nothing).await
     }
 
-    async fn end_of(&mut self, asked: IntentId, needs: Needs) -> Result<Outcome, SessionError> {
+    async fn end_of<A: ForClients>(
+        &mut self,
+        asked: A,
+        needs: Needs,
+    ) -> Result<A::End, SessionError> {
+        let asked = self.begin(asked.into_intent()).await?;
+        Ok(A::end(self.told_end(asked, needs).await?)?)
+    }
+
+    /// The event that tells the good end of an intent.
+    async fn told_end(&mut self, asked: IntentId, needs: Needs) -> Result<Event, SessionError> {
         let deadline = Instant::now() + ANSWER;
         let why = loop {
             let event = match self.patience {
@@ -272,7 +286,7 @@ impl Session {
             };
             match event {
                 Ok(event) => match self.judge(event, asked)? {
-                    Some(outcome) => return Ok(outcome),
+                    Some(end) => return Ok(end),
                     None if needs == Needs::Session && self.has_lost_session() => {
                         break IntentError::NotLoggedIn.into();
                     }
@@ -283,13 +297,13 @@ impl Session {
             }
         };
         // It may have been done meanwhile, or be on its way to the disk.
-        let settled = self.begin(Client::whoami).await?;
+        let settled = self.begin(intent::WhoAmI).await?;
         loop {
             match self.event().await {
                 Ok(Event::Done { intent, .. }) if intent == settled => break,
                 Ok(event) => {
-                    if let Some(outcome) = self.judge(event, asked)? {
-                        return Ok(outcome);
+                    if let Some(end) = self.judge(event, asked)? {
+                        return Ok(end);
                     }
                 }
                 Err(why) if why.is_passing() => {}
@@ -305,10 +319,10 @@ impl Session {
         })
     }
 
-    /// What an event says about an intent: its end, or nothing.
-    fn judge(&mut self, event: Event, asked: IntentId) -> Result<Option<Outcome>, SessionError> {
+    /// The event, if it tells the good end of this intent.
+    fn judge(&mut self, event: Event, asked: IntentId) -> Result<Option<Event>, SessionError> {
         match event {
-            Event::Done { intent, outcome } if intent == asked => Ok(Some(outcome)),
+            Event::Done { intent, .. } if intent == asked => Ok(Some(event)),
             Event::Failed { intent, error } if intent == asked => Err(self.failure(intent, error)),
             Event::Kept { .. } => Ok(None),
             other => {
@@ -337,7 +351,7 @@ impl Session {
     ///
     /// As [`Session::next`], but for missing connections.
     pub async fn kept(&mut self) -> Result<BTreeMap<IntentId, Kept>, SessionError> {
-        let settled = self.begin(Client::whoami).await?;
+        let settled = self.begin(intent::WhoAmI).await?;
         loop {
             match self.event().await {
                 Ok(Event::Done { intent, .. }) if intent == settled => break,
@@ -354,11 +368,9 @@ impl Session {
     /// # Errors
     ///
     /// [`SessionError::Stopped`].
-    pub async fn begin(
-        &self,
-        intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-    ) -> Result<IntentId, SessionError> {
-        let act = move |core: &mut Watched<Client>, now| intent(&mut core.core, now);
+    pub async fn begin(&self, intent: impl Into<Intent>) -> Result<IntentId, SessionError> {
+        let intent = intent.into();
+        let act = move |core: &mut Watched<Client>, now| core.core.begin(now, intent);
         Ok(self.node.act(act).await?)
     }
 
@@ -439,17 +451,17 @@ impl Session {
 
     /// Finishes what runs, closes the connection and the database. What happened meanwhile, and was not
     /// heard before.
-    pub async fn close(self) -> Vec<Event> {
+    pub async fn close(mut self) -> Vec<Event> {
         self.node.shutdown().await;
         let mut last = Vec::from(self.later);
-        while let Some(event) = self.node.next_event().await {
+        while let Some(event) = self.events.next().await {
             last.push(event);
         }
         last
     }
 
     async fn event(&mut self) -> Result<Event, SessionError> {
-        let event = self.node.next_event().await.ok_or(SessionError::Stopped)?;
+        let event = self.events.next().await.ok_or(SessionError::Stopped)?;
         match &event {
             Event::Opened { account } => self.account.clone_from(account),
             Event::LoggedIn { account } => self.account = Some(account.clone()),

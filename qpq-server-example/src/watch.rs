@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qpq_protocol::ids::{ConnId, StreamId, Ticket};
+use qpq_protocol::ask::TakesIntents;
+use qpq_protocol::ids::{ConnId, IntentId, StreamId, Ticket};
 use qpq_protocol::io::{
     ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake,
 };
@@ -65,6 +66,18 @@ impl<C> Watched<C> {
 
 fn add(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+}
+
+impl<C: TakesIntents> TakesIntents for Watched<C> {
+    type Intent = C::Intent;
+
+    fn begin(&mut self, now: Time, intent: C::Intent) -> IntentId {
+        self.core.begin(now, intent)
+    }
+
+    fn end_of(event: &C::Event) -> Option<IntentId> {
+        C::end_of(event)
+    }
 }
 
 impl<C: Core> Core for Watched<C> {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use qpq_protocol::client::{Intent, intent};
 use qpq_protocol::frame::encode_push;
 use qpq_protocol::ids::{ChannelId, Dir, OwnStream, StreamId};
 use qpq_protocol::io::{Core as _, MAX_SLEEP};
@@ -15,7 +16,7 @@ use super::MOST_ACTS;
 use super::peers::{reply, stream_input};
 use crate::choices::Choices;
 use crate::client_embedder::{Act, Embedder, SWOLLEN, Start};
-use crate::net::Say;
+use crate::net::password;
 use crate::story::STORY;
 
 /// A client, new, opening or at work, whose server answers right, wrong, altered, twice and never,
@@ -201,23 +202,32 @@ fn stream(choices: &mut Choices<'_>) -> StreamId {
     }
 }
 
-fn say(choices: &mut Choices<'_>) -> Say {
+fn say(choices: &mut Choices<'_>) -> Intent {
     let id = match choices.byte() % 3 {
         0 => STORY.dm,
         1 => STORY.group,
         _ => ChannelId([9; 16]),
     };
     match choices.byte() % 12 {
-        0 => Say::Register("zoe"),
-        1 => Say::Dm("dave"),
-        2 => Say::Group(&["bob", "dave"]),
-        3 => Say::Invite(id, "carol"),
-        4 => Say::Leave(id),
-        5 => Say::History(id),
-        6 => Say::MarkRead(id, choices.byte().into()),
-        7 => Say::Conversations,
-        8 => Say::ServerInfo,
-        9 if choices.once_in(4) => Say::Logout,
-        _ => Say::Send(id, String::from_utf8_lossy(choices.bytes()).into_owned()),
+        0 => intent::Register::new("zoe", password("secret")).into(),
+        1 => intent::Dm("dave".into()).into(),
+        2 => intent::CreateGroup::new("friends", &["bob", "dave"]).into(),
+        3 => intent::Invite::new(id, "carol").into(),
+        4 => intent::Leave(id).into(),
+        5 => intent::History {
+            conversation: id,
+            before: None,
+            limit: 100,
+        }
+        .into(),
+        6 => intent::MarkRead {
+            conversation: id,
+            up_to: choices.byte().into(),
+        }
+        .into(),
+        7 => intent::Conversations.into(),
+        8 => intent::ServerInfo.into(),
+        9 if choices.once_in(4) => intent::Logout.into(),
+        _ => intent::Send::new(id, String::from_utf8_lossy(choices.bytes()).into_owned()).into(),
     }
 }

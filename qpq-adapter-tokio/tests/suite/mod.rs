@@ -1,5 +1,7 @@
 //! What a pair of nodes does over real UDP on loopback, for any two adapters.
 
+#[macro_use]
+pub mod asks;
 #[path = "../../../qpq-protocol/tests/quic/echo.rs"]
 pub mod echo;
 
@@ -87,15 +89,48 @@ macro_rules! suite {
         type Server = $server::Server<Echo>;
         type Client = $client::Client<Echo>;
 
-        fn serve(config: &Config) -> Server {
-            Server::bind(loopback(), config, Echo::default(), NoStore).expect("binds")
+        /// A node and all that it tells.
+        struct Heard<N> {
+            node: N,
+            events: tokio::sync::Mutex<$client::Events<Echo>>,
         }
 
-        fn open(config: &Config) -> Client {
-            Client::open(config, Echo::default(), NoStore).expect("opens")
+        impl<N> std::ops::Deref for Heard<N> {
+            type Target = N;
+
+            fn deref(&self) -> &N {
+                &self.node
+            }
         }
 
-        async fn dial(client: &Client, to: String) -> Result<(ConnId, PeerInfo), ConnectError> {
+        impl<N: std::ops::Deref<Target = $client::Node<Echo>>> Heard<N> {
+            async fn next_event(&self) -> Option<Event> {
+                self.events.lock().await.next().await
+            }
+
+            async fn close(self) {
+                self.node.shutdown().await;
+            }
+        }
+
+        fn serve(config: &Config) -> Heard<Server> {
+            let bound = Server::bind(loopback(), config, Echo::default(), NoStore);
+            let (node, events) = bound.expect("binds");
+            let events = events.into();
+            Heard { node, events }
+        }
+
+        fn open(config: &Config) -> Heard<Client> {
+            let opened = Client::open(config, Echo::default(), NoStore);
+            let (node, events) = opened.expect("opens");
+            let events = events.into();
+            Heard { node, events }
+        }
+
+        async fn dial(
+            client: &Heard<Client>,
+            to: String,
+        ) -> Result<(ConnId, PeerInfo), ConnectError> {
             let act = client.act(move |core, _| core.connect(&to, Alpn::Qpq));
             act.await.expect("runs");
             match client.next_event().await.expect("runs") {
@@ -105,11 +140,11 @@ macro_rules! suite {
             }
         }
 
-        async fn connect(client: &Client, to: SocketAddr) -> ConnId {
+        async fn connect(client: &Heard<Client>, to: SocketAddr) -> ConnId {
             dial(client, to.to_string()).await.expect("connects").0
         }
 
-        async fn call(client: &Client, conn: ConnId, data: impl Into<Bytes>) -> Bytes {
+        async fn call(client: &Heard<Client>, conn: ConnId, data: impl Into<Bytes>) -> Bytes {
             let data = data.into();
             let act = client.act(move |core, _| core.call(conn, data));
             let stream = act.await.expect("runs");
@@ -386,6 +421,49 @@ macro_rules! suite {
                 let event = client.next_event().await;
                 assert!(matches!(event, Some(Event::Answer(..))), "{event:?}");
             }
+        }
+
+        #[tokio::test]
+        async fn a_stream_that_is_dropped_holds_nobody_up() {
+            let server = serve(&server_config());
+            let client = open(&pin(None));
+            let conn = connect(&client, server.local_addr()).await;
+            let Heard { node, events } = client;
+            let mut other = node.events().await.expect("runs");
+            let act = node.act(move |core, _| {
+                for i in 0..1000_u32 {
+                    core.call(conn, i.to_be_bytes().to_vec());
+                }
+            });
+            act.await.expect("runs");
+            // As many as both have room for.
+            for _ in 0..256 {
+                assert!(matches!(other.next().await, Some(Event::Answer(..))));
+            }
+            let more = tokio::time::timeout(std::time::Duration::from_millis(200), other.next());
+            assert!(more.await.is_err());
+            drop(events);
+            for _ in 256..1000 {
+                assert!(matches!(other.next().await, Some(Event::Answer(..))));
+            }
+        }
+
+        #[tokio::test]
+        async fn a_node_goes_on_while_anybody_has_it() {
+            let server = serve(&server_config());
+            let client = open(&pin(None));
+            let other = client.node.clone();
+            let mut events = other.events().await.expect("runs");
+            drop(client);
+            let sum = other.act(|_, _| 40 + 2).await;
+            assert_eq!(sum, Ok(42));
+            let to = server.local_addr().to_string();
+            let act = other.act(move |core, _| core.connect(&to, Alpn::Qpq));
+            act.await.expect("runs");
+            assert!(matches!(events.next().await, Some(Event::Connected(..))));
+            drop(other);
+            // The last one is gone: it shuts down.
+            while events.next().await.is_some() {}
         }
 
         #[tokio::test]

@@ -140,7 +140,7 @@ fn to_client(role: Role, bytes: &Bytes, seed: u64) -> Did {
     let mut host = Host::new(core);
     // Whatever it is that a client first asks a server, it is asked for this.
     host.act(|client, now| {
-        client.server_info(now);
+        client.begin(now, client::intent::ServerInfo);
     });
     host.run(|host| host.requests().next().is_some());
     let asked = host.requests().next();

@@ -6,14 +6,16 @@
 use super::chain::Heard;
 use super::connection::Session;
 use super::error::{DisconnectReason, IntentError};
-use super::event::{Event, IntentId, Outcome};
+use super::event::Event;
 use super::login::Login;
+use super::outcome::Outcome;
 use super::packages::Packages;
 use super::record::ServerRecord;
 use super::rpc::{Answer, Then};
 use super::state::Me;
 use super::timers::Timer;
 use super::{Client, MAX_DEVICE_NAME};
+use crate::ids::IntentId;
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;

@@ -27,19 +27,19 @@ pub(super) enum Phase {
     Leaving,
     /// Left, or removed.
     Over,
-    /// Cannot follow the group any more.
-    Broken,
 }
 
+/// How earlier versions stored a conversation that they could not follow any more. This one comes back into it.
+const BROKEN: u32 = 6;
+
 impl Phase {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 6] = [
         Self::Creating,
         Self::Founding,
         Self::Joining,
         Self::Active,
         Self::Leaving,
         Self::Over,
-        Self::Broken,
     ];
 
     fn number(self) -> u32 {
@@ -60,7 +60,6 @@ impl Phase {
     pub(super) fn error(self) -> Option<IntentError> {
         match self {
             Self::Leaving | Self::Over => Some(IntentError::NotAMember),
-            Self::Broken => Some(IntentError::Broken),
             Self::Creating | Self::Founding | Self::Joining | Self::Active => None,
         }
     }
@@ -224,8 +223,16 @@ impl Channel {
     }
 
     pub(super) fn load(record: ConversationRecord) -> Option<Self> {
+        let (phase, rejoin) = match (record.phase, record.rejoin) {
+            (BROKEN, _) => (Phase::Active, Some(RejoinReason::State)),
+            (phase, 0) => (Phase::from_number(phase)?, None),
+            (phase, why) => {
+                let why = RejoinReason::from_number(why)?;
+                (Phase::from_number(phase)?, Some(why))
+            }
+        };
         Some(Self {
-            phase: Phase::from_number(record.phase)?,
+            phase,
             peer: match record.peer.as_slice() {
                 [] => None,
                 peer => Some(IdentityKey::try_from(peer).ok()?),
@@ -242,10 +249,7 @@ impl Channel {
                 .map(Change::load)
                 .collect::<Option<_>>()?,
             members_version: record.members_version,
-            rejoin: match record.rejoin {
-                0 => None,
-                number => Some(RejoinReason::from_number(number)?),
-            },
+            rejoin,
             gone: accounts(&record.gone)?,
             listed: accounts(&record.listed)?,
             returned_ms: record.returned_ms,
@@ -291,11 +295,6 @@ pub(super) fn dm_channel(a: IdentityKey, b: IdentityKey) -> ChannelId {
     ChannelId(id)
 }
 
-/// Whether a channel id is that of a DM.
-pub(super) fn is_dm(id: ChannelId) -> bool {
-    id.0[6] >> 4 == 8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,7 +305,7 @@ mod tests {
         let id = dm_channel(a, b);
         assert_eq!(id, dm_channel(b, a));
         assert_ne!(id, dm_channel(a, a));
-        assert!(is_dm(id));
+        assert!(id.is_dm());
         assert_eq!(id.0[8] >> 6, 0b10);
     }
 
@@ -328,13 +327,23 @@ mod tests {
             (3, Phase::Active),
             (4, Phase::Leaving),
             (5, Phase::Over),
-            (6, Phase::Broken),
         ];
         for (number, phase) in numbers {
             assert_eq!(phase.number(), number);
             assert_eq!(Phase::from_number(number), Some(phase));
         }
         assert_eq!(numbers.len(), Phase::ALL.len());
-        assert_eq!(Phase::from_number(7), None);
+        assert_eq!(Phase::from_number(BROKEN), None);
+    }
+
+    #[test]
+    fn what_an_earlier_version_could_not_follow_is_come_back_into() {
+        let record = ConversationRecord {
+            phase: BROKEN,
+            ..ConversationRecord::default()
+        };
+        let channel = Channel::load(record).expect("a conversation");
+        assert_eq!(channel.phase, Phase::Active);
+        assert_eq!(channel.rejoin, Some(RejoinReason::State));
     }
 }

@@ -14,7 +14,7 @@ use qpq_crypto::mls::{CommitOut, GroupError, Member, inspect_key_package};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::{Change, Phase, is_dm, remember};
+use super::channel::{Change, Phase, remember};
 use super::encoded;
 use super::error::IntentError;
 use super::event::{ConversationId, Event, RejoinReason};
@@ -287,7 +287,7 @@ impl Client {
             let moves = |change: &Change| !remove || is_last || change.of_list;
             let changes = changes
                 .iter()
-                .filter(|change| change.remove == remove && !is_dm(id) && moves(change));
+                .filter(|change| change.remove == remove && !id.is_dm() && moves(change));
             changes
                 .map(|change| Bytes::copy_from_slice(change.identity_key.as_bytes()))
                 .collect()

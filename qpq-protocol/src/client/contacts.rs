@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Client;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, ServerInfo};
+use super::event::{ConversationId, Event};
 use super::keys::Name;
+use super::outcome::ServerInfo;
 use super::record::ContactRecord;
 use super::rpc::{Answer, Then};
 use super::timers::Timer;
-use crate::ids::IdentityKey;
+use crate::ids::{IdentityKey, IntentId};
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;

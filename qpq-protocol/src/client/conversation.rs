@@ -6,7 +6,7 @@
 //!      Creating --slot taken--> Joining -+--> Active --leave--> Leaving --> Over
 //!         |                        ^     |      |                            ^
 //!         +--> Founding --lost-----+     |      +--removed-------------------+
-//!                 |  (a DM's slot 0)     |      +--missed a commit--> Broken
+//!                 |  (a DM's slot 0)     |
 //!                 +---won----------------+
 //! ```
 
@@ -16,9 +16,9 @@ use bytes::Bytes;
 use qpq_crypto::mls;
 
 use super::Client;
-use super::channel::{Change, Channel, LONG_AGO, Phase, is_dm};
+use super::channel::{Change, Channel, LONG_AGO, Phase};
 use super::error::{IntentError, UnreadableReason};
-use super::event::{Conversation, ConversationId, Event, Kind, Person, RejoinReason, Standing};
+use super::event::{Conversation, ConversationId, Event, Kind, Person, Standing};
 use super::keys::Name;
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
@@ -112,8 +112,6 @@ impl Client {
                 self.drive_leaving(id);
                 self.look_ahead(id);
             }
-            // As an earlier version left it.
-            Some(Phase::Broken) => self.rejoin(id, RejoinReason::State),
             Some(Phase::Over) => {
                 // What was on its way when it ended, on a connection that is gone.
                 self.fail_unsent(id);
@@ -174,7 +172,7 @@ impl Client {
                 return self.abandon_channel(id, &error);
             }
         };
-        match (is_dm(id), answer.slot) {
+        match (id.is_dm(), answer.slot) {
             (false, 0) => self.found(id, Phase::Active),
             (true, 0) if answer.was_new => {
                 // It may have been said to be further.
@@ -340,10 +338,6 @@ impl Client {
         self.change_channel(id, |channel| channel.left_ms = now_ms);
         match self.phase(id) {
             Some(Phase::Active) => {}
-            Some(Phase::Broken) => {
-                self.set_phase(id, Phase::Leaving);
-                return self.drive(id);
-            }
             _ => return self.end(id),
         }
         self.change_channel(id, |channel| {
@@ -371,7 +365,7 @@ impl Client {
     /// A session begins: nobody knows who has heard what was said in the one before.
     pub(super) fn leave_all_anew(&mut self) {
         let all = self.state.conversations.iter();
-        let leaving = all.filter(|(id, channel)| channel.phase == Phase::Leaving && !is_dm(**id));
+        let leaving = all.filter(|(id, channel)| channel.phase == Phase::Leaving && !id.is_dm());
         let leaving: Vec<_> = leaving.map(|(id, _)| *id).collect();
         leaving.into_iter().for_each(|id| self.propose_leaving(id));
     }
@@ -401,7 +395,7 @@ impl Client {
     /// that takes it out of the tree: off the list, one hears of no commit that crosses the proposal, and who
     /// has lost the thread meanwhile would never hear of it.
     fn is_to_go_unremoved(&mut self, id: ConversationId) -> bool {
-        if is_dm(id) {
+        if id.is_dm() {
             return !self.timers.is_set(Timer::Conversation(id, Pause::Courtesy));
         }
         let alone = self.identities(id).len() < 2;
@@ -414,7 +408,7 @@ impl Client {
 
     /// Whether the others can know that this account leaves a group.
     pub(super) fn is_leaving_told(&mut self, id: ConversationId) -> bool {
-        let waits = is_dm(id) || self.is_leaving_unsaid(id) || self.is_rejoining(id);
+        let waits = id.is_dm() || self.is_leaving_unsaid(id) || self.is_rejoining(id);
         !waits && self.identities(id).len() > 1
     }
 
@@ -477,14 +471,13 @@ impl Client {
         let channel = self.state.conversations.get(&id)?;
         Some(Conversation {
             id,
-            kind: if is_dm(id) { Kind::Dm } else { Kind::Group },
+            kind: if id.is_dm() { Kind::Dm } else { Kind::Group },
             name: channel.name.clone(),
             standing: match channel.phase {
                 Phase::Creating | Phase::Founding | Phase::Joining => Standing::Forming,
                 Phase::Active if channel.rejoin.is_some() => Standing::Rejoining,
                 Phase::Active => Standing::Active,
                 Phase::Leaving | Phase::Over => Standing::Over,
-                Phase::Broken => Standing::Broken,
             },
             epoch,
             members,

@@ -1,54 +1,21 @@
 //! The devices of this account, and the number that two people compare to be sure of each other.
 
 use qpq_crypto::safety::SafetyNumber;
-use zeroize::Zeroizing;
 
 use super::Client;
 use super::contacts::LookUp;
 use super::error::IntentError;
-use super::event::{DeviceInfo, IntentId, Outcome};
-use super::intent::{Progress, Task};
+use super::event::DeviceInfo;
+use super::intents::Progress;
+use super::outcome::Outcome;
 use super::rpc::{Answer, Then};
-use crate::ids::{DeviceId, IdentityKey};
+use crate::ids::{DeviceId, IdentityKey, IntentId};
 use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
-use crate::time::{Time, UnixTime};
+use crate::time::UnixTime;
 
 impl Client {
-    /// The devices of this account. Ends in [`Outcome::Devices`].
-    pub fn devices(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::Devices)
-    }
-
-    /// Revokes another device of this account: it is logged out, and gets nothing more. Ends in
-    /// [`Outcome::DeviceRemoved`].
-    pub fn remove_device(&mut self, now: Time, device: DeviceId) -> IntentId {
-        self.intent(now, Task::RemoveDevice(device))
-    }
-
-    /// As [`login`](Self::login); if the account has as many devices as it may have, `device` is
-    /// revoked to make room. [`IntentError::TooManyDevices`] tells which there are.
-    pub fn login_in_place_of(
-        &mut self,
-        now: Time,
-        name: &str,
-        password: Zeroizing<Vec<u8>>,
-        device: DeviceId,
-    ) -> IntentId {
-        let intent = self.login(now, name, password);
-        if self.intents.is_alive(intent) {
-            self.intents.replacing.insert(intent, device);
-        }
-        intent
-    }
-
-    /// The number to compare with a person, to be sure that nobody sits between. Ends in
-    /// [`Outcome::SafetyNumber`]; needs the server only for a name that was never asked for.
-    pub fn safety_number(&mut self, now: Time, user: &str) -> IntentId {
-        self.intent(now, Task::SafetyNumber(user.to_owned()))
-    }
-
     pub(super) fn advance_devices(&mut self, intent: IntentId) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
@@ -57,7 +24,7 @@ impl Client {
         if self.link.is_ready() && !self.link.is_asked(&then) {
             self.ask_devices(then);
         }
-        Progress::Wait(Task::Devices)
+        Progress::Wait
     }
 
     fn ask_devices(&mut self, then: Then) {
@@ -119,7 +86,7 @@ impl Client {
         if self.link.is_ready() && !self.link.is_asked(&then) {
             self.revoke_device(device, then);
         }
-        Progress::Wait(Task::RemoveDevice(device))
+        Progress::Wait
     }
 
     fn revoke_device(&mut self, device: DeviceId, then: Then) {
@@ -175,14 +142,14 @@ impl Client {
         self.forget_session();
     }
 
-    pub(super) fn advance_safety_number(&mut self, name: String) -> Progress {
-        let other = match self.look_up(&name) {
+    pub(super) fn advance_safety_number(&mut self, name: &str) -> Progress {
+        let other = match self.look_up(name) {
             LookUp::Known(key) => key,
             LookUp::Failed(error) => return Progress::Failed(error),
             LookUp::Asked => {
                 return match self.session_missing() {
                     Some(error) => Progress::Failed(error),
-                    None => Progress::Wait(Task::SafetyNumber(name)),
+                    None => Progress::Wait,
                 };
             }
         };
@@ -194,7 +161,7 @@ impl Client {
         }
         let full = |name: &str| format!("{name}@{}", me.domain);
         let own: IdentityKey = me.identity_key();
-        let number = SafetyNumber::new((&own, &full(&me.name)), (&other, &full(&name)));
+        let number = SafetyNumber::new((&own, &full(&me.name)), (&other, &full(name)));
         let person = self.state.person(other);
         Progress::Done(Outcome::SafetyNumber { person, number })
     }

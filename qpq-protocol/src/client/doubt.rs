@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Client;
-use super::channel::{Channel, Phase, is_dm};
+use super::channel::{Channel, Phase};
 use super::event::{ConversationId, Event, RejoinReason};
 use super::keys::Name;
 use super::record::OutgoingRecord;
@@ -55,7 +55,6 @@ impl Client {
         // That this account has left may be lost too.
         let goes_on = |channel: &Channel| match channel.phase {
             Phase::Over => channel.left_ms > 0,
-            Phase::Broken => false,
             _ => true,
         };
         let all = self.state.conversations.iter();
@@ -145,12 +144,12 @@ impl Client {
         let peer = self.state.conversations.get(&id);
         let peer = peer.and_then(|channel| channel.peer);
         let peer = peer.or_else(|| others.iter().find(|key| **key != own).copied());
-        let request = match peer.filter(|_| is_dm(id)) {
+        let request = match peer.filter(|_| id.is_dm()) {
             Some(peer) => proto::CreateChannelRequest {
                 peer_key: bytes(&peer),
                 ..Default::default()
             },
-            None if is_dm(id) => return self.clear_doubt(id),
+            None if id.is_dm() => return self.clear_doubt(id),
             None => proto::CreateChannelRequest {
                 channel_id: Bytes::copy_from_slice(id.as_bytes()),
                 member_keys: match alone {

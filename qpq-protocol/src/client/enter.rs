@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::Client;
-use super::channel::{Phase, dm_channel, is_dm};
+use super::channel::{Phase, dm_channel};
 use super::error::IntentError;
 use super::event::{ConversationId, RejoinReason};
 use crate::defect::seeded;
@@ -63,7 +63,7 @@ impl Client {
         id: ConversationId,
         members: &BTreeSet<IdentityKey>,
     ) -> Option<Option<IdentityKey>> {
-        if !is_dm(id) {
+        if !id.is_dm() {
             return Some(None);
         }
         let own = self.state.identity_key()?;

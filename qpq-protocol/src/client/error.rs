@@ -109,9 +109,6 @@ pub enum IntentError {
     /// The conversation was left, or this client was removed.
     #[error("you are not in this conversation any more: ask to be invited")]
     NotAMember,
-    /// The conversation cannot go on.
-    #[error("this conversation is broken: ask a member to remove and invite you")]
-    Broken,
     /// The person is in the conversation already.
     #[error("{name} is in this conversation already")]
     AlreadyMember {

@@ -1,23 +1,18 @@
-//! What the client core tells its app: events and the outcomes of intents.
+//! What the client core tells its app.
 
 use core::time::Duration;
 
 use qpq_crypto::proof::COMMIT_PROOF_LENGTH;
-use qpq_crypto::safety::SafetyNumber;
 
 use super::error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
-use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
+use super::outcome::Outcome;
+use crate::ids::{ChannelId, DeviceId, IdentityKey, IntentId, MessageId};
 use crate::proto::app_message;
 use crate::storage::Failure;
 use crate::time::UnixTime;
 
 /// A conversation: the channel it runs in (protocol.md §5.11).
 pub type ConversationId = ChannelId;
-
-/// Names an intent from its call to its one [`Event::Done`] or [`Event::Failed`]. Never reused
-/// within the life of a core, and unknown to the next one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct IntentId(pub u64);
 
 /// What the client core tells its app. Nothing in an event is known before it is durable.
 ///
@@ -171,12 +166,6 @@ pub enum Event {
         /// The conversation.
         conversation: ConversationId,
     },
-    /// The conversation can't go on: its state and the other members' no longer fit together. Ask
-    /// to be invited again.
-    Broken {
-        /// The conversation.
-        conversation: ConversationId,
-    },
     /// The server says that a known name has another key. The core keeps the old one and refuses the
     /// new: compare safety numbers with that person.
     KeyChanged {
@@ -238,7 +227,7 @@ pub enum Event {
         unsent: Vec<Unsent>,
     },
     /// What was asked for is durable, and will be done without being asked for again, whatever
-    /// becomes of the intent and of this process. See [`Client::take_back`](super::Client::take_back).
+    /// becomes of the intent and of this process. See [`TakeBack`](super::intent::TakeBack).
     Kept {
         /// Which intent.
         intent: IntentId,
@@ -386,7 +375,7 @@ pub struct Conversation {
     pub members: Vec<Person>,
     /// Messages stored.
     pub messages: u64,
-    /// Messages stored that [`Client::mark_read`](super::Client::mark_read) has not covered.
+    /// Messages stored that [`MarkRead`](super::intent::MarkRead) has not covered.
     pub unread: u64,
 }
 
@@ -410,8 +399,6 @@ pub enum Standing {
     Rejoining,
     /// Left, or removed from it: only the history is there.
     Over,
-    /// See [`Event::Broken`].
-    Broken,
 }
 
 /// How a device lost the thread of a group.
@@ -502,95 +489,4 @@ impl Body {
             _ => Self::Unsupported,
         }
     }
-}
-
-/// What an intent gave.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Registered or logged in, device registered, key packages published.
-    LoggedIn(Account),
-    /// Logged out.
-    LoggedOut,
-    /// Who this client is, `None` before the first registration or login.
-    Account(Option<Account>),
-    /// The conversation stands.
-    Conversation(Conversation),
-    /// The group stands, but not with everybody who was to be in it.
-    Partly {
-        /// The group.
-        conversation: Conversation,
-        /// Who is not in it.
-        missing: Vec<Missing>,
-    },
-    /// All conversations.
-    Conversations(Vec<Conversation>),
-    /// The change of members is made.
-    Changed(Conversation),
-    /// Left.
-    Left(ConversationId),
-    /// The server has the message on durable storage.
-    Sent {
-        /// The conversation.
-        conversation: ConversationId,
-        /// The message's id.
-        message_id: MessageId,
-        /// Position in the history.
-        index: u64,
-        /// Members who do not get it because their queues are full or gone.
-        undelivered: Vec<Person>,
-    },
-    /// Members of a conversation.
-    Members(Vec<Person>),
-    /// Messages in the order of [`Message::index`].
-    Messages(Vec<Message>),
-    /// The position is stored.
-    Read,
-    /// What the server says of itself.
-    Server(ServerInfo),
-    /// Messages that wait to be sent.
-    Outbox(Vec<Waiting>),
-    /// It will not be done.
-    TakenBack,
-    /// The devices of this account.
-    Devices(Vec<DeviceInfo>),
-    /// The device is none of this account's any more.
-    DeviceRemoved(DeviceId),
-    /// What to compare with a person.
-    SafetyNumber {
-        /// The person, by the key that the number is made of.
-        person: Person,
-        /// The number.
-        number: SafetyNumber,
-    },
-}
-
-/// Somebody who was to be in a new group and is not.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Missing {
-    /// The name that was asked for.
-    pub name: String,
-    /// Why, and what to do about it.
-    pub error: IntentError,
-}
-
-/// What the server says of itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerInfo {
-    /// Its domain.
-    pub domain: String,
-    /// 32-byte Ed25519 key of all its signatures.
-    pub signing_key: [u8; 32],
-    /// MLS cipher suites it takes.
-    pub ciphersuites: Vec<u64>,
-    /// Longest payload of a frame, in bytes.
-    pub max_payload: u32,
-    /// Wire version of the connection.
-    pub wire_version: u32,
-    /// Names of its optional parts.
-    pub features: Vec<String>,
-    /// Version of its software.
-    pub version: String,
-    /// How long it has run.
-    pub uptime: Duration,
 }

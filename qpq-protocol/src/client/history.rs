@@ -7,12 +7,14 @@ use prost::Message as _;
 use zeroize::Zeroizing;
 
 use super::error::IntentError;
-use super::event::{self, ConversationId, IntentId, Outcome};
-use super::intent::{Progress, Task};
+use super::event::{self, ConversationId};
+use super::intent;
+use super::intents::{Progress, Task};
 use super::load::join_pieces;
+use super::outcome::Outcome;
 use super::record::HistoryRecord;
 use super::{Client, keys, record};
-use crate::ids::{IdentityKey, MessageId, Ticket};
+use crate::ids::{IdentityKey, IntentId, MessageId, Ticket};
 use crate::io::{Lane, Output};
 use crate::proto;
 use crate::proto::app_message::Body;
@@ -88,40 +90,31 @@ impl Client {
         }
     }
 
-    pub(super) fn read_history(
-        &mut self,
-        intent: IntentId,
-        id: ConversationId,
-        before: Option<u64>,
-        limit: u64,
-    ) -> Progress {
+    pub(super) fn read_history(&mut self, intent: IntentId, asked: intent::History) -> Progress {
+        let id = asked.conversation;
         let Some(channel) = self.state.conversations.get(&id) else {
             return Progress::Failed(IntentError::UnknownConversation);
         };
-        let end = before.unwrap_or(u64::MAX).min(channel.messages);
-        let start = end.saturating_sub(limit.min(MAX_READ));
+        let end = asked.before.unwrap_or(u64::MAX).min(channel.messages);
+        let start = end.saturating_sub(asked.limit.min(MAX_READ));
         self.read_messages(intent, id, start, end)
     }
 
-    pub(super) fn read_unread(
-        &mut self,
-        intent: IntentId,
-        id: ConversationId,
-        limit: u64,
-    ) -> Progress {
+    pub(super) fn read_unread(&mut self, intent: IntentId, asked: intent::Unread) -> Progress {
+        let id = asked.conversation;
         let Some(channel) = self.state.conversations.get(&id) else {
             return Progress::Failed(IntentError::UnknownConversation);
         };
         let start = channel.read;
         let end = start
-            .saturating_add(limit.min(MAX_READ))
+            .saturating_add(asked.limit.min(MAX_READ))
             .min(channel.messages);
         self.read_messages(intent, id, start, end)
     }
 
-    pub(super) fn take_read_mark(&mut self, id: ConversationId, up_to: u64) -> Progress {
-        let marked = self.change_channel(id, |channel| {
-            channel.read = channel.read.max(up_to.min(channel.messages));
+    pub(super) fn take_read_mark(&mut self, asked: intent::MarkRead) -> Progress {
+        let marked = self.change_channel(asked.conversation, |channel| {
+            channel.read = channel.read.max(asked.up_to.min(channel.messages));
         });
         match marked {
             Some(()) => Progress::Done(Outcome::Read),
@@ -146,7 +139,7 @@ impl Client {
             rows: BTreeMap::new(),
         };
         self.read_on(keys::history(conversation, start), reading);
-        Progress::Wait(Task::Reading)
+        Progress::WaitFor(Task::Reading)
     }
 
     fn read_on(&mut self, start: Vec<u8>, reading: Reading) {

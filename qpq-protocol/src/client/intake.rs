@@ -11,7 +11,7 @@ use qpq_crypto::mls::{Author, Group, Policy, ProcessErrorKind, Processed};
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::{Channel, Phase, dm_channel, is_dm, remember};
+use super::channel::{Channel, Phase, dm_channel, remember};
 use super::error::UnreadableReason;
 use super::event::{ConversationId, Event, RejoinReason};
 use super::framing::{Content, framing};
@@ -365,7 +365,7 @@ impl Client {
         }
         if let Some(Body::GroupName(name)) = decoded.body {
             let known = self.state.conversations.get(&id);
-            let fits = (1..=MAX_GROUP_NAME).contains(&name.name.len()) && !is_dm(id);
+            let fits = (1..=MAX_GROUP_NAME).contains(&name.name.len()) && !id.is_dm();
             if fits && known.is_some_and(|channel| channel.name != name.name) {
                 self.rename(id, name.name);
             }
@@ -434,7 +434,7 @@ impl Client {
             .map_err(|_| UnreadableReason::BadWelcome)?;
         let members: BTreeSet<_> = group.members().iter().map(|m| m.identity_key).collect();
         let peer = members.iter().find(|key| **key != own).copied();
-        let fits = match (is_dm(id), peer) {
+        let fits = match (id.is_dm(), peer) {
             (true, Some(peer)) => members.len() == 2 && dm_channel(own, peer) == id,
             (true, None) => false,
             (false, _) => true,
@@ -456,7 +456,7 @@ impl Client {
         self.replace_group(id, group, generation);
         self.is_back(id);
         let goes_on = !matches!(entry, Entrance::New);
-        let dm_peer = peer.filter(|_| is_dm(id));
+        let dm_peer = peer.filter(|_| id.is_dm());
         self.joined(id, epoch, dm_peer, &members, generation, goes_on);
         let members: Vec<_> = members.into_iter().collect();
         self.need_names(id, &members);

@@ -1,558 +1,393 @@
-//! What an app can ask for, and when that is done.
+//! What an app can ask for, as data: each kind is a struct, and [`Intent`] is any of them.
 //!
-//! An intent waits as a [`Task`] and is looked at after each step: it is done, failed, or asks for
-//! what it still lacks. So it does not matter what a lost connection or a restart took from it.
+//! [`Client::begin`] takes them, and names what it was given by an [`IntentId`]; each comes to one end, which its page
+//! names, and which its [`Ask`] makes of the event that tells it. Where a page says that something is done "here", the
+//! server is not asked.
 
-use core::mem;
-use std::collections::{BTreeMap, BTreeSet};
-
+use qpq_crypto::safety;
 use zeroize::Zeroizing;
 
+use super::Client;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Missing, Outcome};
-use super::load::Phase;
-use super::login::Attempt;
-use super::timers::Timer;
-use super::{Client, Closing};
-use crate::ids::{DeviceId, IdentityKey, MessageId};
-use crate::io::Output;
+use super::event::{
+    Account, Conversation, ConversationId, DeviceInfo, Event, Kept, Message, Person, Waiting,
+};
+use super::outcome::{self, NewGroup, Outcome, Sent};
+use crate::ask::{Ask, TakesIntents};
+use crate::ids::{DeviceId, IntentId, MessageId};
 use crate::time::Time;
 
-/// Intents that wait at once, messages to send not counted.
-const MAX_OPEN: usize = 256;
-/// Messages to send that wait at once.
-const MAX_SENDING: usize = 4096;
-/// Longest text of a message, in bytes.
-pub(super) const MAX_TEXT: usize = 64 * 1024;
+/// A password. It is wiped from memory when it is dropped, and not shown by `Debug`.
+#[derive(Clone)]
+pub struct Password(Zeroizing<Vec<u8>>);
 
-/// An intent and what it waits for.
-pub(super) enum Task {
-    /// A registration or login that has not begun.
-    Authenticate(Attempt),
-    /// A registration or login that runs.
-    Authenticating,
-    Logout,
-    WhoAmI,
-    ServerInfo,
-    Dm(String),
-    CreateGroup {
-        /// `None`: a new one.
-        id: Option<ConversationId>,
-        name: String,
-        members: BTreeSet<String>,
-        /// Who can't be in it.
-        missing: Vec<Missing>,
-    },
-    Change {
-        conversation: ConversationId,
-        name: String,
-        remove: bool,
-    },
-    /// Changes of members that are to be committed.
-    Changing {
-        conversation: ConversationId,
-        who: BTreeSet<IdentityKey>,
-        /// Of a group that is being made: who can't be in it.
-        new: Option<Vec<Missing>>,
-    },
-    Leave(ConversationId),
-    Members(ConversationId),
-    Conversations,
-    Send {
-        conversation: ConversationId,
-        text: String,
-        /// `None`: a new one.
-        message_id: Option<MessageId>,
-    },
-    Outbox,
-    TakeBack(Kept),
-    Devices,
-    RemoveDevice(DeviceId),
-    SafetyNumber(String),
-    History {
-        conversation: ConversationId,
-        before: Option<u64>,
-        limit: u64,
-    },
-    Unread {
-        conversation: ConversationId,
-        limit: u64,
-    },
-    MarkRead {
-        conversation: ConversationId,
-        up_to: u64,
-    },
-    /// Rows that are being read.
-    Reading,
+impl Password {
+    /// The bytes of it, for whoever has another form of it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
-/// Where an intent stands.
-pub(super) enum Progress {
-    Wait(Task),
-    Done(Outcome),
-    Failed(IntentError),
-    /// Kept elsewhere until it ends.
-    Handed,
+impl From<Vec<u8>> for Password {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
 }
 
-/// All intents that have not ended.
-#[derive(Default)]
-pub(super) struct Intents {
-    last: u64,
-    /// Those that have not ended, wherever they wait.
-    alive: BTreeSet<IntentId>,
-    open: BTreeMap<IntentId, Task>,
-    /// Those of which [`Event::Kept`] was told.
-    pub(super) kept: BTreeSet<IntentId>,
-    /// Logins, and the device that may give way to theirs.
-    pub(super) replacing: BTreeMap<IntentId, DeviceId>,
-    /// Messages in the outbox, by their place there.
-    pub(super) sending: BTreeMap<(ConversationId, u64), (IntentId, MessageId)>,
+impl From<Zeroizing<Vec<u8>>> for Password {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
 }
 
-impl Client {
-    /// Registers `name` and logs in: makes the account's identity and this device. `name` has 1 to
-    /// 32 of the characters a-z, 0-9, dot, underscore, hyphen; the server's domain may follow, as in
-    /// `alice@example.org`. Without it the host name of [`Config::server`](super::Config::server) is
-    /// meant: a server that calls itself otherwise is shown nothing. Ends in [`Outcome::LoggedIn`].
-    pub fn register(&mut self, now: Time, name: &str, password: Zeroizing<Vec<u8>>) -> IntentId {
-        self.authenticate(now, name, password, true)
+impl core::fmt::Debug for Password {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Password")
     }
+}
 
-    /// Logs in to an account, as a new device or as the one in the stored state. `name` is as in
-    /// [`register`](Self::register). Ends in [`Outcome::LoggedIn`].
-    pub fn login(&mut self, now: Time, name: &str, password: Zeroizing<Vec<u8>>) -> IntentId {
-        self.authenticate(now, name, password, false)
+/// Registers an account and logs in: makes the account's identity and this device. Ends in [`Outcome::LoggedIn`].
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// 1 to 32 of the characters a-z, 0-9, dot, underscore, hyphen; the server's domain may follow, as in
+    /// `alice@example.org`. Without it the host name of [`Config::server`](super::Config::server) is meant: a server
+    /// that calls itself otherwise is shown nothing.
+    pub name: String,
+    /// At most 65,535 bytes.
+    pub password: Password,
+}
+
+impl Register {
+    /// With this name and password.
+    pub fn new(name: impl Into<String>, password: impl Into<Password>) -> Self {
+        let (name, password) = (name.into(), password.into());
+        Self { name, password }
     }
+}
 
-    fn authenticate(
-        &mut self,
-        now: Time,
-        name: &str,
-        password: Zeroizing<Vec<u8>>,
-        register: bool,
-    ) -> IntentId {
-        let attempt = Attempt::new(name, password, register);
-        self.intent(now, Task::Authenticate(attempt))
+/// Logs in to an account, as a new device or as the one in the stored state. Ends in [`Outcome::LoggedIn`].
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// As in [`Register::name`].
+    pub name: String,
+    /// The account's.
+    pub password: Password,
+    /// If the account has as many devices as it may have, this one is revoked to make room.
+    /// [`IntentError::TooManyDevices`] tells which there are.
+    pub in_place_of: Option<DeviceId>,
+}
+
+impl Login {
+    /// With this name and password, in place of no other device.
+    pub fn new(name: impl Into<String>, password: impl Into<Password>) -> Self {
+        Self {
+            name: name.into(),
+            password: password.into(),
+            in_place_of: None,
+        }
     }
+}
 
-    /// Ends the session at the server; device and history stay. Ends in [`Outcome::LoggedOut`].
-    pub fn logout(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::Logout)
+/// Ends the session at the server; device and history stay. Ends in [`Outcome::LoggedOut`].
+#[derive(Clone, Copy, Debug)]
+pub struct Logout;
+
+/// Says who this client is, here. Ends in [`Outcome::Account`].
+#[derive(Clone, Copy, Debug)]
+pub struct WhoAmI;
+
+/// Asks the server what it is. Ends in [`Outcome::Server`]; needs no account.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerInfo;
+
+/// Opens the conversation with this user, or finds it. Ends in [`Outcome::Conversation`].
+#[derive(Clone, Debug)]
+pub struct Dm(pub String);
+
+/// Makes a group of this account and others. Ends in [`Outcome::Conversation`] when all are in, in [`Outcome::Partly`]
+/// if somebody can't be.
+#[derive(Clone, Debug)]
+pub struct CreateGroup {
+    /// An id that [`Event::Kept`] has named, or a UUID v7 of the app's own: a group that is kept
+    /// under this id is waited for. `None`: a new one.
+    pub id: Option<ConversationId>,
+    /// 1 to 256 bytes; only members see it.
+    pub name: String,
+    /// Names of the others.
+    pub members: Vec<String>,
+}
+
+impl CreateGroup {
+    /// A new group of this name.
+    pub fn new(name: impl Into<String>, members: &[&str]) -> Self {
+        Self {
+            id: None,
+            name: name.into(),
+            members: members.iter().map(|name| (*name).to_owned()).collect(),
+        }
     }
+}
 
-    /// Who this client is. Ends in [`Outcome::Account`], without the server.
-    pub fn whoami(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::WhoAmI)
+/// Adds a user to a group. Ends in [`Outcome::Changed`].
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// The group.
+    pub conversation: ConversationId,
+    /// Who is to come in.
+    pub user: String,
+}
+
+impl Invite {
+    /// This user into this group.
+    pub fn new(conversation: ConversationId, user: impl Into<String>) -> Self {
+        let user = user.into();
+        Self { conversation, user }
     }
+}
 
-    /// Asks the server what it is. Ends in [`Outcome::Server`]; needs no account.
-    pub fn server_info(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::ServerInfo)
+/// Removes a user from a group. Ends in [`Outcome::Changed`].
+#[derive(Clone, Debug)]
+pub struct Remove {
+    /// The group.
+    pub conversation: ConversationId,
+    /// Who is to go.
+    pub user: String,
+}
+
+impl Remove {
+    /// This user out of this group.
+    pub fn new(conversation: ConversationId, user: impl Into<String>) -> Self {
+        let user = user.into();
+        Self { conversation, user }
     }
+}
 
-    /// Opens the conversation with `user`, or finds it. Ends in [`Outcome::Conversation`].
-    pub fn dm(&mut self, now: Time, user: &str) -> IntentId {
-        self.intent(now, Task::Dm(user.to_owned()))
-    }
+/// Leaves a conversation; its history stays here. Ends in [`Outcome::Left`].
+#[derive(Clone, Copy, Debug)]
+pub struct Leave(pub ConversationId);
 
-    /// Makes a group of this account and `members`. `name` has at most 256 bytes; only members see
-    /// it. Ends in [`Outcome::Conversation`] when all are in, in [`Outcome::Partly`] if somebody can't be.
-    pub fn create_group(&mut self, now: Time, name: &str, members: &[&str]) -> IntentId {
-        let members = members.iter().map(|name| (*name).to_owned()).collect();
-        self.make_group(now, None, name.to_owned(), members)
-    }
+/// Says who is in a conversation, here. Ends in [`Outcome::Members`].
+#[derive(Clone, Copy, Debug)]
+pub struct Members(pub ConversationId);
 
-    pub(super) fn make_group(
-        &mut self,
-        now: Time,
-        id: Option<ConversationId>,
-        name: String,
-        members: BTreeSet<String>,
-    ) -> IntentId {
-        let task = Task::CreateGroup {
-            id,
-            name,
-            members,
-            missing: Vec::new(),
-        };
-        self.intent(now, task)
-    }
+/// Lists all conversations, here. Ends in [`Outcome::Conversations`].
+#[derive(Clone, Copy, Debug)]
+pub struct Conversations;
 
-    /// Adds `user` to a group. Ends in [`Outcome::Changed`].
-    pub fn invite(&mut self, now: Time, conversation: ConversationId, user: &str) -> IntentId {
-        self.change(now, conversation, user, false)
-    }
+/// Sends a text. It is stored at once and sent when there is a connection, after a restart too. Ends in
+/// [`Outcome::Sent`] when the server has it; never times out.
+#[derive(Clone, Debug)]
+pub struct Send {
+    /// Where to.
+    pub conversation: ConversationId,
+    /// Up to 64 KiB.
+    pub text: String,
+    /// An id of the app's own: while a message with this id waits to be sent, this waits for that one. Ids must never
+    /// be used for two different messages. `None`: a new one.
+    pub message_id: Option<MessageId>,
+}
 
-    /// Removes `user` from a group. Ends in [`Outcome::Changed`].
-    pub fn remove(&mut self, now: Time, conversation: ConversationId, user: &str) -> IntentId {
-        self.change(now, conversation, user, true)
-    }
-
-    fn change(
-        &mut self,
-        now: Time,
-        conversation: ConversationId,
-        user: &str,
-        remove: bool,
-    ) -> IntentId {
-        let name = user.to_owned();
-        let task = Task::Change {
+impl Send {
+    /// This text, under a new id.
+    pub fn new(conversation: ConversationId, text: impl Into<String>) -> Self {
+        Self {
             conversation,
-            name,
-            remove,
-        };
-        self.intent(now, task)
-    }
-
-    /// Leaves a conversation; its history stays here. Ends in [`Outcome::Left`].
-    pub fn leave(&mut self, now: Time, conversation: ConversationId) -> IntentId {
-        self.intent(now, Task::Leave(conversation))
-    }
-
-    /// Who is in a conversation. Ends in [`Outcome::Members`], without the server.
-    pub fn members(&mut self, now: Time, conversation: ConversationId) -> IntentId {
-        self.intent(now, Task::Members(conversation))
-    }
-
-    /// All conversations. Ends in [`Outcome::Conversations`], without the server.
-    pub fn conversations(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::Conversations)
-    }
-
-    /// Sends a text of up to 64 KiB. It is stored at once and sent when there is a connection,
-    /// after a restart too. Ends in [`Outcome::Sent`] when the server has it; never times out.
-    pub fn send(&mut self, now: Time, conversation: ConversationId, text: &str) -> IntentId {
-        let task = Task::Send {
-            conversation,
-            text: text.to_owned(),
+            text: text.into(),
             message_id: None,
-        };
-        self.intent(now, task)
+        }
+    }
+}
+
+/// Lists the messages that wait to be sent, oldest first in each conversation, here. Ends in [`Outcome::Outbox`].
+#[derive(Clone, Copy, Debug)]
+pub struct Outbox;
+
+/// Takes back what is kept, here: it will not be done. Ends in [`Outcome::TakenBack`]; in [`IntentError::OnItsWay`]
+/// if the server may know of it already. The intent that is taken back fails with [`IntentError::TakenBack`].
+#[derive(Clone, Copy, Debug)]
+pub struct TakeBack(pub Kept);
+
+/// Lists the devices of this account. Ends in [`Outcome::Devices`].
+#[derive(Clone, Copy, Debug)]
+pub struct Devices;
+
+/// Revokes another device of this account: it is logged out, and gets nothing more. Ends in
+/// [`Outcome::DeviceRemoved`].
+#[derive(Clone, Copy, Debug)]
+pub struct RemoveDevice(pub DeviceId);
+
+/// Makes the number to compare with this user, to be sure that nobody sits between. Ends in
+/// [`Outcome::SafetyNumber`]; needs the server only for a name that was never asked for.
+#[derive(Clone, Debug)]
+pub struct SafetyNumber(pub String);
+
+/// Reads messages of a conversation, here. Ends in [`Outcome::Messages`].
+#[derive(Clone, Copy, Debug)]
+pub struct History {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The index before which they stand. `None`: the last ones.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// Reads the first messages that [`MarkRead`] has not covered, own ones too, here. Ends in [`Outcome::Messages`].
+#[derive(Clone, Copy, Debug)]
+pub struct Unread {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// Notes that everything before an index was read, here. Ends in [`Outcome::Read`].
+#[derive(Clone, Copy, Debug)]
+pub struct MarkRead {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The first index that was not read.
+    pub up_to: u64,
+}
+
+/// Whether an intent has to wait for the server, and so has a deadline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Server,
+}
+
+/// The one table of what there is to ask for: kinds, where they are done, and what they give.
+macro_rules! intents {
+    ($($kind:ident at $place:ident gives $end:ty { $($outcome:pat => $value:expr),+ })*) => {
+        /// Something that an app asks for.
+        ///
+        /// Exhaustive on purpose: whoever has another form of intents, for a file or another language, has to
+        /// say what each new one is there.
+        #[derive(Clone, Debug)]
+        pub enum Intent {
+            $(#[doc = concat!("See [`", stringify!($kind), "`] for what it does and what it ends in.")]
+            $kind($kind),)*
+        }
+
+        $(impl From<$kind> for Intent {
+            fn from(intent: $kind) -> Self {
+                Self::$kind(intent)
+            }
+        }
+
+        impl Ask for $kind {
+            type Intent = Intent;
+            type Event = Event;
+            type End = $end;
+            type Error = IntentError;
+
+            fn into_intent(self) -> Intent {
+                self.into()
+            }
+
+            fn end(event: Event) -> Result<$end, IntentError> {
+                match Intent::end(event)? {
+                    $($outcome => Ok($value),)+
+                    // The core gives no kind of intents another kind's outcome.
+                    _ => Err(IntentError::State),
+                }
+            }
+        })*
+
+        impl Intent {
+            /// Whether the server is asked.
+            pub(super) const fn needs_server(&self) -> bool {
+                let place = match self {
+                    $(Self::$kind(_) => Place::$place,)*
+                };
+                matches!(place, Place::Server)
+            }
+        }
+    };
+}
+
+intents! {
+    Register at Server gives Account { Outcome::LoggedIn(account) => account }
+    Login at Server gives Account { Outcome::LoggedIn(account) => account }
+    Logout at Server gives () { Outcome::LoggedOut => () }
+    WhoAmI at Here gives Option<Account> { Outcome::Account(account) => account }
+    ServerInfo at Server gives outcome::ServerInfo { Outcome::Server(info) => info }
+    Dm at Server gives Conversation { Outcome::Conversation(conversation) => conversation }
+    CreateGroup at Server gives NewGroup {
+        Outcome::Conversation(conversation) => NewGroup { conversation, missing: Vec::new() },
+        Outcome::Partly { conversation, missing } => NewGroup { conversation, missing }
+    }
+    Invite at Server gives Conversation { Outcome::Changed(conversation) => conversation }
+    Remove at Server gives Conversation { Outcome::Changed(conversation) => conversation }
+    Leave at Server gives () { Outcome::Left(_) => () }
+    Members at Here gives Vec<Person> { Outcome::Members(members) => members }
+    Conversations at Here gives Vec<Conversation> { Outcome::Conversations(all) => all }
+    // It waits in the outbox, for as long as it takes.
+    Send at Here gives Sent { Outcome::Sent(sent) => sent }
+    Outbox at Here gives Vec<Waiting> { Outcome::Outbox(waiting) => waiting }
+    TakeBack at Here gives () { Outcome::TakenBack => () }
+    Devices at Server gives Vec<DeviceInfo> { Outcome::Devices(devices) => devices }
+    RemoveDevice at Server gives () { Outcome::DeviceRemoved(_) => () }
+    SafetyNumber at Server gives (Person, safety::SafetyNumber) {
+        Outcome::SafetyNumber { person, number } => (person, number)
+    }
+    History at Here gives Vec<Message> { Outcome::Messages(messages) => messages }
+    Unread at Here gives Vec<Message> { Outcome::Messages(messages) => messages }
+    MarkRead at Here gives () { Outcome::Read => () }
+}
+
+impl Ask for Intent {
+    type Intent = Self;
+    type Event = Event;
+    type End = Outcome;
+    type Error = IntentError;
+
+    fn into_intent(self) -> Self {
+        self
     }
 
-    /// At most `limit` messages before the one at index `before`, or the last ones. Ends in
-    /// [`Outcome::Messages`], without the server.
-    pub fn history(
-        &mut self,
-        now: Time,
-        conversation: ConversationId,
-        before: Option<u64>,
-        limit: u64,
-    ) -> IntentId {
-        let task = Task::History {
-            conversation,
-            before,
-            limit,
-        };
-        self.intent(now, task)
+    fn end(event: Event) -> Result<Outcome, IntentError> {
+        match event {
+            Event::Done { outcome, .. } => Ok(outcome),
+            Event::Failed { error, .. } => Err(error),
+            // Nothing that tells an end.
+            _ => Err(IntentError::State),
+        }
+    }
+}
+
+impl TakesIntents for Client {
+    type Intent = Intent;
+
+    fn begin(&mut self, now: Time, intent: Intent) -> IntentId {
+        Self::begin(self, now, intent)
     }
 
-    /// At most `limit` of the first messages that [`mark_read`](Self::mark_read) has not covered,
-    /// own ones too. Ends in [`Outcome::Messages`], without the server.
-    pub fn unread(&mut self, now: Time, conversation: ConversationId, limit: u64) -> IntentId {
-        let task = Task::Unread {
-            conversation,
-            limit,
-        };
-        self.intent(now, task)
-    }
-
-    /// Everything before index `up_to` was read. Ends in [`Outcome::Read`], without the server.
-    pub fn mark_read(&mut self, now: Time, conversation: ConversationId, up_to: u64) -> IntentId {
-        let task = Task::MarkRead {
-            conversation,
-            up_to,
-        };
-        self.intent(now, task)
-    }
-
-    pub(super) fn intent(&mut self, now: Time, task: Task) -> IntentId {
-        let now = self.clock.advance(now);
-        self.intents.last = self.intents.last.saturating_add(1);
-        let intent = IntentId(self.intents.last);
-        let is_full = match task {
-            Task::Send { .. } => self.intents.sending.len() >= MAX_SENDING,
-            _ => false,
-        };
-        let refused = match &self.phase {
-            Phase::Stopped(fatal) => Some(IntentError::Fatal(fatal.clone())),
-            _ if self.closing != Closing::Open => Some(IntentError::Closing),
-            _ if is_full || self.intents.open.len() >= MAX_OPEN => Some(IntentError::Busy),
+    fn end_of(event: &Event) -> Option<IntentId> {
+        match event {
+            Event::Done { intent, .. } | Event::Failed { intent, .. } => Some(*intent),
             _ => None,
-        };
-        self.intents.alive.insert(intent);
-        match refused {
-            Some(error) => self.fail(intent, error),
-            None => {
-                if task.needs_server() {
-                    let at = now + self.config.intent_timeout;
-                    self.timers.set(Timer::Intent(intent), at);
-                }
-                self.intents.open.insert(intent, task);
-            }
-        }
-        self.step_done();
-        intent
-    }
-
-    /// Looks at every intent that waits.
-    pub(super) fn advance_intents(&mut self) {
-        if !matches!(self.phase, Phase::Running) {
-            return;
-        }
-        let waiting: Vec<IntentId> = self.intents.open.keys().copied().collect();
-        for intent in waiting {
-            let Some(task) = self.intents.open.remove(&intent) else {
-                continue;
-            };
-            match self.advance(intent, task) {
-                Progress::Wait(task) => {
-                    self.intents.open.insert(intent, task);
-                }
-                Progress::Done(outcome) => self.done(intent, outcome),
-                Progress::Failed(error) => self.fail(intent, error),
-                Progress::Handed => self.timers.cancel(Timer::Intent(intent)),
-            }
-        }
-    }
-
-    /// A change of members can't be made: whoever asked for it is told. A new group is made without them.
-    pub(super) fn change_failed(
-        &mut self,
-        conversation: ConversationId,
-        identity_key: IdentityKey,
-        error: &IntentError,
-    ) -> bool {
-        let name = self.state.person(identity_key).name.unwrap_or_default();
-        let mut is_heard = false;
-        for task in self.intents.open.values_mut() {
-            if let Task::Changing {
-                conversation: id,
-                who,
-                new: Some(missing),
-            } = task
-                && *id == conversation
-                && who.remove(&identity_key)
-            {
-                let (name, error) = (name.clone(), error.clone());
-                missing.push(Missing { name, error });
-                is_heard = true;
-            }
-        }
-        let failed: Vec<IntentId> = self
-            .intents
-            .open
-            .iter()
-            .filter(|(_, task)| match task {
-                Task::Changing {
-                    conversation: id,
-                    who,
-                    ..
-                } => *id == conversation && who.contains(&identity_key),
-                Task::Dm(name) => self.state.names.get(name) == Some(&identity_key),
-                _ => false,
-            })
-            .map(|(intent, _)| *intent)
-            .collect();
-        is_heard |= !failed.is_empty();
-        for intent in failed {
-            self.fail(intent, error.clone());
-        }
-        is_heard
-    }
-
-    /// A group will not be made at all: whether anybody waited for it.
-    pub(super) fn group_failed(
-        &mut self,
-        conversation: ConversationId,
-        error: &IntentError,
-    ) -> bool {
-        let open = self.intents.open.iter();
-        let failed = open.filter(|(_, task)| match task {
-            Task::Changing {
-                conversation: id,
-                new,
-                ..
-            } => *id == conversation && new.is_some(),
-            _ => false,
-        });
-        let failed: Vec<IntentId> = failed.map(|(intent, _)| *intent).collect();
-        let is_heard = !failed.is_empty();
-        for intent in failed {
-            self.fail(intent, error.clone());
-        }
-        is_heard
-    }
-
-    /// A name can't be resolved: whoever asked for it is told. A new group is made with the others, if there
-    /// are any.
-    pub(super) fn name_failed(&mut self, name: &str, error: &IntentError) {
-        for task in self.intents.open.values_mut() {
-            if let Task::CreateGroup {
-                members, missing, ..
-            } = task
-                && members.len() > 1
-                && members.remove(name)
-            {
-                let (name, error) = (name.to_owned(), error.clone());
-                missing.push(Missing { name, error });
-            }
-        }
-        let failed: Vec<IntentId> = self
-            .intents
-            .open
-            .iter()
-            .filter(|(_, task)| task.is_about(name))
-            .map(|(intent, _)| *intent)
-            .collect();
-        for intent in failed {
-            self.fail(intent, error.clone());
-        }
-    }
-
-    /// The intent has come to its end, unless it had ended before.
-    pub(super) fn done(&mut self, intent: IntentId, outcome: Outcome) {
-        if self.forget_intent(intent) {
-            self.writer.emit(Event::Done { intent, outcome });
-        }
-    }
-
-    /// The intent has come to nothing, unless it had ended before.
-    pub(super) fn fail(&mut self, intent: IntentId, error: IntentError) {
-        self.login.give_up(intent);
-        if self.forget_intent(intent) {
-            self.writer.emit(Event::Failed { intent, error });
-        }
-    }
-
-    fn forget_intent(&mut self, intent: IntentId) -> bool {
-        self.intents.open.remove(&intent);
-        self.intents.kept.remove(&intent);
-        self.intents.replacing.remove(&intent);
-        self.timers.cancel(Timer::Intent(intent));
-        self.intents.alive.remove(&intent)
-    }
-
-    /// Nothing will be done any more.
-    pub(super) fn fail_all_intents(&mut self, error: &IntentError) {
-        self.login = super::login::Login::Idle;
-        self.intents.open.clear();
-        self.intents.sending.clear();
-        for intent in self.intents.alive.clone() {
-            self.fail(intent, error.clone());
-        }
-    }
-
-    /// Ends of intents that were never told, because they were held when everything stopped.
-    pub(super) fn revive_intents(&mut self, held: &[Output<Event>]) {
-        for effect in held {
-            if let Output::Event(Event::Done { intent, .. } | Event::Failed { intent, .. }) = effect
-            {
-                self.intents.revive(*intent);
-            }
-        }
-    }
-
-    /// Storage failed: what was asked for is over, but for messages, which are looked for in the
-    /// outbox when the state is loaded again.
-    pub(super) fn fail_open_intents(&mut self, error: &IntentError) {
-        self.login = super::login::Login::Idle;
-        for intent in mem::take(&mut self.intents.open).into_keys() {
-            self.fail(intent, error.clone());
-        }
-    }
-
-    /// What needs the server can't be done there; messages to send wait on.
-    pub(super) fn fail_at_server(&mut self, error: &IntentError) {
-        let open = self.intents.open.iter();
-        let waiting = open.filter(|(_, task)| task.needs_server());
-        for intent in waiting.map(|(intent, _)| *intent).collect::<Vec<_>>() {
-            self.fail(intent, error.clone());
-        }
-    }
-
-    /// Whether something waits that a connection is needed for.
-    pub(super) fn wants_server(&self) -> bool {
-        let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
-        !self.config.offline
-            && matches!(self.phase, Phase::Running)
-            && (has_token
-                || !self.login.is_idle()
-                || self.intents.open.values().any(Task::needs_server))
-    }
-}
-
-impl Task {
-    pub(super) fn needs_server(&self) -> bool {
-        match self {
-            Self::Authenticate(_)
-            | Self::Authenticating
-            | Self::Logout
-            | Self::ServerInfo
-            | Self::Dm(_)
-            | Self::CreateGroup { .. }
-            | Self::Change { .. }
-            | Self::Changing { .. }
-            | Self::Leave(_)
-            | Self::Devices
-            | Self::RemoveDevice(_)
-            | Self::SafetyNumber(_) => true,
-            Self::WhoAmI
-            | Self::Members(_)
-            | Self::Conversations
-            | Self::Send { .. }
-            | Self::Outbox
-            | Self::TakeBack(_)
-            | Self::History { .. }
-            | Self::Unread { .. }
-            | Self::MarkRead { .. }
-            | Self::Reading => false,
         }
     }
 }
 
-impl Task {
-    /// Whether this waits to hear who has the name.
-    fn is_about(&self, name: &str) -> bool {
-        match self {
-            Self::Dm(own) | Self::Change { name: own, .. } | Self::SafetyNumber(own) => own == name,
-            Self::CreateGroup { members, .. } => members.contains(name),
-            Self::Authenticate(_)
-            | Self::Authenticating
-            | Self::Logout
-            | Self::ServerInfo
-            | Self::Changing { .. }
-            | Self::Leave(_)
-            | Self::Devices
-            | Self::RemoveDevice(_)
-            | Self::WhoAmI
-            | Self::Members(_)
-            | Self::Conversations
-            | Self::Send { .. }
-            | Self::Outbox
-            | Self::TakeBack(_)
-            | Self::History { .. }
-            | Self::Unread { .. }
-            | Self::MarkRead { .. }
-            | Self::Reading => false,
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Intents {
-    /// The end of this intent was never told.
-    pub(super) fn revive(&mut self, intent: IntentId) {
-        self.alive.insert(intent);
-    }
-
-    /// Whether the intent has not ended, wherever it waits.
-    pub(super) fn is_alive(&self, intent: IntentId) -> bool {
-        self.alive.contains(&intent)
-    }
-
-    /// Whether the intent waits.
-    pub(super) fn is_open(&self, intent: IntentId) -> bool {
-        self.open.contains_key(&intent)
+    #[test]
+    fn a_password_is_not_shown() {
+        let password = || Zeroizing::new(b"correct horse".to_vec());
+        let register = Intent::from(Register::new("alice", password()));
+        let login = Intent::from(Login::new("alice", password()));
+        let shown = format!("{register:?} {login:?}");
+        assert!(shown.contains("alice"), "{shown}");
+        // Neither as text nor as a list of numbers.
+        assert!(
+            !shown.contains("correct") && !shown.contains("99"),
+            "{shown}"
+        );
     }
 }

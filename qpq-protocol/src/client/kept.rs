@@ -7,64 +7,21 @@ use prost::Message as _;
 use super::Client;
 use super::channel::{Change, Phase};
 use super::error::IntentError;
-use super::event::{Body, ConversationId, Event, IntentId, Kept, Outcome, Waiting};
-use super::intent::{Progress, Task};
+use super::event::{Body, ConversationId, Event, Kept, Waiting};
+use super::intents::Progress;
 use super::keys;
 use super::keys::Name;
+use super::outcome::Outcome;
 use super::record::{HistoryRecord, OutgoingRecord};
 use super::rpc::Then;
-use crate::ids::{IdentityKey, MessageId};
+use crate::ids::{IdentityKey, IntentId, MessageId};
 use crate::proto;
-use crate::time::Time;
 use crate::wire;
 
 /// Pieces that the row of an own message may have, whichever process wrote it.
 const MAX_PIECES: u16 = 2;
 
 impl Client {
-    /// As [`send`](Self::send), under an id of the app's own: while a message with this id waits to
-    /// be sent, this waits for that one. Ids must never be used for two different messages.
-    pub fn send_as(
-        &mut self,
-        now: Time,
-        conversation: ConversationId,
-        message_id: MessageId,
-        text: &str,
-    ) -> IntentId {
-        let task = Task::Send {
-            conversation,
-            text: text.to_owned(),
-            message_id: Some(message_id),
-        };
-        self.intent(now, task)
-    }
-
-    /// As [`create_group`](Self::create_group), with an id that [`Event::Kept`] has named or that is
-    /// a UUID v7 of the app's own: a group that is kept under this id is waited for.
-    pub fn create_group_as(
-        &mut self,
-        now: Time,
-        id: ConversationId,
-        name: &str,
-        members: &[&str],
-    ) -> IntentId {
-        let members = members.iter().map(|name| (*name).to_owned()).collect();
-        self.make_group(now, Some(id), name.to_owned(), members)
-    }
-
-    /// The messages that wait to be sent, oldest first in each conversation. Ends in
-    /// [`Outcome::Outbox`], without the server.
-    pub fn outbox(&mut self, now: Time) -> IntentId {
-        self.intent(now, Task::Outbox)
-    }
-
-    /// Takes back what is kept: it will not be done. Ends in [`Outcome::TakenBack`], without the
-    /// server; in [`IntentError::OnItsWay`] if the server may know of it already. The intent that is
-    /// taken back fails with [`IntentError::TakenBack`].
-    pub fn take_back(&mut self, now: Time, kept: Kept) -> IntentId {
-        self.intent(now, Task::TakeBack(kept))
-    }
-
     /// Says once of an intent that it is kept, as soon as what this step changed is durable.
     pub(super) fn keep(&mut self, intent: IntentId, kept: Kept) {
         if self.intents.kept.insert(intent) {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::Client;
-use super::channel::{Change, Phase, is_dm, remember};
+use super::channel::{Change, Phase, remember};
 use super::event::{ConversationId, Event, RejoinReason};
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
@@ -89,7 +89,7 @@ impl Client {
             let tree = self.identities(id);
             // The list takes nobody out of the tree, not even of the one that is lost. Who was seen to go stays out,
             // whatever list a server has that was set back.
-            if let Some(channel) = self.state.conversations.get(&id).filter(|_| !is_dm(id)) {
+            if let Some(channel) = self.state.conversations.get(&id).filter(|_| !id.is_dm()) {
                 let leaves = |key: &IdentityKey| channel.wanted.contains(&Change::remove(*key));
                 let stays: Vec<_> = tree.into_iter().filter(|key| !leaves(key)).collect();
                 members.extend(stays);
@@ -99,7 +99,7 @@ impl Client {
             return self.begin_reset(id, members);
         }
         // In a DM nobody is removed; who left is gone.
-        if is_dm(id) {
+        if id.is_dm() {
             let version = version.max(list.members_version);
             self.change_channel(id, |channel| channel.members_version = version);
             return;
@@ -168,7 +168,7 @@ impl Client {
     /// A member says that all their devices leave. That ends a DM, which either can open again; from a
     /// group they are removed.
     pub(super) fn hears_of_leaving(&mut self, id: ConversationId, who: IdentityKey) {
-        if !is_dm(id) {
+        if !id.is_dm() {
             return self.want_removal(id, who);
         }
         let person = self.state.person(who);

@@ -17,12 +17,12 @@ use super::chain::Heard;
 use super::contacts::is_name;
 use super::domain;
 use super::error::IntentError;
-use super::event::IntentId;
-use super::intent::{Progress, Task};
+use super::intent::Password;
+use super::intents::{Progress, Task};
 use super::rpc::{Answer, Fault, Then};
 use super::state::Me;
 use super::{Client, MAX_DEVICE_NAME, OpaqueSuite};
-use crate::ids::{DeviceId, IdentityKey, Ticket};
+use crate::ids::{DeviceId, IdentityKey, IntentId, Ticket};
 use crate::io::{Job, JobResult, Output};
 use crate::method::rpc;
 use crate::proto;
@@ -59,14 +59,14 @@ pub(super) enum Login {
 
 impl Attempt {
     /// `address` is a name, which `@` and a domain may follow.
-    pub(super) fn new(address: &str, password: Zeroizing<Vec<u8>>, register: bool) -> Self {
+    pub(super) fn new(address: &str, password: &Password, register: bool) -> Self {
         let (name, given) = domain::split(address);
         Self {
             intent: IntentId(0),
             name: name.to_owned(),
             given: given.map(str::to_owned),
             domain: String::new(),
-            password,
+            password: Zeroizing::new(password.as_bytes().to_vec()),
             register,
             submitted: false,
         }
@@ -152,7 +152,7 @@ impl Client {
         self.login = Login::Waiting(attempt);
         self.continue_login();
         match self.login.intent() {
-            Some(_) => Progress::Wait(Task::Authenticating),
+            Some(_) => Progress::WaitFor(Task::Authenticating),
             None => Progress::Handed,
         }
     }

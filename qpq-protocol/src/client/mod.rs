@@ -1,8 +1,8 @@
 //! The client core: one device of one account, as a pure state machine.
 //!
-//! The app states intents ([`Client::register`], [`Client::dm`], [`Client::send`], ...) and reads
-//! [`Event`]s; each intent ends in exactly one [`Event::Done`] or [`Event::Failed`]. When to
-//! connect, to repeat, to acknowledge and to merge is decided here.
+//! The app states intents ([`intent`]) by [`Client::begin`] and reads [`Event`]s; each intent ends in exactly
+//! one [`Event::Done`] or [`Event::Failed`]. When to connect, to repeat, to acknowledge and to merge is decided
+//! here.
 //!
 //! Everything durable is loaded at opening and held in memory. An input changes memory at once and
 //! leaves one commit; whatever follows from it (requests, acknowledgements, events) is held until
@@ -11,7 +11,7 @@
 //!
 //! | file | what is decided there |
 //! | --- | --- |
-//! | `intent`, `progress` | what an app can ask for, and when that is done |
+//! | `intent`, `intents`, `progress` | what an app can ask for, what of that has not ended, and what it still lacks |
 //! | `kept` | what is done without being asked for again, and how it is taken back |
 //! | `devices` | the account's devices; safety numbers |
 //! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
@@ -27,6 +27,7 @@
 //! | `outbox`, `inbox`, `intake`, `framing`, `known`, `history` | messages out, in, and kept |
 //! | `report`, `compare`, `hybrid` | what members tell each other of the group they hold, and the keys for that |
 //! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
+//! | `event`, `outcome`, `error` | what an app is told |
 //! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
 
 mod account;
@@ -53,7 +54,8 @@ mod hostile;
 mod hybrid;
 mod inbox;
 mod intake;
-mod intent;
+pub mod intent;
+mod intents;
 mod kept;
 pub mod keys;
 mod known;
@@ -62,6 +64,7 @@ mod load;
 mod login;
 mod openings;
 mod outbox;
+mod outcome;
 mod packages;
 mod progress;
 mod proofs;
@@ -99,7 +102,7 @@ use channel::Work;
 use connection::Connection;
 use contacts::Contacts;
 use inbox::Inbox;
-use intent::Intents;
+use intents::Intents;
 use load::Phase;
 use login::Login;
 use seal::Sealer;
@@ -108,14 +111,16 @@ use state::State;
 use timers::{Pause, Timer, Timers};
 use write::Writer;
 
+pub use crate::ids::IntentId;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
-    Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event,
-    IntentId, Kept, Kind, Message, Missing, Outcome, Person, RejoinReason, ServerInfo, Standing,
-    Unsent, Waiting,
+    Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event, Kept,
+    Kind, Message, Person, RejoinReason, Standing, Unsent, Waiting,
 };
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};
+pub use intent::Intent;
+pub use outcome::{Missing, NewGroup, Outcome, Sent, ServerInfo};
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
 
@@ -196,15 +201,7 @@ impl Default for Config {
 
 /// The client core. See the page of this module.
 ///
-/// - Intents: [`register`](Self::register), [`login`](Self::login), [`logout`](Self::logout),
-///   [`whoami`](Self::whoami), [`server_info`](Self::server_info), [`dm`](Self::dm),
-///   [`create_group`](Self::create_group), [`invite`](Self::invite), [`remove`](Self::remove),
-///   [`leave`](Self::leave), [`members`](Self::members), [`conversations`](Self::conversations),
-///   [`send`](Self::send), [`send_as`](Self::send_as), [`create_group_as`](Self::create_group_as),
-///   [`outbox`](Self::outbox), [`take_back`](Self::take_back), [`history`](Self::history),
-///   [`unread`](Self::unread), [`mark_read`](Self::mark_read), [`devices`](Self::devices),
-///   [`remove_device`](Self::remove_device), [`login_in_place_of`](Self::login_in_place_of),
-///   [`safety_number`](Self::safety_number).
+/// - [`begin`](Self::begin) states an [`Intent`]; [`accept_group`](Self::accept_group) answers two events.
 /// - Everything else is [`Core`]: inputs, then `poll_output` until `None`, then `poll_timeout`.
 pub struct Client {
     config: Config,

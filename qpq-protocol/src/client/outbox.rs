@@ -8,18 +8,20 @@ use bytes::Bytes;
 use core::time::Duration;
 
 use super::Client;
-use super::channel::{Phase, is_dm};
+use super::channel::Phase;
 use super::encoded;
 use super::error::IntentError;
-use super::event::{ConversationId, Event, IntentId, Kept, Outcome, Person, RejoinReason, Unsent};
+use super::event::{ConversationId, Event, Kept, Person, RejoinReason, Unsent};
 use super::history::app_message;
-use super::intent::{MAX_TEXT, Progress};
+use super::intent;
+use super::intents::{MAX_TEXT, Progress};
 use super::keys::Name;
+use super::outcome::{Outcome, Sent};
 use super::record::OutgoingRecord;
 use super::rpc::{Answer, Then};
 use super::timers::{Pause, Timer};
 use crate::defect::seeded;
-use crate::ids::{IdentityKey, MessageId};
+use crate::ids::{IdentityKey, IntentId, MessageId};
 use crate::io::Output;
 use crate::method::rpc;
 use crate::proto;
@@ -33,7 +35,7 @@ use crate::wire;
 #[derive(Default)]
 pub(super) struct Promises {
     /// Messages that the server took.
-    sent: Vec<(IntentId, Outcome)>,
+    sent: Vec<(IntentId, Sent)>,
     /// Messages that came in.
     came: Vec<super::event::Message>,
     failure: Option<Failure>,
@@ -47,13 +49,8 @@ const FULL: Duration = Duration::from_secs(300);
 
 impl Client {
     /// Takes a message into outbox and history.
-    pub(super) fn take_message(
-        &mut self,
-        intent: IntentId,
-        id: ConversationId,
-        message_id: Option<MessageId>,
-        text: &str,
-    ) -> Progress {
+    pub(super) fn take_message(&mut self, intent: IntentId, asked: &intent::Send) -> Progress {
+        let (id, text) = (asked.conversation, asked.text.as_str());
         if text.len() > MAX_TEXT {
             return Progress::Failed(IntentError::BadLength { limit: MAX_TEXT });
         }
@@ -66,11 +63,11 @@ impl Client {
         let Some(own) = self.state.identity_key() else {
             return Progress::Failed(IntentError::NotLoggedIn);
         };
-        if let Some(place) = message_id.and_then(|own| self.waiting_message(own)) {
+        if let Some(place) = asked.message_id.and_then(|own| self.waiting_message(own)) {
             return self.wait_for_message(intent, id, place, text);
         }
         let new = || MessageId(self.rng.child().uuid_v7(self.clock.unix()));
-        let message_id = message_id.unwrap_or_else(new);
+        let message_id = asked.message_id.unwrap_or_else(new);
         let chat = proto::Chat {
             text: text.to_owned(),
         };
@@ -139,7 +136,7 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&id) else {
             return;
         };
-        if is_dm(id) || channel.name.is_empty() {
+        if id.is_dm() || channel.name.is_empty() {
             return;
         }
         let name = proto::GroupName {
@@ -284,7 +281,7 @@ impl Client {
                     .map(|request| request.recipient_keys)
                     .unwrap_or_default();
                 let own = self.state.identity_key();
-                let is_proposal = record.app.is_empty() && !is_dm(id);
+                let is_proposal = record.app.is_empty() && !id.is_dm();
                 let has_no_room = answer
                     .statuses
                     .contains(&u32::from(Status::QuotaExceeded.code()));
@@ -300,7 +297,7 @@ impl Client {
                 if is_proposal && has_no_room {
                     return self.propose_later(id, order, is_heard);
                 }
-                if record.app.is_empty() && is_dm(id) {
+                if record.app.is_empty() && id.is_dm() {
                     let at = self.clock.now() + LEAVING;
                     self.timers
                         .hold(Timer::Conversation(id, Pause::Courtesy), at);
@@ -388,13 +385,13 @@ impl Client {
         }
         if let Some((intent, message_id)) = self.intents.sending.remove(&(id, order)) {
             let index = record.index.unwrap_or_default();
-            let outcome = Outcome::Sent {
+            let sent = Sent {
                 conversation: id,
                 message_id,
                 index,
                 undelivered,
             };
-            self.done(intent, outcome);
+            self.done(intent, Outcome::Sent(sent));
         }
         self.drive(id);
     }
@@ -462,10 +459,10 @@ impl Client {
             match effect {
                 Output::Event(Event::Done {
                     intent,
-                    outcome: outcome @ Outcome::Sent { .. },
+                    outcome: Outcome::Sent(sent),
                 }) => {
                     self.intents.revive(intent);
-                    self.promises.sent.push((intent, outcome));
+                    self.promises.sent.push((intent, sent));
                 }
                 Output::Event(Event::Done { intent, .. }) => {
                     self.intents.revive(intent);
@@ -487,31 +484,23 @@ impl Client {
                 self.writer.emit(Event::Message(message));
             }
         }
-        for (intent, outcome) in promises.sent {
-            let Outcome::Sent {
-                conversation,
-                message_id,
-                index,
-                ..
-            } = &outcome
-            else {
-                continue;
-            };
+        for (intent, sent) in promises.sent {
+            let message_id = sent.message_id;
             let waiting = self.state.outgoing.iter();
             let mut waiting = waiting.filter(|(_, record)| record.message_id == message_id.0);
             match waiting.next() {
                 Some((key, _)) => {
-                    let waits = (intent, *message_id);
+                    let waits = (intent, message_id);
                     // The place was free again, and given to one that was not stored.
                     if let Some((other, _)) = self.intents.sending.insert(*key, waits) {
                         self.fail(other, IntentError::Storage(failure));
                     }
                 }
                 // It may have been taken and sent in one step, which is undone.
-                None if !self.holds_message(*conversation, *index) => {
+                None if !self.holds_message(sent.conversation, sent.index) => {
                     self.fail(intent, IntentError::Storage(failure));
                 }
-                None => self.done(intent, outcome),
+                None => self.done(intent, Outcome::Sent(sent)),
             }
         }
         let error = IntentError::Storage(failure);

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use super::channel::{Change, Phase as Standing};
 use super::contacts::LookUp;
 use super::error::IntentError;
-use super::event::{ConversationId, IntentId, Kept, Missing, Outcome};
-use super::intent::{Progress, Task};
+use super::event::{ConversationId, Kept};
+use super::intent::{self, Intent};
+use super::intents::{Progress, Task};
+use super::login::Attempt;
+use super::outcome::{Missing, Outcome};
 use super::rpc::Then;
 use super::{Client, MAX_MEMBERS};
-use crate::ids::{ChannelId, IdentityKey};
+use crate::ids::{ChannelId, IdentityKey, IntentId};
 use crate::method::rpc;
 use crate::proto;
 
@@ -17,76 +20,70 @@ use crate::proto;
 pub(super) const MAX_GROUP_NAME: usize = 256;
 
 impl Client {
-    pub(super) fn advance(&mut self, intent: IntentId, task: Task) -> Progress {
+    pub(super) fn advance(&mut self, intent: IntentId, task: &Task) -> Progress {
         match task {
-            Task::Authenticate(attempt) => self.begin_login(intent, attempt),
-            Task::Authenticating | Task::Reading => Progress::Wait(task),
-            Task::WhoAmI => {
-                let account = self.state.me.as_ref().map(super::state::Me::account);
-                Progress::Done(Outcome::Account(account))
-            }
-            Task::ServerInfo => self.ask_server(intent),
-            Task::Logout => match self.session_missing() {
-                Some(error) => Progress::Failed(error),
-                None if !self.link.is_ready() => Progress::Wait(task),
-                None => {
-                    if !self.link.is_asked(&Then::Logout(intent)) {
-                        let request = proto::LogoutRequest {};
-                        self.call::<rpc::Logout>(&request, Then::Logout(intent));
-                    }
-                    Progress::Wait(task)
-                }
-            },
-            Task::Dm(name) => self.advance_dm(intent, name),
-            Task::CreateGroup {
+            Task::Asked(asked) => self.advance_asked(intent, asked),
+            Task::Authenticating | Task::Reading => Progress::Wait,
+            Task::Gathering {
                 id,
                 name,
                 members,
                 missing,
-            } => self.advance_group(intent, id, name, members, missing),
-            Task::Change {
-                conversation,
-                name,
-                remove,
-            } => self.advance_change(intent, conversation, name, remove),
+            } => self.advance_group(intent, *id, name, members, missing),
             Task::Changing {
                 conversation,
                 who,
                 new,
-            } => self.advance_changing(conversation, who, new),
-            Task::Leave(conversation) => self.advance_leave(intent, conversation),
-            Task::Members(id) => match self.conversation(id) {
+            } => self.advance_changing(*conversation, who, new.as_deref()),
+        }
+    }
+
+    fn advance_asked(&mut self, intent: IntentId, asked: &Intent) -> Progress {
+        match asked {
+            Intent::Register(asked) => {
+                let attempt = Attempt::new(&asked.name, &asked.password, true);
+                self.begin_login(intent, attempt)
+            }
+            Intent::Login(asked) => {
+                if let Some(device) = asked.in_place_of {
+                    self.intents.replacing.insert(intent, device);
+                }
+                let attempt = Attempt::new(&asked.name, &asked.password, false);
+                self.begin_login(intent, attempt)
+            }
+            Intent::WhoAmI(_) => {
+                let account = self.state.me.as_ref().map(super::state::Me::account);
+                Progress::Done(Outcome::Account(account))
+            }
+            Intent::ServerInfo(_) => self.ask_server(intent),
+            Intent::Logout(_) => self.advance_logout(intent),
+            Intent::Dm(asked) => self.advance_dm(intent, &asked.0),
+            Intent::CreateGroup(asked) => self.begin_group(intent, asked),
+            Intent::Invite(asked) => {
+                self.advance_change(intent, asked.conversation, &asked.user, false)
+            }
+            Intent::Remove(asked) => {
+                self.advance_change(intent, asked.conversation, &asked.user, true)
+            }
+            Intent::Leave(asked) => self.advance_leave(intent, asked.0),
+            Intent::Members(asked) => match self.conversation(asked.0) {
                 Some(conversation) => Progress::Done(Outcome::Members(conversation.members)),
                 None => Progress::Failed(IntentError::UnknownConversation),
             },
-            Task::Conversations => {
+            Intent::Conversations(_) => {
                 let ids: Vec<_> = self.state.conversations.keys().copied().collect();
                 let all = ids.into_iter().filter_map(|id| self.conversation(id));
                 Progress::Done(Outcome::Conversations(all.collect()))
             }
-            Task::Send {
-                conversation,
-                text,
-                message_id,
-            } => self.take_message(intent, conversation, message_id, &text),
-            Task::Outbox => self.read_outbox(),
-            Task::TakeBack(kept) => self.advance_taking_back(kept),
-            Task::Devices => self.advance_devices(intent),
-            Task::RemoveDevice(device) => self.advance_removing_device(intent, device),
-            Task::SafetyNumber(name) => self.advance_safety_number(name),
-            Task::History {
-                conversation,
-                before,
-                limit,
-            } => self.read_history(intent, conversation, before, limit),
-            Task::Unread {
-                conversation,
-                limit,
-            } => self.read_unread(intent, conversation, limit),
-            Task::MarkRead {
-                conversation,
-                up_to,
-            } => self.take_read_mark(conversation, up_to),
+            Intent::Send(asked) => self.take_message(intent, asked),
+            Intent::Outbox(_) => self.read_outbox(),
+            Intent::TakeBack(asked) => self.advance_taking_back(asked.0),
+            Intent::Devices(_) => self.advance_devices(intent),
+            Intent::RemoveDevice(asked) => self.advance_removing_device(intent, asked.0),
+            Intent::SafetyNumber(asked) => self.advance_safety_number(&asked.0),
+            Intent::History(asked) => self.read_history(intent, *asked),
+            Intent::Unread(asked) => self.read_unread(intent, *asked),
+            Intent::MarkRead(asked) => self.take_read_mark(*asked),
         }
     }
 
@@ -96,17 +93,28 @@ impl Client {
         (!has_token && self.login.is_idle()).then_some(IntentError::NotLoggedIn)
     }
 
-    fn advance_dm(&mut self, intent: IntentId, name: String) -> Progress {
+    fn advance_logout(&mut self, intent: IntentId) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
         }
-        let peer = match self.look_up(&name) {
+        if self.link.is_ready() && !self.link.is_asked(&Then::Logout(intent)) {
+            let request = proto::LogoutRequest {};
+            self.call::<rpc::Logout>(&request, Then::Logout(intent));
+        }
+        Progress::Wait
+    }
+
+    fn advance_dm(&mut self, intent: IntentId, name: &str) -> Progress {
+        if let Some(error) = self.session_missing() {
+            return Progress::Failed(error);
+        }
+        let peer = match self.look_up(name) {
             LookUp::Known(key) => key,
-            LookUp::Asked => return Progress::Wait(Task::Dm(name)),
+            LookUp::Asked => return Progress::Wait,
             LookUp::Failed(error) => return Progress::Failed(error),
         };
         let Some(own) = self.state.identity_key() else {
-            return Progress::Wait(Task::Dm(name));
+            return Progress::Wait;
         };
         if peer == own {
             return Progress::Failed(IntentError::Yourself);
@@ -121,20 +129,33 @@ impl Client {
             None => {
                 self.start_dm(id, peer);
                 self.keep(intent, Kept::Conversation(id));
-                Progress::Wait(Task::Dm(name))
+                Progress::Wait
             }
             Some(Standing::Active) => self.conversation_outcome(id),
             Some(Standing::Over) => {
                 self.reopen_dm(id, peer);
-                Progress::Wait(Task::Dm(name))
+                Progress::Wait
             }
             Some(phase) => match phase.error() {
                 Some(error) => Progress::Failed(error),
                 None => {
                     self.keep(intent, Kept::Conversation(id));
-                    Progress::Wait(Task::Dm(name))
+                    Progress::Wait
                 }
             },
+        }
+    }
+
+    fn begin_group(&mut self, intent: IntentId, asked: &intent::CreateGroup) -> Progress {
+        let task = Task::Gathering {
+            id: asked.id,
+            name: asked.name.clone(),
+            members: asked.members.iter().cloned().collect(),
+            missing: Vec::new(),
+        };
+        match self.advance(intent, &task) {
+            Progress::Wait => Progress::WaitFor(task),
+            other => other,
         }
     }
 
@@ -142,9 +163,9 @@ impl Client {
         &mut self,
         intent: IntentId,
         id: Option<ConversationId>,
-        name: String,
-        members: BTreeSet<String>,
-        missing: Vec<Missing>,
+        name: &str,
+        members: &BTreeSet<String>,
+        missing: &[Missing],
     ) -> Progress {
         if let Some(error) = self.session_missing() {
             return Progress::Failed(error);
@@ -157,7 +178,7 @@ impl Client {
             let who = channel.wanted.iter().map(|change| change.identity_key);
             let who = who.collect();
             self.keep(intent, Kept::Conversation(id));
-            return self.advance_changing(id, who, Some(missing));
+            return self.begin_changing(id, who, Some(missing.to_vec()));
         }
         if name.is_empty() || name.len() > MAX_GROUP_NAME {
             return Progress::Failed(IntentError::BadGroupName {
@@ -169,7 +190,7 @@ impl Client {
         }
         let mut who = BTreeSet::new();
         let mut asked = false;
-        for member in &members {
+        for member in members {
             match self.look_up(member) {
                 LookUp::Known(key) if Some(key) == self.state.identity_key() => {
                     return Progress::Failed(IntentError::Yourself);
@@ -182,20 +203,15 @@ impl Client {
             }
         }
         if asked || self.state.me.is_none() {
-            return Progress::Wait(Task::CreateGroup {
-                id,
-                name,
-                members,
-                missing,
-            });
+            return Progress::Wait;
         }
         let id = id.unwrap_or_else(|| ChannelId(self.rng.child().uuid_v7(self.clock.unix())));
-        self.start_group(id, name, &who);
+        self.start_group(id, name.to_owned(), &who);
         self.keep(intent, Kept::Conversation(id));
-        Progress::Wait(Task::Changing {
+        Progress::WaitFor(Task::Changing {
             conversation: id,
             who,
-            new: Some(missing),
+            new: Some(missing.to_vec()),
         })
     }
 
@@ -203,7 +219,7 @@ impl Client {
         &mut self,
         intent: IntentId,
         conversation: ConversationId,
-        name: String,
+        name: &str,
         remove: bool,
     ) -> Progress {
         if let Some(error) = self.session_missing() {
@@ -212,32 +228,26 @@ impl Client {
         let Some(channel) = self.state.conversations.get(&conversation) else {
             return Progress::Failed(IntentError::UnknownConversation);
         };
-        if channel.peer.is_some() {
+        if conversation.is_dm() {
             return Progress::Failed(IntentError::NotAGroup);
         }
         let phase = channel.phase;
-        let wait = |name| {
-            Progress::Wait(Task::Change {
-                conversation,
-                name,
-                remove,
-            })
-        };
         if phase != Standing::Active {
-            return phase.error().map_or_else(|| wait(name), Progress::Failed);
+            return phase.error().map_or(Progress::Wait, Progress::Failed);
         }
-        let identity_key = match self.look_up(&name) {
+        let identity_key = match self.look_up(name) {
             LookUp::Known(key) => key,
-            LookUp::Asked => return wait(name),
+            LookUp::Asked => return Progress::Wait,
             LookUp::Failed(error) => return Progress::Failed(error),
         };
         if Some(identity_key) == self.state.identity_key() {
             return Progress::Failed(IntentError::Yourself);
         }
         let members = self.identities(conversation);
+        let name = || name.to_owned();
         match (members.contains(&identity_key), remove) {
-            (true, false) => return Progress::Failed(IntentError::AlreadyMember { name }),
-            (false, true) => return Progress::Failed(IntentError::NoSuchMember { name }),
+            (true, false) => return Progress::Failed(IntentError::AlreadyMember { name: name() }),
+            (false, true) => return Progress::Failed(IntentError::NoSuchMember { name: name() }),
             (false, false) if members.len() >= MAX_MEMBERS => {
                 return Progress::Failed(IntentError::GroupTooLarge { limit: MAX_MEMBERS });
             }
@@ -253,18 +263,35 @@ impl Client {
             identity_key,
         };
         self.keep(intent, kept);
-        Progress::Wait(Task::Changing {
+        Progress::WaitFor(Task::Changing {
             conversation,
             who: BTreeSet::from([identity_key]),
             new: None,
         })
     }
 
-    fn advance_changing(
+    /// Takes a group up that is being made already.
+    fn begin_changing(
         &mut self,
         conversation: ConversationId,
         who: BTreeSet<IdentityKey>,
         new: Option<Vec<Missing>>,
+    ) -> Progress {
+        match self.advance_changing(conversation, &who, new.as_deref()) {
+            Progress::Wait => Progress::WaitFor(Task::Changing {
+                conversation,
+                who,
+                new,
+            }),
+            other => other,
+        }
+    }
+
+    fn advance_changing(
+        &mut self,
+        conversation: ConversationId,
+        who: &BTreeSet<IdentityKey>,
+        new: Option<&[Missing]>,
     ) -> Progress {
         let Some(channel) = self.state.conversations.get(&conversation) else {
             return Progress::Failed(IntentError::UnknownConversation);
@@ -277,21 +304,17 @@ impl Client {
             .iter()
             .any(|change| !change.of_list && who.contains(&change.identity_key));
         if is_wanted || channel.phase != Standing::Active {
-            return Progress::Wait(Task::Changing {
-                conversation,
-                who,
-                new,
-            });
+            return Progress::Wait;
         }
         let Some(conversation) = self.conversation(conversation) else {
             return Progress::Failed(IntentError::UnknownConversation);
         };
         Progress::Done(match new {
             None => Outcome::Changed(conversation),
-            Some(missing) if missing.is_empty() => Outcome::Conversation(conversation),
+            Some([]) => Outcome::Conversation(conversation),
             Some(missing) => Outcome::Partly {
                 conversation,
-                missing,
+                missing: missing.to_vec(),
             },
         })
     }
@@ -313,12 +336,12 @@ impl Client {
             }
             Some(Standing::Leaving) => {
                 self.keep(intent, Kept::Leaving(conversation));
-                Progress::Wait(Task::Leave(conversation))
+                Progress::Wait
             }
             Some(_) => {
                 self.start_leaving(conversation);
                 self.keep(intent, Kept::Leaving(conversation));
-                Progress::Wait(Task::Leave(conversation))
+                Progress::Wait
             }
         }
     }
@@ -328,7 +351,7 @@ impl Client {
             return Progress::Done(Outcome::Server(info));
         }
         self.ask_server_info(intent);
-        Progress::Wait(Task::ServerInfo)
+        Progress::Wait
     }
 
     pub(super) fn conversation_outcome(&mut self, id: ConversationId) -> Progress {

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use qpq_crypto::mls::Group;
 
 use super::Client;
-use super::channel::{Channel, Phase, dm_channel, is_dm};
+use super::channel::{Channel, Phase, dm_channel};
 use super::error::IntentError;
 use super::event::{ConversationId, RejoinReason};
 use super::rpc::{Answer, Then};
@@ -72,7 +72,7 @@ impl Client {
         }
         self.regains.looked.push_back(id);
         let search = Search {
-            next: match is_dm(id) {
+            next: match id.is_dm() {
                 true => Step::Peer,
                 false => Step::GroupInfo,
             },
@@ -232,7 +232,7 @@ impl Client {
         let is_later = held.is_none_or(|held| generation > held.generation);
         // A DM that ended here goes on only as a new group.
         let is_over = self.phase(id) == Some(Phase::Over);
-        if is_dm(id) && (peer.is_none() || is_over && !is_later) {
+        if id.is_dm() && (peer.is_none() || is_over && !is_later) {
             return self.is_not_ours(id);
         }
         self.regains.open.remove(&id);

@@ -92,7 +92,7 @@ impl Client {
     pub(super) fn rejoin(&mut self, id: ConversationId, why: RejoinReason) {
         match self.phase(id) {
             // Who leaves says so in the epoch that the others are in.
-            Some(Phase::Active | Phase::Leaving | Phase::Broken) if !self.is_rejoining(id) => {}
+            Some(Phase::Active | Phase::Leaving) if !self.is_rejoining(id) => {}
             _ => return,
         }
         if self.state.drafts.remove(&id).is_some() {
@@ -102,12 +102,7 @@ impl Client {
                 _ = group.clear_pending(device);
             }
         }
-        self.change_channel(id, |channel| {
-            if channel.phase == Phase::Broken {
-                channel.phase = Phase::Active;
-            }
-            channel.rejoin = Some(why);
-        });
+        self.change_channel(id, |channel| channel.rejoin = Some(why));
         let event = Event::Rejoining {
             conversation: id,
             why,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use super::channel::{Change, Phase, is_dm};
+use super::channel::{Change, Phase};
 use super::event::ConversationId;
 use super::framing::framing;
 use super::keys::Name;
@@ -37,7 +37,7 @@ impl Client {
     pub(super) fn drop_merged(&mut self, id: ConversationId, from: u64) {
         let own = self.state.identity_key();
         for record in self.forget_merged(id, from) {
-            if own.is_some_and(|own| own.as_bytes() == record.sender.as_slice()) && !is_dm(id) {
+            if own.is_some_and(|own| own.as_bytes() == record.sender.as_slice()) && !id.is_dm() {
                 self.want_anew(id, &record);
             }
         }

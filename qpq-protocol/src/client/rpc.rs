@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use super::Client;
 use super::error::DisconnectReason;
-use super::event::{ConversationId, IntentId};
-use crate::ids::{ChannelId, DeviceId, IdentityKey};
+use super::event::ConversationId;
+use crate::ids::{ChannelId, DeviceId, IdentityKey, IntentId};
 use crate::method::{Rpc, rpc};
 use crate::proto;
 use crate::status::Status;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::event::{ConversationId, IntentId};
-use crate::ids::OwnStream;
+use super::event::ConversationId;
+use crate::ids::{IntentId, OwnStream};
 use crate::io::Reason;
 use crate::time::Time;
 

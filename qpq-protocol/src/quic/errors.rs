@@ -4,6 +4,7 @@ use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 
 use super::ConfigError;
+use crate::client::IntentError;
 
 /// Why no endpoint was started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -46,3 +47,9 @@ impl From<Error> for OpenError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the node was shut down: open another one")]
 pub struct Stopped;
+
+impl From<Stopped> for IntentError {
+    fn from(_: Stopped) -> Self {
+        Self::Closing
+    }
+}

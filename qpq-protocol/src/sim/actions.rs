@@ -6,7 +6,7 @@ use super::log::WORLD;
 use super::network::Network;
 use super::world::{PowerCut, World};
 use super::{below, ms, pick};
-use crate::client::ConversationId;
+use crate::client::{ConversationId, Intent, intent};
 use crate::rng::Rng;
 
 /// One step of the story.
@@ -106,7 +106,7 @@ impl<N: Network> World<N> {
             [] => None,
             of => Some(pick(rng, of)),
         };
-        let groups: Vec<ConversationId> = usable.iter().filter(|id| !is_dm(id)).copied().collect();
+        let groups: Vec<ConversationId> = usable.iter().filter(|id| !id.is_dm()).copied().collect();
         Some(match rng.below(80) {
             0..=5 => Wish::Dm(peer),
             6..=10 => {
@@ -176,65 +176,56 @@ impl<N: Network> World<N> {
         if !self.hosts.runs(Who::Client(client)) {
             return;
         }
-        let name = self.apps[client].name.clone();
-        let names = |of: &[usize]| -> Vec<String> {
-            of.iter().map(|other| format!("user{other}")).collect()
-        };
+        let intent = self.intent(client, &wish);
+        self.begin(client, wish, intent);
+    }
+
+    /// How a user's app puts what the user wants; and what is known from then on.
+    fn intent(&mut self, client: usize, wish: &Wish) -> Intent {
+        let name = || self.apps[client].name.clone();
+        let user = |number: &usize| format!("user{number}");
         let password = || zeroize::Zeroizing::new(b"password".to_vec());
-        let intent = wish.clone();
         match wish {
-            Wish::Register => self.act(client, intent, |core, now| {
-                core.register(now, &name, password())
-            }),
-            Wish::Login => self.act(client, intent, |core, now| {
-                core.login(now, &name, password())
-            }),
+            Wish::Register => intent::Register::new(name(), password()).into(),
+            Wish::Login => intent::Login::new(name(), password()).into(),
             Wish::Logout => {
                 self.apps[client].logouts += 1;
-                self.act(client, intent, |core, now| core.logout(now));
+                intent::Logout.into()
             }
-            Wish::Dm(peer) => {
-                let peer = format!("user{peer}");
-                self.act(client, intent, |core, now| core.dm(now, &peer));
+            Wish::Dm(peer) => intent::Dm(user(peer)).into(),
+            Wish::Group(members) => intent::CreateGroup {
+                id: None,
+                name: "friends".to_owned(),
+                members: members.iter().map(user).collect(),
             }
-            Wish::Group(members) => {
-                let members = names(&members);
-                let members: Vec<&str> = members.iter().map(String::as_str).collect();
-                self.act(client, intent, |core, now| {
-                    core.create_group(now, "friends", &members)
-                });
-            }
-            Wish::Invite(id, peer) => {
-                let peer = format!("user{peer}");
-                self.act(client, intent, |core, now| core.invite(now, id, &peer));
-            }
+            .into(),
+            Wish::Invite(id, peer) => intent::Invite::new(*id, user(peer)).into(),
             Wish::Remove(id, peer) => {
-                self.checker.removals.insert((id, peer));
-                let peer = format!("user{peer}");
-                self.act(client, intent, |core, now| core.remove(now, id, &peer));
+                self.checker.removals.insert((*id, *peer));
+                intent::Remove::new(*id, user(peer)).into()
             }
             Wish::Leave(id) => {
-                self.apps[client].left.insert(id);
-                self.checker.leavers.insert((id, client));
-                self.act(client, intent, |core, now| core.leave(now, id));
+                self.apps[client].left.insert(*id);
+                self.checker.leavers.insert((*id, client));
+                intent::Leave(*id).into()
             }
-            Wish::Send(id) => {
-                let text = self.text(client);
-                self.act(client, intent, |core, now| core.send(now, id, &text));
+            Wish::Send(id) => intent::Send::new(*id, self.text(client)).into(),
+            Wish::MarkRead(id, up_to) => intent::MarkRead {
+                conversation: *id,
+                up_to: *up_to,
             }
-            Wish::MarkRead(id, up_to) => {
-                self.act(client, intent, |core, now| core.mark_read(now, id, up_to));
-            }
+            .into(),
             Wish::Conversations => {
                 self.apps[client].listed = None;
-                self.act(client, intent, |core, now| core.conversations(now));
+                intent::Conversations.into()
             }
-            Wish::History(id) => {
-                self.act(client, intent, |core, now| {
-                    core.history(now, id, None, u64::MAX)
-                });
+            Wish::History(id) => intent::History {
+                conversation: *id,
+                before: None,
+                limit: u64::MAX,
             }
-            Wish::ServerInfo => self.act(client, intent, |core, now| core.server_info(now)),
+            .into(),
+            Wish::ServerInfo => intent::ServerInfo.into(),
         }
     }
 
@@ -250,9 +241,4 @@ impl<N: Network> World<N> {
         }
         text
     }
-}
-
-/// Whether a conversation is between two people (protocol.md §5.11).
-pub(super) fn is_dm(id: &ConversationId) -> bool {
-    id.0[6] >> 4 == 8
 }

@@ -10,7 +10,7 @@ use crate::client::{
 use crate::ids::{IdentityKey, MessageId};
 use crate::time::Time;
 
-/// What an app asked for.
+/// What an app asked for, as its user means it: people by their numbers, and texts that are not written yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Wish {
     Register,
@@ -127,13 +127,9 @@ impl App {
                     self.histories.insert(id, messages);
                 }
             }
-            Outcome::Sent {
-                conversation,
-                message_id,
-                ..
-            } => {
-                self.sent.insert((conversation, message_id));
-                self.called_sent.insert(message_id);
+            Outcome::Sent(sent) => {
+                self.sent.insert((sent.conversation, sent.message_id));
+                self.called_sent.insert(sent.message_id);
             }
             Outcome::Read => {
                 if let Wish::MarkRead(id, up_to) = wish {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use qpq_protocol::client::{Client, Event, keys};
+use qpq_protocol::client::{Client, Event, Intent, keys};
 use qpq_protocol::frame::{Header as _, MAX_PAYLOAD, RequestHeader, encode_push, encode_response};
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{
@@ -21,7 +21,6 @@ use qpq_protocol::storage::memory::{Fault, Memory};
 use qpq_protocol::storage::{Command, Commit, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
 
-use crate::net::Say;
 use crate::story::STORY;
 
 /// One input, or one thing that the embedder does. Numbers choose among what there is.
@@ -58,7 +57,7 @@ pub enum Act {
     /// A reply that fits no command.
     Reply(u64, Reply),
     Computed,
-    Say(Say),
+    Say(Intent),
     Clock(u64),
     Wake,
     Timeout,
@@ -405,9 +404,9 @@ impl Embedder {
                         .handle_computed(self.now, Ticket(1_000_000), result);
                 }
             }
-            Act::Say(say) => {
+            Act::Say(intent) => {
                 self.asked += 1;
-                say.to(&mut self.core, self.now);
+                self.core.begin(self.now, intent);
             }
             Act::Clock(unix) => {
                 self.core

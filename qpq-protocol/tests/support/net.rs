@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use qpq_protocol::client::{self, Client, IntentError, IntentId, Outcome};
+use qpq_protocol::client::{self, Client, Intent, IntentError, IntentId, Outcome};
 use qpq_protocol::ids::{ConnId, StreamId};
 use qpq_protocol::io::{Core as _, Output, StreamInput};
 use qpq_protocol::limits::RateClass;
@@ -25,7 +25,7 @@ use qpq_protocol::time::{Time, UnixTime};
 #[allow(unused_imports)]
 pub use late::{Late, Lie};
 #[allow(unused_imports)]
-pub use node::{Birth, Crash, Input, Node, Say};
+pub use node::{Birth, Crash, Input, Node};
 use wires::{Link, Side};
 
 /// The date at the clock's origin: 2026-01-01.
@@ -399,16 +399,17 @@ impl Net {
         true
     }
 
-    /// States an intent.
+    /// Does something to the core of a client.
     pub fn act<R>(&mut self, client: usize, act: impl FnOnce(&mut Client, Time) -> R) -> R {
         act(&mut self.clients[client].core, self.now)
     }
 
-    /// States an intent in a way that is traced.
-    pub fn say(&mut self, client: usize, say: &Say) -> IntentId {
+    /// States an intent.
+    pub fn begin(&mut self, client: usize, intent: impl Into<Intent>) -> IntentId {
+        let intent = intent.into();
         let node = &mut self.clients[client];
-        node.tell(self.now, Input::Said(say.clone()));
-        say.to(&mut node.core, self.now)
+        node.note(self.now, || Input::Said(intent.clone()));
+        node.core.begin(self.now, intent)
     }
 
     /// How an intent ended, if it has.
@@ -431,10 +432,10 @@ impl Net {
     pub fn ask(
         &mut self,
         client: usize,
-        act: impl FnOnce(&mut Client, Time) -> IntentId,
+        intent: impl Into<Intent>,
     ) -> Result<Outcome, IntentError> {
         let crashes = self.crashes;
-        let intent = self.act(client, act);
+        let intent = self.begin(client, intent);
         self.until(|net| net.result(client, intent).is_some() || net.crashes > crashes);
         self.result(client, intent)
             .unwrap_or(Err(IntentError::TimedOut))

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use qpq_protocol::client::{self, Client, ConversationId, IntentId, StorageKey};
+use qpq_protocol::client::{self, Client, Intent, StorageKey};
 use qpq_protocol::ids::{ConnId, StreamId, Ticket};
 use qpq_protocol::io::{ConnectError, Core, Job, PeerInfo, StreamInput};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Command, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
-
-use super::password;
 
 /// When a machine loses power: at its storage command number `at`, just before or just after that
 /// became durable; no reply is seen.
@@ -31,41 +29,7 @@ pub enum Input {
     Computed(Ticket),
     Timeout,
     /// The user wants something.
-    Said(Say),
-}
-
-/// An intent, as data.
-#[derive(Clone, Debug)]
-pub enum Say {
-    Register(&'static str),
-    Dm(&'static str),
-    Group(&'static [&'static str]),
-    Send(ConversationId, String),
-    Invite(ConversationId, &'static str),
-    Leave(ConversationId),
-    History(ConversationId),
-    MarkRead(ConversationId, u64),
-    Conversations,
-    ServerInfo,
-    Logout,
-}
-
-impl Say {
-    pub fn to(&self, core: &mut Client, now: Time) -> IntentId {
-        match self {
-            Self::Register(name) => core.register(now, name, password("secret")),
-            Self::Dm(name) => core.dm(now, name),
-            Self::Group(members) => core.create_group(now, "friends", members),
-            Self::Send(id, text) => core.send(now, *id, text),
-            Self::Invite(id, name) => core.invite(now, *id, name),
-            Self::Leave(id) => core.leave(now, *id),
-            Self::History(id) => core.history(now, *id, None, 100),
-            Self::MarkRead(id, up_to) => core.mark_read(now, *id, *up_to),
-            Self::Conversations => core.conversations(now),
-            Self::ServerInfo => core.server_info(now),
-            Self::Logout => core.logout(now),
-        }
-    }
+    Said(Intent),
 }
 
 /// What a client was started with.
@@ -131,11 +95,16 @@ impl<C: Core> Node<C> {
         }
     }
 
+    /// Keeps what the core is told, if that is wanted.
+    pub(super) fn note(&mut self, now: Time, input: impl FnOnce() -> Input) {
+        if let Some(trace) = &mut self.trace {
+            trace.push((now, input()));
+        }
+    }
+
     /// Tells the core something.
     pub fn tell(&mut self, now: Time, input: Input) {
-        if let Some(trace) = &mut self.trace {
-            trace.push((now, input.clone()));
-        }
+        self.note(now, || input.clone());
         let core = &mut self.core;
         match input {
             Input::Connected(conn, peer, ticket) => core.handle_connected(now, conn, peer, ticket),
@@ -149,7 +118,7 @@ impl<C: Core> Node<C> {
                 }
             }
             Input::Timeout => core.handle_timeout(now),
-            // Only a client listens: `Net::say`.
+            // Only a client listens: `Net::begin`.
             Input::Said(_) => {}
         }
     }

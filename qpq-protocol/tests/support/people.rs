@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use qpq_protocol::client::{Body, Client, Conversation, ConversationId, Event, Outcome, Standing};
+use qpq_protocol::client::{Body, Conversation, ConversationId, Event, Outcome, Standing, intent};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
@@ -59,9 +59,7 @@ pub fn world(names: &[&str]) -> Net {
 /// One more person, with an account of this name.
 pub fn register(net: &mut Net, name: &str) -> IdentityKey {
     let client = net.add_client();
-    match net.ask(client, |core, now| {
-        core.register(now, name, password("secret"))
-    }) {
+    match net.ask(client, intent::Register::new(name, password("secret"))) {
         Ok(Outcome::LoggedIn(account)) => account.identity_key,
         other => panic!("{other:?}"),
     }
@@ -70,9 +68,7 @@ pub fn register(net: &mut Net, name: &str) -> IdentityKey {
 /// A device more of this account, which every group's members are told of.
 pub fn second_device(net: &mut Net, name: &str) -> usize {
     let client = net.add_client();
-    let ended = net.ask(client, |core, now| {
-        core.login(now, name, password("secret"))
-    });
+    let ended = net.ask(client, intent::Login::new(name, password("secret")));
     assert!(matches!(ended, Ok(Outcome::LoggedIn(_))), "{ended:?}");
     client
 }
@@ -84,7 +80,7 @@ pub fn settle(net: &mut Net) {
 
 /// Opens the DM with this one.
 pub fn dm(net: &mut Net, client: usize, peer: &str) -> ConversationId {
-    match net.ask(client, |core, now| core.dm(now, peer)) {
+    match net.ask(client, intent::Dm(peer.into())) {
         Ok(Outcome::Conversation(conversation)) => conversation.id,
         other => panic!("{other:?}"),
     }
@@ -92,9 +88,7 @@ pub fn dm(net: &mut Net, client: usize, peer: &str) -> ConversationId {
 
 /// Makes a group with these, all of whom come in.
 pub fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
-    match net.ask(client, |core, now| {
-        core.create_group(now, "friends", members)
-    }) {
+    match net.ask(client, intent::CreateGroup::new("friends", members)) {
         Ok(Outcome::Conversation(conversation)) => conversation.id,
         other => panic!("{other:?}"),
     }
@@ -102,25 +96,25 @@ pub fn group(net: &mut Net, client: usize, members: &[&str]) -> ConversationId {
 
 /// Says something that the server takes.
 pub fn send(net: &mut Net, client: usize, id: ConversationId, text: &str) {
-    let ended = net.ask(client, |core, now| core.send(now, id, text));
+    let ended = net.ask(client, intent::Send::new(id, text));
     assert!(matches!(ended, Ok(Outcome::Sent { .. })), "{ended:?}");
 }
 
 /// Adds this one to a group.
 pub fn invite(net: &mut Net, client: usize, id: ConversationId, user: &str) {
-    let ended = net.ask(client, |core, now| core.invite(now, id, user));
+    let ended = net.ask(client, intent::Invite::new(id, user));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
 }
 
 /// Takes this one out of a group.
 pub fn remove(net: &mut Net, client: usize, id: ConversationId, user: &str) {
-    let ended = net.ask(client, |core, now| core.remove(now, id, user));
+    let ended = net.ask(client, intent::Remove::new(id, user));
     assert!(matches!(ended, Ok(Outcome::Changed(_))), "{ended:?}");
 }
 
 /// Leaves.
 pub fn leave(net: &mut Net, client: usize, id: ConversationId) {
-    let ended = net.ask(client, |core, now| core.leave(now, id));
+    let ended = net.ask(client, intent::Leave(id));
     assert_eq!(ended, Ok(Outcome::Left(id)));
 }
 
@@ -137,7 +131,7 @@ pub fn back(net: &mut Net, client: usize) {
 
 /// All conversations that a client knows.
 pub fn conversations(net: &mut Net, client: usize) -> Vec<Conversation> {
-    match net.ask(client, Client::conversations) {
+    match net.ask(client, intent::Conversations) {
         Ok(Outcome::Conversations(all)) => all,
         other => panic!("{other:?}"),
     }
@@ -169,7 +163,14 @@ pub fn names(conversation: &Conversation) -> Vec<String> {
 
 /// What a client keeps of what was said, as texts: no index is missing, and none is there twice.
 pub fn history(net: &mut Net, client: usize, id: ConversationId) -> Vec<String> {
-    let ended = net.ask(client, |core, now| core.history(now, id, None, 1000));
+    let ended = net.ask(
+        client,
+        intent::History {
+            conversation: id,
+            before: None,
+            limit: 1000,
+        },
+    );
     let Ok(Outcome::Messages(all)) = ended else {
         panic!("{ended:?}");
     };

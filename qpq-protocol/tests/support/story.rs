@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use qpq_protocol::client::Outcome;
+use qpq_protocol::client::{Intent, Outcome, intent};
 use qpq_protocol::frame::{Decoded, Decoder, PushHeader};
 use qpq_protocol::ids::{ChannelId, ConnId, IdentityKey, StreamId};
 use qpq_protocol::io::StreamInput;
@@ -14,7 +14,7 @@ use qpq_protocol::proto;
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::time::Time;
 
-use crate::net::{Birth, Input, Net, Say};
+use crate::net::{Birth, Input, Net, password};
 
 /// A real life of a client, told from its embedder's side, and what it left behind.
 pub struct Story {
@@ -39,27 +39,47 @@ fn tell_story() -> Story {
     let mut net = Net::new();
     for name in ["bob", "carol"] {
         let client = net.add_client();
-        say(&mut net, client, &Say::Register(name));
+        say(
+            &mut net,
+            client,
+            intent::Register::new(name, password("secret")),
+        );
     }
     let alice = net.add_silent_client();
     let birth = net.last_birth.clone().expect("a birth");
     net.clients[alice].trace = Some(Vec::new());
-    let Outcome::LoggedIn(account) = say(&mut net, alice, &Say::Register("alice")) else {
+    let Outcome::LoggedIn(account) = say(
+        &mut net,
+        alice,
+        intent::Register::new("alice", password("secret")),
+    ) else {
         panic!("no login");
     };
-    let Outcome::Conversation(dm) = say(&mut net, alice, &Say::Dm("bob")) else {
+    let Outcome::Conversation(dm) = say(&mut net, alice, intent::Dm("bob".into())) else {
         panic!("no conversation");
     };
-    let Outcome::Conversation(group) = say(&mut net, alice, &Say::Group(&["bob"])) else {
+    let Outcome::Conversation(group) = say(
+        &mut net,
+        alice,
+        intent::CreateGroup::new("friends", &["bob"]),
+    ) else {
         panic!("no conversation");
     };
     net.pass(Duration::from_secs(5));
     for id in [dm.id, group.id] {
-        say(&mut net, alice, &Say::Send(id, "from alice".to_owned()));
-        say(&mut net, 0, &Say::Send(id, "from bob".to_owned()));
+        say(&mut net, alice, intent::Send::new(id, "from alice"));
+        say(&mut net, 0, intent::Send::new(id, "from bob"));
     }
-    say(&mut net, alice, &Say::History(dm.id));
-    let Outcome::Server(server) = say(&mut net, alice, &Say::ServerInfo) else {
+    say(
+        &mut net,
+        alice,
+        intent::History {
+            conversation: dm.id,
+            before: None,
+            limit: 100,
+        },
+    );
+    let Outcome::Server(server) = say(&mut net, alice, intent::ServerInfo) else {
         panic!("no server");
     };
     net.pass(Duration::from_secs(5));
@@ -71,15 +91,23 @@ fn tell_story() -> Story {
     net.clients[alice].trace = Some(Vec::new());
     net.pass(Duration::from_secs(5));
     for number in 0..3 {
-        say(&mut net, 0, &Say::Send(dm.id, format!("later {number}")));
-        say(&mut net, 0, &Say::Send(group.id, format!("later {number}")));
+        say(
+            &mut net,
+            0,
+            intent::Send::new(dm.id, format!("later {number}")),
+        );
+        say(
+            &mut net,
+            0,
+            intent::Send::new(group.id, format!("later {number}")),
+        );
     }
-    say(&mut net, 0, &Say::Invite(group.id, "carol"));
+    say(&mut net, 0, intent::Invite::new(group.id, "carol"));
     net.pass(Duration::from_secs(5));
     say(
         &mut net,
         0,
-        &Say::Send(group.id, "in the next epoch".to_owned()),
+        intent::Send::new(group.id, "in the next epoch"),
     );
     net.pass(Duration::from_secs(5));
     let later = net.clients[alice].trace.take().expect("a trace");
@@ -96,12 +124,8 @@ fn tell_story() -> Story {
     }
 }
 
-pub fn say(net: &mut Net, client: usize, say: &Say) -> Outcome {
-    let intent = net.say(client, say);
-    net.until(|net| net.result(client, intent).is_some());
-    net.result(client, intent)
-        .expect("an end")
-        .expect("a good end")
+pub fn say(net: &mut Net, client: usize, intent: impl Into<Intent>) -> Outcome {
+    net.ask(client, intent).expect("a good end")
 }
 
 /// The envelopes in the pushes of a trace.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::net::{Crash, Net, Snapshot, people};
-use qpq_protocol::client::{Body, Conversation, Event, IntentError, Outcome, Standing};
+use qpq_protocol::client::{Body, Conversation, Event, IntentError, Outcome, Standing, intent};
 use qpq_protocol::ids::ChannelId;
 use qpq_protocol::storage::memory::Fault;
 
@@ -55,7 +55,7 @@ pub enum Act {
 
 fn conversation(net: &mut Net, client: usize, id: ChannelId) -> Option<Conversation> {
     loop {
-        match net.ask(client, |core, now| core.conversations(now)) {
+        match net.ask(client, intent::Conversations) {
             Ok(Outcome::Conversations(all)) => return all.into_iter().find(|one| one.id == id),
             Err(IntentError::TimedOut | IntentError::Storage(_)) => {}
             other => panic!("{other:?}"),
@@ -64,7 +64,14 @@ fn conversation(net: &mut Net, client: usize, id: ChannelId) -> Option<Conversat
 }
 
 fn texts(net: &mut Net, client: usize, id: ChannelId) -> Vec<String> {
-    match net.ask(client, |core, now| core.history(now, id, None, 10_000)) {
+    match net.ask(
+        client,
+        intent::History {
+            conversation: id,
+            before: None,
+            limit: 10_000,
+        },
+    ) {
         Ok(Outcome::Messages(all)) => all
             .into_iter()
             .map(|message| match message.body {
@@ -86,14 +93,14 @@ fn run(net: &mut Net, acts: Vec<Act>) -> BTreeMap<(usize, ChannelId), Vec<String
                 let id = if group { START.group } else { START.dm };
                 let text = format!("{number} by {who}");
                 let said = text.clone();
-                net.act(who, |core, now| core.send(now, id, &said));
+                net.begin(who, intent::Send::new(id, &said));
                 sent.entry((who, id)).or_default().push(text);
             }
             Act::Invite(who, whom) => {
-                net.act(who, |core, now| core.invite(now, START.group, NAMES[whom]));
+                net.begin(who, intent::Invite::new(START.group, NAMES[whom]));
             }
             Act::Remove(who, whom) => {
-                net.act(who, |core, now| core.remove(now, START.group, NAMES[whom]));
+                net.begin(who, intent::Remove::new(START.group, NAMES[whom]));
             }
             Act::Cut(who) => net.cut_client(who),
             Act::Crash(who, at, after) => net.clients[who].lose_power(Crash { at, after }),
@@ -204,7 +211,7 @@ pub fn storm(acts: Vec<Act>) {
                     let first = told.insert((message.conversation, message.index));
                     assert!(first, "client {client} was told twice: {message:?}");
                 }
-                Event::Broken { .. } | Event::Fatal(_) => panic!("client {client}: {event:?}"),
+                Event::Fatal(_) => panic!("client {client}: {event:?}"),
                 _ => {}
             }
         }

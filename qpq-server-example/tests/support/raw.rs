@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use qpq_adapter_tokio::Client;
+use qpq_adapter_tokio::{Client, Events};
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{
     Alpn, ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Target, Wake,
@@ -17,6 +17,7 @@ use qpq_protocol::io::{
 use qpq_protocol::quic::{Config, Trust};
 use qpq_protocol::storage::{Memory, Reply};
 use qpq_protocol::time::{Time, UnixTime};
+use tokio::sync::Mutex;
 
 /// Far longer than anything takes, so that a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ pub enum Answer {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     Connected(ConnId),
     Refused(ConnectError),
@@ -165,7 +166,8 @@ impl Core for Raw {
 /// One connection of a [`Raw`] peer.
 #[derive(Clone)]
 pub struct Peer {
-    node: Arc<Client<Raw>>,
+    node: Client<Raw>,
+    events: Arc<Mutex<Events<Raw>>>,
     conn: ConnId,
 }
 
@@ -173,25 +175,29 @@ impl Peer {
     /// Connects; call it within a tokio runtime.
     pub async fn connect(server: SocketAddr, alpn: Alpn) -> Result<Self, ConnectError> {
         let config = Config::client(Trust::PinOnFirstUse { sha256: None });
-        let node = Client::open(&config, Raw::default(), Memory::new()).unwrap();
-        Self::connect_on(&Arc::new(node), server, alpn).await
+        let opened = Client::open(&config, Raw::default(), Memory::new());
+        let (node, events) = opened.unwrap();
+        Self::connect_on(node, Arc::new(Mutex::new(events)), server, alpn).await
     }
 
     /// Connects from this local address.
     pub async fn connect_from(local: IpAddr, server: SocketAddr) -> Result<Self, ConnectError> {
         let config = Config::client(Trust::PinOnFirstUse { sha256: None });
         let local = SocketAddr::new(local, 0);
-        let node = Client::open_from(local, &config, Raw::default(), Memory::new()).unwrap();
-        Self::connect_on(&Arc::new(node), server, Alpn::Qpq).await
+        let opened = Client::open_from(local, &config, Raw::default(), Memory::new());
+        let (node, events) = opened.unwrap();
+        Self::connect_on(node, Arc::new(Mutex::new(events)), server, Alpn::Qpq).await
     }
 
     /// One more connection of the same socket. Nobody else may be waiting for something there.
     pub async fn another(&self, server: SocketAddr) -> Result<Self, ConnectError> {
-        Self::connect_on(&self.node, server, Alpn::Qpq).await
+        let (node, events) = (self.node.clone(), self.events.clone());
+        Self::connect_on(node, events, server, Alpn::Qpq).await
     }
 
     async fn connect_on(
-        node: &Arc<Client<Raw>>,
+        node: Client<Raw>,
+        events: Arc<Mutex<Events<Raw>>>,
         server: SocketAddr,
         alpn: Alpn,
     ) -> Result<Self, ConnectError> {
@@ -199,11 +205,8 @@ impl Peer {
             .await
             .unwrap();
         loop {
-            match next(node).await {
-                Event::Connected(conn) => {
-                    let node = node.clone();
-                    return Ok(Self { node, conn });
-                }
+            match next(&events).await {
+                Event::Connected(conn) => return Ok(Self { node, events, conn }),
                 Event::Refused(why) => return Err(why),
                 Event::Answer(..) => {}
             }
@@ -229,7 +232,7 @@ impl Peer {
     /// Waits for what comes on a stream; what comes on others meanwhile is lost.
     pub async fn answer(&self, stream: OwnStream) -> Answer {
         loop {
-            if let Event::Answer(of, answer) = next(&self.node).await
+            if let Event::Answer(of, answer) = next(&self.events).await
                 && of == stream
             {
                 return answer;
@@ -250,7 +253,7 @@ impl Peer {
     }
 }
 
-async fn next(node: &Client<Raw>) -> Event {
-    let next = tokio::time::timeout(PATIENCE, node.next_event());
+async fn next(events: &Mutex<Events<Raw>>) -> Event {
+    let next = tokio::time::timeout(PATIENCE, async { events.lock().await.next().await });
     next.await.expect("in time").expect("the peer lives")
 }

@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use qpq_protocol::client::{ConversationId, Event, Outcome};
+use qpq_protocol::client::{ConversationId, Event, Intent, Outcome, intent};
 use qpq_protocol::frame::{Header as _, RequestHeader};
 use qpq_protocol::ids::{ConnId, Dir, StreamId};
 use qpq_protocol::io::StreamInput;
 use qpq_protocol::method::Method;
 use qpq_protocol::storage::Failure;
+use zeroize::Zeroizing;
 
 use super::json::unhex;
-use super::sessions::input::{Input, Intent};
+use super::sessions::input::Input;
 use super::sessions::world::World;
 use super::{Row, VectorError, file_error, read, row};
 
@@ -274,21 +275,20 @@ impl Script {
 
     fn intent(&self, client: usize, words: &[&str]) -> Result<Intent> {
         let own = |text: &str| text.to_owned();
+        let password = |name: &str| Zeroizing::new(format!("secret of {name}").into_bytes());
         let conversation = || {
             let id = self.conversations.get(&client).copied();
             id.ok_or_else(|| unknown("a conversation"))
         };
         Ok(match words {
-            ["register", name] => Intent::Register(own(name), format!("secret of {name}")),
-            ["login", name] => Intent::Login(own(name), format!("secret of {name}")),
-            ["logout"] => Intent::Logout,
-            ["dm", user] => Intent::Dm(own(user)),
-            ["group", name, members @ ..] => {
-                Intent::CreateGroup(own(name), members.iter().map(|name| own(name)).collect())
-            }
-            ["invite", user] => Intent::Invite(conversation()?, own(user)),
-            ["remove", user] => Intent::Remove(conversation()?, own(user)),
-            ["send", text @ ..] => Intent::Send(conversation()?, text.join(" ")),
+            ["register", name] => intent::Register::new(*name, password(name)).into(),
+            ["login", name] => intent::Login::new(*name, password(name)).into(),
+            ["logout"] => intent::Logout.into(),
+            ["dm", user] => intent::Dm(own(user)).into(),
+            ["group", name, members @ ..] => intent::CreateGroup::new(*name, members).into(),
+            ["invite", user] => intent::Invite::new(conversation()?, *user).into(),
+            ["remove", user] => intent::Remove::new(conversation()?, *user).into(),
+            ["send", text @ ..] => intent::Send::new(conversation()?, text.join(" ")).into(),
             _ => return Err(unknown(words.first().unwrap_or(&"nothing"))),
         })
     }

@@ -60,9 +60,6 @@ pub fn client(event: &Event) -> Value {
             "seq": seq,
             "why": variant(why),
         }),
-        Event::Broken { conversation } => {
-            json!({"event": "broken", "conversation": digits(conversation.as_bytes())})
-        }
         Event::KeyChanged {
             name,
             known,
@@ -116,16 +113,11 @@ fn outcome(outcome: &Outcome) -> Value {
         }
         Outcome::Changed(conversation) => json!({"changed": talk(conversation)}),
         Outcome::Left(conversation) => json!({"left": digits(conversation.as_bytes())}),
-        Outcome::Sent {
-            conversation,
-            message_id,
-            index,
-            undelivered,
-        } => json!({
-            "sent": digits(message_id.as_bytes()),
-            "conversation": digits(conversation.as_bytes()),
-            "index": index,
-            "undelivered": people(undelivered),
+        Outcome::Sent(sent) => json!({
+            "sent": digits(sent.message_id.as_bytes()),
+            "conversation": digits(sent.conversation.as_bytes()),
+            "index": sent.index,
+            "undelivered": people(&sent.undelivered),
         }),
         Outcome::Members(members) => json!({"members": people(members)}),
         Outcome::Messages(messages) => {
@@ -172,7 +164,6 @@ fn talk(conversation: &Conversation) -> Value {
             Standing::Forming => "forming",
             Standing::Active => "active",
             Standing::Over => "over",
-            Standing::Broken => "broken",
             Standing::Rejoining => "rejoining",
         },
         "epoch": conversation.epoch,

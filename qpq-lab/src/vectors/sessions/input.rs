@@ -3,21 +3,20 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use qpq_protocol::client::{Client, ConversationId, IntentId};
+use qpq_protocol::client::Intent;
 use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{ConnectError, StreamInput};
 use qpq_protocol::storage::Failure;
-use qpq_protocol::time::Time;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
+use super::intent;
 use crate::vectors::VectorError;
 use crate::vectors::json::{Fields, digits, wrong};
 
 type Result<T> = core::result::Result<T, VectorError>;
 
 /// Something that a core, or only its disk, is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// Nothing: what the core puts out by itself when it starts.
     Start,
@@ -36,99 +35,6 @@ pub enum Input {
     Timeout,
     Shutdown,
     Intent(Intent),
-}
-
-/// What an app asks of a client.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Intent {
-    Register(String, String),
-    Login(String, String),
-    Logout,
-    Dm(String),
-    CreateGroup(String, Vec<String>),
-    Invite(ConversationId, String),
-    Remove(ConversationId, String),
-    Send(ConversationId, String),
-    MarkRead(ConversationId, u64),
-    History(ConversationId, u64),
-}
-
-impl Intent {
-    /// States it.
-    pub fn tell(&self, core: &mut Client, now: Time) -> IntentId {
-        let password = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
-        match self {
-            Self::Register(name, secret) => core.register(now, name, password(secret)),
-            Self::Login(name, secret) => core.login(now, name, password(secret)),
-            Self::Logout => core.logout(now),
-            Self::Dm(user) => core.dm(now, user),
-            Self::CreateGroup(name, members) => {
-                let members: Vec<&str> = members.iter().map(String::as_str).collect();
-                core.create_group(now, name, &members)
-            }
-            Self::Invite(id, user) => core.invite(now, *id, user),
-            Self::Remove(id, user) => core.remove(now, *id, user),
-            Self::Send(id, text) => core.send(now, *id, text),
-            Self::MarkRead(id, up_to) => core.mark_read(now, *id, *up_to),
-            Self::History(id, limit) => core.history(now, *id, None, *limit),
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let of = |id: &ConversationId| digits(id.as_bytes());
-        match self {
-            Self::Register(name, password) => {
-                json!({"kind": "register", "name": name, "password": password})
-            }
-            Self::Login(name, password) => {
-                json!({"kind": "login", "name": name, "password": password})
-            }
-            Self::Logout => json!({"kind": "logout"}),
-            Self::Dm(user) => json!({"kind": "dm", "user": user}),
-            Self::CreateGroup(name, members) => {
-                json!({"kind": "create_group", "name": name, "members": members})
-            }
-            Self::Invite(id, user) => {
-                json!({"kind": "invite", "conversation": of(id), "user": user})
-            }
-            Self::Remove(id, user) => {
-                json!({"kind": "remove", "conversation": of(id), "user": user})
-            }
-            Self::Send(id, text) => json!({"kind": "send", "conversation": of(id), "text": text}),
-            Self::MarkRead(id, up_to) => {
-                json!({"kind": "mark_read", "conversation": of(id), "up_to": up_to})
-            }
-            Self::History(id, limit) => {
-                json!({"kind": "history", "conversation": of(id), "limit": limit})
-            }
-        }
-    }
-
-    fn from_json(value: &Value) -> Result<Option<Self>> {
-        let own = |name| value.text(name).map(str::to_owned);
-        let id = || {
-            value
-                .array("conversation")
-                .map(qpq_protocol::ids::ChannelId)
-        };
-        Ok(Some(match value.text("kind")? {
-            "register" => Self::Register(own("name")?, own("password")?),
-            "login" => Self::Login(own("name")?, own("password")?),
-            "logout" => Self::Logout,
-            "dm" => Self::Dm(own("user")?),
-            "create_group" => {
-                let members = value.list("members")?.iter();
-                let members = members.filter_map(Value::as_str).map(str::to_owned);
-                Self::CreateGroup(own("name")?, members.collect())
-            }
-            "invite" => Self::Invite(id()?, own("user")?),
-            "remove" => Self::Remove(id()?, own("user")?),
-            "send" => Self::Send(id()?, own("text")?),
-            "mark_read" => Self::MarkRead(id()?, value.number("up_to")?),
-            "history" => Self::History(id()?, value.number("limit")?),
-            _ => return Ok(None),
-        }))
-    }
 }
 
 impl Input {
@@ -171,7 +77,7 @@ impl Input {
             Self::Computed(ticket) => json!({"kind": "computed", "ticket": ticket.0}),
             Self::Timeout => json!({"kind": "timeout"}),
             Self::Shutdown => json!({"kind": "shutdown"}),
-            Self::Intent(intent) => intent.to_json(),
+            Self::Intent(intent) => intent::to_json(intent),
         }
     }
 
@@ -216,7 +122,7 @@ impl Input {
             "timeout" => Ok(Self::Timeout),
             "shutdown" => Ok(Self::Shutdown),
             _ => {
-                let intent = Intent::from_json(value)?;
+                let intent = intent::from_json(value)?;
                 intent
                     .map(Self::Intent)
                     .ok_or_else(|| wrong("kind", "a known input"))

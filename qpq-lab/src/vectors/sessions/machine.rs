@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qpq_protocol::client::{self, Client};
+use qpq_protocol::client::{self, Client, Intent};
 use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::{Alpn, Core, Job, Lane, Output, PeerInfo, Topic};
 use qpq_protocol::server::{self, Server};
@@ -12,7 +12,7 @@ use qpq_protocol::time::Time;
 use serde_json::{Value, json};
 
 use super::event;
-use super::input::{Input, Intent, stream_name};
+use super::input::{Input, stream_name};
 use super::storage::Values;
 use crate::vectors::VectorError;
 use crate::vectors::json::{digits, wrong};
@@ -23,7 +23,7 @@ type Result<T> = core::result::Result<T, VectorError>;
 pub trait Recorded: Core {
     fn event(event: &Self::Event) -> Value;
     /// The number of the intent; `None` if this core takes none.
-    fn intent(&mut self, now: Time, intent: &Intent) -> Option<u64>;
+    fn begin(&mut self, now: Time, intent: Intent) -> Option<u64>;
 }
 
 impl Recorded for Client {
@@ -31,8 +31,8 @@ impl Recorded for Client {
         event::client(event)
     }
 
-    fn intent(&mut self, now: Time, intent: &Intent) -> Option<u64> {
-        Some(intent.tell(self, now).0)
+    fn begin(&mut self, now: Time, intent: Intent) -> Option<u64> {
+        Some(self.begin(now, intent).0)
     }
 }
 
@@ -41,7 +41,7 @@ impl Recorded for Server {
         event::server(event)
     }
 
-    fn intent(&mut self, _now: Time, _intent: &Intent) -> Option<u64> {
+    fn begin(&mut self, _now: Time, _intent: Intent) -> Option<u64> {
         None
     }
 }
@@ -132,7 +132,7 @@ impl<C: Recorded> Machine<C> {
             Input::Timeout => core.handle_timeout(now),
             Input::Shutdown => core.handle_shutdown(now),
             Input::Intent(intent) => {
-                stated = core.intent(now, &intent);
+                stated = Recorded::begin(core, now, intent);
                 let number = stated.ok_or_else(|| wrong("kind", "an input of a server"))?;
                 told["intent"] = number.into();
             }

@@ -3,6 +3,7 @@
 mod event;
 mod faults;
 pub(super) mod input;
+mod intent;
 mod link;
 mod machine;
 mod node;

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use qpq_protocol::client::{ConversationId, Outcome};
+use qpq_protocol::client::intent::Password;
+use qpq_protocol::client::{ConversationId, Outcome, intent};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-use super::input::Intent;
 use super::world::World;
 use crate::vectors::VectorError;
 
@@ -59,16 +60,29 @@ impl Story {
 fn dm(world: &mut World) -> Result<()> {
     let alice = register(world, "alice")?;
     let bob = register(world, "bob")?;
-    world.ask(bob, Intent::Logout)?;
-    world.ask(bob, Intent::Login("bob".to_owned(), secret("bob")))?;
-    let dm = conversation(world.ask(alice, Intent::Dm("bob".to_owned()))?)?;
+    world.ask(bob, intent::Logout)?;
+    world.ask(bob, intent::Login::new("bob", secret("bob")))?;
+    let dm = conversation(world.ask(alice, intent::Dm("bob".to_owned()))?)?;
     say(world, alice, dm, "hello")?;
     world.until(|world| world.texts(bob) == ["hello"])?;
     say(world, bob, dm, "hello yourself")?;
     say(world, alice, dm, "how are you?")?;
     world.until(|world| world.texts(bob).len() == 2 && world.texts(alice) == ["hello yourself"])?;
-    world.ask(bob, Intent::MarkRead(dm, 2))?;
-    world.ask(bob, Intent::History(dm, 10))?;
+    world.ask(
+        bob,
+        intent::MarkRead {
+            conversation: dm,
+            up_to: 2,
+        },
+    )?;
+    world.ask(
+        bob,
+        intent::History {
+            conversation: dm,
+            before: None,
+            limit: 10,
+        },
+    )?;
     world.pass(Duration::from_secs(60))?;
     world.shut_down()
 }
@@ -78,12 +92,11 @@ fn conflict(world: &mut World) -> Result<()> {
     let bob = register(world, "bob")?;
     let carol = register(world, "carol")?;
     let dave = register(world, "dave")?;
-    let members = vec!["bob".to_owned()];
-    let group = world.ask(alice, Intent::CreateGroup("friends".to_owned(), members))?;
+    let group = world.ask(alice, intent::CreateGroup::new("friends", &["bob"]))?;
     let group = conversation(group)?;
     world.pass(Duration::from_secs(1))?;
-    let one = world.say(alice, Intent::Invite(group, "carol".to_owned()))?;
-    let other = world.say(bob, Intent::Invite(group, "dave".to_owned()))?;
+    let one = world.say(alice, intent::Invite::new(group, "carol"))?;
+    let other = world.say(bob, intent::Invite::new(group, "dave"))?;
     world.until(|world| {
         world.outcome(alice, one).is_some() && world.outcome(bob, other).is_some()
     })?;
@@ -99,24 +112,24 @@ fn conflict(world: &mut World) -> Result<()> {
 fn crashes(world: &mut World) -> Result<()> {
     let alice = register(world, "alice")?;
     let bob = register(world, "bob")?;
-    let dm = conversation(world.ask(alice, Intent::Dm("bob".to_owned()))?)?;
+    let dm = conversation(world.ask(alice, intent::Dm("bob".to_owned()))?)?;
     world.pass(Duration::from_secs(1))?;
 
     world.hold_client(alice)?;
-    world.say(alice, Intent::Send(dm, "lost".to_owned()))?;
+    world.say(alice, intent::Send::new(dm, "lost"))?;
     world.settle()?;
     world.restart_client(alice)?;
     world.pass(Duration::from_secs(2))?;
 
     world.hold_client(alice)?;
-    world.say(alice, Intent::Send(dm, "kept".to_owned()))?;
+    world.say(alice, intent::Send::new(dm, "kept"))?;
     world.settle()?;
     world.unseen_by_client(alice)?;
     world.restart_client(alice)?;
     world.until(|world| world.texts(bob) == ["kept"])?;
     world.pass(Duration::from_secs(2))?;
 
-    world.say(alice, Intent::Send(dm, "answered late".to_owned()))?;
+    world.say(alice, intent::Send::new(dm, "answered late"))?;
     world.server.hold = true;
     world.settle()?;
     world.unseen_by_server()?;
@@ -131,16 +144,16 @@ fn crashes(world: &mut World) -> Result<()> {
 
 fn register(world: &mut World, name: &'static str) -> Result<usize> {
     let client = world.add_client(name)?;
-    world.ask(client, Intent::Register(name.to_owned(), secret(name)))?;
+    world.ask(client, intent::Register::new(name, secret(name)))?;
     Ok(client)
 }
 
-fn secret(name: &str) -> String {
-    format!("the secret of {name}")
+fn secret(name: &str) -> Password {
+    Zeroizing::new(format!("the secret of {name}").into_bytes()).into()
 }
 
 fn say(world: &mut World, client: usize, id: ConversationId, text: &str) -> Result<()> {
-    world.ask(client, Intent::Send(id, text.to_owned()))?;
+    world.ask(client, intent::Send::new(id, text))?;
     Ok(())
 }
 

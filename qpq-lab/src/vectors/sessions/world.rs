@@ -7,14 +7,14 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use qpq_protocol::client::{self, Client};
+use qpq_protocol::client::{self, Client, Intent};
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{ConnectError, Core as _, Output, StreamInput};
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::time::{Time, UnixTime};
 use serde_json::Value;
 
-use super::input::{Input, Intent};
+use super::input::Input;
 use super::link::{Link, Side};
 use super::machine::Recorded;
 use super::node::Node;
@@ -112,9 +112,9 @@ impl World {
     }
 
     /// States an intent; its number.
-    pub fn say(&mut self, client: usize, intent: Intent) -> Result<u64> {
+    pub fn say(&mut self, client: usize, intent: impl Into<Intent>) -> Result<u64> {
         let (now, node) = (self.now, self.client(client)?);
-        let (outputs, intent) = node.tell(now, &Input::Intent(intent))?;
+        let (outputs, intent) = node.tell(now, &Input::Intent(intent.into()))?;
         self.client_outputs(client, outputs)?;
         intent.ok_or(VectorError::Story)
     }
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// States an intent and waits for its good end.
-    pub fn ask(&mut self, client: usize, intent: Intent) -> Result<client::Outcome> {
+    pub fn ask(&mut self, client: usize, intent: impl Into<Intent>) -> Result<client::Outcome> {
         let intent = self.say(client, intent)?;
         self.until(|world| world.outcome(client, intent).is_some())?;
         self.outcome(client, intent).ok_or(VectorError::Story)

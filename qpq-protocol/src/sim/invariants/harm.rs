@@ -157,13 +157,6 @@ impl Checker {
             } => {
                 self.not_added.insert((*conversation, person.identity_key));
             }
-            Event::Broken { conversation } => {
-                self.fail(
-                    now,
-                    Invariant::NobodyEnds,
-                    format!("c{client} can't go on in {conversation}"),
-                );
-            }
             Event::Removed { conversation } => {
                 let asked = self.is_removal_asked(*conversation, client)
                     || self.is_kept_out(*conversation, app);
@@ -265,9 +258,7 @@ impl Checker {
     /// What only breaks where somebody means ill is let pass where he does.
     pub(super) fn is_villains_work(&self, event: &Event) -> bool {
         match event {
-            Event::Broken { .. } | Event::Unreadable { .. } | Event::Compared { .. } => {
-                self.plan.is_any()
-            }
+            Event::Unreadable { .. } | Event::Compared { .. } => self.plan.is_any(),
             Event::KeyChanged { .. }
             | Event::Disconnected {
                 why: DisconnectReason::Protocol,

@@ -74,12 +74,8 @@ impl Checker {
                     names(removed)
                 );
                 // A DM that a liar has somebody begin again counts its epochs anew.
-                let is_dm = conversation
-                    .as_bytes()
-                    .get(6)
-                    .is_some_and(|byte| byte >> 4 == 8);
-                let begins_again =
-                    is_dm && self.plan.has(Villain::Liar) || self.anew.contains(conversation);
+                let begins_again = conversation.is_dm() && self.plan.has(Villain::Liar)
+                    || self.anew.contains(conversation);
                 // A server that was set back gives slots out again, and a traitor gives out signed trees of his own:
                 // for a while there are two pasts. That they become one is looked at when all has settled.
                 let forks = [Villain::ServerCopy, Villain::Traitor];
@@ -100,8 +96,7 @@ impl Checker {
                     format!("c{client} lost its account")
                 });
             }
-            Event::Broken { .. }
-            | Event::Fatal(_)
+            Event::Fatal(_)
             | Event::KeyChanged { .. }
             | Event::Compared {
                 result: Comparison::OtherTree | Comparison::OtherCommit,

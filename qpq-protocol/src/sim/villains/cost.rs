@@ -128,7 +128,6 @@ impl<N: Network> World<N> {
     pub(in crate::sim) fn is_told(&mut self, event: &Event) {
         let what = match event {
             Event::Unreadable { why, .. } => format!("Unreadable({why:?})"),
-            Event::Broken { .. } => "Broken".to_owned(),
             Event::Unproven { .. } => "Unproven".to_owned(),
             Event::Forked { .. } => "Forked".to_owned(),
             Event::Compared { result, .. } => format!("Compared({result:?})"),

@@ -19,7 +19,7 @@ use super::log::{Log, VIOLATED, WORLD};
 use super::network::{Chance, Network};
 use super::villains::{self, Copies, Cost, Plan, Waiting};
 use super::{BEGIN, Config, Report, START, generator, ms};
-use crate::client::{Client, IntentId};
+use crate::client::Intent;
 use crate::limits::Limits;
 use crate::rng::Rng;
 use crate::storage::Memory;
@@ -178,15 +178,10 @@ impl<N: Network> World<N> {
     }
 
     /// An app states an intent, if its core runs.
-    pub(super) fn act(
-        &mut self,
-        client: usize,
-        wish: Wish,
-        act: impl FnOnce(&mut Client, Time) -> IntentId,
-    ) {
+    pub(super) fn begin(&mut self, client: usize, wish: Wish, intent: Intent) {
         let now = self.now;
         if let Some(host) = self.hosts.client(client) {
-            let intent = host.act(now, |mask, now| act(mask.client(), now));
+            let intent = host.act(now, |mask, now| mask.client().begin(now, intent));
             self.apps[client].open.insert(intent, wish);
         }
     }

@@ -1,27 +1,23 @@
 //! Acts that outlive their command: what cannot be done at once is kept, or taken back.
 
-use qpq_protocol::client::{Client, IntentId, Outcome};
-use qpq_protocol::time::Time;
-use qpq_server_example::session::{Session, SessionError};
+use qpq_protocol::client::intent;
+use qpq_server_example::session::{ForClients, Session, SessionError};
 
 use crate::args::Keep;
 use crate::failed::Failed;
 
-/// States an intent and waits for its end.
-pub async fn act(
+/// Asks for something and waits for its end.
+pub async fn act<A: ForClients>(
     session: &mut Session,
     keep: Keep,
-    intent: impl FnOnce(&mut Client, Time) -> IntentId + Send + 'static,
-) -> Result<Outcome, Failed> {
-    let (kept, why) = match session.ask(intent).await {
+    asked: A,
+) -> Result<A::End, Failed> {
+    let (kept, why) = match session.ask(asked).await {
         Err(SessionError::Kept { kept, why }) if keep.no_keep => (kept, why),
         other => return Ok(other?),
     };
-    match session
-        .ask(move |client, now| client.take_back(now, kept))
-        .await
-    {
-        Ok(_) => Err(Failed::TakenBack(Box::new((*why).into()))),
+    match session.ask(intent::TakeBack(kept)).await {
+        Ok(()) => Err(Failed::TakenBack(Box::new((*why).into()))),
         // It may be with the server already: then it is not said that it will not happen.
         Err(_) => Err(SessionError::Kept { kept, why }.into()),
     }

@@ -5,7 +5,7 @@
 //! is, so it stands for its group only behind its `#`, and only while no other has it. Where two
 //! things could be meant nothing is guessed: a message to the wrong people can't be taken back.
 
-use qpq_protocol::client::{Conversation, ConversationId, Kind, Outcome};
+use qpq_protocol::client::{Conversation, ConversationId, Kind, intent};
 use qpq_server_example::session::Session;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -20,13 +20,7 @@ const SHOWN: usize = 16;
 
 /// All conversations of this client.
 pub async fn conversations(session: &mut Session) -> Result<Vec<Conversation>, Failed> {
-    match session
-        .ask(qpq_protocol::client::Client::conversations)
-        .await?
-    {
-        Outcome::Conversations(conversations) => Ok(conversations),
-        _ => Err(Failed::Unexpected),
-    }
+    Ok(session.ask(intent::Conversations).await?)
 }
 
 /// The conversation that the user means, as far as this client knows.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qpq_protocol::client::{Client, Conversation, ConversationId, IntentError, Outcome, Standing};
+use qpq_protocol::client::{Conversation, ConversationId, IntentError, NewGroup, Standing, intent};
 use qpq_server_example::session::{Options, Patience, Session};
 
 use crate::act::act;
@@ -107,16 +107,15 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
     match command {
         Command::Register { name } => {
             let password = password::get(&name, true).await?;
-            let asked = session
-                .ask_without_session(move |client, now| client.register(now, &name, password));
-            show_account("registered", asked.await?, output)
+            let asked = session.ask_without_session(intent::Register::new(name, password));
+            output.account("registered", &asked.await?)
         }
         Command::Login { name, remove } => {
             let account = devices::log_in(session, &name, remove, output).await?;
-            show_account("logged in as", account, output)
+            output.account("logged in as", &account)
         }
         Command::Logout => {
-            session.ask(Client::logout).await?;
+            session.ask(intent::Logout).await?;
             let machine = serde_json::json!({ "type": "logged_out" });
             output.line(
                 "logged out; `qpq login` takes this device up again",
@@ -129,10 +128,8 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             None => Err(IntentError::NotLoggedIn.into()),
         },
         Command::Dm { user: name, keep } => {
-            let name = user(&name);
-            let asked = act(session, keep, move |client, now| client.dm(now, &name));
-            let outcome = asked.await?;
-            show_conversation(outcome, session, output).await
+            let opened = act(session, keep, intent::Dm(user(&name))).await?;
+            show_again(&opened, session, output).await
         }
         Command::Devices => devices::list(session, output).await,
         Command::Device(crate::args::Device::Remove { device }) => {
@@ -173,20 +170,18 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
             limit,
         } => {
             let found = find_here(session, &conversation).await?;
-            let (id, limit) = (found.id, u64::from(limit));
-            let asked = session.ask(move |client, now| client.history(now, id, None, limit));
-            let Outcome::Messages(messages) = asked.await? else {
-                return Err(Failed::Unexpected);
-            };
+            let asked = session.ask(intent::History {
+                conversation: found.id,
+                before: None,
+                limit: limit.into(),
+            });
+            let messages = asked.await?;
             messages
                 .iter()
                 .try_for_each(|message| output.message(message, &found))
         }
         Command::ServerInfo => {
-            let Outcome::Server(server) = session.ask_without_session(Client::server_info).await?
-            else {
-                return Err(Failed::Unexpected);
-            };
+            let server = session.ask_without_session(intent::ServerInfo).await?;
             output.server(&server, session.watch().certificate())
         }
         // See `run` and `main`.
@@ -202,8 +197,8 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             id,
             keep,
         } => {
-            let outcome = create_group(session, typed(&name), members, id, keep).await?;
-            show_conversation(outcome, session, output).await
+            let made = create_group(session, typed(&name), members, id, keep).await?;
+            show_group(made, session, output).await
         }
         Group::Invite {
             conversation,
@@ -211,11 +206,8 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let asked = act(session, keep, move |client, now| {
-                client.invite(now, id, &name)
-            });
-            let outcome = asked.await?;
-            show_conversation(outcome, session, output).await
+            let changed = act(session, keep, intent::Invite::new(id, name)).await?;
+            show_again(&changed, session, output).await
         }
         Group::Remove {
             conversation,
@@ -223,18 +215,12 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
             keep,
         } => {
             let (id, name) = (with_session(session, &conversation).await?.id, user(&name));
-            let asked = act(session, keep, move |client, now| {
-                client.remove(now, id, &name)
-            });
-            let outcome = asked.await?;
-            show_conversation(outcome, session, output).await
+            let changed = act(session, keep, intent::Remove::new(id, name)).await?;
+            show_again(&changed, session, output).await
         }
         Group::Members { conversation } => {
             let id = find_here(session, &conversation).await?.id;
-            let asked = session.ask(move |client, now| client.members(now, id));
-            let Outcome::Members(members) = asked.await? else {
-                return Err(Failed::Unexpected);
-            };
+            let members = session.ask(intent::Members(id)).await?;
             members.iter().try_for_each(|member| output.member(member))
         }
         Group::Accept { conversation } => {
@@ -246,9 +232,7 @@ async fn group(group: Group, session: &mut Session, output: &Output) -> Result<(
         }
         Group::Leave { conversation } => {
             let id = with_session(session, &conversation).await?.id;
-            session
-                .ask(move |client, now| client.leave(now, id))
-                .await?;
+            session.ask(intent::Leave(id)).await?;
             let machine = serde_json::json!({ "type": "left", "conversation": id.to_string() });
             output.line("left", &machine)
         }
@@ -263,7 +247,7 @@ async fn create_group(
     members: Vec<String>,
     id: Option<ConversationId>,
     keep: Keep,
-) -> Result<Outcome, Failed> {
+) -> Result<NewGroup, Failed> {
     let all = conversations(session).await?;
     let is_kept = |one: &&Conversation| {
         one.standing == Standing::Forming && Some(one.id) != id && typed(&one.name) == name
@@ -272,49 +256,31 @@ async fn create_group(
         let id = kept.id.to_string();
         return Err(Failed::GroupIsKept { name, id });
     }
-    let members: Vec<String> = members.iter().map(|name| user(name)).collect();
-    let asked = act(session, keep, move |client, now| {
-        let members: Vec<&str> = members.iter().map(String::as_str).collect();
-        match id {
-            Some(id) => client.create_group_as(now, id, &name, &members),
-            None => client.create_group(now, &name, &members),
-        }
-    });
-    asked.await
+    let members = members.iter().map(|name| user(name)).collect();
+    act(session, keep, intent::CreateGroup { id, name, members }).await
 }
 
-fn show_account(verb: &str, outcome: Outcome, output: &Output) -> Result<(), Failed> {
-    match outcome {
-        Outcome::LoggedIn(account) => output.account(verb, &account),
-        _ => Err(Failed::Unexpected),
+async fn show_group(made: NewGroup, session: &mut Session, output: &Output) -> Result<(), Failed> {
+    show_again(&made.conversation, session, output).await?;
+    let mut names = Vec::new();
+    for one in made.missing {
+        output.missing(made.conversation.id, &one)?;
+        names.push(one.name);
+    }
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Failed::NotWhole(names.join(", "))),
     }
 }
 
-async fn show_conversation(
-    outcome: Outcome,
+/// Shows one whose name may have changed what the others are called by.
+async fn show_again(
+    conversation: &Conversation,
     session: &mut Session,
     output: &Output,
 ) -> Result<(), Failed> {
-    match outcome {
-        Outcome::Conversation(conversation) | Outcome::Changed(conversation) => {
-            let all = conversations(session).await?;
-            show(&conversation, &all, session, output).await
-        }
-        Outcome::Partly {
-            conversation,
-            missing,
-        } => {
-            let all = conversations(session).await?;
-            show(&conversation, &all, session, output).await?;
-            let mut names = Vec::new();
-            for one in missing {
-                output.missing(conversation.id, &one)?;
-                names.push(one.name);
-            }
-            Err(Failed::NotWhole(names.join(", ")))
-        }
-        _ => Err(Failed::Unexpected),
-    }
+    let all = conversations(session).await?;
+    show(conversation, &all, session, output).await
 }
 
 async fn show(
@@ -335,10 +301,12 @@ async fn unread(conversation: &Conversation, session: &mut Session) -> Result<u6
         let start = end;
         end = start.saturating_add(PAGE).min(conversation.messages);
         let (before, limit) = (Some(end), end.saturating_sub(start));
-        let asked = session.ask(move |client, now| client.history(now, id, before, limit));
-        let Outcome::Messages(messages) = asked.await? else {
-            return Err(Failed::Unexpected);
-        };
+        let asked = session.ask(intent::History {
+            conversation: id,
+            before,
+            limit,
+        });
+        let messages = asked.await?;
         let others = messages.iter().filter(|message| !message.own).count();
         count = count.saturating_add(u64::try_from(others).unwrap_or(u64::MAX));
     }

@@ -1,7 +1,7 @@
 //! The devices of the account, and the safety number that two people compare.
 
 use qpq_crypto::safety::ScanError;
-use qpq_protocol::client::{Client, DeviceInfo, IntentError, Outcome};
+use qpq_protocol::client::{Account, DeviceInfo, IntentError, intent};
 use qpq_protocol::ids::DeviceId;
 use qpq_server_example::hex::{hex, unhex};
 use qpq_server_example::session::{Session, SessionError};
@@ -22,11 +22,8 @@ pub async fn list(session: &mut Session, output: &Output) -> Result<(), Failed> 
 
 pub async fn remove(session: &mut Session, wanted: &str, output: &Output) -> Result<(), Failed> {
     let device = pick(wanted, &all(session).await?)?;
-    let asked = session.ask(move |client, now| client.remove_device(now, device));
-    match asked.await? {
-        Outcome::DeviceRemoved(device) => output.device_removed(device),
-        _ => Err(Failed::Unexpected),
-    }
+    session.ask(intent::RemoveDevice(device)).await?;
+    output.device_removed(device)
 }
 
 /// Logs in. Where the account has no room for another device, says which it has; `remove` names the
@@ -36,12 +33,10 @@ pub async fn log_in(
     name: &str,
     remove: Option<String>,
     output: &Output,
-) -> Result<Outcome, Failed> {
+) -> Result<Account, Failed> {
     let password = password::get(name, false).await?;
-    let (account, again) = (name.to_owned(), password.clone());
-    let asked =
-        session.ask_without_session(move |client, now| client.login(now, &account, password));
-    let devices = match asked.await {
+    let login = intent::Login::new(name, password);
+    let devices = match session.ask_without_session(login.clone()).await {
         Err(SessionError::Intent(IntentError::TooManyDevices { devices })) => devices,
         other => return Ok(other?),
     };
@@ -55,9 +50,9 @@ pub async fn log_in(
         });
     };
     let device = pick(&wanted, &devices)?;
-    let account = name.to_owned();
-    let asked = session.ask_without_session(move |client, now| {
-        client.login_in_place_of(now, &account, again, device)
+    let asked = session.ask_without_session(intent::Login {
+        in_place_of: Some(device),
+        ..login
     });
     Ok(asked.await?)
 }
@@ -68,10 +63,7 @@ pub async fn verify(
     scanned: Option<String>,
     output: &Output,
 ) -> Result<(), Failed> {
-    let asked = session.ask(move |client, now| client.safety_number(now, &user));
-    let Outcome::SafetyNumber { person, number } = asked.await? else {
-        return Err(Failed::Unexpected);
-    };
+    let (person, number) = session.ask(intent::SafetyNumber(user)).await?;
     output.safety_number(&person, &number)?;
     let Some(scanned) = scanned else {
         return Ok(());
@@ -88,10 +80,7 @@ pub async fn verify(
 }
 
 async fn all(session: &mut Session) -> Result<Vec<DeviceInfo>, Failed> {
-    match session.ask(Client::devices).await? {
-        Outcome::Devices(devices) => Ok(devices),
-        _ => Err(Failed::Unexpected),
-    }
+    Ok(session.ask(intent::Devices).await?)
 }
 
 /// The device that the user means: by its id, from its start.

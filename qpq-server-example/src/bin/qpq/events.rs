@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::{mem, slice};
 
 use qpq_protocol::client::{
-    CommitProof, Comparison, Conversation, ConversationId, Event, Kind, Person, RejoinReason,
-    Unsent,
+    CommitProof, Comparison, Conversation, ConversationId, Event, Person, RejoinReason, Unsent,
 };
 use qpq_protocol::ids::IdentityKey;
 use qpq_server_example::hex::hex;
@@ -210,7 +209,7 @@ impl<'a> Teller<'a> {
                 )
             }
             // That of two people has the name of the other one, which is learnt and does not change.
-            Event::Renamed { conversation, .. } if is_dm(*conversation, known) => return None,
+            Event::Renamed { conversation, .. } if conversation.is_dm() => return None,
             // It was told of by this name.
             Event::Renamed { conversation, name } if self.told.get(conversation) == Some(name) => {
                 return None;
@@ -264,13 +263,6 @@ impl<'a> Teller<'a> {
                     "seq": seq,
                     "why": why.to_string(),
                 }),
-            ),
-            Event::Broken { conversation } => (
-                format!(
-                    "{} is broken and cannot go on here: ask a member to remove and invite you",
-                    known.called(*conversation)
-                ),
-                json!({ "type": "broken", "conversation": conversation.to_string() }),
             ),
             Event::KeyChanged {
                 name,
@@ -525,7 +517,6 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::Renamed { conversation, .. }
         | Event::Removed { conversation }
         | Event::Unreadable { conversation, .. }
-        | Event::Broken { conversation }
         | Event::Unproven { conversation, .. }
         | Event::Left { conversation, .. }
         | Event::VoidCommit { conversation, .. }
@@ -548,11 +539,6 @@ fn one_of(people: &[Person]) -> String {
         [_] => names(people),
         all => format!("one of {}", names(all)),
     }
-}
-
-fn is_dm(id: ConversationId, known: &Known) -> bool {
-    let known = known.conversations.get(&id);
-    known.is_some_and(|one| one.kind == Kind::Dm)
 }
 
 fn lost_by(why: RejoinReason) -> &'static str {

@@ -241,7 +241,6 @@ pub const fn intent_code(error: &IntentError) -> &'static str {
         IntentError::OtherDevice { .. } => "other_device",
         IntentError::KeyChanged { .. } => "key_changed",
         IntentError::NotAMember => "not_a_member",
-        IntentError::Broken => "broken",
         IntentError::OtherId => "other_id",
         IntentError::TimedOut => "no_connection",
         IntentError::HeldBack | IntentError::Busy => "held_back",

@@ -3,7 +3,7 @@
 use qpq_crypto::safety::SafetyNumber;
 use qpq_protocol::client::{
     Account, Body, Conversation, ConversationId, DeviceInfo, Kept, Kind, Message, Missing, Person,
-    ServerInfo, Standing, Waiting,
+    Sent, ServerInfo, Standing, Waiting,
 };
 use qpq_protocol::ids::{DeviceId, MessageId};
 use qpq_server_example::hex::hex;
@@ -76,7 +76,6 @@ impl Output {
             Standing::Active => "active",
             Standing::Rejoining => "rejoining",
             Standing::Over => "over",
-            Standing::Broken => "broken",
         };
         let human = format!(
             "{}  {short}  {standing}, {} members, {} messages ({unread} unread), epoch {}",
@@ -122,25 +121,18 @@ impl Output {
         self.line(&human, &message_line(message, &conversation.name))
     }
 
-    pub fn sent(
-        &self,
-        line: u64,
-        conversation: ConversationId,
-        message_id: MessageId,
-        index: u64,
-        undelivered: &[Person],
-    ) -> Result<(), Failed> {
+    pub fn sent(&self, line: u64, sent: &Sent) -> Result<(), Failed> {
         let mut human = "sent".to_owned();
-        if !undelivered.is_empty() {
-            human = format!("sent, but not to {}", names(undelivered));
+        if !sent.undelivered.is_empty() {
+            human = format!("sent, but not to {}", names(&sent.undelivered));
         }
         let machine = json!({
             "type": "sent",
             "line": line,
-            "conversation": conversation.to_string(),
-            "message_id": message_id.to_string(),
-            "index": index,
-            "undelivered": undelivered.iter().map(person).collect::<Vec<_>>(),
+            "conversation": sent.conversation.to_string(),
+            "message_id": sent.message_id.to_string(),
+            "index": sent.index,
+            "undelivered": sent.undelivered.iter().map(person).collect::<Vec<_>>(),
         });
         self.line(&human, &machine)
     }

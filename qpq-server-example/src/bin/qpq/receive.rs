@@ -10,7 +10,7 @@ use std::mem;
 use std::path::Path;
 use std::time::Duration;
 
-use qpq_protocol::client::{Conversation, ConversationId, Event, IntentError, Message, Outcome};
+use qpq_protocol::client::{Conversation, ConversationId, Event, IntentError, Message, intent};
 use qpq_server_example::session::Session;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -250,13 +250,12 @@ impl<'a> Receiver<'a> {
         end: u64,
     ) -> Result<Vec<Message>, Failed> {
         let count = end.saturating_sub(start);
-        let asked = self
-            .session
-            .ask(move |client, now| client.history(now, id, Some(end), count));
-        match asked.await? {
-            Outcome::Messages(messages) => Ok(messages),
-            _ => Err(Failed::Unexpected),
-        }
+        let asked = self.session.ask(intent::History {
+            conversation: id,
+            before: Some(end),
+            limit: count,
+        });
+        Ok(asked.await?)
     }
 
     async fn hand_on(&mut self, batch: &[Handed]) -> Result<(), Failed> {
@@ -280,10 +279,10 @@ impl<'a> Receiver<'a> {
     }
 
     async fn mark_read(&mut self, id: ConversationId, up_to: u64) -> Result<(), Failed> {
-        let asked = self
-            .session
-            .ask(move |client, now| client.mark_read(now, id, up_to));
-        asked.await?;
-        Ok(())
+        let asked = self.session.ask(intent::MarkRead {
+            conversation: id,
+            up_to,
+        });
+        Ok(asked.await?)
     }
 }

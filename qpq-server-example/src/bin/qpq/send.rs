@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use qpq_protocol::client::{Body, Conversation, Event, IntentId, Kept, Outcome, Waiting};
+use qpq_protocol::client::{
+    Body, Conversation, Event, IntentId, Kept, Outcome, Sent, Waiting, intent,
+};
 use qpq_protocol::ids::MessageId;
 use qpq_server_example::session::{Session, SessionError};
 use tokio::io::BufReader;
@@ -34,7 +36,13 @@ pub async fn one(
     if let Some(message_id) = message_id {
         let kept = waiting.iter().any(|one| one.message_id == message_id);
         if !kept && let Some(index) = sent_before(session, conversation, message_id, &text).await? {
-            return output.sent(1, id, message_id, index, &[]);
+            let sent = Sent {
+                conversation: id,
+                message_id,
+                index,
+                undelivered: Vec::new(),
+            };
+            return output.sent(1, &sent);
         }
     } else if let Some(like) = waiting.iter().rev().find(|one| is_like(one, id, &text)) {
         output.like_kept(like.message_id, 1)?;
@@ -47,33 +55,22 @@ pub async fn one(
         Some(Body::Text(kept)) => kept,
         _ => text,
     };
-    let outcome = act(session, keep, move |client, now| match message_id {
-        Some(message_id) => client.send_as(now, id, message_id, &text),
-        None => client.send(now, id, &text),
-    });
-    match outcome.await? {
-        Outcome::Sent {
-            message_id,
-            index,
-            undelivered,
-            ..
-        } => {
-            output.sent(1, id, message_id, index, &undelivered)?;
-            match undelivered.as_slice() {
-                [] => Ok(()),
-                _ => Err(Failed::Undelivered(names(&undelivered))),
-            }
-        }
-        _ => Err(Failed::Unexpected),
+    let send = intent::Send {
+        conversation: id,
+        text,
+        message_id,
+    };
+    let sent = act(session, keep, send).await?;
+    output.sent(1, &sent)?;
+    match sent.undelivered.as_slice() {
+        [] => Ok(()),
+        undelivered => Err(Failed::Undelivered(names(undelivered))),
     }
 }
 
 /// The messages that wait to be sent.
 pub async fn outbox(session: &mut Session) -> Result<Vec<Waiting>, Failed> {
-    match session.ask(qpq_protocol::client::Client::outbox).await? {
-        Outcome::Outbox(waiting) => Ok(waiting),
-        _ => Err(Failed::Unexpected),
-    }
+    Ok(session.ask(intent::Outbox).await?)
 }
 
 fn is_like(
@@ -95,10 +92,12 @@ async fn sent_before(
     let id = conversation.id;
     let mut end = conversation.messages;
     while end > 0 {
-        let asked = session.ask(move |client, now| client.history(now, id, Some(end), PAGE));
-        let Outcome::Messages(messages) = asked.await? else {
-            return Err(Failed::Unexpected);
-        };
+        let asked = session.ask(intent::History {
+            conversation: id,
+            before: Some(end),
+            limit: PAGE,
+        });
+        let messages = asked.await?;
         let own = |one: &&qpq_protocol::client::Message| one.own && one.message_id == message_id;
         if let Some(message) = messages.iter().find(own) {
             return match &message.body {
@@ -178,9 +177,7 @@ impl Sender<'_> {
         if let Some(like) = self.like.iter().rev().find(|one| is_like(one, id, &text)) {
             self.output.like_kept(like.message_id, number)?;
         }
-        let sent = self
-            .session
-            .begin(move |client, now| client.send(now, id, &text));
+        let sent = self.session.begin(intent::Send::new(id, text));
         self.waiting.insert(sent.await?, number);
         Ok(())
     }
@@ -189,24 +186,17 @@ impl Sender<'_> {
         match event {
             Event::Done {
                 intent,
-                outcome:
-                    Outcome::Sent {
-                        message_id,
-                        index,
-                        undelivered,
-                        ..
-                    },
+                outcome: Outcome::Sent(sent),
             } => {
                 let Some(line) = self.waiting.remove(&intent) else {
                     return Ok(());
                 };
-                if !undelivered.is_empty() {
+                if !sent.undelivered.is_empty() {
                     self.tally.undelivered = self.tally.undelivered.saturating_add(1);
-                    let why = || Box::new(Failed::Undelivered(names(&undelivered)));
+                    let why = || Box::new(Failed::Undelivered(names(&sent.undelivered)));
                     self.tally.why.get_or_insert_with(why);
                 }
-                let id = self.conversation.id;
-                self.output.sent(line, id, message_id, index, &undelivered)
+                self.output.sent(line, &sent)
             }
             Event::Failed { intent, error } => {
                 let Some(line) = self.waiting.remove(&intent) else {
@@ -262,9 +252,7 @@ impl Sender<'_> {
                 continue;
             };
             let taken_back = keep.no_keep && {
-                let asked = self
-                    .session
-                    .ask(move |client, now| client.take_back(now, kept));
+                let asked = self.session.ask(intent::TakeBack(kept));
                 asked.await.is_ok()
             };
             match taken_back {

@@ -180,8 +180,9 @@ async fn call(args: &DriveArgs, requests: impl Requests, meter: Arc<Meter>) -> O
     let sha256 = Some(Identity::of(&args.dir).sha256()?);
     let config = Config::client(Trust::PinOnFirstUse { sha256 });
     let caller = Caller::new(args.address.to_string(), args.load, requests, meter);
-    let node = Client::open(&config, caller, NoStore).map_err(Failure::of("a client"))?;
-    match node.next_event().await {
+    let opened = Client::open(&config, caller, NoStore);
+    let (_node, mut events) = opened.map_err(Failure::of("a client"))?;
+    match events.next().await {
         Some(never) => match never {},
         None => Err(Failure::new("the client has stopped")),
     }

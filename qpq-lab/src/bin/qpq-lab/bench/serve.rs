@@ -75,9 +75,9 @@ async fn serve(args: &ServeArgs, identity: &Identity) -> Outcome<()> {
     let [certificate, key] = identity.der()?;
     let config = quic::Config::server(certificate, key, &[Alpn::Qpq])
         .map_err(Failure::of("a certificate"))?;
-    let node = tokio_node::Server::bind(peers::LOOPBACK, &config, core, engine)
+    let (node, mut events) = tokio_node::Server::bind(peers::LOOPBACK, &config, core, engine)
         .map_err(Failure::of("server"))?;
-    while let Some(event) = node.next_event().await {
+    while let Some(event) = events.next().await {
         match event {
             Event::Started { .. } => println!("{}", node.local_addr()),
             other => eprintln!("the server says: {other:?}"),

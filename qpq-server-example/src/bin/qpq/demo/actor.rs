@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use qpq_protocol::client::{
-    Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome,
+    Body, Conversation, ConversationId, Event, IntentId, Message, MlsSuite, Outcome, intent,
 };
-use qpq_server_example::session::{Options, Patience, Session};
+use qpq_server_example::session::{ForClients, Options, Patience, Session, SessionError};
+use tokio::time::error::Elapsed;
 use zeroize::Zeroizing;
 
 use super::story::{Meter, Story};
@@ -55,7 +56,7 @@ impl Actor {
         let name = self.name;
         let password = password(name);
         let meter = self.meter();
-        self.enter_account(move |client, now| client.register(now, name, password))
+        self.enter_account(intent::Register::new(name, password))
             .await?;
         self.told("registers (OPAQUE), uploads key packages", &meter, story)
     }
@@ -63,11 +64,11 @@ impl Actor {
     pub async fn log_out_and_in(&mut self, story: &Story<'_>) -> Result<(), Failed> {
         let name = self.name;
         let meter = self.meter();
-        self.ask(qpq_protocol::client::Client::logout).await?;
+        self.ask(intent::Logout).await?;
         self.told("logs out", &meter, story)?;
         let password = password(name);
         let meter = self.meter();
-        self.enter_account(move |client, now| client.login(now, name, password))
+        self.enter_account(intent::Login::new(name, password))
             .await?;
         self.told("logs in with her password (OPAQUE)", &meter, story)
     }
@@ -79,10 +80,11 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
-        let made = self
-            .ask(move |client, now| client.create_group(now, name, members))
-            .await?;
-        let group = conversation(made)?;
+        let made = self.ask(intent::CreateGroup::new(name, members)).await?;
+        let group = match made.missing.is_empty() {
+            true => made.conversation,
+            false => return Err(Failed::Unexpected),
+        };
         let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
         self.told(&what, &meter, story)?;
         story.detail(&format!(
@@ -100,8 +102,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
         let meter = self.meter();
-        let opened = self.ask(move |client, now| client.dm(now, peer)).await?;
-        let conversation = conversation(opened)?;
+        let conversation = self.ask(intent::Dm(peer.into())).await?;
         let what = format!(
             "opens a conversation with {peer}, epoch {}",
             conversation.epoch
@@ -139,9 +140,7 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<(), Failed> {
         let meter = self.meter();
-        let owned = text.to_owned();
-        self.ask(move |client, now| client.send(now, conversation, &owned))
-            .await?;
+        self.ask(intent::Send::new(conversation, text)).await?;
         self.told(&format!("says: {text}"), &meter, story)
     }
 
@@ -152,11 +151,10 @@ impl Actor {
         text: &str,
         story: &Story<'_>,
     ) -> Result<IntentId, Failed> {
-        let owned = text.to_owned();
         let begun = Instant::now();
         let intent = self
             .session
-            .begin(move |client, now| client.send(now, conversation, &owned))
+            .begin(intent::Send::new(conversation, text))
             .await?;
         let what = format!("writes, with no server there: {text}");
         story.did(self.name, &what, begun.elapsed(), None)?;
@@ -212,12 +210,13 @@ impl Actor {
         story: &Story<'_>,
     ) -> Result<(), Failed> {
         let meter = self.meter();
-        let read = self
-            .ask(move |client, now| client.history(now, id, None, 1000))
+        let messages = self
+            .ask(intent::History {
+                conversation: id,
+                before: None,
+                limit: 1000,
+            })
             .await?;
-        let Outcome::Messages(messages) = read else {
-            return Err(Failed::Unexpected);
-        };
         let texts: Vec<&Body> = messages.iter().map(|message| &message.body).collect();
         let expected: Vec<Body> = said
             .iter()
@@ -252,30 +251,22 @@ impl Actor {
         })
     }
 
-    async fn ask(
-        &mut self,
-        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
-        + Send
-        + 'static,
-    ) -> Result<Outcome, Failed> {
-        let name = self.name;
-        match tokio::time::timeout(PATIENCE, self.session.ask(intent)).await {
-            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
-            Err(_) => Err(self.gave_up("an answer")),
-        }
+    async fn ask<A: ForClients>(&mut self, asked: A) -> Result<A::End, Failed> {
+        let end = tokio::time::timeout(PATIENCE, self.session.ask(asked)).await;
+        self.end(end)
     }
 
     /// Registers or logs in.
-    async fn enter_account(
-        &mut self,
-        intent: impl FnOnce(&mut qpq_protocol::client::Client, qpq_protocol::time::Time) -> IntentId
-        + Send
-        + 'static,
-    ) -> Result<Outcome, Failed> {
+    async fn enter_account<A: ForClients>(&mut self, asked: A) -> Result<A::End, Failed> {
+        let asked = self.session.ask_without_session(asked);
+        let end = tokio::time::timeout(PATIENCE, asked).await;
+        self.end(end)
+    }
+
+    fn end<T>(&self, end: Result<Result<T, SessionError>, Elapsed>) -> Result<T, Failed> {
         let name = self.name;
-        let asked = self.session.ask_without_session(intent);
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(outcome) => outcome.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
+        match end {
+            Ok(end) => end.map_err(|error| Failed::Demo(format!("{name}: {error}"))),
             Err(_) => Err(self.gave_up("an answer")),
         }
     }
@@ -376,13 +367,6 @@ impl Away {
             joined: Vec::new(),
             sent: Vec::new(),
         })
-    }
-}
-
-fn conversation(outcome: Outcome) -> Result<Conversation, Failed> {
-    match outcome {
-        Outcome::Conversation(conversation) => Ok(conversation),
-        _ => Err(Failed::Unexpected),
     }
 }
 
