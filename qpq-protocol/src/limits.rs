@@ -313,6 +313,11 @@ limits! {
 /// output costs: entries in tables, boxed continuations. An estimate on the safe side, in bytes.
 pub const ENTRY: usize = 1024;
 
+/// Devices of which is remembered that the embedder was told that something waits for them.
+pub(crate) const AWAY: usize = 16_384;
+/// Bytes that one of them takes at most.
+pub(crate) const AWAY_ENTRY: usize = 256;
+
 /// What a connection costs beside the requests on it: its streams, and refusals and hints that wait
 /// to be taken. An estimate on the safe side, in bytes.
 pub const CONNECTION: usize = 64 * KIB;
@@ -356,6 +361,7 @@ impl Limits {
             self.total_unsent.max(self.answer_frame()),
             self.cached_bytes,
             self.rate_tables(),
+            AWAY.saturating_mul(AWAY_ENTRY),
         ]
         .into_iter()
         .fold(

@@ -116,6 +116,12 @@ macro_rules! methods {
             /// Every method, in the order of the ids.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
+            /// Its place in [`Self::ALL`].
+            #[cfg(feature = "std")]
+            pub(crate) const fn index(self) -> usize {
+                self as usize
+            }
+
             /// The id on the wire.
             #[must_use]
             pub const fn id(self) -> u16 {

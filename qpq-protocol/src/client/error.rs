@@ -41,6 +41,12 @@ pub enum IntentError {
     /// The server has another key than the one where the account was made. It was shown nothing.
     #[error("this is another server than the one of this account: check its address")]
     OtherServer,
+    /// The invitation is longer than `limit` bytes.
+    #[error("the invitation is longer than {limit} bytes: it cannot be one of this server's")]
+    InvitationTooLong {
+        /// The longest, in bytes.
+        limit: usize,
+    },
     /// [`Config::device_name`](super::Config::device_name) is too long.
     #[error("the name of a device has at most {limit} bytes: choose a shorter one")]
     DeviceNameTooLong {

@@ -56,13 +56,18 @@ pub struct Register {
     pub name: String,
     /// At most 65,535 bytes.
     pub password: Password,
+    /// What the server's operator gave to be let in, at most 64 bytes; empty: nothing.
+    pub invitation: String,
 }
 
 impl Register {
-    /// With this name and password.
+    /// With this name and password, and no invitation.
     pub fn new(name: impl Into<String>, password: impl Into<Password>) -> Self {
-        let (name, password) = (name.into(), password.into());
-        Self { name, password }
+        Self {
+            name: name.into(),
+            password: password.into(),
+            invitation: String::new(),
+        }
     }
 }
 

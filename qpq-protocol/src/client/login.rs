@@ -28,6 +28,9 @@ use crate::method::rpc;
 use crate::proto;
 use crate::status::Status;
 
+/// Longest invitation, in bytes.
+const MAX_INVITATION: usize = 64;
+
 /// What was asked for.
 pub(super) struct Attempt {
     intent: IntentId,
@@ -38,6 +41,8 @@ pub(super) struct Attempt {
     domain: String,
     password: Zeroizing<Vec<u8>>,
     register: bool,
+    /// What its operator gave, of a registration.
+    pub(super) invitation: String,
     /// The server may have taken the registration: a login finds out.
     submitted: bool,
 }
@@ -68,6 +73,7 @@ impl Attempt {
             domain: String::new(),
             password: Zeroizing::new(password.as_bytes().to_vec()),
             register,
+            invitation: String::new(),
             submitted: false,
         }
     }
@@ -121,6 +127,10 @@ impl Client {
     pub(super) fn begin_login(&mut self, intent: IntentId, mut attempt: Attempt) -> Progress {
         if !is_name(&attempt.name) {
             return Progress::Failed(IntentError::BadName);
+        }
+        if attempt.invitation.len() > MAX_INVITATION {
+            let limit = MAX_INVITATION;
+            return Progress::Failed(IntentError::InvitationTooLong { limit });
         }
         if self.config.device_name.len() > MAX_DEVICE_NAME {
             let limit = MAX_DEVICE_NAME;
@@ -234,7 +244,7 @@ impl Client {
             signature: signature.to_vec().into(),
             time_ms,
             sealed_identity: sealed.into(),
-            ..proto::OpaqueRegisterFinishRequest::default()
+            invitation: attempt.invitation.clone().into(),
         };
         self.login = Login::RegisterFinishing(attempt);
         self.call::<rpc::OpaqueRegisterFinish>(&request, Then::RegisterFinish);

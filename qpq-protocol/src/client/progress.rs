@@ -41,7 +41,8 @@ impl Client {
     fn advance_asked(&mut self, intent: IntentId, asked: &Intent) -> Progress {
         match asked {
             Intent::Register(asked) => {
-                let attempt = Attempt::new(&asked.name, &asked.password, true);
+                let mut attempt = Attempt::new(&asked.name, &asked.password, true);
+                attempt.invitation.clone_from(&asked.invitation);
                 self.begin_login(intent, attempt)
             }
             Intent::Login(asked) => {

@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Server;
+use super::counters::Counters;
 use super::fault::Fault;
 use super::shares::Hold;
 use super::stream::State;
@@ -103,6 +104,7 @@ impl Server {
             return;
         };
         let bytes = bytes.min(open.unsent);
+        Counters::bytes(&mut self.counters.bytes_sent, bytes);
         open.unsent = open.unsent.saturating_sub(bytes);
         connection.unsent.take(bytes, now, limits);
         self.unsent = self.unsent.saturating_sub(bytes);

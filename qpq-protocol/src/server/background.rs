@@ -2,8 +2,10 @@
 //! handler without a request; at most one of either kind is at work.
 
 use super::Server;
+use super::counters::Counters;
 use super::ctx::{Ctx, Notes};
 use super::effects::Effects;
+use super::jobs;
 use super::step::{Next, Then, Todo};
 use super::txn::Issued;
 use crate::ids::Ticket;
@@ -52,7 +54,7 @@ impl Server {
                 Some(chore) => chore,
                 None => return,
             },
-            Work::Job => super::jobs::next,
+            Work::Job => jobs::next,
         };
         let next = self.with_ctx(None, attempt, &mut notes, begin);
         self.go_on(work, attempt, notes, next);
@@ -116,7 +118,9 @@ impl Server {
                 self.begin(work, attempt + 1, notes);
             }
             Ok(Todo::Done(outcome)) => self.ended(work, &notes, Some(outcome.effects)),
-            Ok(Todo::Rerun | Todo::Wait { .. }) | Err(_) => self.ended(work, &notes, None),
+            Ok(Todo::Rerun | Todo::Wait { .. } | Todo::Ask { .. }) | Err(_) => {
+                self.ended(work, &notes, None)
+            }
         }
     }
 
@@ -124,11 +128,18 @@ impl Server {
     fn ended(&mut self, work: Work, notes: &Notes, effects: Option<Effects>) {
         let is_done = effects.is_some();
         if let Some(effects) = effects {
-            self.spread(None, effects.notify, effects.live, effects.ended);
+            self.spread(None, effects);
         }
         match work {
             Work::Chore(number) => self.begin_chore(number + 1),
-            Work::Job => self.job_ended(notes.job, is_done),
+            Work::Job => {
+                match (is_done, notes.job) {
+                    (false, _) => Counters::one(&mut self.counters.jobs_failed),
+                    (true, jobs::Found::Done) => Counters::one(&mut self.counters.jobs_done),
+                    (true, _) => {}
+                }
+                self.job_ended(notes.job, is_done);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::effects::SessionChange;
 use super::fault::Fault;
 use super::jobs;
 use super::login_slot::LoginSlot;
+use super::policy::Policy;
 use super::rate::Rates;
 use super::server_keys::ServerKeys;
 use super::txn::{Reads, Rows};
@@ -48,6 +49,8 @@ pub(super) struct Ctx<'a> {
     pub(super) rows: &'a mut Rows,
     pub(super) rates: &'a mut Rates,
     pub(super) allowances: &'a mut Allowances,
+    /// The operator's own rules.
+    pub(super) policy: Option<&'a dyn Policy>,
     pub(super) notes: &'a mut Notes,
 }
 
@@ -68,6 +71,8 @@ pub(super) struct Notes {
     pub(super) paid: u64,
     /// Of what a core does by itself: how many pages of a family of rows it goes over.
     pub(super) pages: u32,
+    /// Whether the policy allows it.
+    pub(super) is_allowed: bool,
     /// Whether it starts a job.
     pub(super) starts_job: bool,
     /// Of the background: what became of looking for a job.

@@ -1,6 +1,7 @@
 //! What follows from a request beside its answer.
 
 use super::caller::Session;
+use super::event::Event;
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto;
 use crate::storage::keys::QueueId;
@@ -11,12 +12,24 @@ use crate::storage::keys::QueueId;
 pub(super) struct Effects {
     /// News in queues: pushed to subscribers, ends waits, told to other cores.
     pub(super) notify: Vec<(QueueId, proto::NewMessagePush)>,
-    /// A push to every connection of an account, here and on other cores; at most 1 KiB.
-    pub(super) live: Vec<(IdentityKey, proto::PushEvent)>,
+    /// A push to every connection of these accounts, here and on other cores; at most 1 KiB.
+    pub(super) live: Vec<(Vec<IdentityKey>, proto::PushEvent)>,
+    /// What the embedder is told.
+    pub(super) events: Vec<Event>,
     /// Sessions that ended: their connections are closed, here and on other cores.
     pub(super) ended: Vec<Ended>,
     /// What becomes of the caller's own session.
     pub(super) session: SessionChange,
+}
+
+impl Effects {
+    /// What the embedder is told, and nothing else.
+    pub(super) fn event(event: Event) -> Self {
+        Self {
+            events: vec![event],
+            ..Self::default()
+        }
+    }
 }
 
 /// Sessions that ended.

@@ -17,6 +17,8 @@ pub(super) struct Fault {
     pub(super) detail: proto::ErrorDetail,
     /// Whether it may be otherwise in a moment, whatever the rows say that were read.
     is_for_now: bool,
+    /// The limit that is reached, if it is that.
+    limit: Option<&'static str>,
 }
 
 /// Declares one constructor a status.
@@ -65,12 +67,23 @@ impl Fault {
             status,
             detail,
             is_for_now: matches!(status, Status::Unavailable | Status::Internal),
+            limit: None,
         }
     }
 
     /// It rests on nothing that was read: the caller has only to ask again.
     pub(super) fn for_now(mut self) -> Self {
         self.is_for_now = true;
+        self
+    }
+
+    /// The limit that is reached, if it is that.
+    pub(super) const fn limit(&self) -> Option<&'static str> {
+        self.limit
+    }
+
+    fn of(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -85,15 +98,16 @@ impl Fault {
     }
 
     /// Over the limit of this name, until something goes.
-    pub(super) fn full(name: &str, message: &str) -> Self {
-        Self::quota(format!("the limit `{name}` is reached: {message}"))
+    pub(super) fn full(name: &'static str, message: &str) -> Self {
+        Self::quota(format!("the limit `{name}` is reached: {message}")).of(name)
     }
 
     /// Over the limit of this name: ask again after so many milliseconds.
-    pub(super) fn rate_limited(name: &str, retry_after_ms: u32) -> Self {
+    pub(super) fn rate_limited(name: &'static str, retry_after_ms: u32) -> Self {
         let seconds = retry_after_ms.div_ceil(1000);
         let message = format!("the limit `{name}` is reached: ask again in {seconds} s");
-        Self::new(Status::RateLimited, message).retry_after(retry_after_ms)
+        let fault = Self::new(Status::RateLimited, message).of(name);
+        fault.retry_after(retry_after_ms)
     }
 
     /// The slot is taken: by whom, and which one is free.

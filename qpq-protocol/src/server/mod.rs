@@ -21,20 +21,24 @@ mod allowance;
 mod allowances;
 mod answers;
 mod arriving;
+mod away;
 mod background;
 mod calendar;
 mod caller;
 mod config;
 mod connection;
+mod counters;
 mod ctx;
 mod deadlines;
 mod dispatch;
 mod effects;
+mod event;
 mod fault;
 mod jobs;
 mod login_slot;
 mod outputs;
 mod pacing;
+mod policy;
 mod push;
 mod rate;
 mod requests;
@@ -58,9 +62,11 @@ use std::collections::BTreeMap;
 
 use allowances::Allowances;
 use arriving::Arriving;
+use away::Away;
 use background::Background;
 use calendar::{Calendar, Dates};
 use connection::Connection;
+use counters::Counters;
 use outputs::Outputs;
 use push::Subscriptions;
 use rate::Rates;
@@ -74,51 +80,19 @@ use turns::Turns;
 use txn::Rows;
 use upkeep::Upkeep;
 
-use crate::ids::{ConnId, Dir, IdentityKey, StreamId, Ticket};
+use crate::ids::{ConnId, Dir, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
-use crate::limits::{CONNECTION, ENTRY};
+use crate::limits::{AWAY_ENTRY, CONNECTION, ENTRY};
 use crate::rng::Rng;
 use crate::status::AppCode;
 use crate::storage::{Failure, Reply};
 use crate::time::{Clock, Time, UnixTime};
 
 pub use config::Config;
+pub use counters::Snapshot;
+pub use event::{AskId, Event};
+pub use policy::{Policy, Question, Refusal, Verdict};
 pub use startup::StartError;
-
-/// What the core tells its embedder.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// It serves from now on.
-    Started {
-        /// The Ed25519 key of all the server's signatures.
-        signing_key: IdentityKey,
-    },
-    /// It cannot serve this data and answers everything with Unavailable: stop it.
-    Refused(StartError),
-    /// Storage did not carry out a command.
-    StorageFailed(Failure),
-    /// The clock is more than a day away from where it should be. Nothing ends by it until it comes
-    /// back, has run on for 24 hours, or the server is started with [`Config::accept_clock`].
-    ClockDoubted {
-        /// What the clock says.
-        says: UnixTime,
-        /// The date that the core goes on from.
-        believed: UnixTime,
-    },
-    /// A clock that was doubted is believed.
-    ClockBelieved {
-        /// What it says.
-        says: UnixTime,
-    },
-    /// A peer sent what no client sends.
-    PeerFault {
-        /// The connection.
-        conn: ConnId,
-        /// The application error code that its stream was reset with.
-        code: AppCode,
-    },
-}
 
 /// The server core. See [`Core`] for how to drive it.
 pub struct Server {
@@ -138,6 +112,11 @@ pub struct Server {
     /// Whether there may be a job that was not looked for.
     jobs_wait: bool,
     jobs_due: Option<Time>,
+    policy: Option<Box<dyn Policy>>,
+    away: Away,
+    counters: Counters,
+    /// When each limit that was hit was last told.
+    limits_hit: BTreeMap<&'static str, Time>,
     rows: Rows,
     rates: Rates,
     allowances: Allowances,
@@ -173,6 +152,10 @@ impl Server {
             background: Background::default(),
             jobs_wait: false,
             jobs_due: None,
+            policy: None,
+            away: Away::default(),
+            counters: Counters::default(),
+            limits_hit: BTreeMap::new(),
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),
             rates: Rates::new(limits.rate_counters, &seed),
             allowances: Allowances::new(limits.stored_accounts),
@@ -251,6 +234,7 @@ impl Core for Server {
             None => {
                 let connection = Connection::new(peer, self.clock.now());
                 self.connections.insert(conn, connection);
+                Counters::one(&mut self.counters.connections);
                 self.enter_as_stranger(conn);
             }
             Some(code) => self.outputs.push(Output::Close {
@@ -353,6 +337,7 @@ impl Core for Server {
             .saturating_add(self.shares.held())
             .saturating_add(self.rows.bytes())
             .saturating_add(self.config.limits.rate_tables())
+            .saturating_add(self.away.len().saturating_mul(AWAY_ENTRY))
             .saturating_add(self.outputs.len().saturating_mul(ENTRY))
     }
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use super::Server;
 use super::caller::{Caller, Session};
-use super::effects::{Ended, SessionChange};
+use super::counters::Counters;
+use super::effects::{Effects, Ended, SessionChange};
+use super::event::Event;
 use super::shares::{Hold, Kind, Shares};
 use super::timers::Timer;
 use crate::frame::encode_push;
@@ -81,6 +83,9 @@ impl Server {
         }
         match session {
             Some(new) => {
+                if new.registered {
+                    self.away.is_back(new.identity_key, new.device_id);
+                }
                 self.subscriptions.add(new, conn);
                 self.strangers.leave(conn);
                 self.outputs.push(Output::Admit { conn });
@@ -122,23 +127,30 @@ impl Server {
     }
 
     /// Spreads what follows from a request of `conn`, or from the background, here and to other cores.
-    pub(super) fn spread(
-        &mut self,
-        conn: Option<ConnId>,
-        notify: Vec<(QueueId, proto::NewMessagePush)>,
-        live: Vec<(IdentityKey, proto::PushEvent)>,
-        ended: Vec<Ended>,
-    ) {
+    pub(super) fn spread(&mut self, conn: Option<ConnId>, effects: Effects) {
+        let Effects {
+            notify,
+            live,
+            events,
+            ended,
+            ..
+        } = effects;
+        for event in events {
+            self.outputs.push(Output::Event(event));
+        }
         for (queue, message) in notify {
             self.notify(&queue, message);
         }
-        for (identity, event) in live {
-            if let Some(frame) = frame(&event) {
+        for (to, event) in live {
+            let Some(frame) = frame(&event) else {
+                continue;
+            };
+            for identity in to {
                 self.push_live(&identity, &frame);
                 if frame.len() <= MAX_WAKE_BODY {
                     self.outputs.push(Output::Wake(Wake {
                         topic: Topic::Live(identity.0),
-                        body: frame,
+                        body: frame.clone(),
                     }));
                 }
             }
@@ -160,6 +172,12 @@ impl Server {
         let full = carried.then(|| frame(&message.into())).flatten();
         let short = |full: &Bytes| full.len() <= MAX_WAKE_BODY;
         let hearing = self.hearing(queue);
+        if hearing.is_empty() && self.away.misses(queue.recipient, queue.device) {
+            self.outputs.push(Output::Event(Event::Waiting {
+                identity_key: queue.recipient,
+                device_id: queue.device,
+            }));
+        }
         // The hint is made only where somebody may get it.
         let body = match full {
             Some(full) if hearing.is_empty() && short(&full) => full,
@@ -292,6 +310,7 @@ impl Server {
         });
         push.hold = hold;
         push.unsent = push.unsent.saturating_add(frame.len());
+        Counters::one(&mut self.counters.pushes);
         connection.unsent.add(frame.len(), now, limits);
         self.unsent = self.unsent.saturating_add(frame.len());
         let stream = StreamId::Own(push.stream);
@@ -324,6 +343,7 @@ impl Server {
             StreamInput::Sent(bytes) => {
                 let bytes = push.unsent.min(*bytes);
                 push.unsent = push.unsent.saturating_sub(bytes);
+                Counters::bytes(&mut self.counters.bytes_sent, bytes);
                 if let Some(hold) = &mut push.hold {
                     let left = push.unsent.min(hold.bytes());
                     if self.shares.shrink(hold, left) {

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use bytes::Bytes;
 
 use super::arriving::Lack;
+use super::counters::Counters;
 use super::fault::Fault;
 use super::shares::{Hold, Kind, SMALL, Shares};
 use super::stream::{Claim, Progress, State, Stream};
@@ -78,6 +79,7 @@ impl Server {
     }
 
     fn request_data(&mut self, conn: ConnId, stream: u64, mut bytes: Bytes) {
+        Counters::bytes(&mut self.counters.bytes_received, bytes.len());
         let Some(open) = self.open_stream(conn, stream) else {
             return self.reset_stream(conn, stream, AppCode::Overloaded);
         };
@@ -243,6 +245,7 @@ impl Server {
     /// The peer's bytes are no request.
     fn break_stream(&mut self, conn: ConnId, stream: u64, error: FrameError) {
         let code = error.app_code();
+        Counters::one(&mut self.counters.peer_faults);
         self.outputs
             .push(Output::Event(Event::PeerFault { conn, code }));
         self.reset_stream(conn, stream, code);
@@ -322,6 +325,7 @@ impl Server {
             .is_some_and(|connection| !connection.closing);
         if open && matches!(input, StreamInput::Data(_) | StreamInput::Fin) {
             let code = AppCode::Frame;
+            Counters::one(&mut self.counters.peer_faults);
             self.outputs
                 .push(Output::Event(Event::PeerFault { conn, code }));
             self.outputs.push(Output::Reset {

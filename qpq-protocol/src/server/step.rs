@@ -14,6 +14,7 @@ use prost::Message;
 use super::ctx::Ctx;
 use super::effects::Effects;
 use super::fault::Fault;
+use super::policy::{Question, Verdict};
 use crate::frame::{Header as _, ResponseHeader};
 use crate::io::Lane;
 use crate::storage::{Command, Reply};
@@ -28,6 +29,9 @@ pub(super) type Then = Box<dyn FnOnce(&mut Ctx<'_>, Reply) -> Next + Send>;
 
 /// What to do when a wait is over.
 pub(super) type ThenWoken = Box<dyn FnOnce(&mut Ctx<'_>, Woken) -> Next + Send>;
+
+/// What to do when the embedder has decided.
+pub(super) type ThenDecided = Box<dyn FnOnce(&mut Ctx<'_>, Verdict) -> Next + Send>;
 
 /// What a request needs next on its way to the response `R`: another method's is none of its answers. The
 /// machinery, to which all responses are the same, knows it as `Step<()>`.
@@ -56,6 +60,13 @@ pub(super) enum Todo {
         until: Time,
         /// What to do then.
         then: ThenWoken,
+    },
+    /// The embedder's word on a question that the policy leaves to it.
+    Ask {
+        /// What is to be decided.
+        question: Question,
+        /// What to do then.
+        then: ThenDecided,
     },
     /// To run again from its request: what it read has changed.
     Rerun,
@@ -121,6 +132,17 @@ impl<R> Step<R> {
         Self::new(Todo::Wait {
             until,
             then: Box::new(move |ctx, woken| then(ctx, woken).map(Step::erased)),
+        })
+    }
+
+    /// A question to the embedder, and what to do when it has decided.
+    pub(super) fn ask(
+        question: Question,
+        then: impl FnOnce(&mut Ctx<'_>, Verdict) -> Next<R> + Send + 'static,
+    ) -> Self {
+        Self::new(Todo::Ask {
+            question,
+            then: Box::new(move |ctx, verdict| then(ctx, verdict).map(Step::erased)),
         })
     }
 

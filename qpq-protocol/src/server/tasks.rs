@@ -1,28 +1,36 @@
 //! Requests that run: from a whole request through its steps to its answer.
 
+use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::Server;
 use super::caller::Caller;
+use super::counters::Counters;
 use super::ctx::{Ctx, Notes};
+#[cfg(qpq_defects)]
+use super::effects::Effects;
+use super::event::{AskId, Event};
 use super::fault::Fault;
 use super::pacing;
+use super::policy::{self, Verdict};
 use super::shares::Hold;
 use super::startup::Phase;
-use super::step::{Next, Outcome, Step, Then, ThenWoken, Todo, Woken};
+use super::step::{Next, Outcome, Step, Then, ThenDecided, ThenWoken, Todo, Woken};
 use super::stream::State;
 use super::task_id::TaskId;
 use super::timers::Timer;
 use super::txn::Issued;
 use super::{dispatch, table};
 use crate::defect::seeded;
-use crate::ids::{ConnId, Ticket};
+use crate::ids::{ConnId, IdentityKey, Ticket};
 use crate::io::Output;
 use crate::limits::Limits;
 use crate::method::Method;
 use crate::rising::Rising;
+use crate::status::Status;
 use crate::storage::keys::QueueId;
 use crate::storage::{Command, Reply};
 use crate::time::Time;
@@ -70,6 +78,8 @@ pub(super) enum TaskState {
     Stored(Then, Option<Issued>),
     /// News, or its timer.
     Waiting(ThenWoken),
+    /// The embedder's word.
+    Asked(AskId, ThenDecided),
     /// Commits of others that it rests on.
     Held(Result<Outcome, Fault>),
     /// Its timer, because its answer must not tell how long it took.
@@ -105,7 +115,10 @@ pub(super) struct Tasks {
     /// again since.
     dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
     waiters: BTreeSet<(QueueId, TaskId)>,
+    /// What the embedder is to decide.
+    asked: BTreeMap<AskId, TaskId>,
     last: u64,
+    last_ask: u64,
 }
 
 impl Tasks {
@@ -216,9 +229,10 @@ impl Server {
         #[cfg(qpq_defects)]
         self.spread(
             Some(task.caller.conn),
-            core::mem::take(&mut notes.early),
-            Vec::new(),
-            Vec::new(),
+            Effects {
+                notify: core::mem::take(&mut notes.early),
+                ..Effects::default()
+            },
         );
         let found = core::mem::take(&mut notes.session);
         self.correct_session(&task.caller, found);
@@ -261,6 +275,7 @@ impl Server {
             rng: &mut self.rng,
             rows: &mut self.rows,
             rates: &mut self.rates,
+            policy: self.policy.as_deref(),
             allowances: &mut self.allowances,
             notes,
         })
@@ -330,6 +345,16 @@ impl Server {
                     };
                     self.call(&mut task, |_, ctx| then(ctx, woken))
                 }
+                Todo::Ask { question, then } => {
+                    self.tasks.last_ask = self.tasks.last_ask.saturating_add(1);
+                    let ask = AskId(self.tasks.last_ask);
+                    self.tasks.asked.insert(ask, task.id);
+                    self.outputs
+                        .push(Output::Event(Event::Asked { ask, question }));
+                    task.state = TaskState::Asked(ask, then);
+                    let due = task.due(&self.config.limits);
+                    return self.park(task, due);
+                }
                 Todo::Rerun => match self.again(&mut task) {
                     Ok(()) => self.call(&mut task, |task, ctx| {
                         dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
@@ -347,6 +372,7 @@ impl Server {
         if unsure.is_empty() || seeded!(self.config, MemoryBelieved) {
             return false;
         }
+        Counters::one(&mut self.counters.looked_again);
         for key in &unsure {
             self.rows.forget(key);
         }
@@ -399,7 +425,22 @@ impl Server {
         if task.starts_job {
             self.begin_job();
         }
-        let Caller { conn, session, .. } = task.caller;
+        let Caller {
+            conn,
+            session,
+            address,
+        } = task.caller;
+        let status = match &result {
+            Ok(_) => Status::Ok,
+            Err(fault) => fault.status,
+        };
+        let took = self.clock.now().since(task.received);
+        self.counters.answered(task.method, status, took);
+        if let Err(fault) = &result
+            && let Some(limit) = fault.limit()
+        {
+            self.tell_limit(limit, session.map(|session| session.identity_key), address);
+        }
         if let Some(session) = session {
             self.allowances
                 .give_back(session.identity_key, task.notes.paid);
@@ -413,7 +454,7 @@ impl Server {
                 } else {
                     self.send_ok(conn, task.stream, task.request_id, outcome.frame, room);
                 }
-                self.spread(Some(conn), effects.notify, effects.live, effects.ended);
+                self.spread(Some(conn), effects);
             }
             Err(fault) => {
                 self.drop_room(room);
@@ -423,6 +464,26 @@ impl Server {
             }
         }
         self.admit_long(conn);
+    }
+
+    /// Tells that a limit was hit, once a minute.
+    fn tell_limit(
+        &mut self,
+        limit: &'static str,
+        identity_key: Option<IdentityKey>,
+        address: IpAddr,
+    ) {
+        const PAUSE: Duration = Duration::from_secs(60);
+        let now = self.clock.now();
+        let told = self.limits_hit.get(limit);
+        if told.is_none_or(|told| now.since(*told) >= PAUSE) {
+            self.limits_hit.insert(limit, now);
+            self.outputs.push(Output::Event(Event::LimitHit {
+                limit,
+                identity_key,
+                address,
+            }));
+        }
     }
 
     /// Gives back what a request holds.
@@ -466,6 +527,9 @@ impl Server {
         };
         let mut held = Vec::new();
         if let Some(issued) = issued {
+            if reply == Reply::Conflict {
+                Counters::one(&mut self.counters.conflicts);
+            }
             held = self.settle(&issued, reply == Reply::Committed);
             if let Reply::Failed(failure) = &reply {
                 self.storage_failed(*failure);
@@ -480,6 +544,7 @@ impl Server {
     pub(super) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
         let kept = committed || seeded!(self.config, OverlayKept);
         self.rows.settle(issued, kept);
+        Counters::one(&mut self.counters.commits);
         let dependents = self.tasks.dependents.remove(&issued.number);
         let mut held = Vec::new();
         for (id, attempt) in dependents.unwrap_or_default() {
@@ -528,8 +593,23 @@ impl Server {
                 task.state = state;
                 self.park(task, None);
             }
+            TaskState::Asked(ask, _) => {
+                self.tasks.asked.remove(&ask);
+                self.answer(task, Err(policy::undecided()));
+            }
             TaskState::Queued(_) => self.turn_away(task),
             TaskState::Running => self.park(task, None),
+        }
+    }
+
+    /// The embedder has decided.
+    pub(super) fn decided(&mut self, ask: AskId, verdict: Verdict) {
+        let task = self.tasks.asked.remove(&ask);
+        if let Some(id) = task
+            && let Some((mut task, TaskState::Asked(_, then))) = self.unpark(id)
+        {
+            let next = self.call(&mut task, |_, ctx| then(ctx, verdict));
+            self.follow(task, next);
         }
     }
 
@@ -568,11 +648,17 @@ impl Server {
             return;
         };
         task.answered = true;
-        if matches!(task.state, TaskState::Waiting(_) | TaskState::Queued(_))
-            && let Some((mut task, state)) = self.unpark(id)
+        if matches!(
+            task.state,
+            TaskState::Waiting(_) | TaskState::Asked(..) | TaskState::Queued(_)
+        ) && let Some((mut task, state)) = self.unpark(id)
         {
-            if matches!(state, TaskState::Queued(_)) {
-                self.leave_lines(&task);
+            match state {
+                TaskState::Queued(_) => self.leave_lines(&task),
+                TaskState::Asked(ask, _) => {
+                    self.tasks.asked.remove(&ask);
+                }
+                _ => {}
             }
             let conn = task.caller.conn;
             self.release(&mut task);

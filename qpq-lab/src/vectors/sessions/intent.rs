@@ -17,7 +17,13 @@ pub fn to_json(intent: &Intent) -> Value {
     let secret = |password: &Password| String::from_utf8_lossy(password.as_bytes()).into_owned();
     match intent {
         Intent::Register(asked) => {
-            json!({"kind": "register", "name": asked.name, "password": secret(&asked.password)})
+            let mut value = json!({
+                "kind": "register", "name": asked.name, "password": secret(&asked.password),
+            });
+            if !asked.invitation.is_empty() {
+                value["invitation"] = asked.invitation.as_str().into();
+            }
+            value
         }
         Intent::Login(asked) => {
             let mut value =
@@ -116,7 +122,11 @@ pub fn from_json(value: &Value) -> Result<Option<Intent>> {
         DeviceId::from_wire(&bytes).map_err(|_| wrong(name, "the id of a device"))
     };
     Ok(Some(match value.text("kind")? {
-        "register" => intent::Register::new(own("name")?, password()?).into(),
+        "register" => intent::Register {
+            invitation: given(value, "invitation", own)?.unwrap_or_default(),
+            ..intent::Register::new(own("name")?, password()?)
+        }
+        .into(),
         "login" => intent::Login {
             in_place_of: given(value, "in_place_of", device)?,
             ..intent::Login::new(own("name")?, password()?)
@@ -213,6 +223,11 @@ mod tests {
         let (before, limit, up_to) = (Some(9), 5, 7);
         let intents: Vec<Intent> = vec![
             intent::Register::new("alice", password()).into(),
+            intent::Register {
+                invitation: "open sesame".to_owned(),
+                ..intent::Register::new("alice", password())
+            }
+            .into(),
             intent::Login::new("alice", password()).into(),
             intent::Login {
                 in_place_of: Some(device),

@@ -27,6 +27,7 @@ use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::fault::Fault;
 use crate::server::login_slot::{Counted, LoginSlot, Proof};
+use crate::server::policy::{self, Question};
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{load_fresh, read};
@@ -113,9 +114,10 @@ fn begin(
 /// 103: ends a login with a session.
 pub(in crate::server) fn login_finish(
     ctx: &mut Ctx<'_>,
-    _: &Caller,
+    caller: &Caller,
     request: OpaqueLoginFinishRequest,
 ) -> Next<OpaqueLoginFinishResponse> {
+    let address = caller.address;
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
     let name = prove(ctx, &request)?.ok_or_else(wrong)?;
@@ -157,15 +159,23 @@ pub(in crate::server) fn login_finish(
                 devices,
                 chain: request.chain,
             };
-            opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
-                session_token: Bytes::copy_from_slice(&opened.token),
-                identity_key: Bytes::copy_from_slice(identity.as_bytes()),
-                expires_at_ms: opened.expires_at_ms,
-                sealed_identity: name.sealed_identity,
-                server_time_ms: opened.server_time_ms,
-                server_epoch: opened.server_epoch,
-                last: opened.last.clone(),
-                ticket: Bytes::copy_from_slice(&opened.ticket),
+            let question = ctx.question(|| Question::Login {
+                username: request.username.clone(),
+                identity_key: identity,
+                device_id,
+                address,
+            });
+            policy::ask(ctx, question, move |ctx| {
+                opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
+                    session_token: Bytes::copy_from_slice(&opened.token),
+                    identity_key: Bytes::copy_from_slice(identity.as_bytes()),
+                    expires_at_ms: opened.expires_at_ms,
+                    sealed_identity: name.sealed_identity,
+                    server_time_ms: opened.server_time_ms,
+                    server_epoch: opened.server_epoch,
+                    last: opened.last.clone(),
+                    ticket: Bytes::copy_from_slice(&opened.ticket),
+                })
             })
         },
     )

@@ -17,6 +17,7 @@ use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
+use crate::server::policy::{self, Question};
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load};
 use crate::storage::keys;
@@ -39,12 +40,18 @@ pub(in crate::server) fn create_channel(
         let places: Vec<_> = places.collect();
         load(ctx, places, move |ctx, places| {
             let Some(state) = seen.value() else {
-                return opening.create(ctx, session, seen);
+                let question = opening.question(ctx, &session);
+                return policy::ask(ctx, question, move |ctx| opening.create(ctx, session, seen));
             };
             let are_in = places.iter().all(|place| place.member().is_some());
             match (are_in, opening.dm) {
                 (true, _) => Ok(opening.opened(&state, &session, ctx.date)),
-                (false, true) => opening.reopen(ctx, (seen, state), session),
+                (false, true) => {
+                    let question = opening.question(ctx, &session);
+                    policy::ask(ctx, question, move |ctx| {
+                        opening.reopen(ctx, (seen, state), session)
+                    })
+                }
                 (false, false) => Err(Fault::conflict("the channel id is taken: choose another")),
             }
         })
@@ -110,6 +117,15 @@ impl Opening {
             members: [session.identity_key, peer].into(),
             metadata: Bytes::new(),
             patience,
+        })
+    }
+
+    /// What the policy is asked.
+    fn question(&self, ctx: &Ctx<'_>, session: &Session) -> Option<Question> {
+        ctx.question(|| Question::Channel {
+            creator: session.identity_key,
+            members: self.members.iter().copied().collect(),
+            is_dm: self.dm,
         })
     }
 
@@ -219,12 +235,14 @@ impl Opening {
             if member != me {
                 place.list(&mut change, ctx.date, By::Other);
                 given.push(member);
-                pushes.push((member, push));
+                pushes.push((vec![member], push));
                 continue;
             }
             place.list(&mut change, ctx.date, By::Opener);
-            let others = self.members.iter().filter(|other| returns && **other != me);
-            pushes.extend(others.map(|other| (*other, push.clone())));
+            if returns {
+                let others = self.members.iter().filter(|other| **other != me);
+                pushes.push((others.copied().collect(), push));
+            }
         }
         let then = move |ctx: &mut Ctx<'_>, change, mut effects: Effects| {
             effects.live.extend(pushes);

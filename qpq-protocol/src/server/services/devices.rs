@@ -21,6 +21,7 @@ use crate::proto::{
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended, SessionChange};
+use crate::server::event::Event;
 use crate::server::fault::Fault;
 use crate::server::jobs;
 use crate::server::step::{Next, Step};
@@ -61,7 +62,7 @@ pub(in crate::server) fn register_device(
         if let Some(old) = find(&devices, &device_id) {
             let is_same = old.device_key == mine.device_key && old.certificate == mine.certificate;
             return match is_same {
-                true => Ok(registered(session, device_id)),
+                true => Ok(registered(session, device_id, Vec::new())),
                 false => Err(Fault::conflict(
                     "a device with this id is registered already",
                 )),
@@ -78,7 +79,13 @@ pub(in crate::server) fn register_device(
             keys::devices_changed(&account),
             &Job::default(),
         );
-        commit(ctx, change, move |_| Ok(registered(session, device_id)))
+        commit(ctx, change, move |_| {
+            let event = Event::DeviceRegistered {
+                identity_key: account,
+                device_id,
+            };
+            Ok(registered(session, device_id, vec![event]))
+        })
     })
 }
 
@@ -127,13 +134,18 @@ fn add(devices: &mut DeviceSet, mut mine: RegisteredDevice, most: usize) -> Resu
 
 /// The answer of 700. A session of that device is no longer one of an unregistered device, one of the default device
 /// becomes one.
-fn registered(session: Session, device_id: DeviceId) -> Step<RegisterDeviceResponse> {
+fn registered(
+    session: Session,
+    device_id: DeviceId,
+    events: Vec<Event>,
+) -> Step<RegisterDeviceResponse> {
     let effects = Effects {
         session: SessionChange::Bind(Session {
             registered: session.device_id == device_id
                 || (session.registered && !session.device_id.is_default()),
             ..session
         }),
+        events,
         ..Effects::default()
     };
     Step::ok_with(&RegisterDeviceResponse {}, effects)
@@ -250,7 +262,10 @@ pub(in crate::server) fn revoke_device(
         commit(ctx, change, move |_| {
             let effects = Effects {
                 ended: vec![Ended::Device(identity, device_id)],
-                ..Effects::default()
+                ..Effects::event(Event::DeviceRevoked {
+                    identity_key: identity,
+                    device_id,
+                })
             };
             Ok(Step::ok_with(&RevokeDeviceResponse {}, effects))
         })

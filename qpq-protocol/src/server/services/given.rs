@@ -127,7 +127,7 @@ impl Giving {
                 one_less(&mut state, ctx.date, End::PushedOut);
                 change.put(&seen, &state);
                 let push = membership_push(&channel, &member, MembershipChange::Removed);
-                self.effects.live.push((member, push));
+                self.effects.live.push((vec![member], push));
             }
             commit(ctx, change, move |ctx| {
                 // Nothing rests on that other channel.

@@ -96,7 +96,12 @@ pub(in crate::server) fn add_member(
 
 /// RateLimited until so long after `last`, by the limit of this name. A date more than twice as far away as the
 /// rate allows was written by a clock that was wrong; one that is only a little further, by another core's.
-pub(super) fn until(name: &str, last: UnixTime, now: UnixTime, rate: Rate) -> Result<(), Fault> {
+pub(super) fn until(
+    name: &'static str,
+    last: UnixTime,
+    now: UnixTime,
+    rate: Rate,
+) -> Result<(), Fault> {
     let interval = rate.interval();
     let at = last + interval;
     let left = at.as_millis().saturating_sub(now.as_millis());
@@ -224,15 +229,14 @@ impl Edit {
             most.into(),
             move |ctx, listed, _| {
                 let push = membership_push(&self.channel, &self.member, news);
-                effects.live.push((self.member, push.clone()));
-                for found in listed {
-                    if let Some((_, member)) = keys::parse_member(found.key())
-                        && member != self.member
-                        && member != self.session.identity_key
-                    {
-                        effects.live.push((member, push.clone()));
-                    }
-                }
+                let listed = listed
+                    .iter()
+                    .filter_map(|row| keys::parse_member(row.key()));
+                let others = listed.map(|(_, member)| member).filter(|member| {
+                    *member != self.member && *member != self.session.identity_key
+                });
+                let to = core::iter::once(self.member).chain(others);
+                effects.live.push((to.collect(), push));
                 commit(ctx, change, move |_| answer(effects))
             },
         )
@@ -299,7 +303,7 @@ pub(in crate::server) fn rotate_keys(
             let listed = found.iter().filter_map(|row| keys::parse_member(row.key()));
             let others = listed.filter(|(_, member)| *member != me);
             let effects = Effects {
-                live: others.map(|(_, member)| (member, push.clone())).collect(),
+                live: vec![(others.map(|(_, member)| member).collect(), push)],
                 ..Effects::default()
             };
             Ok(Step::ok_with(&proto::RotateKeysResponse {}, effects))

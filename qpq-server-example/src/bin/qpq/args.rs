@@ -59,6 +59,9 @@ pub enum Command {
     Register {
         /// 1 to 32 of a-z, 0-9, dot, underscore and hyphen
         name: String,
+        /// What the server's operator gave you to be let in
+        #[arg(long, value_name = "CODE")]
+        invitation: Option<String>,
     },
     /// Log in to an account; makes this data directory one of its devices
     Login {

@@ -105,9 +105,12 @@ async fn interrupted(session: &mut Session) -> Result<(), Failed> {
 
 async fn one(command: Command, session: &mut Session, output: &Output) -> Result<(), Failed> {
     match command {
-        Command::Register { name } => {
+        Command::Register { name, invitation } => {
             let password = password::get(&name, true).await?;
-            let asked = session.ask_without_session(intent::Register::new(name, password));
+            let asked = session.ask_without_session(intent::Register {
+                invitation: invitation.unwrap_or_default(),
+                ..intent::Register::new(name, password)
+            });
             output.account("registered", &asked.await?)
         }
         Command::Login { name, remove } => {

@@ -15,7 +15,9 @@ use crate::proto::{
 use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended};
+use crate::server::event::Event;
 use crate::server::fault::Fault;
+use crate::server::policy::{self, Question};
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh};
@@ -69,7 +71,8 @@ pub(in crate::server) fn register_finish(
         true => RateClass::LoopbackRegistrations,
         false => RateClass::Registrations,
     };
-    ctx.limit(class, &[&octets(caller.address)], 1)?;
+    let address = caller.address;
+    ctx.limit(class, &[&octets(address)], 1)?;
 
     let wanted = (
         keys::name(&request.username),
@@ -91,7 +94,17 @@ pub(in crate::server) fn register_finish(
                 None if rows.account.is_some() => Err(Fault::conflict(
                     "this identity key has a name already: log in with that one",
                 )),
-                None => create(ctx, identity, &request, &rows),
+                None => {
+                    let question = ctx.question(|| Question::Registration {
+                        username: request.username.clone(),
+                        identity_key: identity,
+                        invitation: request.invitation.clone(),
+                        address,
+                    });
+                    policy::ask(ctx, question, move |ctx| {
+                        create(ctx, identity, &request, &rows)
+                    })
+                }
                 Some(old) if old.identity_key != request.identity_key => {
                     Err(Fault::conflict("this name is taken: choose another"))
                 }
@@ -154,7 +167,14 @@ fn create(
     change.put(&rows.account, &account);
     change.put(&rows.devices, &devices);
     change.put(&rows.default, &DeviceUse::default());
-    commit(ctx, change, |_| done())
+    let registered = Event::Registered {
+        identity_key: identity,
+        username: request.username.clone(),
+    };
+    commit(ctx, change, move |_| {
+        let effects = Effects::event(registered);
+        Ok(Step::ok_with(&DONE, effects))
+    })
 }
 
 /// A new record for a name: ends all sessions.
@@ -175,12 +195,11 @@ fn replace(
     commit(ctx, change, move |_| {
         let effects = Effects {
             ended: vec![Ended::Account(identity)],
-            ..Effects::default()
+            ..Effects::event(Event::PasswordChanged {
+                identity_key: identity,
+            })
         };
-        Ok(Step::ok_with(
-            &OpaqueRegisterFinishResponse { success: true },
-            effects,
-        ))
+        Ok(Step::ok_with(&DONE, effects))
     })
 }
 
@@ -194,6 +213,8 @@ fn record(request: &OpaqueRegisterFinishRequest, suite: String) -> Name {
     }
 }
 
+const DONE: OpaqueRegisterFinishResponse = OpaqueRegisterFinishResponse { success: true };
+
 fn done() -> Next<OpaqueRegisterFinishResponse> {
-    Ok(Step::ok(&OpaqueRegisterFinishResponse { success: true }))
+    Ok(Step::ok(&DONE))
 }

@@ -14,6 +14,7 @@ use crate::proto::{Chain, LogoutRequest, LogoutResponse};
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended, SessionChange};
+use crate::server::event::Event;
 use crate::server::fault::Fault;
 use crate::server::services::delivery::sweep;
 use crate::server::step::{Next, Step};
@@ -108,7 +109,10 @@ impl Opening {
                 ended: hashes
                     .map(|hash| Ended::Session(session.identity_key, hash))
                     .collect(),
-                ..Effects::default()
+                ..Effects::event(Event::LoggedIn {
+                    identity_key: session.identity_key,
+                    device_id: session.device_id,
+                })
             };
             Ok(Step::ok_with(&response(&opened), effects))
         })

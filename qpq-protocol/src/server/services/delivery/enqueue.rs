@@ -25,6 +25,7 @@ use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
+use crate::server::policy::{self, Question};
 use crate::server::services::given;
 use crate::server::services::membership::Membership;
 use crate::server::step::{Next, Step};
@@ -210,12 +211,19 @@ impl<A: Answer> Send<A> {
         keys::dedupe(&self.message_id, &self.session.identity_key, A::METHOD.id())
     }
 
-    /// The first time, takes the message id to be new: the commit checks that. Later, looks it up.
+    /// The first time, takes the message id to be new: the commit checks that. Later, looks it up, and before the
+    /// policy is asked, which allows a repeat as it has allowed the first.
     fn start(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         if seeded!(ctx.config, DedupeOff) {
             return self.part(ctx);
         }
-        if ctx.attempt == 0 {
+        let question = ctx.question(|| Question::Enqueue {
+            sender: self.session.identity_key,
+            recipients: self.recipients.clone(),
+            channel: self.channel,
+            length: self.payload.len(),
+        });
+        if ctx.attempt == 0 && question.is_none() {
             ctx.assume(&self.dedupe_key(), None);
             return self.part(ctx);
         }
@@ -231,7 +239,7 @@ impl<A: Answer> Send<A> {
                     return self.answer(ctx, true);
                 }
             }
-            self.part(ctx)
+            policy::ask(ctx, question, |ctx| self.part(ctx))
         })
     }
 

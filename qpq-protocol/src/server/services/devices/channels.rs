@@ -28,6 +28,7 @@ pub(in crate::server) fn tell<R: 'static>(
         rest: Some(keys::memberships(&identity)),
         channels: Vec::new(),
         effects: Effects::default(),
+        told: 0,
     };
     telling.next(ctx, Box::new(then))
 }
@@ -42,6 +43,8 @@ struct Telling {
     /// Channels read and not yet told.
     channels: Vec<ChannelId>,
     effects: Effects,
+    /// Members told in all channels so far.
+    told: usize,
 }
 
 impl Telling {
@@ -100,7 +103,7 @@ impl Telling {
         channel: ChannelId,
         then: Then<R>,
     ) -> Next<R> {
-        let room = TOLD.saturating_sub(self.effects.live.len());
+        let room = TOLD.saturating_sub(self.told);
         if room == 0 {
             return self.next(ctx, then);
         }
@@ -111,8 +114,9 @@ impl Telling {
                 let push =
                     membership_push(&channel, &self.identity, MembershipChange::DevicesChanged);
                 let members = found.iter().filter_map(|row| keys::parse_member(row.key()));
-                let live = members.map(|(_, member)| (member, push.clone()));
-                self.effects.live.extend(live);
+                let members: Vec<_> = members.map(|(_, member)| member).collect();
+                self.told = self.told.saturating_add(members.len());
+                self.effects.live.push((members, push));
                 self.next(ctx, then)
             },
         )

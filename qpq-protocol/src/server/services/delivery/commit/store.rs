@@ -108,7 +108,7 @@ impl Submission {
                 MembershipChange::Removed
             };
             let push = membership_push(&self.channel, member, news);
-            effects.live.push((*member, push));
+            effects.live.push((vec![*member], push));
         }
     }
 
