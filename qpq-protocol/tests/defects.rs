@@ -24,34 +24,34 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
-    memory_believed MemoryBelieved 5 Member => Settles;
-    checks_off ChecksOff 33 => SeqsWithoutHoles;
+    memory_believed MemoryBelieved 1 Member => Settles;
+    checks_off ChecksOff 8 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
-    limit_leak LimitLeak 7 => Footprint;
-    overlay_kept OverlayKept 0 => AcknowledgedIsDurable;
-    package_twice PackageTwice 0 => PackageOnce;
+    limit_leak LimitLeak 17 => Footprint;
+    overlay_kept OverlayKept 2 => AcknowledgedIsDurable;
+    package_twice PackageTwice 1 => PackageOnce;
     push_before_commit PushBeforeCommit 0 => PushedIsDurable;
     seq_reused SeqReused 0 => SeqsWithoutHoles;
-    slot_check_off SlotCheckOff 5 => OneWinner;
+    slot_check_off SlotCheckOff 41 => OneWinner;
     ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
-    ahead_unheard AheadUnheard 3039 Liar => Settles;
-    batch_before_merge BatchBeforeMerge 0 => AcknowledgedIsDurable;
-    clock_alone ClockAlone 60 Clocks => OneClock;
+    ahead_unheard AheadUnheard 3618 Liar => Settles;
+    batch_before_merge BatchBeforeMerge 1 => AcknowledgedIsDurable;
+    clock_alone ClockAlone 34 Clocks => OneClock;
     failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
-    fence_off FenceOff 4 => OneWriter;
-    founds_for_nobody FoundsForNobody 354 Liar => Settles;
+    fence_off FenceOff 1 => OneWriter;
+    founds_for_nobody FoundsForNobody 304 Liar => Settles;
     generation_reused GenerationReused 1 => NothingBreaks;
-    list_believed ListBelieved 3 Lists => NobodyEnds;
-    merge_lost MergeLost 5 => OneWinner;
+    list_believed ListBelieved 0 Lists => NobodyEnds;
+    merge_lost MergeLost 41 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
     refused_dropped RefusedDropped 2897 Clocks => OneClock;
-    set_back_unheard SetBackUnheard 1 ClientCopy => SaidOrThere;
+    set_back_unheard SetBackUnheard 12 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
-    taken_out_fails TakenOutFails 266 ServerCopy => SaidOrThere;
-    told_before_stored ToldBeforeStored 0 => AcknowledgedIsDurable;
-    unlisted_unheard UnlistedUnheard 574 ServerCopy => Settles;
+    taken_out_fails TakenOutFails 6286 ServerCopy => Settles;
+    told_before_stored ToldBeforeStored 1 => AcknowledgedIsDurable;
+    unlisted_unheard UnlistedUnheard 37 ServerCopy => SaidOrThere;
     void_ends VoidEnds 0 Member => NobodyEnds;
-    words_believed WordsBelieved 48 Liar => Settles;
+    words_believed WordsBelieved 163 Liar => Settles;
 }
 
 fn violation(defect: Option<Defect>, seed: u64, villains: &[Villain]) -> Option<Violation> {

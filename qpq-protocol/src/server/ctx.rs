@@ -1,26 +1,21 @@
 //! What a handler may know and use beside its request.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::allowances::Allowances;
 use super::config::Config;
-use super::effects::SessionChange;
 use super::fault::Fault;
-use super::jobs;
 use super::login_slot::LoginSlot;
+use super::notes::Notes;
 use super::policy::Policy;
 use super::rate::Rates;
 use super::server_keys::ServerKeys;
-use super::txn::{Reads, Rows};
+use super::txn::{Change, Rows};
 use crate::defect::seeded;
 use crate::limits::{Rate, RateClass};
-#[cfg(qpq_defects)]
-use crate::proto;
 use crate::rng::Rng;
 use crate::storage::keys::{Key, QueueId};
-use crate::storage::records::Record;
+use crate::storage::records::{Job, Record};
 use crate::time::{Time, UnixTime};
 
 /// What a handler may know and use beside its request.
@@ -52,45 +47,6 @@ pub(super) struct Ctx<'a> {
     /// The operator's own rules.
     pub(super) policy: Option<&'a dyn Policy>,
     pub(super) notes: &'a mut Notes,
-}
-
-/// What the machinery notes about a request while its handler runs.
-#[derive(Default)]
-pub(super) struct Notes {
-    /// Its own generator, once it has drawn.
-    pub(super) rng: Option<Box<Rng>>,
-    /// Commits not yet durable whose values it has read in this step.
-    pub(super) rests_on: Vec<u64>,
-    /// Queues it has begun to watch in this step.
-    pub(super) watches: Vec<QueueId>,
-    /// What it has read and rests on.
-    pub(super) reads: Reads,
-    /// What it was counted for after it had read.
-    pub(super) counted: BTreeSet<RateClass>,
-    /// Bytes that it has paid for and not yet used ([`super::allowance`]).
-    pub(super) paid: u64,
-    /// Of what a core does by itself: how many pages of a family of rows it goes over.
-    pub(super) pages: u32,
-    /// Whether the policy allows it.
-    pub(super) is_allowed: bool,
-    /// Whether it starts a job.
-    pub(super) starts_job: bool,
-    /// Of the background: what became of looking for a job.
-    pub(super) job: jobs::Found,
-    /// Whether it leaves something to clean up later.
-    pub(super) untidy: bool,
-    /// What it found of its caller's session in this step.
-    pub(super) session: SessionChange,
-    /// News of what is not stored yet.
-    #[cfg(qpq_defects)]
-    pub(super) early: Vec<(QueueId, proto::NewMessagePush)>,
-}
-
-impl Notes {
-    /// All that was paid has been used, or may have been.
-    pub(super) const fn all_used(&mut self) {
-        self.paid = 0;
-    }
 }
 
 impl Ctx<'_> {
@@ -167,6 +123,12 @@ impl Ctx<'_> {
     /// Whether anything that the request rests on was only remembered.
     pub(super) fn is_unsure(&self) -> bool {
         !seeded!(self.config, MemoryBelieved) && !self.notes.reads.unsure().is_empty()
+    }
+
+    /// Adds a job to the change that makes it necessary (protocol.md §5.34). It is begun as soon as that is stored.
+    pub(super) fn start_job(&mut self, change: &mut Change, key: Key<Job>, job: &Job) {
+        change.write(key, job);
+        self.notes.starts_job = true;
     }
 
     /// Says that there will be something to clean up.

@@ -2,7 +2,7 @@
 //! background by whichever core claims it, in pages that may run twice.
 //!
 //! ```text
-//!   a handler's commit --start--> row of the job --claim--> pages --> row gone, what follows is told
+//!   a handler's commit --start_job--> row of the job --claim--> pages --> row gone, what follows is told
 //!                                       ^------ after 60 s: the core that had it is gone
 //! ```
 //!
@@ -13,10 +13,11 @@
 use core::time::Duration;
 
 use super::Server;
-use super::background::Work;
-use super::ctx::{Ctx, Notes};
+use super::ctx::Ctx;
 use super::effects::Effects;
 use super::fault::Fault;
+use super::notes::{FoundJob, Notes};
+use super::run::background::Work;
 use super::services::devices;
 use super::step::{Next, Step};
 use super::timers::Timer;
@@ -32,28 +33,10 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Jobs that are looked at for one that nobody does.
 const PAGE: usize = 100;
 
-/// What [`next`] has come to.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum Found {
-    /// There is nothing to do.
-    #[default]
-    Nothing,
-    /// A job, which is done: there may be another one.
-    Done,
-    /// Only jobs that others do, until this date at the earliest.
-    Claimed(UnixTime),
-}
-
-/// Adds a job to the change that makes it necessary. It is begun as soon as that is stored.
-pub(super) fn start(ctx: &mut Ctx<'_>, change: &mut Change, key: Key<Job>, job: &Job) {
-    change.write(key, job);
-    ctx.notes.starts_job = true;
-}
-
 /// Claims a job that nobody does, and does it.
 pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
     ctx.notes.reads.begin();
-    ctx.notes.job = Found::Nothing;
+    ctx.notes.job = FoundJob::Nothing;
     scan_ordered(keys::jobs(), Page::from(PAGE), |ctx, found, _| {
         let mut first_free: Option<UnixTime> = None;
         for row in &found {
@@ -74,7 +57,7 @@ pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
             return commit(ctx, change, move |ctx| perform(ctx, key, job, work));
         }
         if let Some(until) = first_free {
-            ctx.notes.job = Found::Claimed(until);
+            ctx.notes.job = FoundJob::Claimed(until);
         }
         Ok(Step::none())
     })
@@ -100,7 +83,7 @@ fn perform(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, work: keys::Work) -> Next
 fn end(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, effects: Effects) -> Next {
     ctx.notes.reads.begin();
     load(ctx, key, move |ctx, seen| {
-        ctx.notes.job = Found::Done;
+        ctx.notes.job = FoundJob::Done;
         if seen.as_ref().is_none_or(|now| now.claim != job.claim) {
             return Ok(Step::none_with(effects));
         }
@@ -121,25 +104,25 @@ impl Server {
     fn go_on_with_jobs(&mut self) {
         if self.jobs_wait && !self.background.has_job() && !self.shutdown.is_asked() {
             self.jobs_wait = false;
-            self.begin(Work::Job, 0, Notes::default());
+            self.begin(Work::Job, next, 0, Notes::default());
         }
     }
 
     /// A job has ended, or there was none.
-    pub(super) fn job_ended(&mut self, found: Found, is_done: bool) {
+    pub(super) fn job_ended(&mut self, found: FoundJob, is_done: bool) {
         let wait = match found {
             _ if !is_done => Some(RETRY),
-            Found::Claimed(until) => {
+            FoundJob::Claimed(until) => {
                 let left = until
                     .as_millis()
                     .saturating_sub(self.clock.unix().as_millis());
                 Some(Duration::from_millis(left) + RETRY)
             }
-            Found::Done => {
+            FoundJob::Done => {
                 self.jobs_wait = true;
                 None
             }
-            Found::Nothing => None,
+            FoundJob::Nothing => None,
         };
         if let Some(wait) = wait {
             let at = self.clock.now() + wait;

@@ -2,15 +2,14 @@
 //! storage commands come out. It implements [`Core`].
 //!
 //! ```text
-//! bytes of a stream     requests.rs    a whole request, charged for as it arrives (stream.rs,
-//!                                      connection.rs, shares.rs, arriving.rs, deadlines.rs)
-//!   request             tasks.rs       runs, step by step, until its answer may leave (turns.rs,
-//!                                      pacing.rs)
-//!     method, payload   dispatch.rs    lengths, caller, rates; one line a method in table.rs
-//!       handler         services/      one file a category, made of steps (step.rs)
-//!         rows          txn/           read, checked and changed; remembered between requests
-//!     effects           push.rs        pushes, waits, other cores
-//!   background          jobs.rs        what is longer than one commit (background.rs)
+//! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, shares.rs,
+//!                                      deadlines.rs), run step by step until its answer has left
+//!   method, payload     dispatch.rs    lengths, caller, rates; one line a method in table.rs
+//!     handler           services/      one file a category, made of steps (step.rs)
+//!       rows            txn/           read, checked and changed; remembered between requests
+//!       question        policy.rs      what an operator allows (asking.rs)
+//!   effects             push.rs        pushes, waits, other cores
+//! background            jobs.rs        what is longer than one commit
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
 //! ```
 //!
@@ -19,10 +18,8 @@
 
 mod allowance;
 mod allowances;
-mod answers;
-mod arriving;
+mod asking;
 mod away;
-mod background;
 mod calendar;
 mod caller;
 mod config;
@@ -36,12 +33,12 @@ mod event;
 mod fault;
 mod jobs;
 mod login_slot;
+mod notes;
 mod outputs;
-mod pacing;
 mod policy;
 mod push;
 mod rate;
-mod requests;
+mod run;
 mod server_keys;
 mod services;
 mod shares;
@@ -49,34 +46,30 @@ mod shutdown;
 mod startup;
 mod step;
 mod strangers;
-mod stream;
 mod table;
-mod task_id;
-mod tasks;
 mod timers;
-mod turns;
 mod txn;
 mod upkeep;
 
 use std::collections::BTreeMap;
 
 use allowances::Allowances;
-use arriving::Arriving;
 use away::Away;
-use background::Background;
 use calendar::{Calendar, Dates};
 use connection::Connection;
 use counters::Counters;
 use outputs::Outputs;
 use push::Subscriptions;
 use rate::Rates;
+use run::arriving::Arriving;
+use run::background::Background;
+use run::tasks::Tasks;
+use run::turns::Turns;
 use shares::Shares;
 use shutdown::Shutdown;
 use startup::Phase;
 use strangers::Strangers;
-use tasks::Tasks;
 use timers::{Timer, Timers};
-use turns::Turns;
 use txn::Rows;
 use upkeep::Upkeep;
 

@@ -4,21 +4,15 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::Server;
-use super::ctx::Ctx;
-use super::event::AskId;
-use super::fault::Fault;
-use super::step::{Next, Step};
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
 use crate::status::Status;
-use crate::time::Time;
 
-/// An operator's own rules, beyond those of the protocol: given by [`Server::with_policy`].
+/// An operator's own rules, beyond those of the protocol: given by [`Server::with_policy`](super::Server::with_policy).
 ///
 /// It is asked once a request at four doors: before a new account is made, before a login has a session, before
 /// something is put into queues, before a channel is made. It decides by what the core knows, never by content, and at
 /// once; what takes longer it leaves to the embedder ([`Verdict::Ask`], [`Event::Asked`](super::Event::Asked)), whose
-/// word comes in by [`Server::decide`] like every other input, so that a run can be replayed.
+/// word comes in by [`Server::decide`](super::Server::decide) like every other input, so that a run can be replayed.
 ///
 /// ```
 /// use qpq_protocol::server::{Policy, Question, Refusal, Verdict};
@@ -113,9 +107,9 @@ pub enum Verdict {
 /// How a request is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    status: Status,
-    message: String,
-    retry_after_ms: u32,
+    pub(super) status: Status,
+    pub(super) message: String,
+    pub(super) retry_after_ms: u32,
 }
 
 impl Refusal {
@@ -141,74 +135,5 @@ impl Refusal {
             message,
             retry_after_ms,
         }
-    }
-
-    fn into_fault(self) -> Fault {
-        let fault = Fault::new(self.status, self.message).for_now();
-        fault.retry_after(self.retry_after_ms)
-    }
-}
-
-impl Ctx<'_> {
-    /// What the policy is to be asked; nothing if there is none, or if it has allowed the request already, which runs
-    /// again.
-    pub(super) fn question(&self, question: impl FnOnce() -> Question) -> Option<Question> {
-        let is_open = self.policy.is_some() && !self.notes.is_allowed;
-        is_open.then(question)
-    }
-}
-
-/// Goes on if the policy allows it.
-pub(super) fn ask<R: 'static>(
-    ctx: &mut Ctx<'_>,
-    question: Option<Question>,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
-) -> Next<R> {
-    let (Some(policy), Some(question)) = (ctx.policy, question) else {
-        return then(ctx);
-    };
-    match policy.decide(&question) {
-        Verdict::Ask => Ok(Step::ask(question, move |ctx, verdict| {
-            settle(ctx, verdict, then)
-        })),
-        verdict => settle(ctx, verdict, then),
-    }
-}
-
-fn settle<R>(
-    ctx: &mut Ctx<'_>,
-    verdict: Verdict,
-    then: impl FnOnce(&mut Ctx<'_>) -> Next<R>,
-) -> Next<R> {
-    match verdict {
-        Verdict::Allow => {
-            ctx.notes.is_allowed = true;
-            then(ctx)
-        }
-        Verdict::Refuse(refusal) => Err(refusal.into_fault()),
-        Verdict::Ask => Err(undecided()),
-    }
-}
-
-/// Nobody has decided.
-pub(super) fn undecided() -> Fault {
-    Fault::unavailable("this server has not decided yet whether it allows this: try again later")
-        .retry_after(10_000)
-}
-
-impl Server {
-    /// With an operator's own rules.
-    #[must_use]
-    pub fn with_policy(mut self, policy: impl Policy + 'static) -> Self {
-        self.policy = Some(Box::new(policy));
-        self
-    }
-
-    /// What was asked by [`Event::Asked`](super::Event::Asked) is decided. An id that nothing waits for any more is
-    /// ignored.
-    pub fn decide(&mut self, now: Time, ask: AskId, verdict: Verdict) {
-        self.clock.advance(now);
-        self.decided(ask, verdict);
-        self.shut_down_if_done();
     }
 }

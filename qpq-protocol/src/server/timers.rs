@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::task_id::TaskId;
+use super::run::task_id::TaskId;
 use crate::ids::ConnId;
 use crate::io::Reason;
 use crate::time::Time;

@@ -5,18 +5,17 @@
 //! timer on an idle core, and what several cores do at once only conflicts.
 
 use super::Server;
-use super::background::Work;
 use super::calendar;
-use super::ctx::{Ctx, Notes};
+use super::notes::Notes;
+use super::run::background::{Handler, Work};
 use super::services::{auth, delivery, key_packages};
-use super::step::Next;
 use super::timers::Timer;
 use crate::io::{Lane, Output};
 use crate::storage::keys;
 use crate::storage::{Command, Commit};
 
 /// What is to be done, in this order. Each is a handler without a request.
-const CHORES: [fn(&mut Ctx<'_>) -> Next; 11] = [
+const CHORES: [Handler; 11] = [
     delivery::expire_queues,
     delivery::drop_payloads,
     delivery::drop_answers,
@@ -89,11 +88,8 @@ impl Server {
             pages: self.upkeep.pages,
             ..Notes::default()
         };
-        self.begin(Work::Chore(number), 0, notes);
-    }
-
-    /// The chore of this number.
-    pub(super) fn chore(&self, number: usize) -> Option<fn(&mut Ctx<'_>) -> Next> {
-        CHORES.get(number).copied()
+        if let Some(chore) = CHORES.get(number) {
+            self.begin(Work::Chore(number), *chore, 0, notes);
+        }
     }
 }

@@ -23,11 +23,12 @@ use crate::proto::{
     OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
     OpaqueLoginStartResponse,
 };
+use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::fault::Fault;
 use crate::server::login_slot::{Counted, LoginSlot, Proof};
-use crate::server::policy::{self, Question};
+use crate::server::policy::Question;
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{load_fresh, read};
@@ -165,7 +166,7 @@ pub(in crate::server) fn login_finish(
                 device_id,
                 address,
             });
-            policy::ask(ctx, question, move |ctx| {
+            asking::ask(ctx, question, move |ctx| {
                 opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
                     session_token: Bytes::copy_from_slice(&opened.token),
                     identity_key: Bytes::copy_from_slice(identity.as_bytes()),

@@ -13,11 +13,12 @@ use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::RateClass;
 use crate::proto::{self, MembershipChange};
 use crate::server::allowance;
+use crate::server::asking;
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
-use crate::server::policy::{self, Question};
+use crate::server::policy::Question;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load};
 use crate::storage::keys;
@@ -41,14 +42,14 @@ pub(in crate::server) fn create_channel(
         load(ctx, places, move |ctx, places| {
             let Some(state) = seen.value() else {
                 let question = opening.question(ctx, &session);
-                return policy::ask(ctx, question, move |ctx| opening.create(ctx, session, seen));
+                return asking::ask(ctx, question, move |ctx| opening.create(ctx, session, seen));
             };
             let are_in = places.iter().all(|place| place.member().is_some());
             match (are_in, opening.dm) {
                 (true, _) => Ok(opening.opened(&state, &session, ctx.date)),
                 (false, true) => {
                     let question = opening.question(ctx, &session);
-                    policy::ask(ctx, question, move |ctx| {
+                    asking::ask(ctx, question, move |ctx| {
                         opening.reopen(ctx, (seen, state), session)
                     })
                 }

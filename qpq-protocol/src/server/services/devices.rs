@@ -23,7 +23,6 @@ use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended, SessionChange};
 use crate::server::event::Event;
 use crate::server::fault::Fault;
-use crate::server::jobs;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh, read};
 use crate::storage::keys;
@@ -73,8 +72,7 @@ pub(in crate::server) fn register_device(
         let mut change = Change::default();
         change.put(&set, &devices);
         change.put(&used, &was);
-        jobs::start(
-            ctx,
+        ctx.start_job(
             &mut change,
             keys::devices_changed(&account),
             &Job::default(),
@@ -252,9 +250,8 @@ pub(in crate::server) fn revoke_device(
             ..Job::default()
         };
         let removed = keys::device_revoked(&identity, &device_id);
-        jobs::start(ctx, &mut change, removed, &left);
-        jobs::start(
-            ctx,
+        ctx.start_job(&mut change, removed, &left);
+        ctx.start_job(
             &mut change,
             keys::devices_changed(&identity),
             &Job::default(),

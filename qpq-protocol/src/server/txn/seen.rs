@@ -5,7 +5,6 @@ use core::ops::Deref;
 use bytes::Bytes;
 
 use super::rows::Row;
-use super::steps::decode;
 use crate::server::fault::Fault;
 use crate::storage::keys::{Key, Range};
 use crate::storage::records::Record;
@@ -167,4 +166,9 @@ tuples! {
     A B C;
     A B C D;
     A B C D E;
+}
+
+/// Reads a stored value; one that cannot be read is the server's fault.
+fn decode<T: Record>(row: Bytes) -> Result<T, Fault> {
+    T::decode_row(row).ok_or_else(|| Fault::internal("a stored row cannot be read"))
 }

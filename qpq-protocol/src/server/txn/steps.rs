@@ -1,7 +1,5 @@
 //! The steps that handlers are made of: read, load, scan, commit, wait, each with what comes after it.
 
-use bytes::Bytes;
-
 use super::change::Change;
 use super::rows::Row;
 use super::seen::{Found, Keys};
@@ -236,11 +234,6 @@ pub(in crate::server) fn wait<R>(
         ctx.notes.reads.begin();
         then(ctx, woken)
     }))
-}
-
-/// Reads a stored value; one that cannot be read is the server's fault.
-pub(in crate::server) fn decode<T: Record>(row: Bytes) -> Result<T, Fault> {
-    T::decode_row(row).ok_or_else(|| Fault::internal("a stored row cannot be read"))
 }
 
 fn values(reply: Reply, count: usize) -> Result<Vec<Row>, Fault> {

@@ -12,12 +12,13 @@ use crate::proto::{
     OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse, OpaqueRegisterStartRequest,
     OpaqueRegisterStartResponse,
 };
+use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended};
 use crate::server::event::Event;
 use crate::server::fault::Fault;
-use crate::server::policy::{self, Question};
+use crate::server::policy::Question;
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh};
@@ -101,7 +102,7 @@ pub(in crate::server) fn register_finish(
                         invitation: request.invitation.clone(),
                         address,
                     });
-                    policy::ask(ctx, question, move |ctx| {
+                    asking::ask(ctx, question, move |ctx| {
                         create(ctx, identity, &request, &rows)
                     })
                 }

@@ -21,11 +21,12 @@ use crate::limits::RateClass;
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
+use crate::server::asking;
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
-use crate::server::policy::{self, Question};
+use crate::server::policy::Question;
 use crate::server::services::given;
 use crate::server::services::membership::Membership;
 use crate::server::step::{Next, Step};
@@ -239,7 +240,7 @@ impl<A: Answer> Send<A> {
                     return self.answer(ctx, true);
                 }
             }
-            policy::ask(ctx, question, |ctx| self.part(ctx))
+            asking::ask(ctx, question, |ctx| self.part(ctx))
         })
     }
 

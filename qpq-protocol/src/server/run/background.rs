@@ -1,20 +1,23 @@
-//! What a core does without being asked: the chores of [`upkeep`](super::upkeep) and the [`jobs`](super::jobs). Each is a
+//! What a core does without being asked: the chores of [`upkeep`](crate::server::upkeep) and the [`jobs`](crate::server::jobs). Each is a
 //! handler without a request; at most one of either kind is at work.
 
-use super::Server;
-use super::counters::Counters;
-use super::ctx::{Ctx, Notes};
-use super::effects::Effects;
-use super::jobs;
-use super::step::{Next, Then, Todo};
-use super::txn::Issued;
 use crate::ids::Ticket;
 use crate::io::Output;
+use crate::server::Server;
+use crate::server::counters::Counters;
+use crate::server::ctx::Ctx;
+use crate::server::effects::Effects;
+use crate::server::notes::{FoundJob, Notes};
+use crate::server::step::{Next, Then, Todo};
+use crate::server::txn::Issued;
 use crate::storage::{Command, Reply};
+
+/// A handler without a request.
+pub(in crate::server) type Handler = fn(&mut Ctx<'_>) -> Next;
 
 /// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Work {
+pub(in crate::server) enum Work {
     /// The chore of this number.
     Chore(usize),
     /// A job.
@@ -23,10 +26,11 @@ pub(super) enum Work {
 
 /// All that wait for storage.
 #[derive(Default)]
-pub(super) struct Background(Vec<AtWork>);
+pub(in crate::server) struct Background(Vec<AtWork>);
 
 struct AtWork {
     work: Work,
+    handler: Handler,
     attempt: u32,
     notes: Notes,
     ticket: Ticket,
@@ -36,38 +40,42 @@ struct AtWork {
 
 impl Background {
     /// Whether a job is at work.
-    pub(super) fn has_job(&self) -> bool {
+    pub(in crate::server) fn has_job(&self) -> bool {
         self.0.iter().any(|at_work| at_work.work == Work::Job)
     }
 
     /// Whether a chore is at work.
-    pub(super) fn has_chore(&self) -> bool {
+    pub(in crate::server) fn has_chore(&self) -> bool {
         self.0.iter().any(|at_work| at_work.work != Work::Job)
     }
 }
 
 impl Server {
     /// Begins, or begins again.
-    pub(super) fn begin(&mut self, work: Work, attempt: u32, mut notes: Notes) {
-        let begin: fn(&mut Ctx<'_>) -> Next = match work {
-            Work::Chore(number) => match self.chore(number) {
-                Some(chore) => chore,
-                None => return,
-            },
-            Work::Job => jobs::next,
-        };
-        let next = self.with_ctx(None, attempt, &mut notes, begin);
-        self.go_on(work, attempt, notes, next);
+    pub(in crate::server) fn begin(
+        &mut self,
+        work: Work,
+        handler: Handler,
+        attempt: u32,
+        mut notes: Notes,
+    ) {
+        let next = self.with_ctx(None, attempt, &mut notes, handler);
+        self.go_on(work, handler, attempt, notes, next);
     }
 
     /// The reply to a command of the background; gives it back if it is none.
-    pub(super) fn background_stored(&mut self, ticket: Ticket, reply: Reply) -> Result<(), Reply> {
+    pub(in crate::server) fn background_stored(
+        &mut self,
+        ticket: Ticket,
+        reply: Reply,
+    ) -> Result<(), Reply> {
         let mut all = self.background.0.iter();
         let Some(place) = all.position(|at_work| at_work.ticket == ticket) else {
             return Err(reply);
         };
         let AtWork {
             work,
+            handler,
             attempt,
             mut notes,
             then,
@@ -79,13 +87,13 @@ impl Server {
             None => Vec::new(),
         };
         let next = self.with_ctx(None, attempt, &mut notes, |ctx| then(ctx, reply));
-        self.go_on(work, attempt, notes, next);
+        self.go_on(work, handler, attempt, notes, next);
         self.unhold_all(held);
         Ok(())
     }
 
     /// Does what is next, until it has to wait or has ended.
-    fn go_on(&mut self, work: Work, attempt: u32, mut notes: Notes, next: Next) {
+    fn go_on(&mut self, work: Work, handler: Handler, attempt: u32, mut notes: Notes, next: Next) {
         match next.map(|step| step.todo) {
             Ok(Todo::Store {
                 lane,
@@ -104,6 +112,7 @@ impl Server {
                 });
                 self.background.0.push(AtWork {
                     work,
+                    handler,
                     attempt,
                     notes,
                     ticket,
@@ -115,7 +124,7 @@ impl Server {
                 for key in notes.reads.drain() {
                     self.rows.forget(&key);
                 }
-                self.begin(work, attempt + 1, notes);
+                self.begin(work, handler, attempt + 1, notes);
             }
             Ok(Todo::Done(outcome)) => self.ended(work, &notes, Some(outcome.effects)),
             Ok(Todo::Rerun | Todo::Wait { .. } | Todo::Ask { .. }) | Err(_) => {
@@ -135,7 +144,7 @@ impl Server {
             Work::Job => {
                 match (is_done, notes.job) {
                     (false, _) => Counters::one(&mut self.counters.jobs_failed),
-                    (true, jobs::Found::Done) => Counters::one(&mut self.counters.jobs_done),
+                    (true, FoundJob::Done) => Counters::one(&mut self.counters.jobs_done),
                     (true, _) => {}
                 }
                 self.job_ended(notes.job, is_done);

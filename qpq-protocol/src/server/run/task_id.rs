@@ -2,4 +2,4 @@
 
 /// Names a running request; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct TaskId(pub(super) u64);
+pub(in crate::server) struct TaskId(pub(in crate::server) u64);

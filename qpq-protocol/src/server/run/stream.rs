@@ -4,32 +4,32 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::shares::Hold;
 use super::task_id::TaskId;
 use crate::frame::{Decoded, Decoder, FrameError, RequestHeader};
 use crate::limits::{ENTRY, Limits};
+use crate::server::shares::Hold;
 use crate::time::Time;
 
 /// A request stream of a peer.
-pub(super) struct Stream {
+pub(in crate::server) struct Stream {
     /// What it waits for.
-    pub(super) state: State,
+    pub(in crate::server) state: State,
     /// When it was opened.
     opened: Time,
     /// Bytes that have come.
     received: usize,
     /// Bytes of the answer that the transport has not taken.
-    pub(super) unsent: usize,
+    pub(in crate::server) unsent: usize,
     /// What covers a short answer, until the transport has taken that.
-    pub(super) entry: Option<Hold>,
+    pub(in crate::server) entry: Option<Hold>,
     /// What covers a long one.
-    pub(super) answer: Option<Hold>,
+    pub(in crate::server) answer: Option<Hold>,
     /// Whether the peer has ended its half.
-    pub(super) fin: bool,
+    pub(in crate::server) fin: bool,
 }
 
 /// What a request stream waits for.
-pub(super) enum State {
+pub(in crate::server) enum State {
     /// The rest of the request.
     Reading(Reading),
     /// Its end: it was answered before it was whole, what still comes is dropped.
@@ -42,23 +42,23 @@ pub(super) enum State {
 
 /// A request that is arriving.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(in crate::server) struct Reading {
     decoder: Decoder<RequestHeader>,
     /// What is set aside for it, once its header is whole.
-    pub(super) claim: Option<Claim>,
+    pub(in crate::server) claim: Option<Claim>,
     payload: Option<Bytes>,
 }
 
 /// A request whose header is whole, and what is set aside for it.
-pub(super) struct Claim {
-    pub(super) header: RequestHeader,
-    pub(super) hold: Hold,
+pub(in crate::server) struct Claim {
+    pub(in crate::server) header: RequestHeader,
+    pub(in crate::server) hold: Hold,
     /// Its place among the requests that are not whole; the higher, the younger.
-    pub(super) age: u64,
+    pub(in crate::server) age: u64,
 }
 
 /// How far bytes have brought a request.
-pub(super) enum Progress {
+pub(in crate::server) enum Progress {
     /// The header is whole: see that the request is wanted before going on.
     Header(RequestHeader),
     /// The payload is whole.
@@ -69,7 +69,7 @@ pub(super) enum Progress {
 
 impl Stream {
     /// A stream that nothing was read from.
-    pub(super) fn new(now: Time) -> Self {
+    pub(in crate::server) fn new(now: Time) -> Self {
         Self {
             state: State::Reading(Reading::default()),
             opened: now,
@@ -82,23 +82,23 @@ impl Stream {
     }
 
     /// So many bytes have come.
-    pub(super) const fn receive(&mut self, bytes: usize) {
+    pub(in crate::server) const fn receive(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes);
     }
 
     /// When the request must be whole.
-    pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
+    pub(in crate::server) fn due(&self, limits: &Limits) -> Option<Time> {
         let more = time_for(self.received, limits.slowest);
         (!self.fin).then(|| self.opened + limits.arrival_time + more)
     }
 
     /// Whether nothing more is to happen on it.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::server) fn is_over(&self) -> bool {
         self.fin && self.unsent == 0 && matches!(self.state, State::Dropping | State::Answered)
     }
 
     /// What is set aside for the request that is arriving on it.
-    pub(super) const fn claim(&self) -> Option<&Claim> {
+    pub(in crate::server) const fn claim(&self) -> Option<&Claim> {
         match &self.state {
             State::Reading(reading) => reading.claim.as_ref(),
             _ => None,
@@ -106,7 +106,7 @@ impl Stream {
     }
 
     /// Reads the request that is arriving no further, and gives what was set aside for it.
-    pub(super) fn give_up(&mut self) -> Option<Claim> {
+    pub(in crate::server) fn give_up(&mut self) -> Option<Claim> {
         match core::mem::replace(&mut self.state, State::Dropping) {
             State::Reading(reading) => reading.claim,
             state => {
@@ -119,7 +119,7 @@ impl Stream {
 
 impl Reading {
     /// Takes bytes until something is whole.
-    pub(super) fn read(&mut self, input: &mut Bytes) -> Result<Progress, FrameError> {
+    pub(in crate::server) fn read(&mut self, input: &mut Bytes) -> Result<Progress, FrameError> {
         while let Some(decoded) = self.decoder.decode(input)? {
             match decoded {
                 Decoded::Header(header) => return Ok(Progress::Header(header)),
@@ -134,12 +134,12 @@ impl Reading {
     }
 
     /// Whether the payload is here.
-    pub(super) const fn is_whole(&self) -> bool {
+    pub(in crate::server) const fn is_whole(&self) -> bool {
         self.payload.is_some()
     }
 
     /// Bytes that the request costs so far: a buffer that grows may be twice as long as what has come.
-    pub(super) fn cost(&self) -> usize {
+    pub(in crate::server) fn cost(&self) -> usize {
         let Some(claim) = &self.claim else {
             return 0;
         };
@@ -153,7 +153,7 @@ impl Reading {
     }
 
     /// The stream has ended: the request, if it is whole.
-    pub(super) fn finish(self) -> Result<(Claim, Bytes), (Option<Claim>, FrameError)> {
+    pub(in crate::server) fn finish(self) -> Result<(Claim, Bytes), (Option<Claim>, FrameError)> {
         if let Err(error) = self.decoder.finish() {
             return Err((self.claim, error));
         }
@@ -164,13 +164,13 @@ impl Reading {
     }
 
     /// Bytes that may still come, and one more that must not.
-    pub(super) fn wanted(&self) -> usize {
+    pub(in crate::server) fn wanted(&self) -> usize {
         self.decoder.missing().saturating_add(1)
     }
 }
 
 /// How long so many bytes take at so many a second.
-pub(super) fn time_for(bytes: usize, slowest: usize) -> Duration {
+pub(in crate::server) fn time_for(bytes: usize, slowest: usize) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);
     Duration::from_micros(bytes.saturating_mul(1_000_000) / slowest)

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Server;
-use super::fault::Fault;
-use super::shares::{Hold, Kind, Short};
 use super::stream::{Claim, Reading, State, Stream};
 use crate::ids::ConnId;
 use crate::rising::Rising;
+use crate::server::Server;
+use crate::server::fault::Fault;
+use crate::server::shares::{Hold, Kind, Short};
 
 /// What there is no room in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lack {
+pub(in crate::server) enum Lack {
     /// What one connection may have.
     Connection,
     /// A pool, or the holder's share of it.
@@ -39,7 +39,7 @@ impl Lack {
 
 /// All of them, by age.
 #[derive(Default)]
-pub(super) struct Arriving {
+pub(in crate::server) struct Arriving {
     /// Small and large ones of accounts, then of strangers.
     pools: [Rising<(ConnId, u64)>; 4],
     last: u64,
@@ -47,7 +47,7 @@ pub(super) struct Arriving {
 
 impl Arriving {
     /// One more has begun; its age.
-    pub(super) fn begin(&mut self, hold: &Hold, conn: ConnId, stream: u64) -> u64 {
+    pub(in crate::server) fn begin(&mut self, hold: &Hold, conn: ConnId, stream: u64) -> u64 {
         self.last = self.last.saturating_add(1);
         let age = self.last;
         self.pool(hold).insert(age, (conn, stream));
@@ -55,7 +55,7 @@ impl Arriving {
     }
 
     /// This one is whole, or will never be.
-    pub(super) fn end(&mut self, claim: &Claim) {
+    pub(in crate::server) fn end(&mut self, claim: &Claim) {
         self.pool(&claim.hold).remove(claim.age);
     }
 
@@ -80,7 +80,7 @@ impl Server {
     /// Lets a request give way to this one that there was no room for: the youngest of its connection
     /// where that or its holder has its share, of all where the pool is full. One that is whole does not
     /// give way to others that are not. Whether another one did.
-    pub(super) fn make_room(&mut self, conn: ConnId, stream: u64, lack: Lack) -> bool {
+    pub(in crate::server) fn make_room(&mut self, conn: ConnId, stream: u64, lack: Lack) -> bool {
         let Some(connection) = self.connections.get(&conn) else {
             return false;
         };
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Gives a request up for want of room; whether there was one.
-    pub(super) fn give_way(&mut self, conn: ConnId, stream: u64, lack: Lack) -> bool {
+    pub(in crate::server) fn give_way(&mut self, conn: ConnId, stream: u64, lack: Lack) -> bool {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return false;
         };
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Gives back what was set aside for a request that will not be whole.
-    pub(super) fn unclaim(&mut self, conn: ConnId, claim: Claim) {
+    pub(in crate::server) fn unclaim(&mut self, conn: ConnId, claim: Claim) {
         self.arriving.end(&claim);
         self.give_back(conn, claim.hold);
     }

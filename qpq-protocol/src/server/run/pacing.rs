@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use super::table;
 use crate::method::Method;
+use crate::server::table;
 use crate::time::Time;
 
 /// When an answer that is ready `now` leaves: for these methods the next multiple of `pace` after
 /// the request came, at once for all others.
-pub(super) fn leaves(method: Method, received: Time, now: Time, pace: Duration) -> Time {
+pub(in crate::server) fn leaves(method: Method, received: Time, now: Time, pace: Duration) -> Time {
     if !table::line(method).is_paced() || pace.is_zero() {
         return now;
     }

@@ -6,42 +6,44 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::Server;
-use super::caller::Caller;
-use super::counters::Counters;
-use super::ctx::{Ctx, Notes};
-#[cfg(qpq_defects)]
-use super::effects::Effects;
-use super::event::{AskId, Event};
-use super::fault::Fault;
 use super::pacing;
-use super::policy::{self, Verdict};
-use super::shares::Hold;
-use super::startup::Phase;
-use super::step::{Next, Outcome, Step, Then, ThenDecided, ThenWoken, Todo, Woken};
 use super::stream::State;
 use super::task_id::TaskId;
-use super::timers::Timer;
-use super::txn::Issued;
-use super::{dispatch, table};
 use crate::defect::seeded;
 use crate::ids::{ConnId, IdentityKey, Ticket};
 use crate::io::Output;
 use crate::limits::Limits;
 use crate::method::Method;
 use crate::rising::Rising;
+use crate::server::Server;
+use crate::server::asking;
+use crate::server::caller::Caller;
+use crate::server::counters::Counters;
+use crate::server::ctx::Ctx;
+#[cfg(qpq_defects)]
+use crate::server::effects::Effects;
+use crate::server::event::{AskId, Event};
+use crate::server::fault::Fault;
+use crate::server::notes::Notes;
+use crate::server::policy::Verdict;
+use crate::server::shares::Hold;
+use crate::server::startup::Phase;
+use crate::server::step::{Next, Outcome, Step, Then, ThenDecided, ThenWoken, Todo, Woken};
+use crate::server::timers::Timer;
+use crate::server::txn::Issued;
+use crate::server::{dispatch, table};
 use crate::status::Status;
 use crate::storage::keys::QueueId;
 use crate::storage::{Command, Reply};
 use crate::time::Time;
 
 /// A running request.
-pub(super) struct Task {
-    pub(super) id: TaskId,
-    pub(super) caller: Caller,
-    pub(super) stream: u64,
-    pub(super) request_id: u32,
-    pub(super) method: Method,
+pub(in crate::server) struct Task {
+    pub(in crate::server) id: TaskId,
+    pub(in crate::server) caller: Caller,
+    pub(in crate::server) stream: u64,
+    pub(in crate::server) request_id: u32,
+    pub(in crate::server) method: Method,
     /// The request, for running it again.
     payload: Bytes,
     /// When the request came.
@@ -51,7 +53,7 @@ pub(super) struct Task {
     /// What is set aside for it.
     hold: Option<Hold>,
     attempt: u32,
-    pub(super) state: TaskState,
+    pub(in crate::server) state: TaskState,
     /// When its timer fires, if it runs.
     timer: Option<Time>,
     notes: Notes,
@@ -62,14 +64,14 @@ pub(super) struct Task {
     watches: Vec<QueueId>,
     /// Whether there was news in a watched queue since it was last looked at.
     news: bool,
-    pub(super) long: Long,
+    pub(in crate::server) long: Long,
     /// Whether there is a job to do once it has its answer.
     starts_job: bool,
     /// Whether it was answered before its end, because that took too long.
     answered: bool,
 }
 
-pub(super) enum TaskState {
+pub(in crate::server) enum TaskState {
     /// Its handler is being called.
     Running,
     /// Its turn: there is no room for its long answer.
@@ -87,7 +89,7 @@ pub(super) enum TaskState {
 }
 
 /// What a request with a long answer counts as.
-pub(super) enum Long {
+pub(in crate::server) enum Long {
     /// Nothing: it waits, or its answer is short.
     No,
     /// One of its connection, waiting for room.
@@ -97,7 +99,7 @@ pub(super) enum Long {
 }
 
 /// How a queued request goes on.
-pub(super) enum Resume {
+pub(in crate::server) enum Resume {
     /// From its request.
     Start,
     /// From where it waited.
@@ -106,9 +108,9 @@ pub(super) enum Resume {
 
 /// All running requests.
 #[derive(Default)]
-pub(super) struct Tasks {
+pub(in crate::server) struct Tasks {
     /// Boxed: a task is large, and moves between its steps.
-    pub(super) running: BTreeMap<TaskId, Box<Task>>,
+    pub(in crate::server) running: BTreeMap<TaskId, Box<Task>>,
     /// Whose storage command a ticket is of.
     tickets: Rising<TaskId>,
     /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
@@ -123,7 +125,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Whether nothing runs.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::server) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
@@ -136,7 +138,7 @@ impl Tasks {
 
 impl Task {
     /// It runs from now on.
-    pub(super) const fn begin(&mut self, now: Time) {
+    pub(in crate::server) const fn begin(&mut self, now: Time) {
         self.began = now;
     }
 
@@ -149,7 +151,7 @@ impl Task {
 
 impl Server {
     /// Runs a whole request. What it holds is given back when it has ended.
-    pub(super) fn start(
+    pub(in crate::server) fn start(
         &mut self,
         caller: Caller,
         stream: u64,
@@ -192,7 +194,7 @@ impl Server {
     }
 
     /// Calls the handler from the start.
-    pub(super) fn handle(&mut self, mut task: Box<Task>) {
+    pub(in crate::server) fn handle(&mut self, mut task: Box<Task>) {
         let next = self.call(&mut task, |task, ctx| {
             dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
         });
@@ -200,7 +202,7 @@ impl Server {
     }
 
     /// Calls a part of a handler with what it may know.
-    pub(super) fn call(
+    pub(in crate::server) fn call(
         &mut self,
         task: &mut Task,
         part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next,
@@ -241,7 +243,7 @@ impl Server {
     }
 
     /// Calls something with what handlers may know.
-    pub(super) fn with_ctx(
+    pub(in crate::server) fn with_ctx(
         &mut self,
         conn: Option<ConnId>,
         attempt: u32,
@@ -282,7 +284,7 @@ impl Server {
     }
 
     /// Does what a handler returned, until the request has to wait or has ended.
-    pub(super) fn follow(&mut self, mut task: Box<Task>, mut next: Next) {
+    pub(in crate::server) fn follow(&mut self, mut task: Box<Task>, mut next: Next) {
         loop {
             let todo = match next {
                 Ok(step) => step.todo,
@@ -419,7 +421,11 @@ impl Server {
     }
 
     /// Ends the request and sends its answer and its effects.
-    pub(super) fn answer(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
+    pub(in crate::server) fn answer(
+        &mut self,
+        mut task: Box<Task>,
+        result: Result<Outcome, Fault>,
+    ) {
         let room = self.leave_long(&mut task);
         self.release(&mut task);
         if task.starts_job {
@@ -487,7 +493,7 @@ impl Server {
     }
 
     /// Gives back what a request holds.
-    pub(super) fn release(&mut self, task: &mut Task) {
+    pub(in crate::server) fn release(&mut self, task: &mut Task) {
         let room = self.leave_long(task);
         self.drop_room(room);
         for queue in task.watches.drain(..) {
@@ -499,7 +505,7 @@ impl Server {
     }
 
     /// Keeps a request until something happens.
-    pub(super) fn park(&mut self, mut task: Box<Task>, timer: Option<Time>) {
+    pub(in crate::server) fn park(&mut self, mut task: Box<Task>, timer: Option<Time>) {
         task.timer = timer;
         if let Some(at) = timer {
             self.timers.set(at, Timer::Task(task.id));
@@ -508,7 +514,7 @@ impl Server {
     }
 
     /// Takes a parked request to go on with it.
-    pub(super) fn unpark(&mut self, id: TaskId) -> Option<(Box<Task>, TaskState)> {
+    pub(in crate::server) fn unpark(&mut self, id: TaskId) -> Option<(Box<Task>, TaskState)> {
         let mut task = self.tasks.running.remove(&id)?;
         if let Some(at) = task.timer.take() {
             self.timers.clear(at, Timer::Task(id));
@@ -518,7 +524,7 @@ impl Server {
     }
 
     /// The reply to a request's storage command.
-    pub(super) fn task_stored(&mut self, ticket: Ticket, reply: Reply) {
+    pub(in crate::server) fn task_stored(&mut self, ticket: Ticket, reply: Reply) {
         let Some(id) = self.tasks.tickets.remove(ticket.0) else {
             return;
         };
@@ -541,7 +547,7 @@ impl Server {
     }
 
     /// A Commit was answered: the requests that rest on it, which may go on now.
-    pub(super) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
+    pub(in crate::server) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
         let kept = committed || seeded!(self.config, OverlayKept);
         self.rows.settle(issued, kept);
         Counters::one(&mut self.counters.commits);
@@ -560,7 +566,7 @@ impl Server {
     }
 
     /// Goes on with held requests that no longer have to be.
-    pub(super) fn unhold_all(&mut self, held: Vec<TaskId>) {
+    pub(in crate::server) fn unhold_all(&mut self, held: Vec<TaskId>) {
         for id in held {
             self.unhold(id);
         }
@@ -577,7 +583,7 @@ impl Server {
     }
 
     /// A request's timer has fired.
-    pub(super) fn task_due(&mut self, id: TaskId) {
+    pub(in crate::server) fn task_due(&mut self, id: TaskId) {
         let Some((mut task, state)) = self.unpark(id) else {
             return;
         };
@@ -595,7 +601,7 @@ impl Server {
             }
             TaskState::Asked(ask, _) => {
                 self.tasks.asked.remove(&ask);
-                self.answer(task, Err(policy::undecided()));
+                self.answer(task, Err(asking::undecided()));
             }
             TaskState::Queued(_) => self.turn_away(task),
             TaskState::Running => self.park(task, None),
@@ -603,7 +609,7 @@ impl Server {
     }
 
     /// The embedder has decided.
-    pub(super) fn decided(&mut self, ask: AskId, verdict: Verdict) {
+    pub(in crate::server) fn decided(&mut self, ask: AskId, verdict: Verdict) {
         let task = self.tasks.asked.remove(&ask);
         if let Some(id) = task
             && let Some((mut task, TaskState::Asked(_, then))) = self.unpark(id)
@@ -614,14 +620,14 @@ impl Server {
     }
 
     /// There may be something new in a queue.
-    pub(super) fn wake_waiters(&mut self, queue: &QueueId) {
+    pub(in crate::server) fn wake_waiters(&mut self, queue: &QueueId) {
         for id in self.tasks.waiting_for(queue) {
             self.wake_task(id, Woken::News);
         }
     }
 
     /// All waits are over: the server shuts down.
-    pub(super) fn wake_all(&mut self) {
+    pub(in crate::server) fn wake_all(&mut self) {
         let waiting: Vec<TaskId> = self.tasks.waiters.iter().map(|(_, id)| *id).collect();
         for id in waiting {
             self.wake_task(id, Woken::Deadline);
@@ -643,7 +649,7 @@ impl Server {
 
     /// Nobody wants the answer any more. What waits ends; what is being stored goes on, since what
     /// follows from it concerns others too.
-    pub(super) fn abandon(&mut self, id: TaskId) {
+    pub(in crate::server) fn abandon(&mut self, id: TaskId) {
         let Some(task) = self.tasks.running.get_mut(&id) else {
             return;
         };

@@ -6,19 +6,19 @@ use std::collections::btree_map::Entry;
 use bytes::Bytes;
 
 use super::arriving::Lack;
-use super::counters::Counters;
-use super::fault::Fault;
-use super::shares::{Hold, Kind, SMALL, Shares};
 use super::stream::{Claim, Progress, State, Stream};
-use super::timers::Timer;
-use super::{Event, Server};
-use super::{dispatch, table};
 use crate::defect::seeded;
 use crate::frame::{FrameError, RequestHeader};
 use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::{Output, StreamInput};
 use crate::limits::{ENTRY, Limits};
 use crate::method::Method;
+use crate::server::counters::Counters;
+use crate::server::fault::Fault;
+use crate::server::shares::{Hold, Kind, SMALL, Shares};
+use crate::server::timers::Timer;
+use crate::server::{Event, Server};
+use crate::server::{dispatch, table};
 use crate::status::{AppCode, Status};
 
 /// Bytes that are taken at once from a stream whose header is not whole, or whose request is not
@@ -60,7 +60,12 @@ fn wanted(
 
 impl Server {
     /// Something happened on a request stream.
-    pub(super) fn request_input(&mut self, conn: ConnId, stream: u64, input: StreamInput) {
+    pub(in crate::server) fn request_input(
+        &mut self,
+        conn: ConnId,
+        stream: u64,
+        input: StreamInput,
+    ) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
@@ -222,7 +227,7 @@ impl Server {
     }
 
     /// Forgets a stream on which nothing more is to happen.
-    pub(super) fn tidy_stream(&mut self, conn: ConnId, stream: u64) {
+    pub(in crate::server) fn tidy_stream(&mut self, conn: ConnId, stream: u64) {
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.streams.get(&stream).is_some_and(Stream::is_over)
         {
@@ -234,7 +239,7 @@ impl Server {
         }
     }
 
-    pub(super) fn set_state(&mut self, conn: ConnId, stream: u64, state: State) {
+    pub(in crate::server) fn set_state(&mut self, conn: ConnId, stream: u64, state: State) {
         if let Some(connection) = self.connections.get_mut(&conn)
             && let Some(open) = connection.streams.get_mut(&stream)
         {
@@ -252,7 +257,7 @@ impl Server {
     }
 
     /// Ends a stream in both directions.
-    pub(super) fn reset_stream(&mut self, conn: ConnId, stream: u64, code: AppCode) {
+    pub(in crate::server) fn reset_stream(&mut self, conn: ConnId, stream: u64, code: AppCode) {
         self.outputs.push(Output::Reset {
             conn,
             stream: StreamId::Peer(Dir::Bi, stream),
@@ -272,7 +277,7 @@ impl Server {
     }
 
     /// Gives back what a stream holds.
-    pub(super) fn drop_stream(&mut self, conn: ConnId, open: Stream) {
+    pub(in crate::server) fn drop_stream(&mut self, conn: ConnId, open: Stream) {
         self.unsend(conn, open.unsent);
         if let Some(entry) = open.entry {
             self.give_back(conn, entry);
@@ -293,7 +298,7 @@ impl Server {
     }
 
     /// A request has ended: gives back what it holds, except what covers its short answer.
-    pub(super) fn release_request(&mut self, conn: ConnId, stream: u64, mut hold: Hold) {
+    pub(in crate::server) fn release_request(&mut self, conn: ConnId, stream: u64, mut hold: Hold) {
         let before = hold.bytes();
         self.shares.shrink(&mut hold, before.min(ENTRY));
         let given = before.saturating_sub(hold.bytes());
@@ -310,7 +315,7 @@ impl Server {
     }
 
     /// Gives back what was set aside for a request.
-    pub(super) fn give_back(&mut self, conn: ConnId, hold: Hold) {
+    pub(in crate::server) fn give_back(&mut self, conn: ConnId, hold: Hold) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.held = connection.held.saturating_sub(hold.bytes());
         }
@@ -318,7 +323,12 @@ impl Server {
     }
 
     /// A peer opened a stream that only it can send on: clients have no use for one.
-    pub(super) fn refuse_stream(&mut self, conn: ConnId, number: u64, input: &StreamInput) {
+    pub(in crate::server) fn refuse_stream(
+        &mut self,
+        conn: ConnId,
+        number: u64,
+        input: &StreamInput,
+    ) {
         let open = self
             .connections
             .get(&conn)
@@ -337,7 +347,7 @@ impl Server {
     }
 
     /// A connection is gone.
-    pub(super) fn disconnect(&mut self, conn: ConnId) {
+    pub(in crate::server) fn disconnect(&mut self, conn: ConnId) {
         self.unsubscribe(conn);
         self.strangers.leave(conn);
         let Some(connection) = self.connections.remove(&conn) else {
@@ -356,7 +366,7 @@ impl Server {
     }
 
     /// Bytes to take from a stream now.
-    pub(super) fn request_credit(&self, conn: ConnId, stream: StreamId) -> usize {
+    pub(in crate::server) fn request_credit(&self, conn: ConnId, stream: StreamId) -> usize {
         let Some(connection) = self.connections.get(&conn) else {
             return 0;
         };

@@ -2,21 +2,21 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::Server;
-use super::counters::Counters;
-use super::fault::Fault;
-use super::shares::Hold;
 use super::stream::State;
-use super::timers::Timer;
 use crate::frame::{Header as _, ResponseHeader, encode_response};
 use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::Output;
 use crate::limits::ENTRY;
+use crate::server::Server;
+use crate::server::counters::Counters;
+use crate::server::fault::Fault;
+use crate::server::shares::Hold;
+use crate::server::timers::Timer;
 use crate::status::Status;
 
 impl Server {
     /// Sends the answer Ok; the frame's header is filled in here. `hold` covers it if it is long.
-    pub(super) fn send_ok(
+    pub(in crate::server) fn send_ok(
         &mut self,
         conn: ConnId,
         stream: u64,
@@ -48,7 +48,13 @@ impl Server {
     }
 
     /// Sends a refusal.
-    pub(super) fn send_fault(&mut self, conn: ConnId, stream: u64, request_id: u32, fault: &Fault) {
+    pub(in crate::server) fn send_fault(
+        &mut self,
+        conn: ConnId,
+        stream: u64,
+        request_id: u32,
+        fault: &Fault,
+    ) {
         // An error detail is far shorter than a frame.
         if let Ok(frame) = encode_response(fault.status, request_id, &fault.detail) {
             self.send(conn, stream, frame, None);
@@ -95,7 +101,7 @@ impl Server {
     }
 
     /// The transport took bytes of an answer.
-    pub(super) fn request_sent(&mut self, conn: ConnId, stream: u64, bytes: usize) {
+    pub(in crate::server) fn request_sent(&mut self, conn: ConnId, stream: u64, bytes: usize) {
         let (now, limits) = (self.clock.now(), &self.config.limits);
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
@@ -121,7 +127,7 @@ impl Server {
     }
 
     /// Bytes of a connection wait no more: they were taken, or nobody wants them.
-    pub(super) fn unsend(&mut self, conn: ConnId, bytes: usize) {
+    pub(in crate::server) fn unsend(&mut self, conn: ConnId, bytes: usize) {
         if bytes == 0 {
             return;
         }
@@ -133,14 +139,14 @@ impl Server {
     }
 
     /// Gives back room for a long answer that is not needed.
-    pub(super) fn drop_room(&mut self, room: Option<Hold>) {
+    pub(in crate::server) fn drop_room(&mut self, room: Option<Hold>) {
         if let Some(hold) = room {
             self.give_back_answer(hold);
         }
     }
 
     /// Gives back what covers a long answer.
-    pub(super) fn give_back_answer(&mut self, hold: Hold) {
+    pub(in crate::server) fn give_back_answer(&mut self, hold: Hold) {
         let holder = hold.holder();
         self.shares.give_back(hold);
         self.turns.freed(holder);

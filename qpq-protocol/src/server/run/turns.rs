@@ -8,16 +8,16 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Server;
-use super::fault::Fault;
-use super::shares::{Hold, Holder, Shares, Short};
 use super::task_id::TaskId;
 use super::tasks::{Long, Resume, Task, TaskState};
 use crate::ids::ConnId;
+use crate::server::Server;
+use crate::server::fault::Fault;
+use crate::server::shares::{Hold, Holder, Shares, Short};
 
 /// The line of holders, and who waits on connections.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(in crate::server) struct Turns {
     line: Line,
     /// Requests that wait, on their connection or in line.
     queued: usize,
@@ -42,7 +42,7 @@ struct Waiting {
 
 impl Turns {
     /// A holder has given something back.
-    pub(super) fn freed(&mut self, holder: Holder) {
+    pub(in crate::server) fn freed(&mut self, holder: Holder) {
         if self.queued > 0 {
             self.line.come(holder);
         }
@@ -108,7 +108,7 @@ impl Line {
 
 impl Server {
     /// Goes on with a request with a long answer when it is its turn.
-    pub(super) fn queue_long(&mut self, mut task: Box<Task>, resume: Resume) {
+    pub(in crate::server) fn queue_long(&mut self, mut task: Box<Task>, resume: Resume) {
         let (id, conn) = (task.id, task.caller.conn);
         let limits = &self.config.limits;
         let until = self.clock.now() + limits.request_time;
@@ -144,7 +144,7 @@ impl Server {
     }
 
     /// Counts a request no longer as one with a long answer; what covers that, if it ran.
-    pub(super) fn leave_long(&mut self, task: &mut Task) -> Option<Hold> {
+    pub(in crate::server) fn leave_long(&mut self, task: &mut Task) -> Option<Hold> {
         let long = core::mem::replace(&mut task.long, Long::No);
         if !matches!(long, Long::No)
             && let Some(connection) = self.connections.get_mut(&task.caller.conn)
@@ -158,7 +158,7 @@ impl Server {
     }
 
     /// Takes a request out of the lines that it waits in.
-    pub(super) fn leave_lines(&mut self, task: &Task) {
+    pub(in crate::server) fn leave_lines(&mut self, task: &Task) {
         self.turns.queued = self.turns.queued.saturating_sub(1);
         self.turns.leave(task.caller.holder(), task.id);
         if let Some(connection) = self.connections.get_mut(&task.caller.conn) {
@@ -167,7 +167,7 @@ impl Server {
     }
 
     /// A request has waited for its turn too long.
-    pub(super) fn turn_away(&mut self, task: Box<Task>) {
+    pub(in crate::server) fn turn_away(&mut self, task: Box<Task>) {
         self.leave_lines(&task);
         let fault = Fault::unavailable("too many long answers at once: take those sent first");
         self.answer(task, Err(fault.retry_after(1000)));
@@ -175,7 +175,7 @@ impl Server {
 
     /// Lets requests with long answers go on whose turn has come, of this connection and of those
     /// that wait for room among all.
-    pub(super) fn admit_long(&mut self, conn: ConnId) {
+    pub(in crate::server) fn admit_long(&mut self, conn: ConnId) {
         if self.turns.queued == 0 {
             return;
         }
