@@ -6,7 +6,7 @@
 
 #[allow(missing_docs, clippy::all)]
 mod generated {
-    include!(concat!(env!("OUT_DIR"), "/qpq.v1.rs"));
+    include!("generated/qpq.v1.rs");
 }
 
 pub use generated::*;
@@ -23,7 +23,7 @@ macro_rules! redacted {
     )*};
 }
 
-// The same list as in build.rs: one that is missing here or there does not compile.
+// The same list as in `tests/generated.rs`: one that is missing here or there does not compile.
 redacted! {
     Auth,
     OpaqueRegisterFinishRequest,

@@ -3,7 +3,7 @@
 
 #[allow(missing_docs, clippy::all)]
 mod generated {
-    include!(concat!(env!("OUT_DIR"), "/qpq.store.v1.rs"));
+    include!("../generated/qpq.store.v1.rs");
 }
 
 use bytes::Bytes;
