@@ -223,6 +223,9 @@ limits! {
     stored_block: usize = MIB,
     /// Accounts whose blocks a core remembers.
     stored_accounts: usize = 65_536,
+    /// Devices without a connection of which a core remembers that its embedder was told that something waits
+    /// for them; of one more, or one forgotten, it is told again.
+    away_devices: usize = 16_384,
     /// How long after a request has left something to clean up that is done.
     upkeep: Duration = Duration::from_secs(600),
     /// How long a message id stays known at least.
@@ -313,9 +316,7 @@ limits! {
 /// output costs: entries in tables, boxed continuations. An estimate on the safe side, in bytes.
 pub const ENTRY: usize = 1024;
 
-/// Devices of which is remembered that the embedder was told that something waits for them.
-pub(crate) const AWAY: usize = 16_384;
-/// Bytes that one of them takes at most.
+/// Bytes that one of [`Limits::away_devices`] takes at most.
 pub(crate) const AWAY_ENTRY: usize = 256;
 
 /// What a connection costs beside the requests on it: its streams, and refusals and hints that wait
@@ -361,7 +362,7 @@ impl Limits {
             self.total_unsent.max(self.answer_frame()),
             self.cached_bytes,
             self.rate_tables(),
-            AWAY.saturating_mul(AWAY_ENTRY),
+            self.away_devices.saturating_mul(AWAY_ENTRY),
         ]
         .into_iter()
         .fold(

@@ -5,6 +5,8 @@
 //! QPQ_GENERATE=1 cargo test -p qpq-protocol --test generated
 //! ```
 
+#![allow(clippy::disallowed_methods)]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -38,7 +40,10 @@ fn generate(proto: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
             files.push(entry?.path());
         }
     }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "proto")
+    });
     files.sort();
     let redacted = REDACTED.iter().map(|name| format!(".qpq.v1.{name}"));
     let descriptors = protox::compile(&files, [proto])?;

@@ -280,6 +280,30 @@ fn it_is_told_once_that_something_waits_for_who_is_not_here() {
 }
 
 #[test]
+fn who_is_forgotten_is_told_of_again() {
+    let mut config = roomy();
+    config.limits.away_devices = 2;
+    let mut world = World::new(config);
+    let [alice, carol, dave] = ["alice", "carol", "dave"].map(|name| {
+        let (user, conn) = world.user(name);
+        world.disconnect(conn);
+        user
+    });
+    let (_, bob) = world.user("bob");
+    let to = [
+        (&alice, 1),
+        (&alice, 1),
+        (&carol, 2),
+        (&dave, 3),
+        (&alice, 4),
+    ];
+    for (id, (to, told)) in (1..).zip(to) {
+        world.call::<rpc::Enqueue>(bob, &message(to, id)).unwrap();
+        assert_eq!(waiting(&world), told);
+    }
+}
+
+#[test]
 fn a_limit_that_is_hit_is_told_once_a_minute() {
     let mut config = roomy();
     config.limits.enqueues = Rate::per_secs(2, 1000);

@@ -65,6 +65,7 @@ fn tight() -> ServerLimits {
     core.total_unsent = 128 * 1024;
     core.cached_bytes = 64 * 1024;
     core.rate_counters = 64;
+    core.away_devices = 16;
     // The honest client has no session, and is silent while time passes.
     core.login_time = Duration::from_secs(3600);
     let glue = Limits {

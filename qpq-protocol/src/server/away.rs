@@ -2,18 +2,16 @@
 
 use super::txn::Lru;
 use crate::ids::{DeviceId, IdentityKey};
-use crate::limits::AWAY;
 
-/// Those that were told of, the last [`AWAY`] of them.
+/// Those that were told of last.
 pub(super) struct Away(Lru<(IdentityKey, DeviceId), ()>);
 
-impl Default for Away {
-    fn default() -> Self {
-        Self(Lru::new(AWAY, usize::MAX))
-    }
-}
-
 impl Away {
+    /// Remembers so many.
+    pub(super) fn new(devices: usize) -> Self {
+        Self(Lru::new(devices, usize::MAX))
+    }
+
     /// Something waits for this device: whether that is still to be told.
     pub(super) fn misses(&mut self, identity: IdentityKey, device: DeviceId) -> bool {
         let is_new = self.0.get(&(identity, device)).is_none();
@@ -40,7 +38,7 @@ mod tests {
 
     #[test]
     fn each_is_told_of_once_until_it_has_been_back() {
-        let mut away = Away::default();
+        let mut away = Away::new(16);
         let (one, other) = (IdentityKey([1; 32]), IdentityKey([2; 32]));
         assert!(away.misses(one, DeviceId::DEFAULT) && !away.misses(one, DeviceId::DEFAULT));
         assert!(away.misses(one, DeviceId::new([1; 16])) && away.misses(other, DeviceId::DEFAULT));

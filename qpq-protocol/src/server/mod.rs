@@ -146,7 +146,7 @@ impl Server {
             jobs_wait: false,
             jobs_due: None,
             policy: None,
-            away: Away::default(),
+            away: Away::new(limits.away_devices),
             counters: Counters::default(),
             limits_hit: BTreeMap::new(),
             rows: Rows::new(limits.cached_rows, limits.cached_bytes),

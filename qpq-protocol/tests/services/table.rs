@@ -223,6 +223,10 @@ const SHOWN: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "tests/server_policy.rs",
+        &[("away_devices", "who_is_forgotten_is_told_of_again")],
+    ),
+    (
         "tests/services/channels.rs",
         &[(
             "slot_zero",

@@ -184,6 +184,7 @@ pub fn tight() -> Config {
     limits.total_unsent = 2_000;
     limits.long_answers = 1;
     limits.cached_rows = 8;
+    limits.away_devices = 2;
     limits.cached_bytes = 4_000;
     limits.rate_counters = 4;
     config

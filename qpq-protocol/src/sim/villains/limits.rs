@@ -21,6 +21,7 @@ pub(in crate::sim) fn limits() -> Limits {
         connection_buffer: 4 * 64 * KIB,
         connection_unsent: 64 * KIB,
         cached_rows: 200,
+        away_devices: 16,
         cached_bytes: 64 * KIB,
         rate_counters: 1024,
         queue_messages: 20,
