@@ -82,8 +82,6 @@ defects! {
     MergeLost "merge_lost",
     /// The client draws the same nonces again after each start.
     NonceReused "nonce_reused",
-    /// The client deletes the private key of a package that is refused, though it may have been taken before.
-    RefusedDropped "refused_dropped",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.

@@ -44,7 +44,6 @@ caught! {
     list_believed ListBelieved 0 Lists => NobodyEnds;
     merge_lost MergeLost 41 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
-    refused_dropped RefusedDropped 2897 Clocks => OneClock;
     set_back_unheard SetBackUnheard 12 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     taken_out_fails TakenOutFails 6286 ServerCopy => Settles;
