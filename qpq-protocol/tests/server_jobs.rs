@@ -237,3 +237,27 @@ fn many_jobs_are_done_one_after_the_other() {
     world.pump();
     assert_eq!(rows(&world, Family::Job), 0);
 }
+
+#[test]
+fn what_is_no_job_of_this_version_is_left_and_stands_in_nobodys_way() {
+    let mut world = World::new(roomy());
+    let (alice, _) = world.user("alice");
+    let unknown = Bytes::from_static(b"j\x00");
+    let damaged = keys::devices_changed(&alice.secret.public());
+    let rubbish = Commit {
+        puts: vec![
+            (unknown, Bytes::new()),
+            (damaged.into(), Bytes::from_static(b"\xff")),
+        ],
+        ..Commit::default()
+    };
+    world.memory.run(vec![Command::Commit(rubbish)]);
+    let key = keys::device_revoked(&alice.secret.public(), &DeviceId::new([1; 16]));
+    store(&mut world, key.into(), &Job::default());
+    let mut world = world.restart([9; 32]);
+    world.pump();
+    assert_eq!(rows(&world, Family::Job), 2, "only the last one is done");
+    let commands = world.commands;
+    world.advance(Duration::from_secs(300));
+    assert_eq!(world.commands, commands, "nothing is tried for ever");
+}

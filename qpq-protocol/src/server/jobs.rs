@@ -15,7 +15,6 @@ use core::time::Duration;
 use super::Server;
 use super::ctx::Ctx;
 use super::effects::Effects;
-use super::fault::Fault;
 use super::notes::{FoundJob, Notes};
 use super::run::background::Work;
 use super::services::devices;
@@ -40,15 +39,16 @@ pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
     scan_ordered(keys::jobs(), Page::from(PAGE), |ctx, found, _| {
         let mut first_free: Option<UnixTime> = None;
         for row in &found {
-            let mut job = row.value()?;
+            // What is of a later version, or damaged, stands in nobody's way.
+            let (Ok(mut job), Some(work)) = (row.value(), keys::parse_job(row.key())) else {
+                continue;
+            };
             let until = UnixTime::from_millis(job.claimed_until_ms);
             // A date far ahead was written by a clock that was wrong.
             if until > ctx.unix && until <= ctx.unix + CLAIM * 2 {
                 first_free = Some(first_free.map_or(until, |first| first.min(until)));
                 continue;
             }
-            let work = keys::parse_job(row.key());
-            let work = work.ok_or_else(|| Fault::internal("a stored row cannot be read"))?;
             job.claimed_until_ms = (ctx.unix + CLAIM).as_millis();
             job.claim = ctx.seed().get(..16).unwrap_or_default().to_vec().into();
             let mut change = Change::default();

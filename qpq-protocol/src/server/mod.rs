@@ -63,7 +63,7 @@ use push::Subscriptions;
 use rate::Rates;
 use run::arriving::Arriving;
 use run::background::Background;
-use run::tasks::Tasks;
+use run::task::Tasks;
 use run::turns::Turns;
 use shares::Shares;
 use shutdown::Shutdown;

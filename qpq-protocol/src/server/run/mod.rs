@@ -3,7 +3,8 @@
 //! ```text
 //!   bytes        requests    a whole request, charged for as it arrives; what gives way where there is no room (arriving)
 //!   stream       stream      one of them, until its answer has left
-//!   request      tasks       runs, step by step: storage, waits, questions, runs again
+//!   request      tasks       runs, step by step: storage, waits, questions, runs again (task)
+//!                waits       what ends a wait
 //!                turns       a long answer waits until there is room for it
 //!                pacing      some answers leave only at a multiple of a pace
 //!   answer       answers     into a frame, onto the stream, until the transport has taken it
@@ -16,6 +17,8 @@ pub(super) mod background;
 pub(super) mod pacing;
 pub(super) mod requests;
 pub(super) mod stream;
+pub(super) mod task;
 pub(super) mod task_id;
 pub(super) mod tasks;
 pub(super) mod turns;
+pub(super) mod waits;

@@ -2,21 +2,18 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::pacing;
 use super::stream::State;
+use super::task::{Long, Resume, Task, TaskState};
 use super::task_id::TaskId;
 use crate::defect::seeded;
 use crate::ids::{ConnId, IdentityKey, Ticket};
 use crate::io::Output;
-use crate::limits::Limits;
 use crate::method::Method;
-use crate::rising::Rising;
 use crate::server::Server;
-use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::counters::Counters;
 use crate::server::ctx::Ctx;
@@ -25,129 +22,15 @@ use crate::server::effects::Effects;
 use crate::server::event::{AskId, Event};
 use crate::server::fault::Fault;
 use crate::server::notes::Notes;
-use crate::server::policy::Verdict;
 use crate::server::shares::Hold;
 use crate::server::startup::Phase;
-use crate::server::step::{Next, Outcome, Step, Then, ThenDecided, ThenWoken, Todo, Woken};
+use crate::server::step::{Next, Outcome, Step, Todo, Woken};
 use crate::server::timers::Timer;
 use crate::server::txn::Issued;
 use crate::server::{dispatch, table};
 use crate::status::Status;
-use crate::storage::keys::QueueId;
 use crate::storage::{Command, Reply};
 use crate::time::Time;
-
-/// A running request.
-pub(in crate::server) struct Task {
-    pub(in crate::server) id: TaskId,
-    pub(in crate::server) caller: Caller,
-    pub(in crate::server) stream: u64,
-    pub(in crate::server) request_id: u32,
-    pub(in crate::server) method: Method,
-    /// The request, for running it again.
-    payload: Bytes,
-    /// When the request came.
-    received: Time,
-    /// When it began to run, or was woken last.
-    began: Time,
-    /// What is set aside for it.
-    hold: Option<Hold>,
-    attempt: u32,
-    pub(in crate::server) state: TaskState,
-    /// When its timer fires, if it runs.
-    timer: Option<Time>,
-    notes: Notes,
-    /// How many Commits not yet durable it rests on.
-    unsettled: u32,
-    /// Whether one of those was not carried out.
-    stale: bool,
-    watches: Vec<QueueId>,
-    /// Whether there was news in a watched queue since it was last looked at.
-    news: bool,
-    pub(in crate::server) long: Long,
-    /// Whether there is a job to do once it has its answer.
-    starts_job: bool,
-    /// Whether it was answered before its end, because that took too long.
-    answered: bool,
-}
-
-pub(in crate::server) enum TaskState {
-    /// Its handler is being called.
-    Running,
-    /// Its turn: there is no room for its long answer.
-    Queued(Box<Resume>),
-    /// Storage.
-    Stored(Then, Option<Issued>),
-    /// News, or its timer.
-    Waiting(ThenWoken),
-    /// The embedder's word.
-    Asked(AskId, ThenDecided),
-    /// Commits of others that it rests on.
-    Held(Result<Outcome, Fault>),
-    /// Its timer, because its answer must not tell how long it took.
-    Paced(Result<Outcome, Fault>),
-}
-
-/// What a request with a long answer counts as.
-pub(in crate::server) enum Long {
-    /// Nothing: it waits, or its answer is short.
-    No,
-    /// One of its connection, waiting for room.
-    InLine,
-    /// One of its connection, with room for its answer.
-    Running(Hold),
-}
-
-/// How a queued request goes on.
-pub(in crate::server) enum Resume {
-    /// From its request.
-    Start,
-    /// From where it waited.
-    Woken(ThenWoken, Woken),
-}
-
-/// All running requests.
-#[derive(Default)]
-pub(in crate::server) struct Tasks {
-    /// Boxed: a task is large, and moves between its steps.
-    pub(in crate::server) running: BTreeMap<TaskId, Box<Task>>,
-    /// Whose storage command a ticket is of.
-    tickets: Rising<TaskId>,
-    /// Who rests on a Commit that is not durable yet; the attempt tells a request that has run
-    /// again since.
-    dependents: BTreeMap<u64, Vec<(TaskId, u32)>>,
-    waiters: BTreeSet<(QueueId, TaskId)>,
-    /// What the embedder is to decide.
-    asked: BTreeMap<AskId, TaskId>,
-    last: u64,
-    last_ask: u64,
-}
-
-impl Tasks {
-    /// Whether nothing runs.
-    pub(in crate::server) fn is_empty(&self) -> bool {
-        self.running.is_empty()
-    }
-
-    /// Requests that wait for news in this queue.
-    fn waiting_for(&self, queue: &QueueId) -> Vec<TaskId> {
-        let range = (*queue, TaskId(0))..=(*queue, TaskId(u64::MAX));
-        self.waiters.range(range).map(|(_, id)| *id).collect()
-    }
-}
-
-impl Task {
-    /// It runs from now on.
-    pub(in crate::server) const fn begin(&mut self, now: Time) {
-        self.began = now;
-    }
-
-    /// When it is answered, whatever it waits for; `None` if it was.
-    fn due(&self, limits: &Limits) -> Option<Time> {
-        let limit = dispatch::time_to_run(self.method, limits);
-        (!self.answered).then(|| self.began + limit)
-    }
-}
 
 impl Server {
     /// Runs a whole request. What it holds is given back when it has ended.
@@ -579,96 +462,6 @@ impl Server {
         });
         if held && let Some((task, TaskState::Held(result))) = self.unpark(id) {
             self.finish(task, result);
-        }
-    }
-
-    /// A request's timer has fired.
-    pub(in crate::server) fn task_due(&mut self, id: TaskId) {
-        let Some((mut task, state)) = self.unpark(id) else {
-            return;
-        };
-        match state {
-            TaskState::Waiting(then) => self.queue_long(task, Resume::Woken(then, Woken::Deadline)),
-            TaskState::Paced(result) => self.answer(task, result),
-            state @ (TaskState::Stored(..) | TaskState::Held(_)) => {
-                if !task.answered {
-                    task.answered = true;
-                    let fault = Fault::deadline("storage did not answer in time");
-                    self.send_fault(task.caller.conn, task.stream, task.request_id, &fault);
-                }
-                task.state = state;
-                self.park(task, None);
-            }
-            TaskState::Asked(ask, _) => {
-                self.tasks.asked.remove(&ask);
-                self.answer(task, Err(asking::undecided()));
-            }
-            TaskState::Queued(_) => self.turn_away(task),
-            TaskState::Running => self.park(task, None),
-        }
-    }
-
-    /// The embedder has decided.
-    pub(in crate::server) fn decided(&mut self, ask: AskId, verdict: Verdict) {
-        let task = self.tasks.asked.remove(&ask);
-        if let Some(id) = task
-            && let Some((mut task, TaskState::Asked(_, then))) = self.unpark(id)
-        {
-            let next = self.call(&mut task, |_, ctx| then(ctx, verdict));
-            self.follow(task, next);
-        }
-    }
-
-    /// There may be something new in a queue.
-    pub(in crate::server) fn wake_waiters(&mut self, queue: &QueueId) {
-        for id in self.tasks.waiting_for(queue) {
-            self.wake_task(id, Woken::News);
-        }
-    }
-
-    /// All waits are over: the server shuts down.
-    pub(in crate::server) fn wake_all(&mut self) {
-        let waiting: Vec<TaskId> = self.tasks.waiters.iter().map(|(_, id)| *id).collect();
-        for id in waiting {
-            self.wake_task(id, Woken::Deadline);
-        }
-    }
-
-    fn wake_task(&mut self, id: TaskId, woken: Woken) {
-        let Some(task) = self.tasks.running.get_mut(&id) else {
-            return;
-        };
-        if !matches!(task.state, TaskState::Waiting(_)) {
-            task.news |= woken == Woken::News;
-            return;
-        }
-        if let Some((task, TaskState::Waiting(then))) = self.unpark(id) {
-            self.queue_long(task, Resume::Woken(then, woken));
-        }
-    }
-
-    /// Nobody wants the answer any more. What waits ends; what is being stored goes on, since what
-    /// follows from it concerns others too.
-    pub(in crate::server) fn abandon(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.running.get_mut(&id) else {
-            return;
-        };
-        task.answered = true;
-        if matches!(
-            task.state,
-            TaskState::Waiting(_) | TaskState::Asked(..) | TaskState::Queued(_)
-        ) && let Some((mut task, state)) = self.unpark(id)
-        {
-            match state {
-                TaskState::Queued(_) => self.leave_lines(&task),
-                TaskState::Asked(ask, _) => {
-                    self.tasks.asked.remove(&ask);
-                }
-                _ => {}
-            }
-            let conn = task.caller.conn;
-            self.release(&mut task);
-            self.admit_long(conn);
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::task::{Long, Resume, Task, TaskState};
 use super::task_id::TaskId;
-use super::tasks::{Long, Resume, Task, TaskState};
 use crate::ids::ConnId;
 use crate::server::Server;
 use crate::server::fault::Fault;
