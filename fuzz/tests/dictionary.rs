@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+// What a campaign builds has hooks of the engine's in it, which are in there.
+use bolero as _;
 use qpq_protocol::method::{Method, Push};
 
 const DICTIONARY: &str = include_str!("../dictionaries/protobuf.dict");
