@@ -25,7 +25,9 @@ struct ByInvitation(BTreeSet<Vec<u8>>);
 impl Policy for ByInvitation {
     fn decide(&self, question: &Question) -> Verdict {
         match question {
-            Question::Registration { invitation, .. } if !self.0.contains(&invitation[..]) => {
+            Question::Registration { invitation, .. }
+                if !self.0.contains(invitation.as_bytes()) =>
+            {
                 Verdict::Refuse(Refusal::forbidden("this server is for who was invited"))
             }
             _ => Verdict::Allow,
@@ -67,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         refused.err().ok_or("anybody was let in")?
     );
     let invited = intent::Register {
-        invitation: "open sesame".to_owned(),
+        invitation: "open sesame".to_owned().into(),
         ..alice
     };
     let account = node.ask(invited).await?;

@@ -73,6 +73,8 @@ pub mod defect;
 #[cfg(feature = "std")]
 pub mod ids;
 #[cfg(feature = "std")]
+mod invitation;
+#[cfg(feature = "std")]
 pub mod io;
 #[cfg(feature = "std")]
 pub mod limits;

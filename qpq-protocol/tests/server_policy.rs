@@ -50,7 +50,7 @@ fn said(refused: Refused) -> (Status, String) {
 #[test]
 fn accounts_are_made_by_who_was_invited() {
     let mut world = world(|question| match question {
-        Question::Registration { invitation, .. } if invitation != "open sesame" => {
+        Question::Registration { invitation, .. } if invitation.as_bytes() != b"open sesame" => {
             Verdict::Refuse(Refusal::forbidden("ask for an invitation"))
         }
         _ => Verdict::Allow,
@@ -211,6 +211,21 @@ fn an_embedder_that_says_nothing_refuses_for_now() {
     world.server.decide(world.now, ask, Verdict::Allow);
     world.pump();
     assert_eq!(world.commands, commands, "nobody wants it");
+}
+
+/// The peer goes while storage is read, before there is anything to ask.
+#[test]
+fn nobody_is_asked_about_what_nobody_wants() {
+    let (mut world, alice, bob) = asking();
+    world.hold_storage = true;
+    world.send::<rpc::Enqueue>(bob, &message(&alice, 1));
+    world.drain();
+    assert!(!world.stored.is_empty() && asks(&world).is_empty());
+    world.disconnect(bob);
+    world.hold_storage = false;
+    world.pump();
+    assert_eq!(asks(&world), []);
+    assert_eq!(world.server.snapshot().requests_running, 0);
 }
 
 #[test]
@@ -410,6 +425,10 @@ fn a_snapshot_counts_what_was_done() {
     assert_eq!(of(Method::RegisterDevice, Status::Ok), 1);
     let total: u64 = after.answered.iter().map(|(.., count)| *count).sum();
     assert_eq!(total, after.times.iter().map(|(_, count)| *count).sum());
+    // A method that there is none of is refused by its header.
+    assert_eq!(after.turned_away, before.turned_away);
+    world.send_raw(bob, &[0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(world.server.snapshot().turned_away, before.turned_away + 1);
     assert_eq!((after.connections, after.connections_total), (2, 2));
     assert_eq!(after.requests_running, 0);
     assert_eq!((after.jobs_done, after.jobs_failed), (1, 0));

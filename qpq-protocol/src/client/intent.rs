@@ -15,6 +15,7 @@ use super::event::{
 use super::outcome::{self, NewGroup, Outcome, Sent};
 use crate::ask::{Ask, TakesIntents};
 use crate::ids::{DeviceId, IntentId, MessageId};
+pub use crate::invitation::Invitation;
 use crate::time::Time;
 
 /// A password. It is wiped from memory when it is dropped, and not shown by `Debug`.
@@ -56,8 +57,8 @@ pub struct Register {
     pub name: String,
     /// At most 65,535 bytes.
     pub password: Password,
-    /// What the server's operator gave to be let in, at most 64 bytes; empty: nothing.
-    pub invitation: String,
+    /// What the server's operator gave to be let in.
+    pub invitation: Invitation,
 }
 
 impl Register {
@@ -66,7 +67,7 @@ impl Register {
         Self {
             name: name.into(),
             password: password.into(),
-            invitation: String::new(),
+            invitation: Invitation::default(),
         }
     }
 }
@@ -385,7 +386,10 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let password = || Zeroizing::new(b"correct horse".to_vec());
-        let register = Intent::from(Register::new("alice", password()));
+        let register = Intent::from(Register {
+            invitation: "correct staple".to_owned().into(),
+            ..Register::new("alice", password())
+        });
         let login = Intent::from(Login::new("alice", password()));
         let shown = format!("{register:?} {login:?}");
         assert!(shown.contains("alice"), "{shown}");

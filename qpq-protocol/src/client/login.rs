@@ -23,6 +23,7 @@ use super::rpc::{Answer, Fault, Then};
 use super::state::Me;
 use super::{Client, MAX_DEVICE_NAME, OpaqueSuite};
 use crate::ids::{DeviceId, IdentityKey, IntentId, Ticket};
+use crate::invitation::Invitation;
 use crate::io::{Job, JobResult, Output};
 use crate::method::rpc;
 use crate::proto;
@@ -42,7 +43,7 @@ pub(super) struct Attempt {
     password: Zeroizing<Vec<u8>>,
     register: bool,
     /// What its operator gave, of a registration.
-    pub(super) invitation: String,
+    pub(super) invitation: Invitation,
     /// The server may have taken the registration: a login finds out.
     submitted: bool,
 }
@@ -73,7 +74,7 @@ impl Attempt {
             domain: String::new(),
             password: Zeroizing::new(password.as_bytes().to_vec()),
             register,
-            invitation: String::new(),
+            invitation: Invitation::default(),
             submitted: false,
         }
     }
@@ -128,7 +129,7 @@ impl Client {
         if !is_name(&attempt.name) {
             return Progress::Failed(IntentError::BadName);
         }
-        if attempt.invitation.len() > MAX_INVITATION {
+        if attempt.invitation.as_bytes().len() > MAX_INVITATION {
             let limit = MAX_INVITATION;
             return Progress::Failed(IntentError::InvitationTooLong { limit });
         }

@@ -27,14 +27,18 @@ pub(super) struct Counters {
     pub(super) jobs_done: u64,
     pub(super) jobs_failed: u64,
     pub(super) peer_faults: u64,
+    pub(super) turned_away: u64,
 }
 
 /// What a core has done since it was made, and what it holds now.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Requests answered, by method and status, without those of which there were none.
+    /// Requests answered, by method and status, without those of which there were none. One that is refused before it
+    /// is whole is not read so far, and is counted in [`Self::turned_away`].
     pub answered: Vec<(Method, Status, u64)>,
+    /// Requests refused by their header, or for want of room while they arrived.
+    pub turned_away: u64,
     /// How long requests took from their last byte to their answer: so many at most this long, and not as short as the
     /// one before; the last one, without a bound, counts all others. A request that waits for news, or for its pace,
     /// takes as long as it waits.
@@ -127,6 +131,7 @@ impl Server {
             jobs_done: counters.jobs_done,
             jobs_failed: counters.jobs_failed,
             peer_faults: counters.peer_faults,
+            turned_away: counters.turned_away,
             bytes_held: self.shares.held(),
             bytes_remembered: self.rows.bytes(),
             outputs: self.outputs.len(),

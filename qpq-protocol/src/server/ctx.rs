@@ -120,9 +120,10 @@ impl Ctx<'_> {
         self.notes.reads.assume(key, row);
     }
 
-    /// Whether anything that the request rests on was only remembered.
-    pub(super) fn is_unsure(&self) -> bool {
-        !seeded!(self.config, MemoryBelieved) && !self.notes.reads.unsure().is_empty()
+    /// Whether nothing that the request rests on was only remembered. If something was, it is forgotten, and the
+    /// request is to run again.
+    pub(super) fn is_sure(&mut self) -> bool {
+        seeded!(self.config, MemoryBelieved) || self.notes.reads.are_sure(self.rows)
     }
 
     /// Adds a job to the change that makes it necessary (protocol.md §5.34). It is begun as soon as that is stored.

@@ -84,7 +84,7 @@ use crate::time::{Clock, Time, UnixTime};
 pub use config::Config;
 pub use counters::Snapshot;
 pub use event::{AskId, Event};
-pub use policy::{Policy, Question, Refusal, Verdict};
+pub use policy::{Invitation, Policy, Question, Refusal, Verdict};
 pub use startup::StartError;
 
 /// The server core. See [`Core`] for how to drive it.

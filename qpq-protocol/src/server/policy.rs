@@ -2,9 +2,8 @@
 
 use core::net::IpAddr;
 
-use bytes::Bytes;
-
 use crate::ids::{ChannelId, DeviceId, IdentityKey};
+pub use crate::invitation::Invitation;
 use crate::status::Status;
 
 /// An operator's own rules, beyond those of the protocol: given by [`Server::with_policy`](super::Server::with_policy).
@@ -23,7 +22,7 @@ use crate::status::Status;
 /// impl Policy for ByInvitation {
 ///     fn decide(&self, question: &Question) -> Verdict {
 ///         match question {
-///             Question::Registration { invitation, .. } if *invitation != self.0 => {
+///             Question::Registration { invitation, .. } if invitation.as_bytes() != self.0 => {
 ///                 Verdict::Refuse(Refusal::forbidden("ask the operator for an invitation"))
 ///             }
 ///             _ => Verdict::Allow,
@@ -55,8 +54,8 @@ pub enum Question {
         username: String,
         /// The account's identity key.
         identity_key: IdentityKey,
-        /// What the client was given to show, at most 64 bytes.
-        invitation: Bytes,
+        /// What the client was given to show.
+        invitation: Invitation,
         /// Where it comes from.
         address: IpAddr,
     },

@@ -743,3 +743,33 @@ fn a_device_that_was_replaced_on_another_core_reads_nothing_more() {
     let listed = one.call::<rpc::ListQueues>(bobs, &proto::ListQueuesRequest::default());
     assert_eq!(status(listed), Status::Forbidden);
 }
+
+/// Requests that are refused for some of their recipients make sure of that, each for itself: they do not keep each
+/// other from an answer by reading the same rows.
+#[test]
+fn batches_that_are_refused_in_part_do_not_get_in_each_others_way() {
+    let mut world = World::default();
+    let (alice, _) = world.user("alice");
+    let (_, bob) = world.user("bob");
+    let nobody = User::new("nobody");
+    let batch = |id: u64| proto::BatchEnqueueRequest {
+        recipient_keys: vec![alice.key(), nobody.key()],
+        payload: Bytes::from_static(b"hello"),
+        message_id: message_id(id),
+        ..Default::default()
+    };
+    world.call::<rpc::BatchEnqueue>(bob, &batch(1)).unwrap();
+    world.hold_storage = true;
+    let sent: Vec<u64> = (2..14)
+        .map(|id| world.send::<rpc::BatchEnqueue>(bob, &batch(id)))
+        .collect();
+    while !world.stored.is_empty() {
+        world.run_storage(1);
+        world.drain();
+    }
+    for stream in sent {
+        let answer = world.response::<rpc::BatchEnqueue>(bob, stream).unwrap();
+        let expected = [Status::Ok, Status::NotFound].map(|status| status.code().into());
+        assert_eq!(answer.statuses, expected);
+    }
+}

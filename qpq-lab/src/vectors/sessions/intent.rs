@@ -1,6 +1,6 @@
 //! What an app asks of a client, as a file has it. What an intent leaves open is left out.
 
-use qpq_protocol::client::intent::{self, Password};
+use qpq_protocol::client::intent::{self, Invitation, Password};
 use qpq_protocol::client::{ConversationId, Intent, Kept};
 use qpq_protocol::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ pub fn to_json(intent: &Intent) -> Value {
             let mut value = json!({
                 "kind": "register", "name": asked.name, "password": secret(&asked.password),
             });
-            if !asked.invitation.is_empty() {
-                value["invitation"] = asked.invitation.as_str().into();
+            if asked.invitation != Invitation::default() {
+                value["invitation"] = String::from_utf8_lossy(asked.invitation.as_bytes()).into();
             }
             value
         }
@@ -123,7 +123,7 @@ pub fn from_json(value: &Value) -> Result<Option<Intent>> {
     };
     Ok(Some(match value.text("kind")? {
         "register" => intent::Register {
-            invitation: given(value, "invitation", own)?.unwrap_or_default(),
+            invitation: given(value, "invitation", own)?.unwrap_or_default().into(),
             ..intent::Register::new(own("name")?, password()?)
         }
         .into(),
@@ -224,7 +224,7 @@ mod tests {
         let intents: Vec<Intent> = vec![
             intent::Register::new("alice", password()).into(),
             intent::Register {
-                invitation: "open sesame".to_owned(),
+                invitation: "open sesame".to_owned().into(),
                 ..intent::Register::new("alice", password())
             }
             .into(),

@@ -10,6 +10,7 @@ use super::stream::{Claim, Reading, State, Stream};
 use crate::ids::ConnId;
 use crate::rising::Rising;
 use crate::server::Server;
+use crate::server::counters::Counters;
 use crate::server::fault::Fault;
 use crate::server::shares::{Hold, Kind, Short};
 
@@ -126,6 +127,7 @@ impl Server {
         };
         let request_id = claim.header.request_id;
         self.unclaim(conn, claim);
+        Counters::one(&mut self.counters.turned_away);
         self.send_fault(conn, stream, request_id, &lack.fault());
         true
     }

@@ -98,6 +98,7 @@ impl Server {
                 Taken::Broken(error) => return self.break_stream(conn, stream, error),
                 Taken::Refused(request_id, fault) => {
                     self.set_state(conn, stream, State::Dropping);
+                    Counters::one(&mut self.counters.turned_away);
                     return self.send_fault(conn, stream, request_id, &fault);
                 }
                 Taken::Until(lack) => {

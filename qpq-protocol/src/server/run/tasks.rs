@@ -14,6 +14,7 @@ use crate::ids::{ConnId, IdentityKey, Ticket};
 use crate::io::Output;
 use crate::method::Method;
 use crate::server::Server;
+use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::counters::Counters;
 use crate::server::ctx::Ctx;
@@ -230,6 +231,10 @@ impl Server {
                     };
                     self.call(&mut task, |_, ctx| then(ctx, woken))
                 }
+                // Nobody wants the answer any more, and nothing is stored.
+                Todo::Ask { .. } if task.answered => {
+                    return self.answer(task, Err(asking::undecided()));
+                }
                 Todo::Ask { question, then } => {
                     self.tasks.last_ask = self.tasks.last_ask.saturating_add(1);
                     let ask = AskId(self.tasks.last_ask);
@@ -253,15 +258,10 @@ impl Server {
     /// A request comes to its end by another way than a commit. Whether it is to run again, since it rests on rows
     /// that were only remembered: another core may have changed them since, and no check finds that out.
     fn looks_again(&mut self, task: &mut Task) -> bool {
-        let unsure = task.notes.reads.unsure();
-        if unsure.is_empty() || seeded!(self.config, MemoryBelieved) {
+        if seeded!(self.config, MemoryBelieved) || task.notes.reads.are_sure(&mut self.rows) {
             return false;
         }
         Counters::one(&mut self.counters.looked_again);
-        for key in &unsure {
-            self.rows.forget(key);
-        }
-        task.notes.reads.look_again(&unsure);
         true
     }
 
@@ -323,8 +323,9 @@ impl Server {
             Ok(_) => Status::Ok,
             Err(fault) => fault.status,
         };
-        let took = self.clock.now().since(task.received);
-        self.counters.answered(task.method, status, took);
+        if !task.answered {
+            self.count(&task, status);
+        }
         if let Err(fault) = &result
             && let Some(limit) = fault.limit()
         {
@@ -353,6 +354,12 @@ impl Server {
             }
         }
         self.admit_long(conn);
+    }
+
+    /// A request is answered.
+    pub(in crate::server) fn count(&mut self, task: &Task, status: Status) {
+        let took = self.clock.now().since(task.received);
+        self.counters.answered(task.method, status, took);
     }
 
     /// Tells that a limit was hit, once a minute.

@@ -8,6 +8,7 @@ use crate::server::event::AskId;
 use crate::server::fault::Fault;
 use crate::server::policy::Verdict;
 use crate::server::step::Woken;
+use crate::status::Status;
 use crate::storage::keys::QueueId;
 
 impl Server {
@@ -22,6 +23,7 @@ impl Server {
             state @ (TaskState::Stored(..) | TaskState::Held(_)) => {
                 if !task.answered {
                     task.answered = true;
+                    self.count(&task, Status::DeadlineExceeded);
                     let fault = Fault::deadline("storage did not answer in time");
                     self.send_fault(task.caller.conn, task.stream, task.request_id, &fault);
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::rows::Row;
+use super::rows::{Row, Rows};
 use super::seen::Keys;
 use crate::storage::{Commit, Expect};
 
@@ -116,8 +116,25 @@ impl Reads {
         }
     }
 
+    /// Whether no row was only remembered. Those that were are forgotten, and the request is to run again from its
+    /// beginning: what is remembered of them then is from after that. Those that storage was asked for need not be asked
+    /// for again.
+    pub(in crate::server) fn are_sure(&mut self, rows: &mut Rows) -> bool {
+        let unsure = self.unsure();
+        if unsure.is_empty() {
+            return true;
+        }
+        for key in &unsure {
+            rows.forget(key);
+        }
+        let sure = self.noted.drain(..).filter(|noted| noted.is_sure);
+        self.looked_at.extend(sure.map(|noted| noted.key));
+        self.looked_at.extend(unsure);
+        false
+    }
+
     /// Keys of rows that were only remembered.
-    pub(in crate::server) fn unsure(&self) -> Vec<Bytes> {
+    fn unsure(&self) -> Vec<Bytes> {
         if self.noted.iter().all(|noted| noted.is_sure) {
             return Vec::new();
         }
@@ -126,14 +143,6 @@ impl Reads {
         let keys = self.noted.iter().map(|noted| &noted.key);
         let unsure = keys.filter(|key| !sure.contains(key) && !self.looked_at.contains(*key));
         unsure.cloned().collect()
-    }
-
-    /// The request is to run again from its beginning, once these rows are forgotten that storage was not asked for:
-    /// what is remembered of them then is from after it began. Those that were asked for need not be asked for again.
-    pub(in crate::server) fn look_again(&mut self, forgotten: &[Bytes]) {
-        let sure = self.noted.drain(..).filter(|noted| noted.is_sure);
-        self.looked_at.extend(sure.map(|noted| noted.key));
-        self.looked_at.extend(forgotten.iter().cloned());
     }
 
     /// The request is to run again from its beginning: something that it read has changed. The keys of all rows.
@@ -191,10 +200,11 @@ mod tests {
         assert!(reads.confirm(&A, &None) && reads.confirm(&A, &None));
         assert!(!reads.confirm(&C, &None), "storage has something else");
         assert_eq!(reads.unsure(), [C]);
-        reads.look_again(&[C]);
+        let mut rows = Rows::new(9, 999);
+        assert!(!reads.are_sure(&mut rows));
         reads.remembered(C, None);
         reads.remembered(B, None);
-        assert!(reads.unsure().is_empty(), "forgotten since it began");
+        assert!(reads.are_sure(&mut rows), "forgotten since it began");
     }
 
     #[test]

@@ -108,7 +108,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
         Command::Register { name, invitation } => {
             let password = password::get(&name, true).await?;
             let asked = session.ask_without_session(intent::Register {
-                invitation: invitation.unwrap_or_default(),
+                invitation: invitation.unwrap_or_default().into(),
                 ..intent::Register::new(name, password)
             });
             output.account("registered", &asked.await?)

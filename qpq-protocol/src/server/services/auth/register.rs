@@ -99,7 +99,7 @@ pub(in crate::server) fn register_finish(
                     let question = ctx.question(|| Question::Registration {
                         username: request.username.clone(),
                         identity_key: identity,
-                        invitation: request.invitation.clone(),
+                        invitation: request.invitation.clone().into(),
                         address,
                     });
                     asking::ask(ctx, question, move |ctx| {

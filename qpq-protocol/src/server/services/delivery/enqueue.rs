@@ -383,7 +383,7 @@ impl<A: Answer> Send<A> {
                 return Err(refusal(status));
             }
             // What others are sent says that these were refused.
-            if ctx.is_unsure() {
+            if !ctx.is_sure() {
                 return Ok(Step::rerun());
             }
         }
