@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use qpq_crypto::hybrid::{HybridPublicKey, seal_authenticated};
 
-use super::channel::Phase;
-use super::commits::Kind;
 use super::event::ConversationId;
-use super::history::app_message;
-use super::keys::Name;
-use super::record;
-use super::rpc::{Answer, Then};
+use super::keep::keys::Name;
+use super::keep::record;
+use super::link::rpc::{Answer, Then};
+use super::talk::channel::Phase;
+use super::talk::commits::Kind;
+use super::talk::history::app_message;
 use super::{Client, encoded};
 use crate::ids::{IdentityKey, MessageId};
 use crate::method::rpc;

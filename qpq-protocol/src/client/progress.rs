@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::channel::{Change, Phase as Standing};
-use super::contacts::LookUp;
 use super::error::IntentError;
 use super::event::{ConversationId, Kept};
 use super::intent::{self, Intent};
 use super::intents::{Progress, Task};
-use super::login::Attempt;
+use super::link::login::Attempt;
+use super::link::rpc::Then;
 use super::outcome::{Missing, Outcome};
-use super::rpc::Then;
+use super::people::contacts::LookUp;
+use super::talk::channel::{Change, Phase as Standing};
 use super::{Client, MAX_MEMBERS};
 use crate::ids::{ChannelId, IdentityKey, IntentId};
 use crate::method::rpc;
@@ -53,7 +53,7 @@ impl Client {
                 self.begin_login(intent, attempt)
             }
             Intent::WhoAmI(_) => {
-                let account = self.state.me.as_ref().map(super::state::Me::account);
+                let account = self.state.me.as_ref().map(super::keep::state::Me::account);
                 Progress::Done(Outcome::Account(account))
             }
             Intent::ServerInfo(_) => self.ask_server(intent),
@@ -120,7 +120,7 @@ impl Client {
         if peer == own {
             return Progress::Failed(IntentError::Yourself);
         }
-        let id = super::channel::dm_channel(own, peer);
+        let id = super::talk::channel::dm_channel(own, peer);
         match self
             .state
             .conversations

@@ -1,0 +1,19 @@
+//! The way to the server: one connection, its streams, calls over them, deadlines, and the session.
+//!
+//! Here is decided when to connect, how long an answer may take and who gets it, and that the server is the one that
+//! is meant. What an answer means for people, groups and messages is not: each goes to the room that asked.
+//!
+//! | file | what is decided there |
+//! | --- | --- |
+//! | `connection`, `streams` | the connection, its streams, how long it pauses before it comes back |
+//! | `rpc`, `timers` | calls and where their answers go; deadlines by name |
+//! | `login`, `domain` | registration and login; the server that is meant |
+//! | `chain` | the opening that is shown with each session, and when it moves on |
+
+pub(super) mod chain;
+pub(super) mod connection;
+pub(super) mod domain;
+pub(super) mod login;
+pub(super) mod rpc;
+pub(super) mod streams;
+pub(super) mod timers;
