@@ -258,7 +258,7 @@ impl Client {
 
     /// Nothing will be done any more.
     pub(super) fn fail_all_intents(&mut self, error: &IntentError) {
-        self.login = super::link::login::Login::Idle;
+        self.login.forget();
         self.intents.open.clear();
         self.intents.sending.clear();
         for intent in self.intents.alive.clone() {
@@ -279,7 +279,7 @@ impl Client {
     /// Storage failed: what was asked for is over, but for messages, which are looked for in the
     /// outbox when the state is loaded again.
     pub(super) fn fail_open_intents(&mut self, error: &IntentError) {
-        self.login = super::link::login::Login::Idle;
+        self.login.forget();
         for intent in mem::take(&mut self.intents.open).into_keys() {
             self.fail(intent, error.clone());
         }

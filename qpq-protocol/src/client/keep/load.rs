@@ -15,12 +15,13 @@ use super::record::{
     self, AdditionRecord, ContactRecord, ConversationRecord, HybridRecord, ParkedRecord,
     QueueRecord, SchemaRecord, WriterRecord,
 };
-use super::state::{Me, State};
+use super::state::State;
 use crate::client::Client;
 use crate::client::error::{DisconnectReason, Fatal, IntentError};
 use crate::client::event::Event;
 use crate::client::link::chain::Chain;
 use crate::client::link::timers::Timer;
+use crate::client::me::identity::Me;
 use crate::client::people::proofs::Proofs;
 use crate::client::talk::channel::Channel;
 use crate::defect::seeded;

@@ -19,7 +19,7 @@ use super::rpc::{Answer, Fault, Then};
 use crate::client::error::IntentError;
 use crate::client::intent::Password;
 use crate::client::intents::{Progress, Task};
-use crate::client::keep::state::Me;
+use crate::client::me::identity::Me;
 use crate::client::people::contacts::is_name;
 use crate::client::{Client, MAX_DEVICE_NAME, OpaqueSuite};
 use crate::ids::{DeviceId, IdentityKey, IntentId, Ticket};
@@ -83,6 +83,11 @@ impl Attempt {
 impl Login {
     pub(in crate::client) fn is_idle(&self) -> bool {
         matches!(self, Self::Idle)
+    }
+
+    /// Nobody wants it any more.
+    pub(in crate::client) fn forget(&mut self) {
+        *self = Self::Idle;
     }
 
     /// Back to the beginning, after the connection was lost.

@@ -13,7 +13,6 @@ use crate::client::Client;
 use crate::client::event::{CommitProof, ConversationId, Event};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::{DraftRecord, ProofRecord, ProofsRecord, ServerRecord};
-use crate::client::keep::state::Me;
 use crate::ids::IdentityKey;
 
 /// Slots of a conversation whose proofs are kept, the last ones.
@@ -121,7 +120,7 @@ impl Client {
         proof: &[u8],
     ) -> bool {
         let hash: Option<[u8; 32]> = draft.commit_hash.as_slice().try_into().ok();
-        let own = self.state.me.as_ref().map(Me::identity_key);
+        let own = self.state.identity_key();
         match (hash, own) {
             (Some(hash), Some(own)) => {
                 self.take_proof(id, draft.slot, (&hash, own.as_bytes()), proof)

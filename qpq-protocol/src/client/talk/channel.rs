@@ -12,6 +12,9 @@ use crate::client::keep::record::{ChangeRecord, ConversationRecord};
 use crate::client::keep::write::Writer;
 use crate::ids::{ChannelId, IdentityKey};
 
+/// Longest name of a group, in bytes.
+pub(in crate::client) const MAX_GROUP_NAME: usize = 256;
+
 /// How a conversation stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::client) enum Phase {

@@ -7,16 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::channel::Phase;
 use super::intake::Taken;
 use super::lists::Listed;
+use super::queue::{Queue, next_page, queue_of, wire_queue};
 use crate::client::Client;
 use crate::client::error::{DisconnectReason, UnreadableReason};
 use crate::client::event::{ConversationId, Event, RejoinReason};
-use crate::client::keep::keys::Name;
-use crate::client::keep::record::QueueRecord;
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::defect::seeded;
@@ -28,10 +26,6 @@ use crate::status::Status;
 
 /// Envelopes asked for at once.
 const FETCH: u32 = 64;
-pub(in crate::client) type Queue = Option<ChannelId>;
-/// By which an envelope is known again.
-pub(in crate::client) type Mark = [u8; 8];
-
 /// What is known of the queues beyond what is stored.
 #[derive(Default)]
 pub(in crate::client) struct Inbox {
@@ -280,41 +274,6 @@ impl Client {
         self.forget_cursor(queue);
     }
 
-    /// The queue is read from where it begins, whatever was read of it before.
-    pub(in crate::client) fn forget_cursor(&mut self, queue: Queue) {
-        let Some(cursor) = self.state.cursors.remove(&queue) else {
-            return;
-        };
-        self.state.forgotten.insert(queue, cursor);
-        self.state.marks.remove(&queue);
-        let record = QueueRecord {
-            cursor,
-            forgotten: true,
-            mark: Vec::new(),
-        };
-        self.writer.put(&Name::Queue(queue), &record);
-    }
-
-    pub(in crate::client) fn cursor(&self, queue: Queue) -> u64 {
-        self.state.cursors.get(&queue).copied().unwrap_or_default()
-    }
-
-    /// The queue was taken in up to here; what came last is known again by `mark`.
-    pub(super) fn set_cursor(&mut self, queue: Queue, cursor: u64, mark: Option<Mark>) {
-        self.state.cursors.insert(queue, cursor);
-        match mark {
-            Some(mark) => self.state.marks.insert(queue, mark),
-            None => self.state.marks.remove(&queue),
-        };
-        self.state.forgotten.remove(&queue);
-        let record = QueueRecord {
-            cursor,
-            forgotten: false,
-            mark: mark.map(Vec::from).unwrap_or_default(),
-        };
-        self.writer.put(&Name::Queue(queue), &record);
-    }
-
     /// The slot that a channel has reached, as far as this session has heard.
     pub(super) fn reached_slot(&self, id: ConversationId) -> u64 {
         self.inbox.slots.get(&id).copied().unwrap_or_default()
@@ -494,16 +453,6 @@ impl Client {
         self.unreadable(queue, first, UnreadableReason::Expired);
         if let Some(id) = queue {
             self.rejoin(id, RejoinReason::Missed);
-        }
-    }
-
-    /// Whether what lies at the cursor, if it came, is what was taken in there.
-    fn is_marked(&self, queue: Queue, came: &[proto::Envelope]) -> bool {
-        let cursor = self.cursor(queue);
-        let there = came.iter().find(|envelope| envelope.seq == cursor);
-        match (there, self.state.marks.get(&queue)) {
-            (Some(there), Some(mark)) => there.expired || mark_of(there) == *mark,
-            _ => true,
         }
     }
 
@@ -688,35 +637,4 @@ impl Client {
         self.timers
             .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look));
     }
-}
-
-/// By which this envelope is known again.
-pub(super) fn mark_of(envelope: &proto::Envelope) -> Mark {
-    let hash: [u8; 32] = Sha256::digest(&envelope.data).into();
-    *hash.first_chunk().unwrap_or(&[0; 8])
-}
-
-/// Where the page after this one begins, `None` if there is none. A listing only goes up: a server
-/// that says a page again, or names what is no queue, has come to its end.
-fn next_page(after: &Bytes, page: &[proto::Queue]) -> Option<Bytes> {
-    let mut last = after;
-    for queue in page {
-        // The default channel comes first and has an empty id: after it is the beginning.
-        let rises = queue.channel_id > *last || (last.is_empty() && queue.channel_id.is_empty());
-        queue_of(&queue.channel_id).filter(|_| rises)?;
-        last = &queue.channel_id;
-    }
-    Some(last.clone()).filter(|last| last > after)
-}
-
-/// The queue of a channel id on the wire.
-fn queue_of(channel_id: &[u8]) -> Option<Queue> {
-    match channel_id {
-        [] => Some(None),
-        id => ChannelId::try_from(id).ok().map(Some),
-    }
-}
-
-fn wire_queue(queue: Queue) -> Bytes {
-    queue.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()))
 }

@@ -21,10 +21,10 @@ use crate::client::error::IntentError;
 use crate::client::event::{ConversationId, Event, RejoinReason};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::{DraftRecord, RejoinRecord};
-use crate::client::keep::state::{generation_of, group_id};
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::{LONG_AGO, Phase, remember};
+use crate::client::talk::generation::{MAX_GENERATIONS, generation_of, group_id};
 use crate::client::{Client, encoded};
 use crate::ids::IdentityKey;
 use crate::method::rpc;
@@ -38,8 +38,6 @@ const WAIT_PER_DEVICE: Duration = Duration::from_secs(1);
 const RESET_AFTER: Duration = Duration::from_secs(60);
 /// Requests for a fresh GroupInfo are answered at most so often.
 const ANSWER_EVERY: Duration = Duration::from_secs(10);
-/// Generations that a group may be ahead of what is known.
-pub(in crate::client) const MAX_GENERATIONS: u32 = 1000;
 
 /// What is under way for groups that this device lost, and for other members' that lost theirs.
 #[derive(Default)]

@@ -10,9 +10,9 @@ use crate::client::Client;
 use crate::client::event::{ConversationId, Event};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::DraftRecord;
-use crate::client::keep::state::group_id;
 use crate::client::talk::channel::Change;
 use crate::client::talk::commits::Kind;
+use crate::client::talk::generation::group_id;
 use crate::ids::IdentityKey;
 
 impl Client {

@@ -10,9 +10,9 @@ use core::time::Duration;
 
 use crate::client::Client;
 use crate::client::event::{ConversationId, RejoinReason};
-use crate::client::keep::state::group_id;
 use crate::client::talk::channel::Phase;
 use crate::client::talk::framing::{Content, framing};
+use crate::client::talk::generation::group_id;
 use crate::ids::IdentityKey;
 
 /// So long it is the one who came back who moves: as long as messages wait for those who are away.
