@@ -237,4 +237,7 @@ impl Client {
             Err(fault) => _ = self.know_slot(id, fault.slot),
         }
     }
+
+    /// What it says is not for its own history.
+    pub(super) fn on_said(&mut self, _number: u64, _answer: Answer<rpc::BatchEnqueue>) {}
 }

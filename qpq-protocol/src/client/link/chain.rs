@@ -130,11 +130,6 @@ impl Client {
     pub(super) fn on_chain_moved(&mut self, answer: Answer<rpc::ResumeSession>) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Chain, at);
-                return;
-            }
             // A new connection finds out what is wrong.
             Err(_) => return self.disconnect(DisconnectReason::Lost),
         };

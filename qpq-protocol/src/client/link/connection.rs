@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use core::time::Duration;
 
-use super::rpc::{Fault, Then};
+use super::fault::Fault;
+use super::rpc::Then;
 use super::timers::Timer;
 use crate::client::Client;
 use crate::client::error::DisconnectReason;

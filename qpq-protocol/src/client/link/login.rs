@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::chain::Heard;
 use super::domain;
-use super::rpc::{Answer, Fault, Then};
+use super::fault::Fault;
+use super::rpc::{Answer, Then};
 use crate::client::error::IntentError;
 use crate::client::intent::Password;
 use crate::client::intents::{Progress, Task};

@@ -6,13 +6,15 @@
 //! | file | what is decided there |
 //! | --- | --- |
 //! | `connection`, `streams` | the connection, its streams, how long it pauses before it comes back |
-//! | `rpc`, `timers` | calls and where their answers go; deadlines by name |
+//! | `rpc`, `fault` | the table of what is asked, where the answers go, and what they are if they are not Ok |
+//! | `timers` | deadlines by name |
 //! | `login`, `domain` | registration and login; the server that is meant |
 //! | `chain` | the opening that is shown with each session, and when it moves on |
 
 pub(super) mod chain;
 pub(super) mod connection;
 pub(super) mod domain;
+pub(super) mod fault;
 pub(super) mod login;
 pub(super) mod rpc;
 pub(super) mod streams;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::connection::{Link, Request};
-use super::rpc::{Fault, Then};
+use super::fault::Fault;
+use super::rpc::Then;
 use super::timers::Timer;
 use crate::client::Client;
 use crate::client::error::DisconnectReason;

@@ -190,10 +190,6 @@ impl Client {
                 }
                 self.session_ready();
             }
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Device, at);
-            }
             Err(fault) => {
                 if let Login::Settling(intent) = self.login {
                     if fault.status == Status::QuotaExceeded {

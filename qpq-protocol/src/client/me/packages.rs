@@ -55,8 +55,7 @@ impl Client {
         let counted = match answer {
             Ok(counted) => counted,
             Err(fault) => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Packages, at);
+                self.try_again(Timer::Packages, &fault);
                 return;
             }
         };
@@ -147,24 +146,23 @@ impl Client {
 
     pub(in crate::client) fn on_uploaded(
         &mut self,
-        reference: &[u8],
+        reference: Vec<u8>,
         answer: Answer<rpc::UploadKeyPackage>,
     ) {
-        let is_new = self.packages.new.remove(reference);
+        let is_new = self.packages.new.remove(&reference);
         match answer {
             Err(fault) if fault.is_passing() || fault.status == Status::QuotaExceeded => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Packages, at);
+                self.try_again(Timer::Packages, &fault);
                 return;
             }
             // The server will never take it: it is of no use.
-            Err(_) if is_new => self.drop_package(reference),
+            Err(_) if is_new => self.drop_package(&reference),
             // Nor this one, but it may have done so when no answer came: then there are invitations to it.
             Ok(_) | Err(_) => {
-                if let Some(record) = self.state.packages.get_mut(reference) {
+                if let Some(record) = self.state.packages.get_mut(&reference) {
                     record.unpublished.clear();
                     let was_alone = core::mem::take(&mut record.replaces);
-                    let name = Name::Package(reference.to_vec());
+                    let name = Name::Package(reference);
                     self.writer.put(&name, record);
                     if was_alone {
                         return self.publish_packages();

@@ -66,11 +66,6 @@ impl Client {
     ) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Names, at);
-                return;
-            }
             Err(fault) => {
                 let error = match fault.status {
                     Status::NotFound => IntentError::UnknownUser { name: name.clone() },
@@ -177,8 +172,7 @@ impl Client {
     ) {
         match answer {
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Names, at);
+                self.try_again(Timer::Names, &fault);
                 // The queues go on without the name.
                 if let Some(waiting) = self.contacts.nameless.get_mut(&key) {
                     let waiting = core::mem::take(waiting);

@@ -19,7 +19,8 @@ use qpq_crypto::hybrid::{HybridPublicKey, seal_authenticated};
 use crate::client::event::{CommitProof, ConversationId};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::{ForksRecord, OwedRecord, SaidRecord};
-use crate::client::link::rpc::{Answer, Fault, Then};
+use crate::client::link::fault::Fault;
+use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::Phase;
 use crate::client::{Client, encoded};
@@ -190,7 +191,7 @@ impl Client {
     pub(in crate::client) fn on_hybrid_keys(
         &mut self,
         id: ConversationId,
-        of: &[IdentityKey],
+        of: Vec<IdentityKey>,
         answer: Answer<rpc::FetchHybridKeys>,
     ) {
         let answer = match answer {
@@ -208,17 +209,17 @@ impl Client {
             let given = (keys.next(), signatures.next(), dates.next());
             let key = match given {
                 (Some(key), Some(signature), Some(date)) => {
-                    self.trusted_key(*who, (key, signature, *date))
+                    self.trusted_key(who, (key, signature, *date))
                 }
                 _ => None,
             };
             // Who has no key is passed over.
-            match key.and_then(|key| self.seal_report(id, *who, &key)) {
-                Some((slot, request)) => self.change_owed(id, *who, |owed| {
+            match key.and_then(|key| self.seal_report(id, who, &key)) {
+                Some((slot, request)) => self.change_owed(id, who, |owed| {
                     owed.slot = slot;
                     owed.request = request;
                 }),
-                None => self.drop_owed(id, *who, false),
+                None => self.drop_owed(id, who, false),
             }
         }
         self.save_forks(id);

@@ -131,11 +131,6 @@ impl Client {
     ) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
-                return;
-            }
             Err(fault) if fault.status == Status::NotFound => {
                 return self.cannot_add(id, key);
             }
@@ -391,8 +386,7 @@ impl Client {
                 self.lost(id, &draft, slot);
             }
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.try_again(Timer::Conversation(id, Pause::Server), &fault);
             }
             Err(fault) => {
                 if draft.rejoin.is_some() {

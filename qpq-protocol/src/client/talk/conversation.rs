@@ -165,8 +165,7 @@ impl Client {
             Ok(answer) if answer.channel_id.as_ref() == id.as_bytes() => answer,
             Ok(_) => return self.abandon_channel(id, &IntentError::BadServer),
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.try_again(Timer::Conversation(id, Pause::Server), &fault);
                 return;
             }
             Err(fault) => {
@@ -434,8 +433,7 @@ impl Client {
         }
         match answer {
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.try_again(Timer::Conversation(id, Pause::Server), &fault);
             }
             // Refused: the server does not count this account as a member any more.
             Ok(_) | Err(_) => self.end(id),
@@ -497,7 +495,7 @@ impl Client {
     }
 
     /// The error for a refusal by the server.
-    pub(in crate::client) fn refusal(fault: crate::client::link::rpc::Fault) -> IntentError {
+    pub(in crate::client) fn refusal(fault: crate::client::link::fault::Fault) -> IntentError {
         match fault.status {
             // Not because of anybody who is named.
             Status::Forbidden if fault.members.is_empty() => IntentError::NotAMember,

@@ -341,7 +341,7 @@ impl Client {
 
     pub(super) fn is_fetching(&self, id: ConversationId) -> bool {
         self.link
-            .any_asked(|then| matches!(then, Then::Fetch { queue, .. } if *queue == Some(id)))
+            .any_asked(|then| matches!(then, Then::Fetch(queue, _) if *queue == Some(id)))
     }
 
     /// Fetches what is behind the cursor. While an answer is awaited, or the queue has to wait, this
@@ -350,7 +350,7 @@ impl Client {
         let Some(me) = self.state.me.as_ref().filter(|_| self.link.is_ready()) else {
             return;
         };
-        let asked = |then: &Then| matches!(then, Then::Fetch { queue: own, .. } if *own == queue);
+        let asked = |then: &Then| matches!(then, Then::Fetch(own, _) if *own == queue);
         if self.link.any_asked(asked) {
             self.inbox.again.insert(queue);
             return;
@@ -369,7 +369,7 @@ impl Client {
             },
         };
         let slot = queue.and_then(|id| self.inbox.slots.get(&id).copied());
-        self.call::<rpc::Fetch>(&request, Then::Fetch { queue, slot });
+        self.call::<rpc::Fetch>(&request, Then::Fetch(queue, slot));
     }
 
     pub(in crate::client) fn on_fetched(
@@ -380,11 +380,6 @@ impl Client {
     ) {
         let fetched = match answer {
             Ok(fetched) => fetched,
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.set(Timer::Queue(queue), at);
-                return;
-            }
             // There is no such queue.
             Err(_) => proto::FetchResponse::default(),
         };
@@ -618,7 +613,7 @@ impl Client {
         // A conversation that was just joined is called by the name that is being asked for.
         let is_asking = self
             .link
-            .any_asked(|then| matches!(then, Then::Fetch { .. } | Then::ResolveIdentity(_)));
+            .any_asked(|then| matches!(then, Then::Fetch(..) | Then::ResolveIdentity(_)));
         if !self.inbox.is_syncing || !self.inbox.is_listed || is_asking {
             return;
         }

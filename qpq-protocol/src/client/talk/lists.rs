@@ -270,9 +270,7 @@ impl Client {
                 self.drive(id);
             }
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers
-                    .hold(Timer::Conversation(id, Pause::Listing), at);
+                self.try_again(Timer::Conversation(id, Pause::Listing), &fault);
             }
             // One word is not enough to go by.
             Err(_) if self.phase(id) == Some(Phase::Active) && !self.is_refused_again(id) => {

@@ -332,8 +332,7 @@ impl Client {
                 }
             }
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                self.try_again(Timer::Conversation(id, Pause::Server), &fault);
             }
             // Refused since the session had ended meanwhile: it is sent again in the next.
             Err(_) if self.session_missing().is_some() || self.is_logging_out() => {}

@@ -51,13 +51,6 @@ impl Client {
         last: u64,
         answer: Answer<rpc::GetGroupInfo>,
     ) {
-        let answer = match answer {
-            Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                return self.timers.hold(Timer::Conversation(id, Pause::Ahead), at);
-            }
-            answer => answer,
-        };
         self.note_looked_ahead(id, last);
         let Some(answer) = answer.ok().filter(|_| self.may_be_behind(id)) else {
             return;

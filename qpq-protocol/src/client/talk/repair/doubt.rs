@@ -82,7 +82,7 @@ impl Client {
         }
         let (ask, make) = (
             Then::Doubt(id),
-            |then: &Then| matches!(then, Then::CreateAnew { id: made, .. } if *made == id),
+            |then: &Then| matches!(then, Then::CreateAnew(made, _) if *made == id),
         );
         let waits = self.timers.is_set(Timer::Conversation(id, Pause::Doubt));
         if !waits && !self.link.is_asked(&ask) && !self.link.any_asked(make) {
@@ -107,8 +107,7 @@ impl Client {
             Ok(answer) if seeks => self.enter(id, answer.group_info, answer.slot),
             Ok(answer) => self.compare_slot(id, answer.slot),
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Doubt), at);
+                self.try_again(Timer::Conversation(id, Pause::Doubt), &fault);
             }
             Err(_) if seeks => self.no_entrance(id),
             Err(fault) if fault.status == Status::NotFound => self.create_anew(id, false),
@@ -163,7 +162,7 @@ impl Client {
                 ..Default::default()
             },
         };
-        self.call::<rpc::CreateChannel>(&request, Then::CreateAnew { id, alone });
+        self.call::<rpc::CreateChannel>(&request, Then::CreateAnew(id, alone));
     }
 
     pub(in crate::client) fn on_created_anew(

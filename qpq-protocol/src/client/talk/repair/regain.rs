@@ -166,8 +166,7 @@ impl Client {
         let list = match answer {
             Ok(list) => list,
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                return self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+                return self.try_again(Timer::Conversation(id, Pause::Rejoin), &fault);
             }
             Err(_) => return self.is_not_ours(id),
         };
@@ -200,8 +199,7 @@ impl Client {
         }
         match answer {
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+                self.try_again(Timer::Conversation(id, Pause::Rejoin), &fault);
             }
             Err(fault) if fault.status != Status::NotFound && fault.status != Status::Forbidden => {
                 self.search_misfit(id);

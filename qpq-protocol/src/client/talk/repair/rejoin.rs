@@ -195,8 +195,7 @@ impl Client {
             Err(fault) if fault.status == Status::Forbidden && self.has_left(id) => self.end(id),
             Err(fault) if fault.status == Status::Forbidden => self.shut_out(id),
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                self.timers.hold(Timer::Conversation(id, Pause::Rejoin), at);
+                self.try_again(Timer::Conversation(id, Pause::Rejoin), &fault);
             }
             Err(_) => self.misfit(id),
             Ok(answer) if answer.slot == 0 && self.is_unbegun(id) => self.lost_nothing(id),

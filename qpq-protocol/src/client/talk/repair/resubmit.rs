@@ -238,10 +238,7 @@ impl Client {
                 fault.slot
             }
             Err(fault) if fault.is_passing() => {
-                let at = self.clock.now() + self.pause(&fault);
-                return self
-                    .timers
-                    .hold(Timer::Conversation(id, Pause::Courtesy), at);
+                return self.try_again(Timer::Conversation(id, Pause::Courtesy), &fault);
             }
             Err(_) => {
                 self.resubmitting.remove(&id);
