@@ -145,7 +145,7 @@ impl Client {
         }
         let mut message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
         let recipients = self.identities(id);
-        let slot = self.state.conversations.get(&id)?.slot;
+        let slot = self.state.conversations.get(&id)?.slot.next();
         for text in texts {
             let chat = proto::Chat {
                 text: text.to_owned(),
@@ -199,7 +199,7 @@ impl Client {
             .state
             .conversations
             .get(&id)
-            .map(|channel| channel.slot);
+            .map(|channel| channel.slot.next());
         if let Some(slot) = slot.filter(|_| self.link.is_ready()) {
             let payload = proto::DeliveryPayload {
                 payload: Some(payload),

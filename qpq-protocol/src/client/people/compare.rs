@@ -144,11 +144,11 @@ impl Client {
         }
         let Some(last) = self.last_slot(id) else {
             // On its way back into the group, this device will be in a later slot than it has seen.
-            let next = self.state.conversations.get(&id)?.slot;
+            let next = self.state.conversations.get(&id)?.slot.next();
             let waits = (next..=next.saturating_add(AHEAD)).contains(&report.slot);
             return (!waits).then_some(Comparison::NotComparable);
         };
-        let is_seen = self.state.conversations.get(&id)?.slot_seen;
+        let is_seen = self.state.conversations.get(&id)?.slot.is_seen();
         let (_, group) = self.state.group(id)?;
         if group.epoch() == report.epoch {
             return Some(match group.epoch_authenticator() == report.authenticator {

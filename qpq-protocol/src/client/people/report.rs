@@ -22,7 +22,6 @@ use crate::client::keep::record::{ForksRecord, OwedRecord, SaidRecord};
 use crate::client::link::fault::Fault;
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
-use crate::client::talk::channel::Phase;
 use crate::client::{Client, encoded};
 use crate::ids::IdentityKey;
 use crate::method::rpc;
@@ -122,13 +121,6 @@ impl Client {
         });
         self.save_forks(id);
         self.drive_reports(id);
-    }
-
-    /// The slot of the last commit that this device has merged, or passed over, of a group that it follows.
-    pub(super) fn last_slot(&self, id: ConversationId) -> Option<u64> {
-        let channel = self.state.conversations.get(&id)?;
-        let follows = channel.phase == Phase::Active && channel.rejoin.is_none();
-        channel.slot.checked_sub(1).filter(|_| follows)
     }
 
     /// Writes what there is of reports, or forgets it.

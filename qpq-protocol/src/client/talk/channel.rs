@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::slot::Slot;
 use crate::client::error::IntentError;
 use crate::client::event::{ConversationId, RejoinReason};
 use crate::client::keep::keys::Name;
@@ -126,10 +127,7 @@ pub(in crate::client) struct Channel {
     /// The other one of a DM.
     pub(in crate::client) peer: Option<IdentityKey>,
     pub(in crate::client) name: String,
-    /// The slot that the next commit takes, as far as this device has seen.
-    pub(in crate::client) slot: u64,
-    /// `slot` was seen; otherwise it is at least that.
-    pub(in crate::client) slot_seen: bool,
+    pub(in crate::client) slot: Slot,
     pub(in crate::client) generation: u32,
     /// Messages in the history.
     pub(in crate::client) messages: u64,
@@ -179,8 +177,7 @@ impl Channel {
             phase,
             peer,
             name,
-            slot: 0,
-            slot_seen: true,
+            slot: Slot::FIRST,
             generation: 0,
             messages: 0,
             read: 0,
@@ -205,8 +202,8 @@ impl Channel {
                 .peer
                 .map_or_else(Vec::new, |peer| peer.as_bytes().to_vec()),
             name: self.name.clone(),
-            slot: self.slot,
-            slot_seen: self.slot_seen,
+            slot: self.slot.next(),
+            slot_seen: self.slot.is_seen(),
             generation: self.generation,
             messages: self.messages,
             read: self.read,
@@ -241,8 +238,10 @@ impl Channel {
                 peer => Some(IdentityKey::try_from(peer).ok()?),
             },
             name: record.name,
-            slot: record.slot,
-            slot_seen: record.slot_seen,
+            slot: match record.slot_seen {
+                true => Slot::seen(record.slot),
+                false => Slot::at_least(record.slot),
+            },
             generation: record.generation,
             messages: record.messages,
             read: record.read,

@@ -230,7 +230,7 @@ impl Client {
                 .state
                 .conversations
                 .get(&id)
-                .is_some_and(|channel| channel.slot > 0);
+                .is_some_and(|channel| channel.slot.next() > 0);
         let kind = match is_last {
             true => Kind::LastDevice,
             false if is_reopened => Kind::Reopen,
@@ -278,7 +278,7 @@ impl Client {
             .state
             .conversations
             .get(&id)
-            .map_or(0, |channel| channel.slot);
+            .map_or(0, |channel| channel.slot.next());
         let commit = Bytes::from(out.commit);
         // Who has other devices in the tree stays on the list, so that they get the commits too.
         let listed = |remove: bool| -> Vec<Bytes> {
@@ -410,9 +410,7 @@ impl Client {
                     return self.look_for_the_end(id);
                 }
                 // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
-                self.change_channel(id, |channel| {
-                    channel.slot_seen |= channel.slot == draft.slot;
-                });
+                self.change_channel(id, |channel| channel.slot.confirm(draft.slot));
                 let given_up = if named.is_empty() { all } else { named };
                 self.cannot_change(id, &given_up, &error);
                 self.fetch(Some(id));
@@ -531,18 +529,6 @@ impl Client {
         }
     }
 
-    /// The server refuses a slot and names one that is no later: it was set back to before what it
-    /// has signed. Only others can bring it on; asking at once again would go on for ever.
-    pub(super) fn wait_for_server(&mut self, id: ConversationId, own: u64, servers: u64) {
-        if servers < own {
-            self.server_lost_slots(id, servers);
-        }
-        if servers <= own {
-            let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
-            self.timers.hold(Timer::Conversation(id, Pause::Server), at);
-        }
-    }
-
     fn drop_draft(&mut self, id: ConversationId) {
         self.state.drafts.remove(&id);
         self.writer.delete(&Name::Draft(id));
@@ -622,13 +608,6 @@ impl Client {
         }
         self.unpark(id);
         self.ask_witnesses(id);
-    }
-
-    pub(in crate::client) fn slot_taken(&mut self, id: ConversationId, slot: u64) {
-        self.change_channel(id, |channel| {
-            channel.slot = channel.slot.max(slot.saturating_add(1));
-            channel.slot_seen = true;
-        });
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use qpq_crypto::mls;
 
 use super::channel::{Change, Channel, LONG_AGO, Phase};
+use super::slot::Slot;
 use crate::client::Client;
 use crate::client::error::{IntentError, UnreadableReason};
 use crate::client::event::{Conversation, ConversationId, Event, Kind, Person, Standing};
@@ -179,17 +180,13 @@ impl Client {
             (false, 0) => self.found(id, Phase::Active),
             (true, 0) if answer.was_new => {
                 // It may have been said to be further.
-                self.change_channel(id, |channel| {
-                    channel.slot = 0;
-                    channel.slot_seen = true;
-                });
+                self.change_channel(id, |channel| channel.slot = Slot::FIRST);
                 self.found(id, Phase::Founding);
             }
             // Opened again: the first commit of a new group, in the next slot.
             (true, slot) if answer.was_new => {
                 self.change_channel(id, |channel| {
-                    channel.slot = slot;
-                    channel.slot_seen = true;
+                    channel.slot = Slot::seen(slot);
                     channel.generation = channel.generation.saturating_add(1);
                 });
                 self.found(id, Phase::Founding);

@@ -12,6 +12,7 @@ use super::channel::Phase;
 use super::intake::Taken;
 use super::lists::Listed;
 use super::queue::{Queue, next_page, queue_of, wire_queue};
+use super::slot::Heard;
 use crate::client::Client;
 use crate::client::error::{DisconnectReason, UnreadableReason};
 use crate::client::event::{ConversationId, Event, RejoinReason};
@@ -31,8 +32,7 @@ const FETCH: u32 = 64;
 pub(in crate::client) struct Inbox {
     /// The seq that the next message will get, as last heard.
     ends: BTreeMap<Queue, u64>,
-    /// The slot that a channel has reached at least.
-    slots: BTreeMap<ConversationId, u64>,
+    pub(super) slots: Heard,
     /// Queues to fetch again when the answer that is awaited has come.
     again: BTreeSet<Queue>,
     /// Channels that the server says this account is not in.
@@ -52,8 +52,6 @@ pub(in crate::client) struct Inbox {
     listed: Bytes,
     /// How far the queues were taken in when their listing was asked for.
     floor: BTreeMap<Queue, u64>,
-    /// And which slots the conversations were at then.
-    slot_floor: BTreeMap<ConversationId, u64>,
     /// Those that the listing named.
     named: BTreeSet<Queue>,
     /// Queues that begin before what was taken in of them: what lies at the cursor is to be looked at.
@@ -101,7 +99,8 @@ impl Client {
                 self.forget_first_looks();
                 self.inbox.floor.clone_from(&self.state.cursors);
                 let slots = self.state.conversations.iter();
-                self.inbox.slot_floor = slots.map(|(id, channel)| (*id, channel.slot)).collect();
+                let slots = slots.map(|(id, channel)| (*id, channel.slot.next()));
+                self.inbox.slots.set_floor(slots.collect());
                 self.inbox.named.clear();
             }
             self.inbox.listed.clone_from(&after);
@@ -166,8 +165,7 @@ impl Client {
         let cursor = self.cursor(queue);
         self.inbox.ends.insert(queue, listed.next_seq);
         if let Some(id) = queue {
-            let known = self.inbox.slots.entry(id).or_default();
-            *known = listed.slot.max(*known);
+            self.inbox.slots.reaches(id, listed.slot);
         }
         if listed.first_seq <= cursor && listed.next_seq > cursor {
             // An acknowledgement was lost; or the server was set back, and something else is there now.
@@ -179,8 +177,7 @@ impl Client {
         if let Some(id) = queue {
             self.know_slot(id, listed.slot);
             // Commits that came since it was asked for are not in the listing.
-            let floor = self.inbox.slot_floor.get(&id);
-            if floor.is_some_and(|floor| listed.slot < *floor) {
+            if self.inbox.slots.is_below_floor(id, listed.slot) {
                 self.server_lost_slots(id, listed.slot);
             }
             if listed.slot > 0 && listed.next_seq <= cursor.saturating_add(1) && self.may_look(id) {
@@ -234,10 +231,12 @@ impl Client {
         let taken = self.inbox.floor.iter().filter(|(_, taken)| **taken > 0);
         let taken = taken.filter_map(|(queue, _)| *queue);
         // What was committed there lies in the queue, read or not.
-        let begun = self.inbox.slot_floor.iter().filter(|(_, slot)| **slot > 0);
-        let begun = begun.filter(|_| !seeded!(self.config, UnlistedUnheard));
-        let mut all = taken.chain(begun.map(|(id, _)| *id));
-        let is_gone = all.any(|id| {
+        let begun = self
+            .inbox
+            .slots
+            .begun()
+            .filter(|_| !seeded!(self.config, UnlistedUnheard));
+        let is_gone = taken.chain(begun).any(|id| {
             let is_there = self.inbox.named.contains(&Some(id));
             !is_there && self.goes_on(id) && !self.is_doubted(id)
         });
@@ -274,11 +273,6 @@ impl Client {
         self.forget_cursor(queue);
     }
 
-    /// The slot that a channel has reached, as far as this session has heard.
-    pub(super) fn reached_slot(&self, id: ConversationId) -> u64 {
-        self.inbox.slots.get(&id).copied().unwrap_or_default()
-    }
-
     pub(super) fn has_looked_ahead(&self, id: ConversationId, seq: u64) -> bool {
         let looked = self.inbox.ahead.get(&id);
         looked.is_some_and(|looked| *looked >= seq)
@@ -288,40 +282,12 @@ impl Client {
         self.inbox.ahead.insert(id, seq);
     }
 
-    /// The server has signed that the channel is here now, whatever it has said before.
-    pub(in crate::client) fn is_at_slot(&mut self, id: ConversationId, slot: u64) {
-        if seeded!(self.config, WordsBelieved) {
-            return;
-        }
-        self.inbox.slots.insert(id, slot);
-    }
-
-    /// The channel has reached this slot: if that is news, its queue holds what led there.
-    /// Whether that was so, and it is being fetched.
-    pub(in crate::client) fn know_slot(&mut self, id: ConversationId, slot: u64) -> bool {
-        let known = self.inbox.slots.entry(id).or_default();
-        *known = slot.max(*known);
-        let behind = match self.state.conversations.get(&id) {
-            Some(channel) => channel.slot < slot || channel.phase == Phase::Joining,
-            None => false,
-        };
-        if behind {
-            self.fetch(Some(id));
-        }
-        behind
-    }
-
     /// Whether the queue has to wait for something else.
     pub(super) fn is_blocked(&self, queue: Queue) -> bool {
         queue.is_some_and(|id| {
             let has_draft = self.state.drafts.contains_key(&id);
             has_draft && !self.has_won(id) || self.is_nameless(id)
         })
-    }
-
-    /// Whether the server has named this channel since the session began.
-    pub(super) fn is_channel_listed(&self, id: ConversationId) -> bool {
-        self.inbox.slots.contains_key(&id)
     }
 
     /// Whether it is known what waits at the server, fetched or not.
@@ -368,7 +334,7 @@ impl Client {
                 false => self.cursor(queue),
             },
         };
-        let slot = queue.and_then(|id| self.inbox.slots.get(&id).copied());
+        let slot = queue.and_then(|id| self.inbox.slots.reached(id));
         self.call::<rpc::Fetch>(&request, Then::Fetch(queue, slot));
     }
 
@@ -497,29 +463,6 @@ impl Client {
                 }
             }
             Some(Ousted::Asked) | None => {}
-        }
-    }
-
-    /// Everything in the queue that led to this slot has been taken in. A joiner knows the epoch, not the
-    /// slots that void commits used up before, so the channel is there. Who has seen a slot has seen all
-    /// that followed, or was off the list when they came.
-    fn adopt_slot(&mut self, id: ConversationId, slot: u64) {
-        let channel = self.state.conversations.get(&id);
-        let Some(channel) = channel.filter(|channel| channel.slot < slot) else {
-            return;
-        };
-        if self.state.drafts.contains_key(&id) {
-            return;
-        }
-        let is_in = matches!(channel.phase, Phase::Active | Phase::Leaving);
-        let follows = is_in && channel.rejoin.is_none();
-        if channel.slot_seen && follows {
-            self.rejoin(id, RejoinReason::Missed);
-        } else {
-            self.change_channel(id, |channel| {
-                channel.slot = slot;
-                channel.slot_seen = true;
-            });
         }
     }
 

@@ -15,6 +15,7 @@ use super::framing::{Content, framing};
 use super::generation::{MAX_GENERATIONS, generation_of, group_id};
 use super::known::Seen;
 use super::queue::{Queue, mark_of};
+use super::slot::Slot;
 use crate::client::Client;
 use crate::client::error::UnreadableReason;
 use crate::client::event::{ConversationId, Event, RejoinReason};
@@ -96,7 +97,7 @@ impl Client {
     /// was a commit.
     fn may_miss_commit(&mut self, id: ConversationId) {
         let channel = self.state.conversations.get(&id);
-        if channel.is_some_and(|channel| !channel.slot_seen) {
+        if channel.is_some_and(|channel| !channel.slot.is_seen()) {
             self.rejoin(id, RejoinReason::Missed);
         }
     }
@@ -131,13 +132,13 @@ impl Client {
                 return Ok(());
             }
             // After the end: not ours to follow, unless another brought this account in again.
-            Phase::Over if channel.left_ms == 0 && slot >= channel.slot => {
+            Phase::Over if channel.left_ms == 0 && slot >= channel.slot.next() => {
                 self.look_again_for_group(id);
                 return Ok(());
             }
             _ => return Ok(()),
         }
-        let (next, is_seen) = (channel.slot, channel.slot_seen);
+        let (next, is_seen) = (channel.slot.next(), channel.slot.is_seen());
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
         let is_proven = self.take_proof(id, slot, said, &envelope.commit_proof);
         if slot < next {
@@ -553,12 +554,12 @@ impl Client {
         }
         channel.generation = generation;
         // Each epoch took a slot; void commits took more. The next commit tells.
-        channel.slot = match core::mem::take(&mut channel.doubted) {
+        let next = match core::mem::take(&mut channel.doubted) {
             // The server may be behind what this device saw.
             true => epoch,
-            false => channel.slot.max(epoch),
+            false => channel.slot.next().max(epoch),
         };
-        channel.slot_seen = false;
+        channel.slot = Slot::at_least(next);
         channel.owes_rotation = false;
         channel.relisted = false;
         if !goes_on {

@@ -6,6 +6,7 @@
 //! | file | what is decided there |
 //! | --- | --- |
 //! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
+//! | `slot`, `slots` | where this device is in a channel, where the server says that is, and what follows |
 //! | `generation` | the MLS groups that a channel has had |
 //! | `kept` | what is done without being asked for again, and how it is taken back |
 //! | `lists` | the server's member list beside the tree |
@@ -29,3 +30,5 @@ pub(super) mod outbox;
 pub(super) mod queue;
 pub(super) mod repair;
 pub(super) mod seen;
+pub(super) mod slot;
+pub(super) mod slots;

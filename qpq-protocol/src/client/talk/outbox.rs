@@ -233,7 +233,7 @@ impl Client {
             .state
             .conversations
             .get(&id)
-            .map_or(0, |channel| channel.slot);
+            .map_or(0, |channel| channel.slot.next());
         #[cfg(qpq_defects)]
         let is_forgetting = {
             self.state.keep_mls(&mut self.writer);

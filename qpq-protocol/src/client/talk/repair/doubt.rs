@@ -132,8 +132,8 @@ impl Client {
     /// Whether the server is not even where this account was last seen to go.
     fn is_before_the_end(&self, id: ConversationId, slot: u64) -> bool {
         let channel = self.state.conversations.get(&id);
-        let is_before =
-            channel.is_some_and(|channel| channel.phase == Phase::Over && slot < channel.slot);
+        let is_before = channel
+            .is_some_and(|channel| channel.phase == Phase::Over && slot < channel.slot.next());
         is_before && !(self.has_left(id) && self.has_doubted_long(id))
     }
 
@@ -194,9 +194,9 @@ impl Client {
             self.clear_doubt(id);
             return;
         }
-        let is_behind = slot < channel.slot;
+        let is_behind = slot < channel.slot.next();
         // The last commit that both have is to be the same: what follows fits nothing else.
-        let common = slot.min(channel.slot).checked_sub(1);
+        let common = slot.min(channel.slot.next()).checked_sub(1);
         let common = common.filter(|common| self.is_kept(id, *common));
         if !is_behind {
             self.know_slot(id, slot);
@@ -234,7 +234,7 @@ impl Client {
             .state
             .conversations
             .get(&id)
-            .map(|channel| channel.slot);
+            .map(|channel| channel.slot.next());
         let group = self.state.group(id);
         slot.zip(group)
             .is_some_and(|(slot, (_, group))| group.epoch() > slot)
@@ -294,15 +294,6 @@ impl Client {
         }
         self.rejoin(id, RejoinReason::Missed);
         self.clear_doubt(id);
-    }
-
-    pub(in crate::client) fn lower_slot(&mut self, id: ConversationId, slot: u64) {
-        self.change_channel(id, |channel| {
-            if slot < channel.slot {
-                channel.slot = slot;
-                channel.slot_seen = true;
-            }
-        });
     }
 
     /// The connection is gone: what is doubted is asked for over the next.

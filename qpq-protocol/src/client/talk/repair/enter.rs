@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::client::error::IntentError;
 use crate::client::event::{ConversationId, RejoinReason};
 use crate::client::talk::channel::{Phase, dm_channel};
+use crate::client::talk::slot::Slot;
 use crate::defect::seeded;
 use crate::ids::IdentityKey;
 
@@ -38,8 +39,7 @@ impl Client {
             channel.rejoin = Some(RejoinReason::Missed);
             channel.gone.clear();
             channel.listed.clear();
-            channel.slot = slot;
-            channel.slot_seen = true;
+            channel.slot = Slot::seen(slot);
             channel.doubted = false;
             channel.peer = peer.or(channel.peer);
             if let Some(name) = name {

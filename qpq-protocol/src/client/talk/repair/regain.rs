@@ -24,6 +24,7 @@ use crate::client::event::{ConversationId, RejoinReason};
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::{Channel, Phase, dm_channel};
+use crate::client::talk::slot::Slot;
 use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
@@ -240,8 +241,7 @@ impl Client {
         channel.phase = Phase::Active;
         channel.rejoin = Some(RejoinReason::Forgotten);
         channel.generation = generation;
-        channel.slot = slot;
-        channel.slot_seen = true;
+        channel.slot = Slot::seen(slot);
         // What was wanted was made, or not, by a commit that this device does not know.
         channel.wanted.clear();
         channel.listed.clear();

@@ -25,6 +25,7 @@ use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::{LONG_AGO, Phase, remember};
 use crate::client::talk::generation::{MAX_GENERATIONS, generation_of, group_id};
+use crate::client::talk::slot::Slot;
 use crate::client::{Client, encoded};
 use crate::ids::IdentityKey;
 use crate::method::rpc;
@@ -211,10 +212,7 @@ impl Client {
 
     /// There was no commit that this device could have missed.
     fn lost_nothing(&mut self, id: ConversationId) {
-        self.change_channel(id, |channel| {
-            channel.slot = 0;
-            channel.slot_seen = true;
-        });
+        self.change_channel(id, |channel| channel.slot = Slot::FIRST);
         self.is_at_slot(id, 0);
         let before = self.identities(id);
         self.came_back(id, &before);
@@ -469,7 +467,7 @@ impl Client {
         self.change_channel(id, |channel| {
             channel.generation = generation;
             // Whatever was believed before.
-            channel.slot = draft.slot.saturating_add(1);
+            channel.slot = Slot::seen(draft.slot.saturating_add(1));
         });
         self.note_return(id);
         self.came_back(id, &before);

@@ -16,6 +16,7 @@ use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::{Change, Phase};
 use crate::client::talk::framing::framing;
+use crate::client::talk::slot::Slot;
 use crate::ids::IdentityKey;
 use crate::method::rpc;
 use crate::proto;
@@ -116,12 +117,12 @@ impl Client {
             return;
         };
         let is_in = matches!(channel.phase, Phase::Active | Phase::Leaving);
-        if is_in && !channel.slot_seen && slot < channel.slot {
+        if is_in && !channel.slot.is_seen() && slot < channel.slot.next() {
             // Only told of, by the same server.
-            self.change_channel(id, |channel| channel.slot = slot);
+            self.change_channel(id, |channel| channel.slot = Slot::at_least(slot));
             return self.is_at_slot(id, slot);
         }
-        let is_ours = is_in && channel.slot_seen && slot < channel.slot;
+        let is_ours = is_in && channel.slot.is_seen() && slot < channel.slot.next();
         if is_ours && !self.is_rejoining(id) && self.resubmitting.insert(id, slot).is_none() {
             self.give_way(id, None);
             self.drive(id);
@@ -139,7 +140,7 @@ impl Client {
             return true;
         }
         let own = self.state.conversations.get(&id);
-        let own = own.map_or(0, |channel| channel.slot);
+        let own = own.map_or(0, |channel| channel.slot.next());
         let kept = self.state.merged.get(&(id, slot % KEPT));
         let Some(kept) = kept.filter(|kept| kept.slot == slot && slot < own) else {
             // It is where it was, or further back than what is kept: others may have more, or it was never where
@@ -249,7 +250,7 @@ impl Client {
             }
         };
         let own = self.state.conversations.get(&id);
-        let own = own.map_or(0, |channel| channel.slot);
+        let own = own.map_or(0, |channel| channel.slot.next());
         if next > slot && next < own {
             self.resubmitting.insert(id, next);
         } else {

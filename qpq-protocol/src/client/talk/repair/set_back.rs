@@ -77,7 +77,7 @@ impl Client {
         let all: Vec<_> = self.state.conversations.keys().copied().collect();
         for id in all {
             let channel = self.state.conversations.get(&id);
-            let is_begun = channel.is_some_and(|channel| channel.slot > 0);
+            let is_begun = channel.is_some_and(|channel| channel.slot.next() > 0);
             match self.phase(id) {
                 Some(Phase::Active | Phase::Leaving) if is_begun => {
                     self.rejoin(id, RejoinReason::SetBack);
@@ -97,7 +97,7 @@ impl Client {
     /// missing. After that one was.
     fn rejoin_unseen(&mut self) {
         let all = self.state.conversations.iter();
-        let unseen = all.filter(|(_, channel)| !channel.slot_seen && channel.slot > 0);
+        let unseen = all.filter(|(_, channel)| !channel.slot.is_seen() && channel.slot.next() > 0);
         for id in unseen.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.rejoin(id, RejoinReason::SetBack);
         }
