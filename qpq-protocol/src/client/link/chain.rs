@@ -26,8 +26,11 @@ const MESSAGES: u32 = 64;
 pub(in crate::client) struct Chain {
     /// Shown, and not confirmed yet.
     shown: Option<Opening>,
-    /// The chain moved on and no commit was submitted since.
-    is_fresh: bool,
+    /// The commits, by hash, that were drafted before the opening that is shown: whichever copy of this data
+    /// knows that opening holds them, too.
+    drafted: BTreeSet<Vec<u8>>,
+    /// Those of the opening that was confirmed last: they may be submitted.
+    ready: BTreeSet<Vec<u8>>,
     /// Messages sent since it moved on.
     sent: u32,
     /// Conversations that wait for it to move on.
@@ -52,6 +55,8 @@ impl Client {
                 let next = self.state.openings.show(new);
                 self.keep_openings();
                 self.chain.shown = Some(next);
+                let drafts = self.state.drafts.values();
+                self.chain.drafted = drafts.map(|draft| draft.commit_hash.clone()).collect();
                 next
             }
         };
@@ -75,7 +80,7 @@ impl Client {
         let verdict = self.state.openings.confirm(&shown, heard.last);
         let epoch = core::mem::replace(&mut self.state.openings.server_epoch, heard.server_epoch);
         self.keep_openings();
-        self.chain.is_fresh = true;
+        self.chain.ready = core::mem::take(&mut self.chain.drafted);
         self.chain.sent = 0;
         let is_other_epoch = epoch != 0 && epoch != heard.server_epoch;
         match verdict {
@@ -88,9 +93,12 @@ impl Client {
         }
     }
 
-    /// Whether a commit may be submitted now; if not, that conversation is driven on when it may.
-    pub(in crate::client) fn may_commit(&mut self, id: ConversationId) -> bool {
-        let may = core::mem::replace(&mut self.chain.is_fresh, false);
+    /// Whether the commit with this hash may be submitted now; if not, that conversation is driven on when it may.
+    ///
+    /// It may once an opening is confirmed that was shown after the commit was drafted. A copy of this data without the
+    /// commit does not know that opening, and so is found out; one with it submits the same.
+    pub(in crate::client) fn may_commit(&mut self, id: ConversationId, commit_hash: &[u8]) -> bool {
+        let may = self.chain.ready.contains(commit_hash);
         if !may {
             self.wait_for_chain(id);
         }
@@ -146,7 +154,7 @@ impl Client {
     /// The connection is gone: the next session shows an opening anyway.
     pub(in crate::client) fn forget_chain(&mut self) {
         self.chain.waiting.clear();
-        self.chain.is_fresh = false;
+        self.chain.ready.clear();
         self.chain.sent = MESSAGES;
         self.timers.cancel(Timer::Chain);
         self.state.clocks.forget();

@@ -346,8 +346,8 @@ impl Client {
         if self.link.is_asked(&then) || waits || self.has_won(id) {
             return;
         }
-        let request = draft.request.clone();
-        if !self.may_commit(id) {
+        let (request, hash) = (draft.request.clone(), draft.commit_hash.clone());
+        if !self.may_commit(id, &hash) {
             return;
         }
         self.call_kept::<rpc::SubmitCommit>(&request, then);
