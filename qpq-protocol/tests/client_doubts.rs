@@ -9,13 +9,13 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::Late;
 use net::people::{
     MINUTE, PUT_BACK, asked, assert_talk, back, backup, changed, conversation, conversations, dm,
-    find, go_away, group, history, is_welcome, members, method, put_back, send, settle, told,
-    world,
+    find, go_away, group, history, is_welcome, leave, members, method, put_back, send, settle,
+    told, world,
 };
-use qpq_protocol::client::{Event, Outcome, Standing, intent};
+use net::{Late, Net};
+use qpq_protocol::client::{ConversationId, Event, Outcome, Standing, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -134,20 +134,65 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
     assert!(find(&mut net, 2, id).is_none());
 }
 
-/// The members are asked for another one, and not for ever.
-#[test]
-fn a_group_info_that_does_not_verify_is_asked_for_a_few_times() {
-    let mut net = world(&["alice", "bob"]);
-    net.restart(1);
-    net.clients[1].away = true;
-    let id = group(&mut net, 0, &["bob"]);
-    net.lie = Some(|method, said| match method {
+/// Bob knows of no Welcome, and of no GroupInfo that verifies.
+fn without_an_entrance(method: u16, said: Result<Bytes, u8>) -> Result<Bytes, u8> {
+    match method {
         method::FETCH => changed(said, no_welcomes),
         method::GET_GROUP_INFO => changed(said, |answer: &mut proto::GetGroupInfoResponse| {
             answer.group_info = Bytes::from_static(b"rubbish");
         }),
         _ => said,
+    }
+}
+
+/// A group of alice and bob, who is away since before it was made.
+fn invited() -> (Net, ConversationId) {
+    let mut net = world(&["alice", "bob"]);
+    net.restart(1);
+    net.clients[1].away = true;
+    let id = group(&mut net, 0, &["bob"]);
+    (net, id)
+}
+
+/// Bob asks for a GroupInfo, so that alice owes a commit; the server takes none, and she is not at it for ever.
+#[test]
+fn a_commit_that_is_refused_and_still_owed_waits() {
+    let (mut net, _) = invited();
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::BadRequest.code()),
+        _ => without_an_entrance(method, said),
     });
+    net.clients[1].away = false;
+    net.asked.clear();
+    net.pass(4 * MINUTE);
+    let tries = asked(&net, method::SUBMIT_COMMIT);
+    assert!((2..=120).contains(&tries), "{tries}");
+}
+
+/// Seed 14569 of the worlds with villains of all kinds: it leaves while it owes a commit, and the server knows it as a
+/// member no more.
+#[test]
+fn who_leaves_and_may_not_commit_has_left() {
+    let (mut net, id) = invited();
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::Forbidden.code()),
+        _ => without_an_entrance(method, said),
+    });
+    net.clients[1].away = false;
+    net.pass(MINUTE);
+    leave(&mut net, 0, id);
+    net.asked.clear();
+    net.pass(4 * MINUTE);
+    assert_eq!(conversation(&mut net, 0, id).standing, Standing::Over);
+    let tries = asked(&net, method::SUBMIT_COMMIT);
+    assert!(tries <= 2, "{tries}");
+}
+
+/// The members are asked for another one, and not for ever.
+#[test]
+fn a_group_info_that_does_not_verify_is_asked_for_a_few_times() {
+    let (mut net, id) = invited();
+    net.lie = Some(without_an_entrance);
     net.clients[1].away = false;
     net.asked.clear();
     net.pass(4 * MINUTE);

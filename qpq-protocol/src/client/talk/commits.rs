@@ -403,10 +403,17 @@ impl Client {
                 let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
-                if is_shut_out && self.phase(id) == Some(Phase::Active) {
-                    // Out, or thrown off the list: who is back there still wants what he wanted.
+                if is_shut_out && self.phase(id) == Some(Phase::Leaving) {
+                    // The others took it off the list: it has left.
+                    return self.end(id);
+                }
+                if is_shut_out || all.is_empty() {
+                    // Nobody's wish is refused with it, so that it would be made again at once.
                     let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
                     self.timers.hold(Timer::Conversation(id, Pause::Server), at);
+                }
+                if is_shut_out && self.phase(id) == Some(Phase::Active) {
+                    // Out, or thrown off the list: who is back there still wants what he wanted.
                     return self.look_for_the_end(id);
                 }
                 // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
