@@ -287,14 +287,14 @@ impl Client {
         };
         match group.process(device, message) {
             Ok(Processed::Application { sender, plaintext }) => {
-                self.remember_message(id, message);
+                self.remember_processed(id, message);
                 self.agrees(id, sender.identity_key);
                 self.take_app(id, &sender, plaintext.into())
             }
             Ok(Processed::Proposal { sender }) => {
                 let who = sender.identity_key;
                 let dropped = group.drop_proposals(device);
-                self.remember_message(id, message);
+                self.remember_processed(id, message);
                 // Kept as what is wanted, in this epoch and in any later one.
                 if dropped.is_err() {
                     self.rejoin(id, RejoinReason::State);
@@ -335,6 +335,16 @@ impl Client {
         }
     }
 
+    fn remember_processed(&mut self, id: ConversationId, message: &[u8]) {
+        let seen = self.state.seen.entry(id).or_default();
+        seen.remember(id, message, &mut self.writer);
+    }
+
+    fn was_processed(&self, id: ConversationId, message: &[u8]) -> bool {
+        let seen = self.state.seen.get(&id);
+        seen.is_some_and(|seen| seen.holds(message))
+    }
+
     fn take_app(
         &mut self,
         id: ConversationId,
@@ -342,7 +352,9 @@ impl Client {
         app: Bytes,
     ) -> Result<(), UnreadableReason> {
         let decoded = wire::decode_app(app.clone()).unwrap_or_default();
-        match self.know_message(id, sender.identity_key, &decoded.message_id, &app) {
+        let known = self.state.known.entry(id).or_default();
+        let said = (decoded.message_id.as_ref(), app.as_ref());
+        match known.take(id, sender.identity_key, said, &mut self.writer) {
             Seen::New => {}
             Seen::Before => return Ok(()),
             Seen::Otherwise => return Err(UnreadableReason::SaidOtherwise),
