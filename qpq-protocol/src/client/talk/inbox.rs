@@ -147,11 +147,8 @@ impl Client {
         slot: Option<u64>,
         answer: Answer<rpc::Fetch>,
     ) {
-        let fetched = match answer {
-            Ok(fetched) => fetched,
-            // There is no such queue.
-            Err(_) => proto::FetchResponse::default(),
-        };
+        // Refused: there is no such queue.
+        let fetched = answer.unwrap_or_default();
         if let Some(taken) = self.state.forgotten.get(&queue).copied() {
             // What is not there any more was taken in before; what never was, is missing.
             let gone = fetched.first_seq.saturating_sub(1);
