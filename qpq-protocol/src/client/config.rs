@@ -11,7 +11,7 @@ pub struct Config {
     pub server: String,
     /// What this process calls itself, for the error that a second one on the same data causes.
     pub holder: String,
-    /// What the account's devices call this one, at most [`MAX_DEVICE_NAME`] bytes. Told when the
+    /// What the account's devices call this one, at most [`MAX_DEVICE_NAME`](super::MAX_DEVICE_NAME) bytes. Told when the
     /// device is registered.
     pub device_name: String,
     /// The OPAQUE suite of new registrations; that of the server. A weak one is accepted at login
