@@ -13,12 +13,14 @@
 //! | --- | --- |
 //! | `intent`, `intents`, `progress` | what an app can ask for, what of that has not ended, and what it still lacks |
 //! | `event`, `outcome`, `error` | what an app is told |
+//! | `config` | how a client behaves |
 //! | `talk/` | conversations: members, commits, messages, and what is done when a thread was lost |
 //! | `people/` | names and keys, and how far what is said of them can be trusted |
 //! | `me/` | session, devices, key packages |
 //! | `link/` | the connection, calls and deadlines, login |
 //! | `keep/` | what is durable and how |
 
+mod config;
 mod error;
 mod event;
 #[cfg(feature = "sim")]
@@ -32,8 +34,9 @@ mod outcome;
 mod people;
 mod progress;
 mod talk;
+#[cfg(feature = "sim")]
+mod watch;
 
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -48,7 +51,6 @@ use crate::time::{Clock, Time, UnixTime};
 
 use intents::Intents;
 use keep::load::Phase;
-use keep::record;
 use keep::seal::Sealer;
 pub use keep::seal::StorageKey;
 use keep::state::State;
@@ -60,11 +62,13 @@ use link::timers::{Pause, Timer, Timers};
 use me::packages;
 use people::contacts::Contacts;
 use talk::channel::Work;
+use talk::history;
 use talk::inbox::Inbox;
+use talk::promises::Promises;
 use talk::repair::{doubt, regain, rejoin, set_back};
-use talk::{history, outbox};
 
 pub use crate::ids::IntentId;
+pub use config::Config;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
     Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event, Kept,
@@ -77,81 +81,14 @@ pub use keep::keys;
 pub use outcome::{Missing, NewGroup, Outcome, Sent, ServerInfo};
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;
+#[cfg(feature = "sim")]
+pub(crate) use watch::{history_row, stored_cursor, writer_row};
 
 /// Members that a group may have in this version: trees travel inside Welcomes up to there.
 pub const MAX_MEMBERS: usize = qpq_crypto::mls::TREE_INSIDE_UP_TO;
 
 /// Longest name of a device, in bytes.
 pub const MAX_DEVICE_NAME: usize = 64;
-
-/// How a client behaves. The default is for people; tests shorten the times.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// `host:port` of the server.
-    pub server: String,
-    /// What this process calls itself, for the error that a second one on the same data causes.
-    pub holder: String,
-    /// What the account's devices call this one, at most [`MAX_DEVICE_NAME`] bytes. Told when the
-    /// device is registered.
-    pub device_name: String,
-    /// The OPAQUE suite of new registrations; that of the server. A weak one is accepted at login
-    /// only if this one is weak.
-    pub opaque_suite: OpaqueSuite,
-    /// The suite of groups and key packages made here.
-    pub mls_suite: MlsSuite,
-    /// Key packages are replenished when fewer are left at the server.
-    pub package_floor: u32,
-    /// Up to so many.
-    pub package_target: u32,
-    /// The first pause before connecting again; doubles with each attempt.
-    pub backoff_base: Duration,
-    /// The longest pause before connecting again.
-    pub backoff_max: Duration,
-    /// How long a connection may take to stand.
-    pub connect_timeout: Duration,
-    /// How long a request may take; longer than the server's own 30 s.
-    pub request_timeout: Duration,
-    /// How long an intent may take that needs the server. Messages to send wait for ever.
-    pub intent_timeout: Duration,
-    /// How often the queues are listed on a connection that stands: between servers the word of
-    /// something new may be lost, and this bounds how long that goes unnoticed.
-    pub look_interval: Duration,
-    /// Channels of conversations that others began, and that this client has not joined yet, whose
-    /// queues are looked into on one connection. One's own conversations are not counted.
-    pub strange_queues: usize,
-    /// How long requests that run at a shutdown are waited for.
-    pub shutdown_grace: Duration,
-    /// Never connect: only what is stored is asked for.
-    pub offline: bool,
-    /// What it does wrong, for tests of tests.
-    #[cfg(qpq_defects)]
-    pub defect: Option<crate::defect::Defect>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: "127.0.0.1:5001".to_owned(),
-            holder: String::new(),
-            device_name: String::new(),
-            opaque_suite: OpaqueSuite::DEFAULT,
-            mls_suite: MlsSuite::default(),
-            package_floor: 5,
-            package_target: 10,
-            backoff_base: Duration::from_millis(250),
-            backoff_max: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(15),
-            request_timeout: Duration::from_secs(35),
-            intent_timeout: Duration::from_secs(60),
-            look_interval: Duration::from_secs(300),
-            strange_queues: 1000,
-            shutdown_grace: Duration::from_secs(2),
-            offline: false,
-            #[cfg(qpq_defects)]
-            defect: None,
-        }
-    }
-}
 
 /// The client core. See the page of this module.
 ///
@@ -174,7 +111,7 @@ pub struct Client {
     packages: packages::Packages,
     chain: Chain,
     resending: set_back::Resending,
-    promises: outbox::Promises,
+    promises: Promises,
     readings: history::Readings,
     rejoins: rejoin::Rejoins,
     regains: regain::Regains,
@@ -244,7 +181,7 @@ impl Client {
             packages: packages::Packages::default(),
             chain: Chain::default(),
             resending: set_back::Resending::new(),
-            promises: outbox::Promises::default(),
+            promises: Promises::default(),
             readings: history::Readings::new(),
             rejoins: rejoin::Rejoins::default(),
             regains: regain::Regains::default(),
@@ -427,70 +364,6 @@ impl Core for Client {
 
     fn footprint(&self) -> usize {
         self.bytes_held()
-    }
-}
-
-/// The stored key of a message in the history, for a simulation that looks whether it is there.
-#[cfg(feature = "sim")]
-pub(crate) fn history_row(id: ConversationId, index: u64) -> Vec<u8> {
-    keys::piece(&keys::history(id, index), 0)
-}
-
-/// The stored key of the fence, for a simulation that looks which opening may write.
-#[cfg(feature = "sim")]
-pub(crate) fn writer_row() -> Vec<u8> {
-    keys::piece(keys::META_WRITER, 0)
-}
-
-/// Up to where a queue was read by what this storage holds, for a simulation that compares that with
-/// what is acknowledged.
-#[cfg(feature = "sim")]
-pub(crate) fn stored_cursor(
-    memory: &crate::storage::Memory,
-    storage_key: StorageKey,
-    queue: Option<crate::ids::ChannelId>,
-) -> u64 {
-    let row = keys::piece(&keys::Name::Queue(queue).key(), 0);
-    // Nothing is sealed with it.
-    let sealer = Sealer::new(storage_key, Rng::new([0; 32]));
-    let value = memory
-        .get(&row)
-        .and_then(|sealed| sealer.open(&row, sealed));
-    let record = value.and_then(|value| record::read::<record::QueueRecord>(&value));
-    record.map_or(0, |record| record.cursor)
-}
-
-#[cfg(feature = "sim")]
-impl Client {
-    /// The token of this client's session, for a simulation in which it means ill.
-    pub(crate) fn token(&self) -> Option<[u8; 32]> {
-        self.state.me.as_ref()?.token.as_deref().copied()
-    }
-
-    /// What an app would be told next, once it is durable.
-    pub(crate) fn untold(&self) -> Vec<Event> {
-        self.writer.untold().cloned().collect()
-    }
-
-    /// A commit of this member whose path secret is wrong for one other, drawn by `rng`; nothing of it is kept here.
-    pub(crate) fn spoil(&mut self, id: ConversationId, rng: &mut Rng) -> Option<Vec<u8>> {
-        self.state.keep_mls(&mut self.writer);
-        let (device, group) = self.state.group(id)?;
-        let own = group.own_leaf();
-        let others = group.members().into_iter();
-        let others: Vec<u32> = others
-            .map(|member| member.leaf)
-            .filter(|leaf| *leaf != own)
-            .collect();
-        let last = u64::try_from(others.len()).unwrap_or_default();
-        let place = usize::try_from(rng.below(last)).unwrap_or_default();
-        let victim = *others.get(place)?;
-        let made = match group.has_pending_commit() {
-            true => None,
-            false => group.update_spoiled_for(device, &rng.seed(), victim).ok(),
-        };
-        self.state.forget_mls();
-        Some(made?.commit)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::client::event::{CommitProof, ConversationId, Event};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::{DraftRecord, ProofRecord, ProofsRecord, ServerRecord};
+use crate::client::keep::write::Writer;
 use crate::ids::IdentityKey;
 
 /// Slots of a conversation whose proofs are kept, the last ones.
@@ -47,6 +48,30 @@ impl Proofs {
                 Added::New
             }
         }
+    }
+
+    /// Keeps what the server has signed for this slot of the conversation; whether it is the only one
+    /// there. A second one is told.
+    fn take(
+        &mut self,
+        id: ConversationId,
+        slot: u64,
+        proof: CommitProof,
+        writer: &mut Writer,
+    ) -> bool {
+        match self.add(slot, proof.clone()) {
+            Added::New => writer.put(&Name::Proofs(id), &self.record()),
+            Added::Known => {}
+            Added::Fork(first) => {
+                writer.emit(Event::Forked {
+                    conversation: id,
+                    slot,
+                    proofs: [first, proof],
+                });
+                return false;
+            }
+        }
+        true
     }
 
     /// What the server has signed for this slot.
@@ -146,18 +171,9 @@ impl Client {
             return false;
         };
         let proofs = self.state.proofs.entry(id).or_default();
-        match proofs.add(slot, proof.clone()) {
-            Added::New => self.writer.put(&Name::Proofs(id), &proofs.record()),
-            Added::Known => {}
-            Added::Fork(first) => {
-                self.writer.emit(Event::Forked {
-                    conversation: id,
-                    slot,
-                    proofs: [first, proof],
-                });
-                let members = self.identities(id);
-                self.report(id, &members);
-            }
+        if !proofs.take(id, slot, proof, &mut self.writer) {
+            let members = self.identities(id);
+            self.report(id, &members);
         }
         true
     }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::client::Client;
 use crate::client::event::ConversationId;
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::KnownRecord;
+use crate::client::keep::write::Writer;
 use crate::ids::IdentityKey;
 
 /// Messages in one row: it is written anew for each.
@@ -98,16 +98,14 @@ impl Known {
         }
         Some(())
     }
-}
 
-impl Client {
-    /// Whether a message came before; from now on it has. One without an id is always new.
-    pub(super) fn know_message(
+    /// Whether a message of this conversation came before; from now on it has. One without an id is always new.
+    pub(super) fn take(
         &mut self,
         conversation: ConversationId,
         sender: IdentityKey,
-        message_id: &[u8],
-        app: &[u8],
+        (message_id, app): (&[u8], &[u8]),
+        writer: &mut Writer,
     ) -> Seen {
         if message_id.len() != 16 {
             return Seen::New;
@@ -117,14 +115,12 @@ impl Client {
             .chain_update(message_id);
         let (id, content): (Id, Content) =
             (beginning(id), beginning(Sha256::new().chain_update(app)));
-        let known = self.state.known.entry(conversation).or_default();
-        let seen = known.look(&id, &content);
+        let seen = self.look(&id, &content);
         if seen == Seen::New {
-            let Changed { written, gone } = known.add(id, content);
-            self.writer
-                .put(&Name::Known(conversation, written), &known.record(written));
+            let Changed { written, gone } = self.add(id, content);
+            writer.put(&Name::Known(conversation, written), &self.record(written));
             if let Some(gone) = gone {
-                self.writer.delete(&Name::Known(conversation, gone));
+                writer.delete(&Name::Known(conversation, gone));
             }
         }
         seen

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::client::Client;
 use crate::client::event::ConversationId;
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::SeenRecord;
+use crate::client::keep::write::Writer;
 
 /// Messages remembered of a conversation; of each sender only the last 32 generations can be met again.
 const KEPT: u64 = 1024;
@@ -41,26 +41,21 @@ impl Seen {
             self.messages.remove(&old.message);
         }
     }
-}
 
-impl Client {
     /// Whether these bytes, an MLSMessage, were processed before.
-    pub(super) fn was_processed(&self, id: ConversationId, message: &[u8]) -> bool {
-        let seen = self.state.seen.get(&id);
-        seen.is_some_and(|seen| seen.messages.contains(Sha256::digest(message).as_slice()))
+    pub(super) fn holds(&self, message: &[u8]) -> bool {
+        self.messages.contains(Sha256::digest(message).as_slice())
     }
 
-    /// Remembers an MLSMessage that was processed.
-    pub(super) fn remember_message(&mut self, id: ConversationId, message: &[u8]) {
-        let seen = self.state.seen.entry(id).or_default();
+    /// Remembers an MLSMessage of this conversation that was processed.
+    pub(super) fn remember(&mut self, id: ConversationId, message: &[u8], writer: &mut Writer) {
         let record = SeenRecord {
-            number: seen.count,
+            number: self.count,
             message: Sha256::digest(message).to_vec(),
         };
-        self.writer
-            .put(&Name::Seen(id, record.number % KEPT), &record);
-        seen.count = seen.count.saturating_add(1);
-        seen.insert(record);
+        writer.put(&Name::Seen(id, record.number % KEPT), &record);
+        self.count = self.count.saturating_add(1);
+        self.insert(record);
     }
 }
 

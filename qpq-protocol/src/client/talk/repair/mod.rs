@@ -5,7 +5,8 @@
 //!
 //! | file | what is decided there |
 //! | --- | --- |
-//! | `rejoin`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
+//! | `rejoin`, `external`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
+//! | `rotation` | fresh GroupInfos for those who come back |
 //! | `regain`, `trees` | groups that this device is in and knows nothing of; members in different trees |
 //! | `set_back`, `doubt`, `enter`, `resubmit` | what a server that was set back has of each conversation; commits it lost |
 //! | `agreement` | what a device that was set back waits for before it says anything |
@@ -15,9 +16,11 @@ pub(in crate::client) mod agreement;
 pub(in crate::client) mod ahead;
 pub(in crate::client) mod doubt;
 pub(in crate::client) mod enter;
+pub(in crate::client) mod external;
 pub(in crate::client) mod regain;
 pub(in crate::client) mod rejoin;
 pub(in crate::client) mod reset;
 pub(in crate::client) mod resubmit;
+pub(in crate::client) mod rotation;
 pub(in crate::client) mod set_back;
 pub(in crate::client) mod trees;

@@ -1,6 +1,7 @@
 //! A new MLS group in a channel whose group nobody can follow any more (protocol.md §5.8): of all who
 //! are on the server's list, as the next generation.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -10,12 +11,81 @@ use crate::client::Client;
 use crate::client::event::{ConversationId, Event};
 use crate::client::keep::keys::Name;
 use crate::client::keep::record::DraftRecord;
+use crate::client::link::rpc::Then;
+use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::Change;
 use crate::client::talk::commits::Kind;
 use crate::client::talk::generation::group_id;
 use crate::ids::IdentityKey;
+use crate::method::rpc;
+use crate::proto;
+
+/// Without a way in for so long, a new group is begun.
+pub(super) const RESET_AFTER: Duration = Duration::from_secs(60);
 
 impl Client {
+    /// There is no way in: asks who is to be in a new group.
+    pub(super) fn want_reset(&mut self, id: ConversationId) {
+        let then = Then::ListMembers(id, 0);
+        if !self.link.is_asked(&then) {
+            let request = proto::ListGroupMembersRequest {
+                channel_id: Bytes::copy_from_slice(id.as_bytes()),
+            };
+            self.call::<rpc::ListGroupMembers>(&request, then);
+        }
+    }
+
+    /// Whether a new group waits for the list of who is to be in it.
+    pub(in crate::client) fn is_reset_due(&self, id: ConversationId) -> bool {
+        let attempt = self.rejoins.attempts.get(&id);
+        let now = self.clock.now();
+        attempt.is_some_and(|attempt| {
+            attempt.reset.is_none() && now.since(attempt.began) >= RESET_AFTER
+        })
+    }
+
+    /// These are to be in a new group, besides this account.
+    pub(in crate::client) fn begin_reset(
+        &mut self,
+        id: ConversationId,
+        others: BTreeSet<IdentityKey>,
+    ) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id) {
+            attempt.reset = Some(others);
+        }
+        self.timers.cancel(Timer::Conversation(id, Pause::Rejoin));
+        self.drive(id);
+    }
+
+    /// Who is to be in the new group that is being begun.
+    pub(in crate::client) fn resetting(
+        &self,
+        id: ConversationId,
+    ) -> Option<&BTreeSet<IdentityKey>> {
+        self.rejoins.attempts.get(&id)?.reset.as_ref()
+    }
+
+    /// One who can't be in the new group.
+    pub(in crate::client) fn reset_without(&mut self, id: ConversationId, key: IdentityKey) {
+        if let Some(attempt) = self.rejoins.attempts.get_mut(&id)
+            && let Some(others) = &mut attempt.reset
+        {
+            others.remove(&key);
+        }
+        let person = self.state.person(key);
+        self.writer.emit(Event::NotAdded {
+            conversation: id,
+            person,
+        });
+        self.drive(id);
+    }
+
+    /// The new group was not to be: the way back is tried again from its beginning.
+    pub(super) fn reset_failed(&mut self, id: ConversationId) {
+        self.rejoins.attempts.remove(&id);
+        self.wait_to_rejoin(id);
+    }
+
     /// Makes the new group once the key packages of all who are to be in it are here.
     pub(super) fn drive_reset(&mut self, id: ConversationId) {
         let Some(others) = self.resetting(id).cloned() else {
