@@ -41,7 +41,7 @@ impl Server {
             return;
         }
         let is_over = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if is_over(connection.unsent.due()) || is_over(connection.silent_at(limits)) {
+        if is_over(self.charges.unsent_due(conn)) || is_over(connection.silent_at(limits)) {
             return self.close(conn, AppCode::Timeout);
         }
         if is_over(connection.login.as_ref().map(|slot| slot.expires)) {
@@ -58,7 +58,9 @@ impl Server {
         }
         let limits = &self.config.limits;
         let connection = self.connections.get(&conn);
-        if let Some(at) = connection.and_then(|connection| connection.due(limits)) {
+        let of_connection = connection.and_then(|connection| connection.due(limits));
+        let of_unsent = connection.and_then(|_| self.charges.unsent_due(conn));
+        if let Some(at) = of_connection.into_iter().chain(of_unsent).min() {
             self.watch(conn, at);
         }
     }

@@ -2,7 +2,7 @@
 //! storage commands come out. It implements [`Core`].
 //!
 //! ```text
-//! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, shares.rs,
+//! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, charges.rs,
 //!                                      deadlines.rs), run step by step until its answer has left
 //!   method, payload     dispatch.rs    lengths, caller, rates; one line a method in table.rs
 //!     handler           services/      one file a category, made of steps (step.rs)
@@ -22,6 +22,7 @@ mod asking;
 mod away;
 mod calendar;
 mod caller;
+mod charges;
 mod config;
 mod connection;
 mod counters;
@@ -56,6 +57,7 @@ use std::collections::BTreeMap;
 use allowances::Allowances;
 use away::Away;
 use calendar::{Calendar, Dates};
+use charges::Charges;
 use connection::Connection;
 use counters::Counters;
 use outputs::Outputs;
@@ -65,7 +67,6 @@ use run::arriving::Arriving;
 use run::background::Background;
 use run::task::Tasks;
 use run::turns::Turns;
-use shares::Shares;
 use shutdown::Shutdown;
 use startup::Phase;
 use strangers::Strangers;
@@ -89,6 +90,8 @@ pub use startup::StartError;
 
 /// The server core. See [`Core`] for how to drive it.
 pub struct Server {
+    /// Goes first when the core goes: who holds something then owes it to nobody.
+    charges: Charges,
     config: Config,
     clock: Clock,
     calendar: Calendar,
@@ -114,12 +117,9 @@ pub struct Server {
     rates: Rates,
     allowances: Allowances,
     outputs: Outputs,
-    shares: Shares,
     arriving: Arriving,
     turns: Turns,
     strangers: Strangers,
-    /// Bytes that transports have not taken, of all connections.
-    unsent: usize,
     last_ticket: u64,
     last_stream: u64,
 }
@@ -131,6 +131,7 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32], now: Time, unix: UnixTime) -> Self {
         let limits = &config.limits;
         let mut server = Self {
+            charges: Charges::new(limits),
             clock: Clock::new(now, unix),
             calendar: Calendar::new(None, now, unix, config.accept_clock),
             started: now,
@@ -153,11 +154,9 @@ impl Server {
             rates: Rates::new(limits.rate_counters, &seed),
             allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
-            shares: Shares::new(limits),
             arriving: Arriving::default(),
             turns: Turns::default(),
             strangers: Strangers::default(),
-            unsent: 0,
             last_ticket: 0,
             last_stream: 0,
             config,
@@ -205,7 +204,9 @@ impl Server {
     /// Bytes that are set aside for requests and answers of peers, for a simulation that looks
     /// whether they are given back.
     pub(crate) fn held_for_peers(&self) -> usize {
-        self.shares.held().saturating_add(self.unsent)
+        self.charges
+            .held()
+            .saturating_add(self.charges.all_unsent())
     }
 }
 
@@ -327,7 +328,7 @@ impl Core for Server {
         self.connections
             .len()
             .saturating_mul(CONNECTION)
-            .saturating_add(self.shares.held())
+            .saturating_add(self.charges.held())
             .saturating_add(self.rows.bytes())
             .saturating_add(self.config.limits.rate_tables())
             .saturating_add(self.away.len().saturating_mul(AWAY_ENTRY))

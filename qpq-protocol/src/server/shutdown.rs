@@ -43,7 +43,10 @@ impl Server {
 
     /// Closes everything if a shutdown was asked for and nothing runs or waits to be sent.
     pub(super) fn shut_down_if_done(&mut self) {
-        if self.shutdown == Shutdown::Draining && self.tasks.is_empty() && self.unsent == 0 {
+        if self.shutdown == Shutdown::Draining
+            && self.tasks.is_empty()
+            && self.charges.all_unsent() == 0
+        {
             self.shut_down();
         }
     }

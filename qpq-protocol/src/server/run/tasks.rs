@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::pacing;
 use super::stream::State;
-use super::task::{Long, Resume, Task, TaskState};
+use super::task::{Resume, Task, TaskState};
 use super::task_id::TaskId;
 use crate::defect::seeded;
 use crate::ids::{ConnId, IdentityKey, Ticket};
@@ -16,6 +16,7 @@ use crate::method::Method;
 use crate::server::Server;
 use crate::server::asking;
 use crate::server::caller::Caller;
+use crate::server::charges::Charge;
 use crate::server::counters::Counters;
 use crate::server::ctx::Ctx;
 #[cfg(qpq_defects)]
@@ -23,7 +24,6 @@ use crate::server::effects::Effects;
 use crate::server::event::{AskId, Event};
 use crate::server::fault::Fault;
 use crate::server::notes::Notes;
-use crate::server::shares::Hold;
 use crate::server::startup::Phase;
 use crate::server::step::{Next, Outcome, Step, Todo, Woken};
 use crate::server::timers::Timer;
@@ -42,7 +42,7 @@ impl Server {
         request_id: u32,
         method: Method,
         payload: Bytes,
-        hold: Hold,
+        charge: Charge,
     ) {
         self.tasks.last = self.tasks.last.saturating_add(1);
         let id = TaskId(self.tasks.last);
@@ -56,7 +56,7 @@ impl Server {
             payload,
             received: self.clock.now(),
             began: self.clock.now(),
-            hold: Some(hold),
+            charge: Some(charge),
             attempt: 0,
             state: TaskState::Running,
             timer: None,
@@ -65,7 +65,7 @@ impl Server {
             stale: false,
             watches: Vec::new(),
             news: false,
-            long: Long::No,
+            long: None,
             starts_job: false,
             answered: false,
         });
@@ -389,8 +389,8 @@ impl Server {
         for queue in task.watches.drain(..) {
             self.tasks.waiters.remove(&(queue, task.id));
         }
-        if let Some(hold) = task.hold.take() {
-            self.release_request(task.caller.conn, task.stream, hold);
+        if let Some(charge) = task.charge.take() {
+            self.release_request(task.caller.conn, task.stream, charge);
         }
     }
 

@@ -12,15 +12,16 @@ use super::task::{Long, Resume, Task, TaskState};
 use super::task_id::TaskId;
 use crate::ids::ConnId;
 use crate::server::Server;
+use crate::server::charges::{Charge, Charges, Turn};
 use crate::server::fault::Fault;
-use crate::server::shares::{Hold, Holder, Shares, Short};
+use crate::server::shares::{Holder, Short};
 
-/// The line of holders, and who waits on connections.
+/// Who waits on connections, and the line of holders.
 #[derive(Default)]
 pub(in crate::server) struct Turns {
+    /// Requests that wait until fewer of their connection run.
+    connections: BTreeMap<ConnId, BTreeSet<TaskId>>,
     line: Line,
-    /// Requests that wait, on their connection or in line.
-    queued: usize,
     /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
     admitting: Option<Vec<ConnId>>,
 }
@@ -35,34 +36,64 @@ struct Line {
 
 #[derive(Default)]
 struct Waiting {
-    tasks: BTreeSet<TaskId>,
+    tasks: BTreeMap<TaskId, Turn>,
     /// Whether the holder is among those whose turn may come.
     is_next: bool,
 }
 
 impl Turns {
-    /// A holder has given something back.
-    pub(in crate::server) fn freed(&mut self, holder: Holder) {
-        if self.queued > 0 {
-            self.line.come(holder);
+    /// Whether nobody waits.
+    fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.line.waiting.is_empty()
+    }
+
+    /// Gives back all but so many bytes of the room for an answer: its holder's turn may come.
+    pub(in crate::server) fn shrink(
+        &mut self,
+        charges: &mut Charges,
+        room: &mut Charge,
+        to: usize,
+    ) {
+        if charges.shrink(room, to) {
+            self.line.come(room.holder());
         }
     }
 
-    fn join(&mut self, holder: Holder, id: TaskId) {
+    /// The request that waits longest on a connection, which is to wait in line from now on.
+    fn pop_first(&mut self, conn: ConnId) -> Option<TaskId> {
+        let waiting = self.connections.get_mut(&conn)?;
+        let first = waiting.pop_first();
+        if waiting.is_empty() {
+            self.connections.remove(&conn);
+        }
+        first
+    }
+
+    fn join(&mut self, holder: Holder, id: TaskId, turn: Turn) {
         let line = &mut self.line;
-        line.waiting.entry(holder).or_default().tasks.insert(id);
+        let waiting = line.waiting.entry(holder).or_default();
+        waiting.tasks.insert(id, turn);
         line.come(holder);
     }
 
-    fn leave(&mut self, holder: Holder, id: TaskId) {
-        let line = &mut self.line;
-        if let Entry::Occupied(mut waiting) = line.waiting.entry(holder) {
-            waiting.get_mut().tasks.remove(&id);
-            if waiting.get().tasks.is_empty() {
+    /// Takes a request out of both; what it has of its connection, if it was in line.
+    fn leave(&mut self, conn: ConnId, holder: Holder, id: TaskId) -> Option<Turn> {
+        if let Entry::Occupied(mut waiting) = self.connections.entry(conn) {
+            waiting.get_mut().remove(&id);
+            if waiting.get().is_empty() {
                 waiting.remove();
-                line.next.retain(|other| *other != holder);
             }
         }
+        let line = &mut self.line;
+        let Entry::Occupied(mut waiting) = line.waiting.entry(holder) else {
+            return None;
+        };
+        let turn = waiting.get_mut().tasks.remove(&id);
+        if waiting.get().tasks.is_empty() {
+            waiting.remove();
+            line.next.retain(|other| *other != holder);
+        }
+        turn
     }
 }
 
@@ -77,13 +108,13 @@ impl Line {
     }
 
     /// The next request that there is room for.
-    fn next(&mut self, shares: &mut Shares) -> Option<(TaskId, Hold)> {
+    fn next(&mut self, charges: &mut Charges) -> Option<(TaskId, Long)> {
         while let Some(holder) = self.next.pop_front() {
             let Entry::Occupied(mut waiting) = self.waiting.entry(holder) else {
                 continue;
             };
-            match shares.reserve_answer(holder) {
-                Ok(hold) => {
+            match charges.reserve_answer(holder) {
+                Ok(room) => {
                     let first = waiting.get_mut().tasks.pop_first();
                     if waiting.get().tasks.is_empty() {
                         waiting.remove();
@@ -91,8 +122,8 @@ impl Line {
                         self.next.push_back(holder);
                     }
                     match first {
-                        Some(first) => return Some((first, hold)),
-                        None => shares.give_back(hold),
+                        Some((first, turn)) => return Some((first, Long { turn, room })),
+                        None => charges.give_back(room),
                     }
                 }
                 Err(Short::Share) => waiting.get_mut().is_next = false,
@@ -112,27 +143,26 @@ impl Server {
         let (id, conn) = (task.id, task.caller.conn);
         let limits = &self.config.limits;
         let until = self.clock.now() + limits.request_time;
-        let Some(connection) = self.connections.get_mut(&conn) else {
+        if !self.connections.contains_key(&conn) {
             return self.release(&mut task);
-        };
-        let free = connection.long_running < limits.long_answers
-            && connection.unsent.bytes() <= limits.connection_unsent;
-        if free
-            && self.turns.queued == 0
-            && let Ok(hold) = self.shares.reserve_answer(task.caller.holder())
-        {
-            connection.long_running = connection.long_running.saturating_add(1);
-            return self.run_long(task, resume, hold);
         }
-        connection.long_waiting.insert(id);
-        self.turns.queued = self.turns.queued.saturating_add(1);
+        let free = self.charges.turns(conn) < limits.long_answers
+            && self.charges.unsent(conn) <= limits.connection_unsent;
+        if free
+            && self.turns.is_empty()
+            && let Ok(room) = self.charges.reserve_answer(task.caller.holder())
+        {
+            let turn = self.charges.take_turn(conn);
+            return self.run_long(task, resume, Long { turn, room });
+        }
+        self.turns.connections.entry(conn).or_default().insert(id);
         task.state = TaskState::Queued(Box::new(resume));
         self.park(task, Some(until));
         self.admit_long(conn);
     }
 
-    fn run_long(&mut self, mut task: Box<Task>, resume: Resume, hold: Hold) {
-        task.long = Long::Running(hold);
+    fn run_long(&mut self, mut task: Box<Task>, resume: Resume, long: Long) {
+        task.long = Some(long);
         task.begin(self.clock.now());
         match resume {
             Resume::Start => self.handle(task),
@@ -144,25 +174,18 @@ impl Server {
     }
 
     /// Counts a request no longer as one with a long answer; what covers that, if it ran.
-    pub(in crate::server) fn leave_long(&mut self, task: &mut Task) -> Option<Hold> {
-        let long = core::mem::replace(&mut task.long, Long::No);
-        if !matches!(long, Long::No)
-            && let Some(connection) = self.connections.get_mut(&task.caller.conn)
-        {
-            connection.long_running = connection.long_running.saturating_sub(1);
-        }
-        match long {
-            Long::Running(hold) => Some(hold),
-            Long::No | Long::InLine => None,
-        }
+    pub(in crate::server) fn leave_long(&mut self, task: &mut Task) -> Option<Charge> {
+        let Long { turn, room } = task.long.take()?;
+        self.charges.give_turn_back(turn);
+        Some(room)
     }
 
     /// Takes a request out of the lines that it waits in.
     pub(in crate::server) fn leave_lines(&mut self, task: &Task) {
-        self.turns.queued = self.turns.queued.saturating_sub(1);
-        self.turns.leave(task.caller.holder(), task.id);
-        if let Some(connection) = self.connections.get_mut(&task.caller.conn) {
-            connection.long_waiting.remove(&task.id);
+        let caller = &task.caller;
+        let turn = self.turns.leave(caller.conn, caller.holder(), task.id);
+        if let Some(turn) = turn {
+            self.charges.give_turn_back(turn);
         }
     }
 
@@ -176,7 +199,7 @@ impl Server {
     /// Lets requests with long answers go on whose turn has come, of this connection and of those
     /// that wait for room among all.
     pub(in crate::server) fn admit_long(&mut self, conn: ConnId) {
-        if self.turns.queued == 0 {
+        if self.turns.is_empty() {
             return;
         }
         if let Some(others) = &mut self.turns.admitting {
@@ -186,13 +209,13 @@ impl Server {
         self.turns.admitting = Some(vec![conn]);
         while let Some(conn) = self.turns.admitting.as_mut().and_then(Vec::pop) {
             self.line_up(conn);
-            while let Some((id, hold)) = self.next_long() {
-                let Some((task, TaskState::Queued(resume))) = self.unpark(id) else {
-                    self.give_back_answer(hold);
-                    continue;
-                };
-                self.turns.queued = self.turns.queued.saturating_sub(1);
-                self.run_long(task, *resume, hold);
+            while let Some((id, long)) = self.turns.line.next(&mut self.charges) {
+                if let Some((task, TaskState::Queued(resume))) = self.unpark(id) {
+                    self.run_long(task, *resume, long);
+                } else {
+                    self.charges.give_turn_back(long.turn);
+                    self.give_back_answer(long.room);
+                }
             }
         }
         self.turns.admitting = None;
@@ -201,22 +224,14 @@ impl Server {
     /// Moves requests of a connection into the lines of their holders, as many as it may have there.
     fn line_up(&mut self, conn: ConnId) {
         let limits = &self.config.limits;
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        while connection.long_running < limits.long_answers
-            && connection.unsent.bytes() <= limits.connection_unsent
-            && let Some(id) = connection.long_waiting.pop_first()
+        while self.charges.turns(conn) < limits.long_answers
+            && self.charges.unsent(conn) <= limits.connection_unsent
+            && let Some(id) = self.turns.pop_first(conn)
         {
             if let Some(task) = self.tasks.running.get_mut(&id) {
-                connection.long_running = connection.long_running.saturating_add(1);
-                task.long = Long::InLine;
-                self.turns.join(task.caller.holder(), id);
+                let turn = self.charges.take_turn(conn);
+                self.turns.join(task.caller.holder(), id, turn);
             }
         }
-    }
-
-    fn next_long(&mut self) -> Option<(TaskId, Hold)> {
-        self.turns.line.next(&mut self.shares)
     }
 }
