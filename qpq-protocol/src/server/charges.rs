@@ -13,10 +13,10 @@
 #[cfg(debug_assertions)]
 use std::sync::{Arc, Weak};
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::run::stream::time_for;
 use super::shares::{Holder, Kind, Shares, Short};
 use crate::ids::ConnId;
 use crate::limits::Limits;
@@ -341,11 +341,16 @@ impl Drop for Owed {
     }
 }
 
+/// How long so many bytes take at so many a second.
+pub(super) fn time_for(bytes: usize, slowest: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / slowest)
+}
+
 #[cfg(test)]
 mod tests {
     use core::net::IpAddr;
-    use core::time::Duration;
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -34,7 +34,7 @@ const PAGE: usize = 100;
 
 /// Claims a job that nobody does, and does it.
 pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     ctx.notes.job = FoundJob::Nothing;
     scan_ordered(keys::jobs(), Page::from(PAGE), |ctx, found, _| {
         let mut first_free: Option<UnixTime> = None;
@@ -81,7 +81,7 @@ fn perform(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, work: keys::Work) -> Next
 
 /// Removes a job that is done, unless it was started again meanwhile, or another core has claimed it.
 fn end(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, effects: Effects) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     load(ctx, key, move |ctx, seen| {
         ctx.notes.job = FoundJob::Done;
         if seen.as_ref().is_none_or(|now| now.claim != job.claim) {
@@ -104,7 +104,7 @@ impl Server {
     fn go_on_with_jobs(&mut self) {
         if self.jobs_wait && !self.background.has_job() && !self.shutdown.is_asked() {
             self.jobs_wait = false;
-            self.begin(Work::Job, next, 0, Notes::default());
+            self.begin_work(Work::Job, next, 0, Notes::default());
         }
     }
 

@@ -7,7 +7,7 @@
 //!   method, payload     dispatch.rs    lengths, caller, rates; one line a method in table.rs
 //!     handler           services/      one file a category, made of steps (step.rs)
 //!       rows            txn/           read, checked and changed; remembered between requests
-//!       question        policy.rs      what an operator allows (asking.rs)
+//!       question        policy.rs      what an operator allows (policy_check.rs)
 //!   effects             push.rs        pushes, waits, other cores
 //! background            jobs.rs        what is longer than one commit
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
@@ -18,11 +18,11 @@
 
 mod allowance;
 mod allowances;
-mod asking;
 mod away;
 mod calendar;
 mod caller;
 mod charges;
+mod checks;
 mod config;
 mod connection;
 mod counters;
@@ -33,10 +33,12 @@ mod effects;
 mod event;
 mod fault;
 mod jobs;
+mod line;
 mod login_slot;
 mod notes;
 mod outputs;
 mod policy;
+mod policy_check;
 mod push;
 mod rate;
 mod run;
@@ -65,8 +67,8 @@ use push::Subscriptions;
 use rate::Rates;
 use run::arriving::Arriving;
 use run::background::Background;
+use run::long_answers::LongAnswers;
 use run::task::Tasks;
-use run::turns::Turns;
 use shutdown::Shutdown;
 use startup::Phase;
 use strangers::Strangers;
@@ -118,7 +120,7 @@ pub struct Server {
     allowances: Allowances,
     outputs: Outputs,
     arriving: Arriving,
-    turns: Turns,
+    long_answers: LongAnswers,
     strangers: Strangers,
     last_ticket: u64,
     last_stream: u64,
@@ -155,7 +157,7 @@ impl Server {
             allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
             arriving: Arriving::default(),
-            turns: Turns::default(),
+            long_answers: LongAnswers::default(),
             strangers: Strangers::default(),
             last_ticket: 0,
             last_stream: 0,
@@ -180,7 +182,7 @@ impl Server {
     }
 
     /// Closes a connection: nothing more is taken from it or sent on it.
-    fn close(&mut self, conn: ConnId, code: AppCode) {
+    fn close_connection(&mut self, conn: ConnId, code: AppCode) {
         if let Some(connection) = self.connections.get_mut(&conn)
             && !core::mem::replace(&mut connection.closing, true)
         {

@@ -258,7 +258,7 @@ impl Server {
             if Some(conn) == caller {
                 self.unsubscribe(conn);
             } else {
-                self.close(conn, AppCode::None);
+                self.close_connection(conn, AppCode::None);
             }
         }
     }
@@ -345,7 +345,7 @@ impl Server {
                 Counters::bytes(&mut self.counters.bytes_sent, taken);
                 if let Some(room) = &mut push.room {
                     let left = push.unsent.bytes();
-                    self.turns.shrink(&mut self.charges, room, left);
+                    self.long_answers.shrink(&mut self.charges, room, left);
                 }
             }
             StreamInput::Stopped(_) | StreamInput::Reset(_) => {
@@ -355,7 +355,7 @@ impl Server {
             }
             StreamInput::Data(_) | StreamInput::Fin => return,
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
         self.shut_down_if_done();
     }
 

@@ -57,7 +57,7 @@ impl Server {
             self.shutdown = Shutdown::Closed;
             let connections: Vec<ConnId> = self.connections.keys().copied().collect();
             for conn in connections {
-                self.close(conn, AppCode::Shutdown);
+                self.close_connection(conn, AppCode::Shutdown);
             }
         }
     }

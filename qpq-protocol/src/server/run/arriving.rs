@@ -40,7 +40,7 @@ pub(in crate::server) struct Arriving {
 
 impl Arriving {
     /// One more has begun; its age.
-    pub(in crate::server) fn begin(&mut self, charge: &Charge, conn: ConnId, stream: u64) -> u64 {
+    pub(in crate::server) fn insert(&mut self, charge: &Charge, conn: ConnId, stream: u64) -> u64 {
         self.last = self.last.saturating_add(1);
         let age = self.last;
         self.pool(charge).insert(age, (conn, stream));
@@ -48,7 +48,7 @@ impl Arriving {
     }
 
     /// This one is whole, or will never be.
-    pub(in crate::server) fn end(&mut self, claim: &Claim) {
+    pub(in crate::server) fn remove(&mut self, claim: &Claim) {
         self.pool(&claim.charge).remove(claim.age);
     }
 
@@ -126,7 +126,7 @@ impl Server {
 
     /// Gives back what was set aside for a request that will not be whole.
     pub(in crate::server) fn unclaim(&mut self, claim: Claim) {
-        self.arriving.end(&claim);
+        self.arriving.remove(&claim);
         self.charges.give_back(claim.charge);
     }
 }

@@ -11,14 +11,14 @@
 //!   without one  background  what the core does by itself
 //! ```
 
-pub(super) mod answers;
 pub(super) mod arriving;
 pub(super) mod background;
+pub(super) mod long_answers;
 pub(super) mod pacing;
 pub(super) mod requests;
+pub(super) mod sending;
 pub(super) mod stream;
 pub(super) mod task;
 pub(super) mod task_id;
 pub(super) mod tasks;
-pub(super) mod turns;
 pub(super) mod waits;

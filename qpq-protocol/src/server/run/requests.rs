@@ -1,5 +1,5 @@
 //! The bytes of a connection's streams: requests in, each charged for as it arrives. What gives way where
-//! there is no room is in `arriving.rs`, how answers leave in `answers.rs`.
+//! there is no room is in `arriving.rs`, how answers leave in `sending.rs`.
 
 use std::collections::btree_map::Entry;
 
@@ -18,7 +18,7 @@ use crate::server::fault::Fault;
 use crate::server::shares::{Kind, SMALL};
 use crate::server::timers::Timer;
 use crate::server::{Event, Server};
-use crate::server::{dispatch, table};
+use crate::server::{checks, table};
 use crate::status::{AppCode, Status};
 
 /// Bytes that are taken at once from a stream whose header is not whole, or whose request is not
@@ -38,7 +38,7 @@ enum Taken {
 }
 
 /// Whether a request is wanted, by its header, and what kind it is.
-fn wanted(
+fn kind_if_wanted(
     header: RequestHeader,
     has_session: bool,
     draining: bool,
@@ -47,7 +47,7 @@ fn wanted(
     let method = Method::try_from(header.method_id)
         .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
     let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-    dispatch::admit(has_session, method, length, limits)?;
+    checks::check_length(has_session, method, length, limits)?;
     if draining && !table::line(method).is_answered_while_draining() {
         return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
     }
@@ -152,12 +152,12 @@ impl Server {
             }
             match reading.read(bytes) {
                 Ok(Progress::Header(header)) => {
-                    let kind = match wanted(header, has_session, draining, limits) {
+                    let kind = match kind_if_wanted(header, has_session, draining, limits) {
                         Ok(kind) => kind,
                         Err(fault) => return Taken::Refused(header.request_id, fault),
                     };
                     let charge = self.charges.request(conn, kind, holder);
-                    let age = self.arriving.begin(&charge, conn, stream);
+                    let age = self.arriving.insert(&charge, conn, stream);
                     reading.claim = Some(Claim {
                         header,
                         charge,
@@ -204,7 +204,7 @@ impl Server {
             return;
         };
         match reading.finish() {
-            Ok((claim, payload)) => self.run(conn, stream, claim, payload),
+            Ok((claim, payload)) => self.request_is_whole(conn, stream, claim, payload),
             Err((claim, error)) => {
                 if let Some(claim) = claim {
                     self.unclaim(claim);
@@ -214,8 +214,8 @@ impl Server {
         }
     }
 
-    fn run(&mut self, conn: ConnId, stream: u64, claim: Claim, payload: Bytes) {
-        self.arriving.end(&claim);
+    fn request_is_whole(&mut self, conn: ConnId, stream: u64, claim: Claim, payload: Bytes) {
+        self.arriving.remove(&claim);
         let Claim { header, charge, .. } = claim;
         // Both were looked up when the header came.
         let (Some(connection), Ok(method)) = (
@@ -225,7 +225,7 @@ impl Server {
             return self.charges.give_back(charge);
         };
         let caller = connection.caller(conn);
-        self.start(caller, stream, header.request_id, method, payload, charge);
+        self.begin_request(caller, stream, header.request_id, method, payload, charge);
     }
 
     /// Forgets a stream on which nothing more is to happen.
@@ -274,7 +274,7 @@ impl Server {
         if let Some(open) = connection.streams.remove(&stream) {
             self.drop_stream(conn, open);
         }
-        self.watch_silence(conn);
+        self.check_when_silent(conn);
         self.shut_down_if_done();
     }
 
@@ -288,20 +288,20 @@ impl Server {
         match open.state {
             State::Reading(reading) => match reading.claim {
                 Some(claim) if seeded!(self.config, LimitLeak) => {
-                    self.arriving.end(&claim);
+                    self.arriving.remove(&claim);
                     core::mem::forget(claim);
                 }
                 Some(claim) => self.unclaim(claim),
                 None => {}
             },
-            State::Running(id) => self.abandon(id),
+            State::Running(id) => self.abandon_request(id),
             State::Dropping | State::Answered => {}
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
     }
 
     /// A request has ended: gives back what it holds, except what covers its short answer.
-    pub(in crate::server) fn release_request(
+    pub(in crate::server) fn shrink_to_answer(
         &mut self,
         conn: ConnId,
         stream: u64,

@@ -1,13 +1,11 @@
 //! One request stream: from bytes in any split to a whole request, and until its answer has left.
 
-use core::time::Duration;
-
 use bytes::Bytes;
 
 use super::task_id::TaskId;
 use crate::frame::{Decoded, Decoder, FrameError, RequestHeader};
 use crate::limits::{ENTRY, Limits};
-use crate::server::charges::{Charge, Unsent};
+use crate::server::charges::{Charge, Unsent, time_for};
 use crate::time::Time;
 
 /// A request stream of a peer.
@@ -169,11 +167,4 @@ impl Reading {
     pub(in crate::server) fn wanted(&self) -> usize {
         self.decoder.missing().saturating_add(1)
     }
-}
-
-/// How long so many bytes take at so many a second.
-pub(in crate::server) fn time_for(bytes: usize, slowest: usize) -> Duration {
-    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);
-    Duration::from_micros(bytes.saturating_mul(1_000_000) / slowest)
 }

@@ -10,11 +10,11 @@ use crate::method::Method;
 use crate::rising::Rising;
 use crate::server::caller::Caller;
 use crate::server::charges::{Charge, Turn};
-use crate::server::dispatch;
 use crate::server::event::AskId;
 use crate::server::fault::Fault;
 use crate::server::notes::Notes;
 use crate::server::step::{Outcome, Then, ThenDecided, ThenWoken, Woken};
+use crate::server::table;
 use crate::server::txn::Issued;
 use crate::storage::keys::QueueId;
 use crate::time::Time;
@@ -119,13 +119,13 @@ impl Tasks {
 
 impl Task {
     /// It runs from now on.
-    pub(in crate::server) const fn begin(&mut self, now: Time) {
+    pub(in crate::server) const fn restart_time(&mut self, now: Time) {
         self.began = now;
     }
 
     /// When it is answered, whatever it waits for; `None` if it was.
     pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
-        let limit = dispatch::time_to_run(self.method, limits);
+        let limit = table::line(self.method).time_to_run(limits);
         (!self.answered).then(|| self.began + limit)
     }
 }

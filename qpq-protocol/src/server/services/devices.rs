@@ -280,6 +280,12 @@ fn end_sessions(change: &mut Change, account: &mut Account, device_id: &DeviceId
     });
 }
 
+/// Whether an account has registered this device.
+pub(in crate::server) fn is_registered(devices: &Seen<DeviceSet>, device_id: &DeviceId) -> bool {
+    let devices = devices.as_ref();
+    devices.is_some_and(|devices| find(devices, device_id).is_some())
+}
+
 fn find<'a>(devices: &'a DeviceSet, device_id: &DeviceId) -> Option<&'a RegisteredDevice> {
     let mut devices = devices.devices.iter();
     devices.find(|device| device.device_id.as_ref() == device_id.as_bytes())

@@ -18,12 +18,12 @@ use crate::server::shares::{Holder, Short};
 
 /// Who waits on connections, and the line of holders.
 #[derive(Default)]
-pub(in crate::server) struct Turns {
+pub(in crate::server) struct LongAnswers {
     /// Requests that wait until fewer of their connection run.
     connections: BTreeMap<ConnId, BTreeSet<TaskId>>,
     line: Line,
-    /// Connections whose turn it may be, while [`Server::admit_long`] is at work.
-    admitting: Option<Vec<ConnId>>,
+    /// Connections whose turn it may be, while [`Server::run_next_long`] is at work.
+    running_next: Option<Vec<ConnId>>,
 }
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ struct Waiting {
     is_next: bool,
 }
 
-impl Turns {
+impl LongAnswers {
     /// Whether nobody waits.
     fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.line.waiting.is_empty()
@@ -144,30 +144,34 @@ impl Server {
         let limits = &self.config.limits;
         let until = self.clock.now() + limits.request_time;
         if !self.connections.contains_key(&conn) {
-            return self.release(&mut task);
+            return self.release_task(&mut task);
         }
         let free = self.charges.turns(conn) < limits.long_answers
             && self.charges.unsent(conn) <= limits.connection_unsent;
         if free
-            && self.turns.is_empty()
+            && self.long_answers.is_empty()
             && let Ok(room) = self.charges.reserve_answer(task.caller.holder())
         {
             let turn = self.charges.take_turn(conn);
             return self.run_long(task, resume, Long { turn, room });
         }
-        self.turns.connections.entry(conn).or_default().insert(id);
+        self.long_answers
+            .connections
+            .entry(conn)
+            .or_default()
+            .insert(id);
         task.state = TaskState::Queued(Box::new(resume));
         self.park(task, Some(until));
-        self.admit_long(conn);
+        self.run_next_long(conn);
     }
 
     fn run_long(&mut self, mut task: Box<Task>, resume: Resume, long: Long) {
         task.long = Some(long);
-        task.begin(self.clock.now());
+        task.restart_time(self.clock.now());
         match resume {
-            Resume::Start => self.handle(task),
+            Resume::Start => self.call_handler(task),
             Resume::Woken(then, woken) => {
-                let next = self.call(&mut task, |_, ctx| then(ctx, woken));
+                let next = self.call_part(&mut task, |_, ctx| then(ctx, woken));
                 self.follow(task, next);
             }
         }
@@ -183,7 +187,9 @@ impl Server {
     /// Takes a request out of the lines that it waits in.
     pub(in crate::server) fn leave_lines(&mut self, task: &Task) {
         let caller = &task.caller;
-        let turn = self.turns.leave(caller.conn, caller.holder(), task.id);
+        let turn = self
+            .long_answers
+            .leave(caller.conn, caller.holder(), task.id);
         if let Some(turn) = turn {
             self.charges.give_turn_back(turn);
         }
@@ -193,23 +199,23 @@ impl Server {
     pub(in crate::server) fn turn_away(&mut self, task: Box<Task>) {
         self.leave_lines(&task);
         let fault = Fault::unavailable("too many long answers at once: take those sent first");
-        self.answer(task, Err(fault.retry_after(1000)));
+        self.answer_request(task, Err(fault.retry_after(1000)));
     }
 
     /// Lets requests with long answers go on whose turn has come, of this connection and of those
     /// that wait for room among all.
-    pub(in crate::server) fn admit_long(&mut self, conn: ConnId) {
-        if self.turns.is_empty() {
+    pub(in crate::server) fn run_next_long(&mut self, conn: ConnId) {
+        if self.long_answers.is_empty() {
             return;
         }
-        if let Some(others) = &mut self.turns.admitting {
+        if let Some(others) = &mut self.long_answers.running_next {
             others.push(conn);
             return;
         }
-        self.turns.admitting = Some(vec![conn]);
-        while let Some(conn) = self.turns.admitting.as_mut().and_then(Vec::pop) {
+        self.long_answers.running_next = Some(vec![conn]);
+        while let Some(conn) = self.long_answers.running_next.as_mut().and_then(Vec::pop) {
             self.line_up(conn);
-            while let Some((id, long)) = self.turns.line.next(&mut self.charges) {
+            while let Some((id, long)) = self.long_answers.line.next(&mut self.charges) {
                 if let Some((task, TaskState::Queued(resume))) = self.unpark(id) {
                     self.run_long(task, *resume, long);
                 } else {
@@ -218,7 +224,7 @@ impl Server {
                 }
             }
         }
-        self.turns.admitting = None;
+        self.long_answers.running_next = None;
     }
 
     /// Moves requests of a connection into the lines of their holders, as many as it may have there.
@@ -226,11 +232,11 @@ impl Server {
         let limits = &self.config.limits;
         while self.charges.turns(conn) < limits.long_answers
             && self.charges.unsent(conn) <= limits.connection_unsent
-            && let Some(id) = self.turns.pop_first(conn)
+            && let Some(id) = self.long_answers.pop_first(conn)
         {
             if let Some(task) = self.tasks.running.get_mut(&id) {
                 let turn = self.charges.take_turn(conn);
-                self.turns.join(task.caller.holder(), id, turn);
+                self.long_answers.join(task.caller.holder(), id, turn);
             }
         }
     }

@@ -77,7 +77,8 @@ impl Server {
         let length = frame.len();
         open.answer = room.and_then(|mut room| {
             let covers = if length > ENTRY { length } else { 0 };
-            self.turns.shrink(&mut self.charges, &mut room, covers);
+            self.long_answers
+                .shrink(&mut self.charges, &mut room, covers);
             (covers > 0).then_some(room)
         });
         self.charges.send(&mut open.unsent, length, now, limits);
@@ -109,12 +110,12 @@ impl Server {
         Counters::bytes(&mut self.counters.bytes_sent, taken);
         if let Some(room) = &mut open.answer {
             let left = open.unsent.bytes();
-            self.turns.shrink(&mut self.charges, room, left);
+            self.long_answers.shrink(&mut self.charges, room, left);
         }
         if open.is_over() {
             self.tidy_stream(conn, stream);
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
         self.shut_down_if_done();
     }
 
@@ -133,6 +134,6 @@ impl Server {
 
     /// Gives back what covers a long answer.
     pub(in crate::server) fn give_back_answer(&mut self, mut room: Charge) {
-        self.turns.shrink(&mut self.charges, &mut room, 0);
+        self.long_answers.shrink(&mut self.charges, &mut room, 0);
     }
 }
