@@ -4,7 +4,7 @@
 //! ```text
 //! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, charges.rs,
 //!                                      deadlines.rs), run step by step until its answer has left
-//!   method, payload     dispatch.rs    lengths, caller, rates; one line a method in table.rs
+//!   method, payload     dispatch.rs    rates, session; one line a method in table.rs (checks.rs: lengths, caller)
 //!     handler           services/      one file a category, made of steps (step.rs)
 //!       rows            txn/           read, checked and changed; remembered between requests
 //!       question        policy.rs      what an operator allows (policy_check.rs)
