@@ -87,7 +87,7 @@ fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method, line: &Line) -> Resu
             "this device is not registered: register it first",
         ));
     }
-    if method.needs_fresh_login() && ctx.date > session.login_at + ctx.config.limits.fresh_login {
+    if method.needs_fresh_login() && !session.is_fresh(ctx.date, &ctx.config.limits) {
         return Err(Fault::unauthorized(
             "this method needs a fresh login: log in again",
         ));

@@ -205,7 +205,7 @@ pub(in crate::server) fn revoke_device(
     let identity = session.identity_key;
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
-    let class = match ctx.date <= session.login_at + ctx.config.limits.fresh_login {
+    let class = match session.is_fresh(ctx.date, &ctx.config.limits) {
         true => RateClass::FreshRevocations,
         false if session.registered => RateClass::DeviceChanges,
         false => {
