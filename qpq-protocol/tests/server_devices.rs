@@ -2,8 +2,11 @@
 
 mod support;
 
+use core::time::Duration;
+
 use bytes::Bytes;
 use qpq_protocol::ids::{ConnId, DeviceId};
+use qpq_protocol::io::Core as _;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto::{self, MembershipChange};
 use qpq_protocol::status::Status;
@@ -340,6 +343,30 @@ fn a_device_that_finds_no_room_revokes_another_soon_after_its_login() {
         .log_in_with(&mut world, new, DeviceId::new([5; 16]), &alice.password)
         .unwrap();
     revoke(&mut world, new, 4).unwrap();
+}
+
+/// A login of while the clock was a year ahead would otherwise be a fresh one for a year.
+#[test]
+fn a_login_of_a_later_date_is_no_fresh_one() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let mut world = World::default();
+    let (alice, conn) = world.user("alice");
+    world
+        .call::<rpc::RegisterDevice>(conn, &alice.device(3))
+        .unwrap();
+    // Each clock is believed after a day.
+    let ahead = world.unix() + DAY * 365;
+    world.server.handle_clock(world.now, ahead);
+    world.advance(DAY + Duration::from_secs(1));
+    let thief = world.connect();
+    let unknown = DeviceId::new([9; 16]);
+    alice
+        .log_in_with(&mut world, thief, unknown, &alice.password)
+        .unwrap();
+    world.server.handle_clock(world.now, world.unix());
+    world.advance(DAY + Duration::from_secs(1));
+    let refused = revoke(&mut world, thief, 3).unwrap_err();
+    assert_eq!(refused.status, Status::Unauthorized);
 }
 
 #[test]

@@ -7,14 +7,17 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use qpq_protocol::ids::{ConnId, DeviceId};
+use qpq_protocol::io::Core as _;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::keys::{self, Family};
+use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::records::{Job, Record as _};
 use qpq_protocol::storage::{Command, Commit, Engine as _, Reply};
+use qpq_protocol::time::UnixTime;
 use support::account::User;
-use support::{Answer, World, roomy};
+use support::{Answer, BEGIN, World, roomy};
 
 fn rows(world: &World, family: Family) -> usize {
     let all = world.memory.rows();
@@ -209,6 +212,44 @@ fn a_job_that_another_core_starts_again_is_done_again() {
     });
 }
 
+/// Cores whose clocks are more than a minute apart take each other's claims for old ones. What one has done is done, or
+/// they would do it in turns for ever, and tell of it each time.
+#[test]
+fn a_job_that_another_core_has_taken_over_is_over_when_either_is_through() {
+    let (mut world, alice, conns, bob) = world();
+    let before = members_version(&mut world, bob);
+    world.hold_storage = true;
+    world.send::<rpc::RegisterDevice>(conns[1], &alice.device(5));
+    while !claimed(&world) {
+        world.run_storage(1);
+        world.drain();
+    }
+    let ours = jobs(&world);
+    let mut other = World::on(roomy(), Memory::new(), [9; 32]);
+    // It looks around some time after a login.
+    other.user("carol");
+    let year = 365 * 24 * 3_600_000;
+    let behind = UnixTime::from_millis(BEGIN.as_millis() - year);
+    other.server.handle_clock(other.now, behind);
+    other.hold_storage = true;
+    core::mem::swap(&mut world.memory, &mut other.memory);
+    other.advance(roomy().limits.upkeep);
+    while jobs(&other) == ours {
+        assert!(!other.stored.is_empty(), "it takes nothing over");
+        other.run_storage(1);
+        other.drain();
+    }
+    core::mem::swap(&mut world.memory, &mut other.memory);
+    world.hold_storage = false;
+    world.pump();
+    assert_eq!(rows(&world, Family::Job), 0);
+    assert_eq!(members_version(&mut world, bob), before + 1, "done once");
+    core::mem::swap(&mut world.memory, &mut other.memory);
+    other.hold_storage = false;
+    other.pump();
+    assert_eq!(rows(&other, Family::Job), 0);
+}
+
 /// Storage fails in the middle: it is tried again, by the same core.
 #[test]
 fn a_job_that_storage_failed_is_tried_again() {
@@ -217,7 +258,7 @@ fn a_job_that_storage_failed_is_tried_again() {
     revoked_and_stopped(&mut world, conns[1]);
     let (ticket, _) = world.stored.pop_front().expect("the job looks around");
     let failed = Reply::Failed(qpq_protocol::storage::Failure::Unavailable);
-    qpq_protocol::io::Core::handle_stored(&mut world.server, world.now, ticket, failed);
+    world.server.handle_stored(world.now, ticket, failed);
     world.hold_storage = false;
     world.pump();
     world.advance(Duration::from_secs(2));

@@ -434,7 +434,7 @@ pub struct Job {
     /// Until when a core does it, in milliseconds since 1970; 0: nobody does.
     #[prost(uint64, tag = "2")]
     pub claimed_until_ms: u64,
-    /// 16 random bytes of that core, empty for none: one claim is told from another.
+    /// 16 random bytes of that core, then those of cores that it was taken over from, at most 8; empty for none.
     #[prost(bytes = "bytes", tag = "3")]
     pub claim: ::prost::bytes::Bytes,
 }

@@ -1,10 +1,12 @@
 //! Who asks.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use super::fault::Fault;
 use super::shares::Holder;
 use crate::ids::{ConnId, DeviceId, IdentityKey};
+use crate::limits::Limits;
 use crate::site::site;
 use crate::time::{Time, UnixTime};
 
@@ -23,6 +25,15 @@ pub(super) struct Session {
     pub(super) login_at: UnixTime,
     /// When storage last said that it is not over.
     pub(super) checked_at: Time,
+}
+
+impl Session {
+    /// Whether the password was shown a short time ago. A login of a later date was under a clock that was ahead: it would
+    /// be fresh until that date.
+    pub(super) fn is_fresh(&self, date: UnixTime, limits: &Limits) -> bool {
+        let apart = date.as_millis().abs_diff(self.login_at.as_millis());
+        Duration::from_millis(apart) <= limits.fresh_login
+    }
 }
 
 /// Who asks.

@@ -6,8 +6,7 @@ use super::caller::{Caller, Session};
 use super::login_slot::LoginSlot;
 use super::push::PushStream;
 use super::rate::network;
-use super::run::stream::{Stream, time_for};
-use super::run::task_id::TaskId;
+use super::run::stream::Stream;
 use super::shares::Holder;
 use crate::ids::ConnId;
 use crate::io::PeerInfo;
@@ -26,14 +25,6 @@ pub(super) struct Connection {
     pub(super) streams: BTreeMap<u64, Stream>,
     /// Request streams that nothing more is to happen on.
     pub(super) finished: Finished,
-    /// Bytes that its requests hold.
-    pub(super) held: usize,
-    /// Answers and pushes that the transport has not taken.
-    pub(super) unsent: Unsent,
-    /// Requests with long answers that run, or are in line with those of other connections.
-    pub(super) long_running: usize,
-    /// Requests with long answers that wait until fewer are.
-    pub(super) long_waiting: BTreeSet<TaskId>,
     /// The stream that pushes go out on.
     pub(super) push: Option<PushStream>,
     /// When the peer last did something.
@@ -53,10 +44,6 @@ impl Connection {
             login: None,
             streams: BTreeMap::new(),
             finished: Finished::default(),
-            held: 0,
-            unsent: Unsent::default(),
-            long_running: 0,
-            long_waiting: BTreeSet::new(),
             push: None,
             heard: now,
             check_at: None,
@@ -89,16 +76,12 @@ impl Connection {
         }
     }
 
-    /// When something of it is to be given up, unless it moves before: a request that does not arrive,
-    /// answers that are not taken, a login that is not finished, a stranger's silence.
+    /// When something of it is to be given up, unless it moves before: a request that does not arrive, a login that is
+    /// not finished, a stranger's silence. What is not taken is due by itself.
     pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
         let arriving = self.streams.values().filter_map(|open| open.due(limits));
         let login = self.login.as_ref().map(|slot| slot.expires);
-        arriving
-            .chain(login)
-            .chain(self.unsent.due())
-            .chain(self.silent_at(limits))
-            .min()
+        arriving.chain(login).chain(self.silent_at(limits)).min()
     }
 
     /// When a stranger on whose connection nothing happens has been silent for too long.
@@ -108,40 +91,6 @@ impl Connection {
     }
 }
 
-/// Bytes that the transport has not taken, and when they have lain there for too long.
-#[derive(Default)]
-pub(super) struct Unsent {
-    bytes: usize,
-    due: Time,
-}
-
-impl Unsent {
-    /// How many.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Adds some; they are due from when there were none.
-    pub(super) fn add(&mut self, bytes: usize, now: Time, limits: &Limits) {
-        if self.bytes == 0 {
-            self.due = now + limits.unsent_time;
-        }
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    /// The transport has taken some, or nobody wants them any more.
-    pub(super) fn take(&mut self, bytes: usize, now: Time, limits: &Limits) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        // Who is fast now has no more time when it stops than anybody else.
-        let later = self.due + time_for(bytes, limits.slowest);
-        self.due = later.min(now + limits.unsent_time);
-    }
-
-    /// When they have lain there for too long.
-    pub(super) fn due(&self) -> Option<Time> {
-        (self.bytes > 0).then_some(self.due)
-    }
-}
 /// Which streams are over. The embedder numbers the streams of a connection from 0 without gaps, in
 /// any order by so much as there are streams at once: one number and a small set are enough.
 #[derive(Default)]

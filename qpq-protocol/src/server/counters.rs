@@ -132,7 +132,7 @@ impl Server {
             jobs_failed: counters.jobs_failed,
             peer_faults: counters.peer_faults,
             turned_away: counters.turned_away,
-            bytes_held: self.shares.held(),
+            bytes_held: self.charges.held(),
             bytes_remembered: self.rows.bytes(),
             outputs: self.outputs.len(),
         }

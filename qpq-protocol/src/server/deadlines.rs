@@ -12,7 +12,7 @@ use crate::time::Time;
 
 impl Server {
     /// Sees to it that the connection is looked at by then.
-    fn watch(&mut self, conn: ConnId, at: Time) {
+    fn check_by(&mut self, conn: ConnId, at: Time) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             let timer = Timer::Connection(conn);
             self.timers
@@ -21,11 +21,11 @@ impl Server {
     }
 
     /// Nothing may happen on the connection any more.
-    pub(super) fn watch_silence(&mut self, conn: ConnId) {
+    pub(super) fn check_when_silent(&mut self, conn: ConnId) {
         let limits = &self.config.limits;
         let connection = self.connections.get(&conn);
         if let Some(at) = connection.and_then(|connection| connection.silent_at(limits)) {
-            self.watch(conn, at);
+            self.check_by(conn, at);
         }
     }
 
@@ -41,8 +41,8 @@ impl Server {
             return;
         }
         let is_over = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if is_over(connection.unsent.due()) || is_over(connection.silent_at(limits)) {
-            return self.close(conn, AppCode::Timeout);
+        if is_over(self.charges.unsent_due(conn)) || is_over(connection.silent_at(limits)) {
+            return self.close_connection(conn, AppCode::Timeout);
         }
         if is_over(connection.login.as_ref().map(|slot| slot.expires)) {
             connection.login = None;
@@ -58,8 +58,10 @@ impl Server {
         }
         let limits = &self.config.limits;
         let connection = self.connections.get(&conn);
-        if let Some(at) = connection.and_then(|connection| connection.due(limits)) {
-            self.watch(conn, at);
+        let of_connection = connection.and_then(|connection| connection.due(limits));
+        let of_unsent = connection.and_then(|_| self.charges.unsent_due(conn));
+        if let Some(at) = of_connection.into_iter().chain(of_unsent).min() {
+            self.check_by(conn, at);
         }
     }
 }

@@ -1,6 +1,4 @@
-//! From a method and a payload to its handler: what the method table says is checked here, once.
-
-use core::time::Duration;
+//! From a method and a payload to its handler: rate and session are looked at here, all else in `checks.rs`.
 
 use bytes::Bytes;
 
@@ -9,80 +7,26 @@ use super::ctx::Ctx;
 use super::fault::Fault;
 use super::rate::octets;
 use super::services::auth;
-use super::step::{Next, Step};
+use super::step::Next;
 use super::table;
-use crate::limits::{Limits, RateClass};
-use crate::method::{Caller as Rule, Method, Rpc};
-use crate::wire::decode_request;
+use crate::limits::RateClass;
+use crate::method::Method;
 
-/// Runs the handler of a method.
-pub(super) fn handle(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
-    limit(ctx, caller)?;
+/// Calls the handler of a method.
+pub(super) fn dispatch(ctx: &mut Ctx<'_>, caller: &Caller, method: Method, payload: Bytes) -> Next {
+    count_request(ctx, caller)?;
     match caller.session {
         Some(session) if ctx.now.since(session.checked_at) > ctx.config.limits.session_check => {
             auth::check_again(*caller, session, move |ctx, caller| {
-                table::run(ctx, caller, method, payload)
+                table::call(ctx, caller, method, payload)
             })
         }
-        _ => table::run(ctx, caller, method, payload),
+        _ => table::call(ctx, caller, method, payload),
     }
-}
-
-/// Whether a request of this size may be read: its method and the caller allow it.
-pub(super) fn admit(
-    has_session: bool,
-    method: Method,
-    length: usize,
-    limits: &Limits,
-) -> Result<(), Fault> {
-    let most = if has_session {
-        method.max_request()
-    } else {
-        method.max_request().min(limits.anonymous_payload)
-    };
-    if length <= most {
-        return Ok(());
-    }
-    if length <= method.max_request() && needs_session(method) {
-        return Err(Fault::no_session());
-    }
-    let of = match length <= method.max_request() {
-        true => " without a session (`anonymous_payload`)",
-        false => "",
-    };
-    Err(Fault::bad_request(format!(
-        "a payload of {length} bytes is too long: {most} are allowed here{of}"
-    )))
-}
-
-/// How long a step of a request may take.
-pub(super) fn time_to_run(method: Method, limits: &Limits) -> Duration {
-    match table::line(method).is_login() {
-        true => limits.login_time,
-        false => limits.request_time,
-    }
-}
-
-/// Decodes the request, checks its lengths and who asks, and runs the handler.
-pub(super) fn call<M: Rpc>(
-    ctx: &mut Ctx<'_>,
-    caller: &Caller,
-    payload: Bytes,
-    handler: fn(&mut Ctx<'_>, &Caller, M::Request) -> Next<M::Response>,
-) -> Next {
-    may_call(ctx, caller, M::METHOD)?;
-    let request =
-        decode_request::<M>(payload).map_err(|error| Fault::bad_request(error.to_string()))?;
-    if M::METHOD.caller() == Rule::Owner
-        && M::subject(&request).map(Bytes::as_ref) != Some(caller.identity()?.as_bytes())
-    {
-        return Err(Fault::forbidden("that identity key is not yours"));
-    }
-    handler(ctx, caller, request).map(Step::erased)
 }
 
 /// The rate that holds for every method: a session's account, else the address.
-fn limit(ctx: &mut Ctx<'_>, caller: &Caller) -> Result<(), Fault> {
+fn count_request(ctx: &mut Ctx<'_>, caller: &Caller) -> Result<(), Fault> {
     match caller.session {
         Some(session) => {
             let account = session.identity_key;
@@ -92,60 +36,5 @@ fn limit(ctx: &mut Ctx<'_>, caller: &Caller) -> Result<(), Fault> {
             let address = octets(caller.address);
             ctx.limit(RateClass::AddressRequests, &[&address], 1)
         }
-    }
-}
-
-const fn needs_session(method: Method) -> bool {
-    match method.caller() {
-        Rule::Anonymous | Rule::SessionOrSealed => false,
-        Rule::Session | Rule::Owner | Rule::Member | Rule::Admin | Rule::Federation => true,
-    }
-}
-
-/// The caller rule, as far as it does not need the request.
-fn may_call(ctx: &Ctx<'_>, caller: &Caller, method: Method) -> Result<(), Fault> {
-    if !needs_session(method) && caller.session.is_none() {
-        return Ok(());
-    }
-    let session = caller.session()?;
-    match method.caller() {
-        Rule::Anonymous => return Ok(()),
-        Rule::Admin if !ctx.config.admins.contains(&session.identity_key) => {
-            return Err(Fault::forbidden(
-                "this method is for the server's administrators",
-            ));
-        }
-        Rule::Federation => {
-            return Err(Fault::forbidden("this method is for other servers"));
-        }
-        Rule::Admin | Rule::Session | Rule::Owner | Rule::Member | Rule::SessionOrSealed => {}
-    }
-    if !session.registered && !table::line(method).is_open_to_unregistered() {
-        return Err(Fault::forbidden(
-            "this device is not registered: register it first",
-        ));
-    }
-    if method.needs_fresh_login() && ctx.date > session.login_at + ctx.config.limits.fresh_login {
-        return Err(Fault::unauthorized(
-            "this method needs a fresh login: log in again",
-        ));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn these_may_be_called_without_a_session() {
-        let all = Method::ALL.iter().filter(|method| !needs_session(**method));
-        let ids: Vec<u16> = all.map(|method| method.id()).collect();
-        assert_eq!(
-            ids,
-            [
-                100, 101, 102, 103, 104, 200, 205, 511, 520, 521, 751, 802, 803
-            ]
-        );
     }
 }

@@ -7,10 +7,14 @@
 //! ```
 //!
 //! The request is answered once the job is stored: whatever others check (sessions, the devices of an account) the same
-//! commit has taken away. Who starts a job of the same kind and subject again takes the claim off it, so that it is done
-//! once more from its beginning.
+//! commit has taken away. Who starts a job of the same kind and subject again takes the claims off it, so that it is done
+//! once more from its beginning. A core that takes a job over from another one, which it takes to be gone, leaves that
+//! one's claim beside its own: the job is over when either is through, or two cores whose clocks are far apart would take it
+//! from each other for ever.
 
 use core::time::Duration;
+
+use bytes::Bytes;
 
 use super::Server;
 use super::ctx::Ctx;
@@ -20,13 +24,17 @@ use super::run::background::Work;
 use super::services::devices;
 use super::step::{Next, Step};
 use super::timers::Timer;
-use super::txn::{Change, Page, commit, load, scan_ordered};
+use super::txn::{Change, Page, commit, load_fresh, scan_ordered};
 use crate::storage::keys::{self, Key};
 use crate::storage::records::Job;
 use crate::time::UnixTime;
 
 /// How long a claim holds. A page takes far less.
 const CLAIM: Duration = Duration::from_secs(60);
+/// Bytes of a claim.
+const CLAIM_BYTES: usize = 16;
+/// Claims that a job has at once: that of the core that does it, and of those that it was taken over from last.
+const CLAIMS: usize = 8;
 /// When a job that failed is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Jobs that are looked at for one that nobody does.
@@ -34,7 +42,7 @@ const PAGE: usize = 100;
 
 /// Claims a job that nobody does, and does it.
 pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     ctx.notes.job = FoundJob::Nothing;
     scan_ordered(keys::jobs(), Page::from(PAGE), |ctx, found, _| {
         let mut first_free: Option<UnixTime> = None;
@@ -50,7 +58,7 @@ pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
                 continue;
             }
             job.claimed_until_ms = (ctx.unix + CLAIM).as_millis();
-            job.claim = ctx.seed().get(..16).unwrap_or_default().to_vec().into();
+            job.claim = claim_over(&ctx.seed(), &job.claim);
             let mut change = Change::default();
             change.put_found(row, &job);
             let key = row.key().clone();
@@ -61,6 +69,19 @@ pub(super) fn next(ctx: &mut Ctx<'_>) -> Next {
         }
         Ok(Step::none())
     })
+}
+
+/// A new claim, before those that were there.
+fn claim_over(seed: &[u8; 32], former: &[u8]) -> Bytes {
+    let bytes = seed.iter().take(CLAIM_BYTES).chain(former);
+    bytes.take(CLAIMS * CLAIM_BYTES).copied().collect()
+}
+
+/// Whether a job that has these claims is the one that was claimed so, and was not started again since.
+fn is_same(claims: &[u8], claimed: &[u8]) -> bool {
+    let ours = claimed.get(..CLAIM_BYTES);
+    let mut claims = claims.chunks(CLAIM_BYTES);
+    claims.any(|claim| Some(claim) == ours)
 }
 
 /// Does a job that was claimed.
@@ -79,12 +100,16 @@ fn perform(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, work: keys::Work) -> Next
     }
 }
 
-/// Removes a job that is done, unless it was started again meanwhile, or another core has claimed it.
+/// Removes a job that is done, unless it was started again meanwhile.
 fn end(ctx: &mut Ctx<'_>, key: Key<Job>, job: Job, effects: Effects) -> Next {
-    ctx.notes.reads.begin();
-    load(ctx, key, move |ctx, seen| {
+    ctx.notes.reads.begin_anew();
+    // What is remembered may be from before another core took it over: it would all be done once more.
+    load_fresh(ctx, key, move |ctx, seen| {
         ctx.notes.job = FoundJob::Done;
-        if seen.as_ref().is_none_or(|now| now.claim != job.claim) {
+        if seen
+            .as_ref()
+            .is_none_or(|now| !is_same(&now.claim, &job.claim))
+        {
             return Ok(Step::none_with(effects));
         }
         let mut change = Change::default();
@@ -104,7 +129,7 @@ impl Server {
     fn go_on_with_jobs(&mut self) {
         if self.jobs_wait && !self.background.has_job() && !self.shutdown.is_asked() {
             self.jobs_wait = false;
-            self.begin(Work::Job, next, 0, Notes::default());
+            self.begin_work(Work::Job, next, 0, Notes::default());
         }
     }
 

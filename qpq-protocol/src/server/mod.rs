@@ -2,12 +2,12 @@
 //! storage commands come out. It implements [`Core`].
 //!
 //! ```text
-//! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, shares.rs,
+//! bytes of a stream     run/           a whole request, charged for as it arrives (connection.rs, charges.rs,
 //!                                      deadlines.rs), run step by step until its answer has left
-//!   method, payload     dispatch.rs    lengths, caller, rates; one line a method in table.rs
+//!   method, payload     dispatch.rs    rates, session; one line a method in table.rs (checks.rs: lengths, caller)
 //!     handler           services/      one file a category, made of steps (step.rs)
 //!       rows            txn/           read, checked and changed; remembered between requests
-//!       question        policy.rs      what an operator allows (asking.rs)
+//!       question        policy.rs      what an operator allows (policy_check.rs)
 //!   effects             push.rs        pushes, waits, other cores
 //! background            jobs.rs        what is longer than one commit
 //!   later               upkeep.rs      what expires, and what nobody needs any more, goes
@@ -18,10 +18,11 @@
 
 mod allowance;
 mod allowances;
-mod asking;
 mod away;
 mod calendar;
 mod caller;
+mod charges;
+mod checks;
 mod config;
 mod connection;
 mod counters;
@@ -32,10 +33,12 @@ mod effects;
 mod event;
 mod fault;
 mod jobs;
+mod line;
 mod login_slot;
 mod notes;
 mod outputs;
 mod policy;
+mod policy_check;
 mod push;
 mod rate;
 mod run;
@@ -56,6 +59,7 @@ use std::collections::BTreeMap;
 use allowances::Allowances;
 use away::Away;
 use calendar::{Calendar, Dates};
+use charges::Charges;
 use connection::Connection;
 use counters::Counters;
 use outputs::Outputs;
@@ -63,9 +67,8 @@ use push::Subscriptions;
 use rate::Rates;
 use run::arriving::Arriving;
 use run::background::Background;
+use run::long_answers::LongAnswers;
 use run::task::Tasks;
-use run::turns::Turns;
-use shares::Shares;
 use shutdown::Shutdown;
 use startup::Phase;
 use strangers::Strangers;
@@ -89,6 +92,8 @@ pub use startup::StartError;
 
 /// The server core. See [`Core`] for how to drive it.
 pub struct Server {
+    /// Goes first when the core goes: who holds something then owes it to nobody.
+    charges: Charges,
     config: Config,
     clock: Clock,
     calendar: Calendar,
@@ -114,12 +119,9 @@ pub struct Server {
     rates: Rates,
     allowances: Allowances,
     outputs: Outputs,
-    shares: Shares,
     arriving: Arriving,
-    turns: Turns,
+    long_answers: LongAnswers,
     strangers: Strangers,
-    /// Bytes that transports have not taken, of all connections.
-    unsent: usize,
     last_ticket: u64,
     last_stream: u64,
 }
@@ -131,6 +133,7 @@ impl Server {
     pub fn new(config: Config, seed: [u8; 32], now: Time, unix: UnixTime) -> Self {
         let limits = &config.limits;
         let mut server = Self {
+            charges: Charges::new(limits),
             clock: Clock::new(now, unix),
             calendar: Calendar::new(None, now, unix, config.accept_clock),
             started: now,
@@ -153,11 +156,9 @@ impl Server {
             rates: Rates::new(limits.rate_counters, &seed),
             allowances: Allowances::new(limits.stored_accounts),
             outputs: Outputs::default(),
-            shares: Shares::new(limits),
             arriving: Arriving::default(),
-            turns: Turns::default(),
+            long_answers: LongAnswers::default(),
             strangers: Strangers::default(),
-            unsent: 0,
             last_ticket: 0,
             last_stream: 0,
             config,
@@ -181,7 +182,7 @@ impl Server {
     }
 
     /// Closes a connection: nothing more is taken from it or sent on it.
-    fn close(&mut self, conn: ConnId, code: AppCode) {
+    fn close_connection(&mut self, conn: ConnId, code: AppCode) {
         if let Some(connection) = self.connections.get_mut(&conn)
             && !core::mem::replace(&mut connection.closing, true)
         {
@@ -205,7 +206,9 @@ impl Server {
     /// Bytes that are set aside for requests and answers of peers, for a simulation that looks
     /// whether they are given back.
     pub(crate) fn held_for_peers(&self) -> usize {
-        self.shares.held().saturating_add(self.unsent)
+        self.charges
+            .held()
+            .saturating_add(self.charges.all_unsent())
     }
 }
 
@@ -327,7 +330,7 @@ impl Core for Server {
         self.connections
             .len()
             .saturating_mul(CONNECTION)
-            .saturating_add(self.shares.held())
+            .saturating_add(self.charges.held())
             .saturating_add(self.rows.bytes())
             .saturating_add(self.config.limits.rate_tables())
             .saturating_add(self.away.len().saturating_mul(AWAY_ENTRY))

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::Server;
 use super::caller::{Caller, Session};
+use super::charges::{Charge, Unsent};
 use super::counters::Counters;
 use super::effects::{Effects, Ended, SessionChange};
 use super::event::Event;
-use super::shares::{Hold, Kind, Shares};
 use super::timers::Timer;
 use crate::frame::encode_push;
 use crate::ids::{ConnId, DeviceId, IdentityKey, OwnStream, StreamId};
@@ -30,9 +30,9 @@ const HINTS: usize = 4 * 1024;
 pub(super) struct PushStream {
     pub(super) stream: OwnStream,
     /// Bytes that the transport has not taken.
-    unsent: usize,
+    unsent: Unsent,
     /// What covers those of them that carry data.
-    hold: Option<Hold>,
+    room: Option<Charge>,
 }
 
 /// Which connections each device has.
@@ -258,7 +258,7 @@ impl Server {
             if Some(conn) == caller {
                 self.unsubscribe(conn);
             } else {
-                self.close(conn, AppCode::None);
+                self.close_connection(conn, AppCode::None);
             }
         }
     }
@@ -270,27 +270,27 @@ impl Server {
             return;
         };
         let holder = connection.holder();
-        let (waits, hold) = match &mut connection.push {
-            Some(push) => (push.unsent, push.hold.take()),
+        let (waits, room) = match &mut connection.push {
+            Some(push) => (push.unsent.bytes(), push.room.take()),
             None => (0, None),
         };
-        let mut hold = hold.unwrap_or_else(|| Shares::nothing(Kind::Answers, holder));
-        let hints = waits.saturating_sub(hold.bytes());
-        let keeps_up =
-            connection.unsent.bytes().saturating_add(full.len()) <= limits.connection_unsent;
+        let mut room = room.unwrap_or_else(|| self.charges.answer(holder));
+        let hints = waits.saturating_sub(room.bytes());
+        let unsent = self.charges.unsent(conn);
+        let keeps_up = unsent.saturating_add(full.len()) <= limits.connection_unsent;
         // What the connection's last account did not take is that one's.
         let carried = keeps_up
-            && hold.holder() == holder
-            && self.shares.grow_if_idle(&mut hold, full.len()).is_ok();
+            && room.holder() == holder
+            && self.charges.grow_if_idle(&mut room, full.len()).is_ok();
         let frame = if carried {
             Some(full)
         } else {
             Some(hint).filter(|hint| hints.saturating_add(hint.len()) <= HINTS)
         };
-        let hold = Some(hold).filter(|hold| hold.bytes() > 0);
+        let room = Some(room).filter(|room| room.bytes() > 0);
         let Some(frame) = frame else {
             if let Some(push) = &mut connection.push {
-                push.hold = hold;
+                push.room = room;
             }
             return;
         };
@@ -304,15 +304,14 @@ impl Server {
             });
             PushStream {
                 stream,
-                unsent: 0,
-                hold: None,
+                unsent: self.charges.nothing_unsent(conn),
+                room: None,
             }
         });
-        push.hold = hold;
-        push.unsent = push.unsent.saturating_add(frame.len());
+        push.room = room;
         Counters::one(&mut self.counters.pushes);
-        connection.unsent.add(frame.len(), now, limits);
-        self.unsent = self.unsent.saturating_add(frame.len());
+        self.charges
+            .send(&mut push.unsent, frame.len(), now, limits);
         let stream = StreamId::Own(push.stream);
         self.outputs.push(Output::Send {
             conn,
@@ -320,7 +319,7 @@ impl Server {
             data: frame.clone(),
             fin: false,
         });
-        if let Some(due) = connection.unsent.due() {
+        if let Some(due) = self.charges.unsent_due(conn) {
             let timer = Timer::Connection(conn);
             self.timers
                 .bring_forward(&mut connection.check_at, due, timer);
@@ -341,34 +340,29 @@ impl Server {
         };
         match input {
             StreamInput::Sent(bytes) => {
-                let bytes = push.unsent.min(*bytes);
-                push.unsent = push.unsent.saturating_sub(bytes);
-                Counters::bytes(&mut self.counters.bytes_sent, bytes);
-                if let Some(hold) = &mut push.hold {
-                    let left = push.unsent.min(hold.bytes());
-                    if self.shares.shrink(hold, left) {
-                        self.turns.freed(hold.holder());
-                    }
+                let (now, limits) = (self.clock.now(), &self.config.limits);
+                let taken = self.charges.sent(&mut push.unsent, *bytes, now, limits);
+                Counters::bytes(&mut self.counters.bytes_sent, taken);
+                if let Some(room) = &mut push.room {
+                    let left = push.unsent.bytes();
+                    self.long_answers.shrink(&mut self.charges, room, left);
                 }
-                self.unsend(conn, bytes);
             }
             StreamInput::Stopped(_) | StreamInput::Reset(_) => {
                 if let Some(push) = connection.push.take() {
-                    self.drop_push(conn, push);
+                    self.drop_push(push);
                 }
             }
             StreamInput::Data(_) | StreamInput::Fin => return,
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
         self.shut_down_if_done();
     }
 
     /// Gives back what pushes hold that nobody wants any more.
-    pub(super) fn drop_push(&mut self, conn: ConnId, push: PushStream) {
-        self.unsend(conn, push.unsent);
-        if let Some(hold) = push.hold {
-            self.give_back_answer(hold);
-        }
+    pub(super) fn drop_push(&mut self, push: PushStream) {
+        self.unsend(push.unsent);
+        self.drop_room(push.room);
     }
 }
 

@@ -47,16 +47,7 @@ pub(super) enum Short {
     Pool,
 }
 
-/// Bytes of a pool that one request, or one answer, holds. Whoever has it gives it back.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct Hold {
-    kind: Kind,
-    holder: Holder,
-    bytes: usize,
-}
-
-/// All pools.
+/// All pools. Only [`Charges`](super::charges::Charges) takes from them, since it knows who has to give back.
 pub(super) struct Shares {
     /// Of requests: small and large ones of accounts, then of strangers.
     requests: [[Pool; 2]; 2],
@@ -78,23 +69,6 @@ impl Holder {
     /// Whether it is a stranger.
     pub(super) const fn is_stranger(&self) -> bool {
         matches!(self, Self::Address(_))
-    }
-}
-
-impl Hold {
-    /// How much it is.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// What of.
-    pub(super) const fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Whose it is.
-    pub(super) const fn holder(&self) -> Holder {
-        self.holder
     }
 }
 
@@ -127,11 +101,9 @@ impl Shares {
         }
     }
 
-    /// Room for the longest answer of this holder.
-    pub(super) fn reserve_answer(&mut self, holder: Holder) -> Result<Hold, Short> {
-        let mut hold = Self::nothing(Kind::Answers, holder);
-        self.grow(&mut hold, self.answer)?;
-        Ok(hold)
+    /// Bytes of the longest frame of an answer.
+    pub(super) const fn longest_answer(&self) -> usize {
+        self.answer
     }
 
     /// Bytes of all pools that are held.
@@ -140,42 +112,28 @@ impl Shares {
         requests.fold(self.answers.held, |sum, pool| pool.held.saturating_add(sum))
     }
 
-    /// Nothing yet, of this kind and for this holder.
-    pub(super) const fn nothing(kind: Kind, holder: Holder) -> Hold {
-        Hold {
-            kind,
-            holder,
-            bytes: 0,
-        }
-    }
-
-    /// Adds bytes to what is held.
-    pub(super) fn grow(&mut self, hold: &mut Hold, more: usize) -> Result<(), Short> {
-        let pool = self.pool(hold.kind, hold.holder);
+    /// Takes bytes for this holder.
+    pub(super) fn take(&mut self, kind: Kind, holder: Holder, bytes: usize) -> Result<(), Short> {
+        let pool = self.pool(kind, holder);
         let share = pool.share().max(pool.least);
-        pool.take(hold, more, share)
+        pool.take(holder, bytes, share)
     }
 
-    /// Adds bytes within half of the holder's share, for what can be done without.
-    pub(super) fn grow_if_idle(&mut self, hold: &mut Hold, more: usize) -> Result<(), Short> {
-        let pool = self.pool(hold.kind, hold.holder);
+    /// Takes bytes within half of the holder's share, for what can be done without.
+    pub(super) fn take_if_idle(
+        &mut self,
+        kind: Kind,
+        holder: Holder,
+        bytes: usize,
+    ) -> Result<(), Short> {
+        let pool = self.pool(kind, holder);
         let share = pool.share() / 2;
-        pool.take(hold, more, share)
+        pool.take(holder, bytes, share)
     }
 
-    /// Gives back all but so many bytes; whether that was anything.
-    pub(super) fn shrink(&mut self, hold: &mut Hold, to: usize) -> bool {
-        let given = hold.bytes.saturating_sub(to);
-        if given > 0 {
-            hold.bytes = to;
-            self.pool(hold.kind, hold.holder).give(hold.holder, given);
-        }
-        given > 0
-    }
-
-    /// Gives everything back.
-    pub(super) fn give_back(&mut self, mut hold: Hold) {
-        self.shrink(&mut hold, 0);
+    /// Gives bytes back that were taken.
+    pub(super) fn give_back(&mut self, kind: Kind, holder: Holder, bytes: usize) {
+        self.pool(kind, holder).give_back(holder, bytes);
     }
 
     const fn pool(&mut self, kind: Kind, holder: Holder) -> &mut Pool {
@@ -202,28 +160,27 @@ impl Pool {
         (self.size / OF_ALL).min(self.free() / OF_FREE)
     }
 
-    fn take(&mut self, hold: &mut Hold, more: usize, share: usize) -> Result<(), Short> {
-        let held = self.holders.entry(hold.holder).or_insert(0);
-        let refused = if held.saturating_add(more) > share {
+    fn take(&mut self, holder: Holder, bytes: usize, share: usize) -> Result<(), Short> {
+        let held = self.holders.entry(holder).or_insert(0);
+        let refused = if held.saturating_add(bytes) > share {
             Some(Short::Share)
-        } else if self.held.saturating_add(more) > self.size {
+        } else if self.held.saturating_add(bytes) > self.size {
             Some(Short::Pool)
         } else {
             None
         };
         if let Some(short) = refused {
             if *held == 0 {
-                self.holders.remove(&hold.holder);
+                self.holders.remove(&holder);
             }
             return Err(short);
         }
-        *held = held.saturating_add(more);
-        self.held = self.held.saturating_add(more);
-        hold.bytes = hold.bytes.saturating_add(more);
+        *held = held.saturating_add(bytes);
+        self.held = self.held.saturating_add(bytes);
         Ok(())
     }
 
-    fn give(&mut self, holder: Holder, bytes: usize) {
+    fn give_back(&mut self, holder: Holder, bytes: usize) {
         self.held = self.held.saturating_sub(bytes);
         if let Some(held) = self.holders.get_mut(&holder) {
             *held = held.saturating_sub(bytes);
@@ -245,12 +202,13 @@ mod tests {
         Holder::Account(IdentityKey([number; 32]))
     }
 
-    /// Takes pieces of so many bytes until there is no room.
-    fn fill(shares: &mut Shares, kind: Kind, holder: Holder, piece: usize) -> (Hold, Short) {
-        let mut hold = Shares::nothing(kind, holder);
+    /// Takes pieces of so many bytes until there is no room; how much that was.
+    fn fill(shares: &mut Shares, kind: Kind, holder: Holder, piece: usize) -> (usize, Short) {
+        let mut taken = 0;
         loop {
-            if let Err(short) = shares.grow(&mut hold, piece) {
-                return (hold, short);
+            match shares.take(kind, holder, piece) {
+                Ok(()) => taken += piece,
+                Err(short) => return (taken, short),
             }
         }
     }
@@ -258,10 +216,10 @@ mod tests {
     #[test]
     fn one_holder_has_a_sixteenth() {
         let mut shares = Shares::new(&Limits::default());
-        let (hold, short) = fill(&mut shares, Kind::Large, account(1), 64 * KIB);
-        assert_eq!((hold.bytes(), short), (16 * MIB, Short::Share));
+        let (taken, short) = fill(&mut shares, Kind::Large, account(1), 64 * KIB);
+        assert_eq!((taken, short), (16 * MIB, Short::Share));
         assert_eq!(shares.held(), 16 * MIB);
-        shares.give_back(hold);
+        shares.give_back(Kind::Large, account(1), taken);
         assert_eq!(shares.held(), 0);
         let mut pools = shares.requests.iter().flatten();
         assert!(pools.all(|pool| pool.holders.is_empty()));
@@ -270,12 +228,12 @@ mod tests {
     #[test]
     fn many_holders_have_a_quarter_of_what_is_free_and_one_request_at_least() {
         let mut shares = Shares::new(&Limits::default());
-        let holds: Vec<_> = (0..40)
+        let all: Vec<_> = (0..40)
             .map(|number| fill(&mut shares, Kind::Large, account(number), 64 * KIB))
             .collect();
         let (first, last): (Vec<_>, Vec<_>) =
-            holds.iter().partition(|(_, short)| *short == Short::Share);
-        assert!(first.iter().all(|(hold, _)| hold.bytes() >= 4 * MIB));
+            all.iter().partition(|(_, short)| *short == Short::Share);
+        assert!(first.iter().all(|(taken, _)| *taken >= 4 * MIB));
         assert!(first.len() >= 16, "{}", first.len());
         // The pool is full, and not over.
         let held = |pool: &Pool| (pool.held, pool.size);
@@ -290,19 +248,21 @@ mod tests {
             (Kind::Large, stranger),
             (Kind::Small, stranger),
         ] {
-            let mut hold = Shares::nothing(kind, holder);
-            assert_eq!(shares.grow(&mut hold, KIB), Ok(()));
+            assert_eq!(shares.take(kind, holder, KIB), Ok(()));
         }
     }
 
     #[test]
     fn what_can_be_done_without_leaves_half_of_a_share() {
         let mut shares = Shares::new(&Limits::default());
-        let mut pushes = Shares::nothing(Kind::Answers, account(1));
-        while shares.grow_if_idle(&mut pushes, MIB).is_ok() {}
-        assert_eq!(pushes.bytes(), 16 * MIB);
+        let mut pushes = 0;
+        while shares.take_if_idle(Kind::Answers, account(1), MIB).is_ok() {
+            pushes += MIB;
+        }
+        assert_eq!(pushes, 16 * MIB);
         for _ in 0..3 {
-            assert!(shares.reserve_answer(account(1)).is_ok());
+            let answer = shares.longest_answer();
+            assert!(shares.take(Kind::Answers, account(1), answer).is_ok());
         }
     }
 }

@@ -43,7 +43,10 @@ impl Server {
 
     /// Closes everything if a shutdown was asked for and nothing runs or waits to be sent.
     pub(super) fn shut_down_if_done(&mut self) {
-        if self.shutdown == Shutdown::Draining && self.tasks.is_empty() && self.unsent == 0 {
+        if self.shutdown == Shutdown::Draining
+            && self.tasks.is_empty()
+            && self.charges.all_unsent() == 0
+        {
             self.shut_down();
         }
     }
@@ -54,7 +57,7 @@ impl Server {
             self.shutdown = Shutdown::Closed;
             let connections: Vec<ConnId> = self.connections.keys().copied().collect();
             for conn in connections {
-                self.close(conn, AppCode::Shutdown);
+                self.close_connection(conn, AppCode::Shutdown);
             }
         }
     }

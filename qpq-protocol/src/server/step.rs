@@ -136,7 +136,7 @@ impl<R> Step<R> {
     }
 
     /// A question to the embedder, and what to do when it has decided.
-    pub(super) fn ask(
+    pub(super) fn ask_embedder(
         question: Question,
         then: impl FnOnce(&mut Ctx<'_>, Verdict) -> Next<R> + Send + 'static,
     ) -> Self {

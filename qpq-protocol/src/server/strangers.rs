@@ -65,14 +65,14 @@ impl Server {
         let most = self.config.limits.anonymous_connections;
         let crowd = self.strangers.enter(conn, address, most);
         self.close_longest_silent(crowd.into_iter().filter(|other| *other != conn));
-        self.watch_silence(conn);
+        self.check_when_silent(conn);
     }
 
     /// Closes the one of these connections on which nothing has happened for longest.
     pub(super) fn close_longest_silent(&mut self, of: impl Iterator<Item = ConnId>) {
         let heard = |conn: &ConnId| self.connections.get(conn).map(|one| one.heard);
         if let Some(conn) = of.min_by_key(heard) {
-            self.close(conn, AppCode::Overloaded);
+            self.close_connection(conn, AppCode::Overloaded);
         }
     }
 }

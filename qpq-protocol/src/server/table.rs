@@ -4,43 +4,15 @@
 use bytes::Bytes;
 
 use super::caller::Caller;
+use super::checks::call_checked;
 use super::ctx::Ctx;
-use super::dispatch::call;
 use super::fault::Fault;
+use super::line::{Answer, Line, Special};
 use super::services::{
     auth, channel, delivery, devices, group, hybrid_keys, info, key_packages, user,
 };
 use super::step::Next;
 use crate::method::{Method, rpc};
-
-/// How long an answer may be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
-    /// At most [`crate::limits::ENTRY`] bytes.
-    Short,
-    /// Up to a whole frame: it waits for its turn, and is for no one without a session.
-    Long,
-}
-
-/// What is special about a method.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Special {
-    /// The time of its answer could tell whether a name, an account or a token exists, so it leaves at a multiple of
-    /// `pace` (protocol.md §5.17).
-    Paced,
-    /// It is a step of a registration or login, and has `login_time` to run.
-    Login,
-    /// It is answered while the server shuts down.
-    Draining,
-    /// A session of an unregistered device may call it (protocol.md §5.18, and 702 soon after a login, §5.27).
-    Unregistered,
-}
-
-/// What the machinery knows of a method.
-pub(super) struct Line {
-    answer: Answer,
-    special: &'static [Special],
-}
 
 macro_rules! table {
     ($($method:ident => $handler:path, $answer:ident $(, $special:ident)*;)*) => {
@@ -60,15 +32,20 @@ macro_rules! table {
             }
         }
 
-        /// Runs the handler of a method, if the caller may call it.
-        pub(super) fn run(
+        /// Calls the handler of a method, if the caller may call it.
+        pub(super) fn call(
             ctx: &mut Ctx<'_>,
             caller: &Caller,
             method: Method,
             payload: Bytes,
         ) -> Next {
             match method {
-                $(Method::$method => call::<rpc::$method>(ctx, caller, payload, $handler),)*
+                $(
+                    Method::$method => {
+                        const LINE: Line = line(Method::$method);
+                        call_checked::<rpc::$method>(ctx, caller, &LINE, payload, $handler)
+                    }
+                )*
                 _ => Err(Fault::unavailable(format!(
                     "{} is not in this version of the server",
                     method.name()
@@ -119,33 +96,6 @@ table! {
 
     Health => info::health, Short, Draining, Unregistered;
     GetServerInfo => info::server_info, Short, Draining, Unregistered;
-}
-
-impl Line {
-    /// Whether the answer may be longer than [`crate::limits::ENTRY`].
-    pub(super) const fn has_long_answer(&self) -> bool {
-        matches!(self.answer, Answer::Long)
-    }
-
-    /// Whether the answer leaves at a multiple of `pace`.
-    pub(super) fn is_paced(&self) -> bool {
-        self.special.contains(&Special::Paced)
-    }
-
-    /// Whether it is a step of a registration or login.
-    pub(super) fn is_login(&self) -> bool {
-        self.special.contains(&Special::Login)
-    }
-
-    /// Whether it is answered while the server shuts down.
-    pub(super) fn is_answered_while_draining(&self) -> bool {
-        self.special.contains(&Special::Draining)
-    }
-
-    /// Whether a session of an unregistered device may call it.
-    pub(super) fn is_open_to_unregistered(&self) -> bool {
-        self.special.contains(&Special::Unregistered)
-    }
 }
 
 #[cfg(test)]

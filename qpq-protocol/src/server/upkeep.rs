@@ -89,7 +89,7 @@ impl Server {
             ..Notes::default()
         };
         if let Some(chore) = CHORES.get(number) {
-            self.begin(Work::Chore(number), *chore, 0, notes);
+            self.begin_work(Work::Chore(number), *chore, 0, notes);
         }
     }
 }

@@ -10,18 +10,10 @@ use super::stream::{Claim, Reading, State, Stream};
 use crate::ids::ConnId;
 use crate::rising::Rising;
 use crate::server::Server;
+use crate::server::charges::{Charge, Lack};
 use crate::server::counters::Counters;
 use crate::server::fault::Fault;
-use crate::server::shares::{Hold, Kind, Short};
-
-/// What there is no room in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::server) enum Lack {
-    /// What one connection may have.
-    Connection,
-    /// A pool, or the holder's share of it.
-    Shared(Short),
-}
+use crate::server::shares::{Kind, Short};
 
 impl Lack {
     fn fault(self) -> Fault {
@@ -48,27 +40,27 @@ pub(in crate::server) struct Arriving {
 
 impl Arriving {
     /// One more has begun; its age.
-    pub(in crate::server) fn begin(&mut self, hold: &Hold, conn: ConnId, stream: u64) -> u64 {
+    pub(in crate::server) fn insert(&mut self, charge: &Charge, conn: ConnId, stream: u64) -> u64 {
         self.last = self.last.saturating_add(1);
         let age = self.last;
-        self.pool(hold).insert(age, (conn, stream));
+        self.pool(charge).insert(age, (conn, stream));
         age
     }
 
     /// This one is whole, or will never be.
-    pub(in crate::server) fn end(&mut self, claim: &Claim) {
-        self.pool(&claim.hold).remove(claim.age);
+    pub(in crate::server) fn remove(&mut self, claim: &Claim) {
+        self.pool(&claim.charge).remove(claim.age);
     }
 
     /// The youngest of the pool that this one is in; `but`: other than this one.
-    fn youngest(&mut self, hold: &Hold, but: Option<u64>) -> Option<(ConnId, u64)> {
-        let (_, place) = self.pool(hold).last_but(but)?;
+    fn youngest(&mut self, charge: &Charge, but: Option<u64>) -> Option<(ConnId, u64)> {
+        let (_, place) = self.pool(charge).last_but(but)?;
         Some(*place)
     }
 
-    const fn pool(&mut self, hold: &Hold) -> &mut Rising<(ConnId, u64)> {
+    const fn pool(&mut self, charge: &Charge) -> &mut Rising<(ConnId, u64)> {
         let [small, large, stranger_small, stranger_large] = &mut self.pools;
-        match (hold.holder().is_stranger(), hold.kind()) {
+        match (charge.holder().is_stranger(), charge.kind()) {
             (false, Kind::Small) => small,
             (false, _) => large,
             (true, Kind::Small) => stranger_small,
@@ -97,14 +89,14 @@ impl Server {
         let place = match lack {
             Lack::Connection => youngest(&connection.streams, but, |_| true),
             Lack::Shared(Short::Share) => {
-                let of = |hold: &Hold| (hold.kind(), hold.holder());
-                let same = |other: &Hold| of(other) == of(&claim.hold);
+                let of = |charge: &Charge| (charge.kind(), charge.holder());
+                let same = |other: &Charge| of(other) == of(&claim.charge);
                 youngest(&connection.streams, but, same)
             }
             Lack::Shared(Short::Pool) => None,
         };
         let victim = match (lack, place) {
-            (Lack::Shared(Short::Pool), _) => self.arriving.youngest(&claim.hold, but),
+            (Lack::Shared(Short::Pool), _) => self.arriving.youngest(&claim.charge, but),
             (_, place) => place.map(|stream| (conn, stream)),
         };
         match victim {
@@ -126,30 +118,30 @@ impl Server {
             return false;
         };
         let request_id = claim.header.request_id;
-        self.unclaim(conn, claim);
+        self.unclaim(claim);
         Counters::one(&mut self.counters.turned_away);
         self.send_fault(conn, stream, request_id, &lack.fault());
         true
     }
 
     /// Gives back what was set aside for a request that will not be whole.
-    pub(in crate::server) fn unclaim(&mut self, conn: ConnId, claim: Claim) {
-        self.arriving.end(&claim);
-        self.give_back(conn, claim.hold);
+    pub(in crate::server) fn unclaim(&mut self, claim: Claim) {
+        self.arriving.remove(&claim);
+        self.charges.give_back(claim.charge);
     }
 }
 
-/// The youngest of these requests that are not whole, of which the hold is like that.
+/// The youngest of these requests that are not whole, of which the charge is like that.
 fn youngest(
     streams: &BTreeMap<u64, Stream>,
     but: Option<u64>,
-    is: impl Fn(&Hold) -> bool,
+    is: impl Fn(&Charge) -> bool,
 ) -> Option<u64> {
     let claims = streams
         .iter()
         .filter_map(|(stream, open)| Some((*stream, open.claim()?)));
     claims
-        .filter(|(_, claim)| Some(claim.age) != but && is(&claim.hold))
+        .filter(|(_, claim)| Some(claim.age) != but && is(&claim.charge))
         .max_by_key(|(_, claim)| claim.age)
         .map(|(stream, _)| stream)
 }

@@ -52,7 +52,7 @@ impl Background {
 
 impl Server {
     /// Begins, or begins again.
-    pub(in crate::server) fn begin(
+    pub(in crate::server) fn begin_work(
         &mut self,
         work: Work,
         handler: Handler,
@@ -60,7 +60,7 @@ impl Server {
         mut notes: Notes,
     ) {
         let next = self.with_ctx(None, attempt, &mut notes, handler);
-        self.go_on(work, handler, attempt, notes, next);
+        self.follow_work(work, handler, attempt, notes, next);
     }
 
     /// The reply to a command of the background; gives it back if it is none.
@@ -83,17 +83,24 @@ impl Server {
             ..
         } = self.background.0.swap_remove(place);
         let held = match &issued {
-            Some(issued) => self.settle(issued, reply == Reply::Committed),
+            Some(issued) => self.commit_answered(issued, reply == Reply::Committed),
             None => Vec::new(),
         };
         let next = self.with_ctx(None, attempt, &mut notes, |ctx| then(ctx, reply));
-        self.go_on(work, handler, attempt, notes, next);
+        self.follow_work(work, handler, attempt, notes, next);
         self.unhold_all(held);
         Ok(())
     }
 
     /// Does what is next, until it has to wait or has ended.
-    fn go_on(&mut self, work: Work, handler: Handler, attempt: u32, mut notes: Notes, next: Next) {
+    fn follow_work(
+        &mut self,
+        work: Work,
+        handler: Handler,
+        attempt: u32,
+        mut notes: Notes,
+        next: Next,
+    ) {
         match next.map(|step| step.todo) {
             Ok(Todo::Store {
                 lane,
@@ -124,17 +131,17 @@ impl Server {
                 for key in notes.reads.drain() {
                     self.rows.forget(&key);
                 }
-                self.begin(work, handler, attempt + 1, notes);
+                self.begin_work(work, handler, attempt + 1, notes);
             }
-            Ok(Todo::Done(outcome)) => self.ended(work, &notes, Some(outcome.effects)),
+            Ok(Todo::Done(outcome)) => self.work_ended(work, &notes, Some(outcome.effects)),
             Ok(Todo::Rerun | Todo::Wait { .. } | Todo::Ask { .. }) | Err(_) => {
-                self.ended(work, &notes, None)
+                self.work_ended(work, &notes, None)
             }
         }
     }
 
     /// One has ended: what follows from it, or `None` if it is left for the next time.
-    fn ended(&mut self, work: Work, notes: &Notes, effects: Option<Effects>) {
+    fn work_ended(&mut self, work: Work, notes: &Notes, effects: Option<Effects>) {
         let is_done = effects.is_some();
         if let Some(effects) = effects {
             self.spread(None, effects);

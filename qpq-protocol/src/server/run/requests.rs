@@ -1,11 +1,10 @@
 //! The bytes of a connection's streams: requests in, each charged for as it arrives. What gives way where
-//! there is no room is in `arriving.rs`, how answers leave in `answers.rs`.
+//! there is no room is in `arriving.rs`, how answers leave in `sending.rs`.
 
 use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 
-use super::arriving::Lack;
 use super::stream::{Claim, Progress, State, Stream};
 use crate::defect::seeded;
 use crate::frame::{FrameError, RequestHeader};
@@ -13,12 +12,13 @@ use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::{Output, StreamInput};
 use crate::limits::{ENTRY, Limits};
 use crate::method::Method;
+use crate::server::charges::{Charge, Lack};
 use crate::server::counters::Counters;
 use crate::server::fault::Fault;
-use crate::server::shares::{Hold, Kind, SMALL, Shares};
+use crate::server::shares::{Kind, SMALL};
 use crate::server::timers::Timer;
 use crate::server::{Event, Server};
-use crate::server::{dispatch, table};
+use crate::server::{checks, table};
 use crate::status::{AppCode, Status};
 
 /// Bytes that are taken at once from a stream whose header is not whole, or whose request is not
@@ -38,7 +38,7 @@ enum Taken {
 }
 
 /// Whether a request is wanted, by its header, and what kind it is.
-fn wanted(
+fn kind_if_wanted(
     header: RequestHeader,
     has_session: bool,
     draining: bool,
@@ -47,7 +47,7 @@ fn wanted(
     let method = Method::try_from(header.method_id)
         .map_err(|error| Fault::new(Status::UnknownMethod, error.to_string()))?;
     let length = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-    dispatch::admit(has_session, method, length, limits)?;
+    checks::check_length(has_session, method, length, limits)?;
     if draining && !table::line(method).is_answered_while_draining() {
         return Err(Fault::unavailable("the server is shutting down").retry_after(1000));
     }
@@ -139,30 +139,30 @@ impl Server {
             let cost = reading.cost();
             // Right after a header the rest may lie there: both are charged at once.
             if let Some(claim) = &mut reading.claim
-                && cost > claim.hold.bytes()
+                && cost > claim.charge.bytes()
                 && (bytes.is_empty() || cost > ENTRY)
             {
-                let more = cost.saturating_sub(claim.hold.bytes());
-                if connection.held.saturating_add(more) > room {
-                    return Taken::Until(Lack::Connection);
+                let more = cost.saturating_sub(claim.charge.bytes());
+                if let Err(lack) = self.charges.grow(&mut claim.charge, more, room) {
+                    return Taken::Until(lack);
                 }
-                if let Err(short) = self.shares.grow(&mut claim.hold, more) {
-                    return Taken::Until(Lack::Shared(short));
-                }
-                connection.held = connection.held.saturating_add(more);
             }
             if !more_to_read {
                 return Taken::All;
             }
             match reading.read(bytes) {
                 Ok(Progress::Header(header)) => {
-                    let kind = match wanted(header, has_session, draining, limits) {
+                    let kind = match kind_if_wanted(header, has_session, draining, limits) {
                         Ok(kind) => kind,
                         Err(fault) => return Taken::Refused(header.request_id, fault),
                     };
-                    let hold = Shares::nothing(kind, holder);
-                    let age = self.arriving.begin(&hold, conn, stream);
-                    reading.claim = Some(Claim { header, hold, age });
+                    let charge = self.charges.request(conn, kind, holder);
+                    let age = self.arriving.insert(&charge, conn, stream);
+                    reading.claim = Some(Claim {
+                        header,
+                        charge,
+                        age,
+                    });
                 }
                 Ok(Progress::Payload) => {}
                 Ok(Progress::Waiting) => more_to_read = false,
@@ -184,7 +184,8 @@ impl Server {
                 let (due, timer) = (now + limits.arrival_time, Timer::Connection(conn));
                 self.timers
                     .bring_forward(&mut connection.check_at, due, timer);
-                Some(new.insert(Stream::new(now)))
+                let unsent = self.charges.nothing_unsent(conn);
+                Some(new.insert(Stream::new(now, unsent)))
             }
         }
     }
@@ -203,28 +204,28 @@ impl Server {
             return;
         };
         match reading.finish() {
-            Ok((claim, payload)) => self.run(conn, stream, claim, payload),
+            Ok((claim, payload)) => self.request_is_whole(conn, stream, claim, payload),
             Err((claim, error)) => {
                 if let Some(claim) = claim {
-                    self.unclaim(conn, claim);
+                    self.unclaim(claim);
                 }
                 self.break_stream(conn, stream, error);
             }
         }
     }
 
-    fn run(&mut self, conn: ConnId, stream: u64, claim: Claim, payload: Bytes) {
-        self.arriving.end(&claim);
-        let Claim { header, hold, .. } = claim;
+    fn request_is_whole(&mut self, conn: ConnId, stream: u64, claim: Claim, payload: Bytes) {
+        self.arriving.remove(&claim);
+        let Claim { header, charge, .. } = claim;
         // Both were looked up when the header came.
         let (Some(connection), Ok(method)) = (
             self.connections.get(&conn),
             Method::try_from(header.method_id),
         ) else {
-            return self.give_back(conn, hold);
+            return self.charges.give_back(charge);
         };
         let caller = connection.caller(conn);
-        self.start(caller, stream, header.request_id, method, payload, hold);
+        self.begin_request(caller, stream, header.request_id, method, payload, charge);
     }
 
     /// Forgets a stream on which nothing more is to happen.
@@ -234,8 +235,8 @@ impl Server {
         {
             let open = connection.streams.remove(&stream);
             connection.finished.insert(stream);
-            if let Some(hold) = open.and_then(|open| open.entry) {
-                self.give_back(conn, hold);
+            if let Some(entry) = open.and_then(|open| open.entry) {
+                self.charges.give_back(entry);
             }
         }
     }
@@ -273,54 +274,48 @@ impl Server {
         if let Some(open) = connection.streams.remove(&stream) {
             self.drop_stream(conn, open);
         }
-        self.watch_silence(conn);
+        self.check_when_silent(conn);
         self.shut_down_if_done();
     }
 
     /// Gives back what a stream holds.
     pub(in crate::server) fn drop_stream(&mut self, conn: ConnId, open: Stream) {
-        self.unsend(conn, open.unsent);
+        self.unsend(open.unsent);
         if let Some(entry) = open.entry {
-            self.give_back(conn, entry);
+            self.charges.give_back(entry);
         }
-        if let Some(answer) = open.answer {
-            self.give_back_answer(answer);
-        }
+        self.drop_room(open.answer);
         match open.state {
             State::Reading(reading) => match reading.claim {
-                Some(claim) if seeded!(self.config, LimitLeak) => self.arriving.end(&claim),
-                Some(claim) => self.unclaim(conn, claim),
+                Some(claim) if seeded!(self.config, LimitLeak) => {
+                    self.arriving.remove(&claim);
+                    core::mem::forget(claim);
+                }
+                Some(claim) => self.unclaim(claim),
                 None => {}
             },
-            State::Running(id) => self.abandon(id),
+            State::Running(id) => self.abandon_request(id),
             State::Dropping | State::Answered => {}
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
     }
 
     /// A request has ended: gives back what it holds, except what covers its short answer.
-    pub(in crate::server) fn release_request(&mut self, conn: ConnId, stream: u64, mut hold: Hold) {
-        let before = hold.bytes();
-        self.shares.shrink(&mut hold, before.min(ENTRY));
-        let given = before.saturating_sub(hold.bytes());
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.held = connection.held.saturating_sub(given);
-            if let Some(open) = connection.streams.get_mut(&stream)
-                && open.entry.is_none()
-            {
-                open.entry = Some(hold);
-                return;
-            }
+    pub(in crate::server) fn shrink_to_answer(
+        &mut self,
+        conn: ConnId,
+        stream: u64,
+        mut charge: Charge,
+    ) {
+        self.charges.shrink(&mut charge, ENTRY);
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && let Some(open) = connection.streams.get_mut(&stream)
+            && open.entry.is_none()
+        {
+            open.entry = Some(charge);
+            return;
         }
-        self.give_back(conn, hold);
-    }
-
-    /// Gives back what was set aside for a request.
-    pub(in crate::server) fn give_back(&mut self, conn: ConnId, hold: Hold) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.held = connection.held.saturating_sub(hold.bytes());
-        }
-        self.shares.give_back(hold);
+        self.charges.give_back(charge);
     }
 
     /// A peer opened a stream that only it can send on: clients have no use for one.
@@ -361,7 +356,7 @@ impl Server {
             self.drop_stream(conn, open);
         }
         if let Some(push) = connection.push {
-            self.drop_push(conn, push);
+            self.drop_push(push);
         }
         self.shut_down_if_done();
     }
@@ -373,7 +368,7 @@ impl Server {
         };
         let limits = &self.config.limits;
         if connection.closing
-            || connection.unsent.bytes() > limits.connection_unsent
+            || self.charges.unsent(conn) > limits.connection_unsent
             || self.outputs.len() > limits.outputs
         {
             return 0;

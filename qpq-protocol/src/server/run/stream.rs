@@ -1,13 +1,11 @@
 //! One request stream: from bytes in any split to a whole request, and until its answer has left.
 
-use core::time::Duration;
-
 use bytes::Bytes;
 
 use super::task_id::TaskId;
 use crate::frame::{Decoded, Decoder, FrameError, RequestHeader};
 use crate::limits::{ENTRY, Limits};
-use crate::server::shares::Hold;
+use crate::server::charges::{Charge, Unsent, time_for};
 use crate::time::Time;
 
 /// A request stream of a peer.
@@ -19,11 +17,11 @@ pub(in crate::server) struct Stream {
     /// Bytes that have come.
     received: usize,
     /// Bytes of the answer that the transport has not taken.
-    pub(in crate::server) unsent: usize,
+    pub(in crate::server) unsent: Unsent,
     /// What covers a short answer, until the transport has taken that.
-    pub(in crate::server) entry: Option<Hold>,
+    pub(in crate::server) entry: Option<Charge>,
     /// What covers a long one.
-    pub(in crate::server) answer: Option<Hold>,
+    pub(in crate::server) answer: Option<Charge>,
     /// Whether the peer has ended its half.
     pub(in crate::server) fin: bool,
 }
@@ -52,7 +50,7 @@ pub(in crate::server) struct Reading {
 /// A request whose header is whole, and what is set aside for it.
 pub(in crate::server) struct Claim {
     pub(in crate::server) header: RequestHeader,
-    pub(in crate::server) hold: Hold,
+    pub(in crate::server) charge: Charge,
     /// Its place among the requests that are not whole; the higher, the younger.
     pub(in crate::server) age: u64,
 }
@@ -69,12 +67,12 @@ pub(in crate::server) enum Progress {
 
 impl Stream {
     /// A stream that nothing was read from.
-    pub(in crate::server) fn new(now: Time) -> Self {
+    pub(in crate::server) fn new(now: Time, unsent: Unsent) -> Self {
         Self {
             state: State::Reading(Reading::default()),
             opened: now,
             received: 0,
-            unsent: 0,
+            unsent,
             entry: None,
             answer: None,
             fin: false,
@@ -94,7 +92,9 @@ impl Stream {
 
     /// Whether nothing more is to happen on it.
     pub(in crate::server) fn is_over(&self) -> bool {
-        self.fin && self.unsent == 0 && matches!(self.state, State::Dropping | State::Answered)
+        self.fin
+            && self.unsent.bytes() == 0
+            && matches!(self.state, State::Dropping | State::Answered)
     }
 
     /// What is set aside for the request that is arriving on it.
@@ -167,11 +167,4 @@ impl Reading {
     pub(in crate::server) fn wanted(&self) -> usize {
         self.decoder.missing().saturating_add(1)
     }
-}
-
-/// How long so many bytes take at so many a second.
-pub(in crate::server) fn time_for(bytes: usize, slowest: usize) -> Duration {
-    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);
-    Duration::from_micros(bytes.saturating_mul(1_000_000) / slowest)
 }

@@ -9,12 +9,12 @@ use crate::limits::Limits;
 use crate::method::Method;
 use crate::rising::Rising;
 use crate::server::caller::Caller;
-use crate::server::dispatch;
+use crate::server::charges::{Charge, Turn};
 use crate::server::event::AskId;
 use crate::server::fault::Fault;
 use crate::server::notes::Notes;
-use crate::server::shares::Hold;
 use crate::server::step::{Outcome, Then, ThenDecided, ThenWoken, Woken};
+use crate::server::table;
 use crate::server::txn::Issued;
 use crate::storage::keys::QueueId;
 use crate::time::Time;
@@ -33,7 +33,7 @@ pub(in crate::server) struct Task {
     /// When it began to run, or was woken last.
     pub(super) began: Time,
     /// What is set aside for it.
-    pub(super) hold: Option<Hold>,
+    pub(super) charge: Option<Charge>,
     pub(super) attempt: u32,
     pub(in crate::server) state: TaskState,
     /// When its timer fires, if it runs.
@@ -46,7 +46,8 @@ pub(in crate::server) struct Task {
     pub(super) watches: Vec<QueueId>,
     /// Whether there was news in a watched queue since it was last looked at.
     pub(super) news: bool,
-    pub(in crate::server) long: Long,
+    /// What a long answer holds while it runs.
+    pub(in crate::server) long: Option<Long>,
     /// Whether there is a job to do once it has its answer.
     pub(super) starts_job: bool,
     /// Whether it was answered before its end, because that took too long.
@@ -70,14 +71,12 @@ pub(in crate::server) enum TaskState {
     Paced(Result<Outcome, Fault>),
 }
 
-/// What a request with a long answer counts as.
-pub(in crate::server) enum Long {
-    /// Nothing: it waits, or its answer is short.
-    No,
-    /// One of its connection, waiting for room.
-    InLine,
-    /// One of its connection, with room for its answer.
-    Running(Hold),
+/// What a request with a long answer holds while it runs.
+pub(in crate::server) struct Long {
+    /// It is one of those of its connection.
+    pub(super) turn: Turn,
+    /// What covers the answer.
+    pub(super) room: Charge,
 }
 
 /// How a queued request goes on.
@@ -120,13 +119,13 @@ impl Tasks {
 
 impl Task {
     /// It runs from now on.
-    pub(in crate::server) const fn begin(&mut self, now: Time) {
+    pub(in crate::server) const fn restart_time(&mut self, now: Time) {
         self.began = now;
     }
 
     /// When it is answered, whatever it waits for; `None` if it was.
     pub(super) fn due(&self, limits: &Limits) -> Option<Time> {
-        let limit = dispatch::time_to_run(self.method, limits);
+        let limit = table::line(self.method).time_to_run(limits);
         (!self.answered).then(|| self.began + limit)
     }
 }

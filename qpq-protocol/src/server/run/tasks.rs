@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use super::pacing;
 use super::stream::State;
-use super::task::{Long, Resume, Task, TaskState};
+use super::task::{Resume, Task, TaskState};
 use super::task_id::TaskId;
 use crate::defect::seeded;
 use crate::ids::{ConnId, IdentityKey, Ticket};
 use crate::io::Output;
 use crate::method::Method;
 use crate::server::Server;
-use crate::server::asking;
 use crate::server::caller::Caller;
+use crate::server::charges::Charge;
 use crate::server::counters::Counters;
 use crate::server::ctx::Ctx;
 #[cfg(qpq_defects)]
@@ -23,7 +23,7 @@ use crate::server::effects::Effects;
 use crate::server::event::{AskId, Event};
 use crate::server::fault::Fault;
 use crate::server::notes::Notes;
-use crate::server::shares::Hold;
+use crate::server::policy_check;
 use crate::server::startup::Phase;
 use crate::server::step::{Next, Outcome, Step, Todo, Woken};
 use crate::server::timers::Timer;
@@ -35,14 +35,14 @@ use crate::time::Time;
 
 impl Server {
     /// Runs a whole request. What it holds is given back when it has ended.
-    pub(in crate::server) fn start(
+    pub(in crate::server) fn begin_request(
         &mut self,
         caller: Caller,
         stream: u64,
         request_id: u32,
         method: Method,
         payload: Bytes,
-        hold: Hold,
+        charge: Charge,
     ) {
         self.tasks.last = self.tasks.last.saturating_add(1);
         let id = TaskId(self.tasks.last);
@@ -56,7 +56,7 @@ impl Server {
             payload,
             received: self.clock.now(),
             began: self.clock.now(),
-            hold: Some(hold),
+            charge: Some(charge),
             attempt: 0,
             state: TaskState::Running,
             timer: None,
@@ -65,7 +65,7 @@ impl Server {
             stale: false,
             watches: Vec::new(),
             news: false,
-            long: Long::No,
+            long: None,
             starts_job: false,
             answered: false,
         });
@@ -73,20 +73,20 @@ impl Server {
         if table::line(method).has_long_answer() && caller.session.is_some() {
             self.queue_long(task, Resume::Start);
         } else {
-            self.handle(task);
+            self.call_handler(task);
         }
     }
 
     /// Calls the handler from the start.
-    pub(in crate::server) fn handle(&mut self, mut task: Box<Task>) {
-        let next = self.call(&mut task, |task, ctx| {
-            dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
+    pub(in crate::server) fn call_handler(&mut self, mut task: Box<Task>) {
+        let next = self.call_part(&mut task, |task, ctx| {
+            dispatch::dispatch(ctx, &task.caller, task.method, task.payload.clone())
         });
         self.follow(task, next);
     }
 
     /// Calls a part of a handler with what it may know.
-    pub(in crate::server) fn call(
+    pub(in crate::server) fn call_part(
         &mut self,
         task: &mut Task,
         part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next,
@@ -172,13 +172,13 @@ impl Server {
         loop {
             let todo = match next {
                 Ok(step) => step.todo,
-                Err(fault) if fault.is_for_now() => return self.finish(task, Err(fault)),
-                Err(_) if self.looks_again(&mut task) => Todo::Rerun,
-                Err(fault) => return self.finish(task, Err(fault)),
+                Err(fault) if fault.is_for_now() => return self.conclude(task, Err(fault)),
+                Err(_) if self.must_look_again(&mut task) => Todo::Rerun,
+                Err(fault) => return self.conclude(task, Err(fault)),
             };
             next = match todo {
-                Todo::Done(_) if self.looks_again(&mut task) => Ok(Step::rerun()),
-                Todo::Done(outcome) => return self.finish(task, Ok(outcome)),
+                Todo::Done(_) if self.must_look_again(&mut task) => Ok(Step::rerun()),
+                Todo::Done(outcome) => return self.conclude(task, Ok(outcome)),
                 Todo::Store {
                     lane,
                     command,
@@ -209,7 +209,7 @@ impl Server {
                     {
                         self.rows.settle(issued, true);
                         self.tasks.tickets.remove(ticket.0);
-                        next = self.call(&mut task, |_, ctx| then(ctx, Reply::Committed));
+                        next = self.call_part(&mut task, |_, ctx| then(ctx, Reply::Committed));
                         continue;
                     }
                     task.state = TaskState::Stored(then, issued);
@@ -227,13 +227,13 @@ impl Server {
                         let conn = task.caller.conn;
                         task.state = TaskState::Waiting(then);
                         self.park(task, Some(until));
-                        return self.admit_long(conn);
+                        return self.run_next_long(conn);
                     };
-                    self.call(&mut task, |_, ctx| then(ctx, woken))
+                    self.call_part(&mut task, |_, ctx| then(ctx, woken))
                 }
                 // Nobody wants the answer any more, and nothing is stored.
                 Todo::Ask { .. } if task.answered => {
-                    return self.answer(task, Err(asking::undecided()));
+                    return self.answer_request(task, Err(policy_check::undecided()));
                 }
                 Todo::Ask { question, then } => {
                     self.tasks.last_ask = self.tasks.last_ask.saturating_add(1);
@@ -245,9 +245,9 @@ impl Server {
                     let due = task.due(&self.config.limits);
                     return self.park(task, due);
                 }
-                Todo::Rerun => match self.again(&mut task) {
-                    Ok(()) => self.call(&mut task, |task, ctx| {
-                        dispatch::handle(ctx, &task.caller, task.method, task.payload.clone())
+                Todo::Rerun => match self.start_over(&mut task) {
+                    Ok(()) => self.call_part(&mut task, |task, ctx| {
+                        dispatch::dispatch(ctx, &task.caller, task.method, task.payload.clone())
                     }),
                     Err(fault) => Err(fault),
                 },
@@ -257,7 +257,7 @@ impl Server {
 
     /// A request comes to its end by another way than a commit. Whether it is to run again, since it rests on rows
     /// that were only remembered: another core may have changed them since, and no check finds that out.
-    fn looks_again(&mut self, task: &mut Task) -> bool {
+    fn must_look_again(&mut self, task: &mut Task) -> bool {
         if seeded!(self.config, MemoryBelieved) || task.notes.reads.are_sure(&mut self.rows) {
             return false;
         }
@@ -266,7 +266,7 @@ impl Server {
     }
 
     /// Counts one more attempt, from the request. What it rested on has changed, or was not sure.
-    fn again(&mut self, task: &mut Task) -> Result<(), Fault> {
+    fn start_over(&mut self, task: &mut Task) -> Result<(), Fault> {
         for key in task.notes.reads.drain() {
             self.rows.forget(&key);
         }
@@ -282,11 +282,11 @@ impl Server {
     }
 
     /// The request has its answer, which leaves when it may.
-    fn finish(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
+    fn conclude(&mut self, mut task: Box<Task>, result: Result<Outcome, Fault>) {
         if task.stale {
-            return match self.again(&mut task) {
-                Ok(()) => self.handle(task),
-                Err(fault) => self.answer(task, Err(fault)),
+            return match self.start_over(&mut task) {
+                Ok(()) => self.call_handler(task),
+                Err(fault) => self.answer_request(task, Err(fault)),
             };
         }
         if task.unsettled > 0 {
@@ -300,17 +300,17 @@ impl Server {
             task.state = TaskState::Paced(result);
             return self.park(task, Some(leaves));
         }
-        self.answer(task, result);
+        self.answer_request(task, result);
     }
 
     /// Ends the request and sends its answer and its effects.
-    pub(in crate::server) fn answer(
+    pub(in crate::server) fn answer_request(
         &mut self,
         mut task: Box<Task>,
         result: Result<Outcome, Fault>,
     ) {
         let room = self.leave_long(&mut task);
-        self.release(&mut task);
+        self.release_task(&mut task);
         if task.starts_job {
             self.begin_job();
         }
@@ -324,7 +324,7 @@ impl Server {
             Err(fault) => fault.status,
         };
         if !task.answered {
-            self.count(&task, status);
+            self.count_answer(&task, status);
         }
         if let Err(fault) = &result
             && let Some(limit) = fault.limit()
@@ -353,11 +353,11 @@ impl Server {
                 }
             }
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
     }
 
     /// A request is answered.
-    pub(in crate::server) fn count(&mut self, task: &Task, status: Status) {
+    pub(in crate::server) fn count_answer(&mut self, task: &Task, status: Status) {
         let took = self.clock.now().since(task.received);
         self.counters.answered(task.method, status, took);
     }
@@ -383,14 +383,14 @@ impl Server {
     }
 
     /// Gives back what a request holds.
-    pub(in crate::server) fn release(&mut self, task: &mut Task) {
+    pub(in crate::server) fn release_task(&mut self, task: &mut Task) {
         let room = self.leave_long(task);
         self.drop_room(room);
         for queue in task.watches.drain(..) {
             self.tasks.waiters.remove(&(queue, task.id));
         }
-        if let Some(hold) = task.hold.take() {
-            self.release_request(task.caller.conn, task.stream, hold);
+        if let Some(charge) = task.charge.take() {
+            self.shrink_to_answer(task.caller.conn, task.stream, charge);
         }
     }
 
@@ -426,18 +426,22 @@ impl Server {
             if reply == Reply::Conflict {
                 Counters::one(&mut self.counters.conflicts);
             }
-            held = self.settle(&issued, reply == Reply::Committed);
+            held = self.commit_answered(&issued, reply == Reply::Committed);
             if let Reply::Failed(failure) = &reply {
                 self.storage_failed(*failure);
             }
         }
-        let next = self.call(&mut task, |_, ctx| then(ctx, reply));
+        let next = self.call_part(&mut task, |_, ctx| then(ctx, reply));
         self.follow(task, next);
         self.unhold_all(held);
     }
 
     /// A Commit was answered: the requests that rest on it, which may go on now.
-    pub(in crate::server) fn settle(&mut self, issued: &Issued, committed: bool) -> Vec<TaskId> {
+    pub(in crate::server) fn commit_answered(
+        &mut self,
+        issued: &Issued,
+        committed: bool,
+    ) -> Vec<TaskId> {
         let kept = committed || seeded!(self.config, OverlayKept);
         self.rows.settle(issued, kept);
         Counters::one(&mut self.counters.commits);
@@ -468,7 +472,7 @@ impl Server {
             matches!(task.state, TaskState::Held(_)) && (task.stale || task.unsettled == 0)
         });
         if held && let Some((task, TaskState::Held(result))) = self.unpark(id) {
-            self.finish(task, result);
+            self.conclude(task, result);
         }
     }
 }

@@ -3,10 +3,10 @@
 use super::task::{Resume, TaskState};
 use super::task_id::TaskId;
 use crate::server::Server;
-use crate::server::asking;
 use crate::server::event::AskId;
 use crate::server::fault::Fault;
 use crate::server::policy::Verdict;
+use crate::server::policy_check;
 use crate::server::step::Woken;
 use crate::status::Status;
 use crate::storage::keys::QueueId;
@@ -19,11 +19,11 @@ impl Server {
         };
         match state {
             TaskState::Waiting(then) => self.queue_long(task, Resume::Woken(then, Woken::Deadline)),
-            TaskState::Paced(result) => self.answer(task, result),
+            TaskState::Paced(result) => self.answer_request(task, result),
             state @ (TaskState::Stored(..) | TaskState::Held(_)) => {
                 if !task.answered {
                     task.answered = true;
-                    self.count(&task, Status::DeadlineExceeded);
+                    self.count_answer(&task, Status::DeadlineExceeded);
                     let fault = Fault::deadline("storage did not answer in time");
                     self.send_fault(task.caller.conn, task.stream, task.request_id, &fault);
                 }
@@ -32,7 +32,7 @@ impl Server {
             }
             TaskState::Asked(ask, _) => {
                 self.tasks.asked.remove(&ask);
-                self.answer(task, Err(asking::undecided()));
+                self.answer_request(task, Err(policy_check::undecided()));
             }
             TaskState::Queued(_) => self.turn_away(task),
             TaskState::Running => self.park(task, None),
@@ -45,7 +45,7 @@ impl Server {
         if let Some(id) = task
             && let Some((mut task, TaskState::Asked(_, then))) = self.unpark(id)
         {
-            let next = self.call(&mut task, |_, ctx| then(ctx, verdict));
+            let next = self.call_part(&mut task, |_, ctx| then(ctx, verdict));
             self.follow(task, next);
         }
     }
@@ -80,7 +80,7 @@ impl Server {
 
     /// Nobody wants the answer any more. What waits ends; what is being stored goes on, since what
     /// follows from it concerns others too.
-    pub(in crate::server) fn abandon(&mut self, id: TaskId) {
+    pub(in crate::server) fn abandon_request(&mut self, id: TaskId) {
         let Some(task) = self.tasks.running.get_mut(&id) else {
             return;
         };
@@ -98,8 +98,8 @@ impl Server {
                 _ => {}
             }
             let conn = task.caller.conn;
-            self.release(&mut task);
-            self.admit_long(conn);
+            self.release_task(&mut task);
+            self.run_next_long(conn);
         }
     }
 }

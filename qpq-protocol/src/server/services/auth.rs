@@ -23,12 +23,12 @@ use crate::proto::{
     OpaqueLoginFinishRequest, OpaqueLoginFinishResponse, OpaqueLoginStartRequest,
     OpaqueLoginStartResponse,
 };
-use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::fault::Fault;
 use crate::server::login_slot::{Counted, LoginSlot, Proof};
 use crate::server::policy::Question;
+use crate::server::policy_check;
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{load_fresh, read};
@@ -50,7 +50,7 @@ pub(in crate::server) fn login_start(
     if request.ticket.is_empty() {
         by_name.count(ctx, &request.username)?;
         return read(name_key, move |ctx, name| {
-            begin(ctx, request, name.into_value(), (by_name, at))
+            begin_login(ctx, request, name.into_value(), (by_name, at))
         });
     }
     read(name_key, move |_, name| {
@@ -68,7 +68,7 @@ pub(in crate::server) fn login_start(
             };
             let at = ctx.now;
             counted.count(ctx, &request.username)?;
-            begin(ctx, request, name, (counted, at))
+            begin_login(ctx, request, name, (counted, at))
         })
     })
 }
@@ -79,7 +79,7 @@ fn known(name: Option<&Name>) -> Option<&Name> {
 }
 
 /// Begins a login that was counted.
-fn begin(
+fn begin_login(
     ctx: &mut Ctx<'_>,
     request: OpaqueLoginStartRequest,
     name: Option<Name>,
@@ -166,7 +166,7 @@ pub(in crate::server) fn login_finish(
                 device_id,
                 address,
             });
-            asking::ask(ctx, question, move |ctx| {
+            policy_check::check_policy(ctx, question, move |ctx| {
                 opening.open(ctx, move |opened| OpaqueLoginFinishResponse {
                     session_token: Bytes::copy_from_slice(&opened.token),
                     identity_key: Bytes::copy_from_slice(identity.as_bytes()),

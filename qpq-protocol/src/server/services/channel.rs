@@ -7,18 +7,18 @@ use std::collections::BTreeSet;
 
 use super::delivery::parse_identity;
 use super::given;
-use super::group::membership_push;
+use super::membership::membership_push;
 use super::standing::{By, Standing};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::RateClass;
 use crate::proto::{self, MembershipChange};
 use crate::server::allowance;
-use crate::server::asking;
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
 use crate::server::policy::Question;
+use crate::server::policy_check;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load};
 use crate::storage::keys;
@@ -42,14 +42,16 @@ pub(in crate::server) fn create_channel(
         load(ctx, places, move |ctx, places| {
             let Some(state) = seen.value() else {
                 let question = opening.question(ctx, &session);
-                return asking::ask(ctx, question, move |ctx| opening.create(ctx, session, seen));
+                return policy_check::check_policy(ctx, question, move |ctx| {
+                    opening.create(ctx, session, seen)
+                });
             };
             let are_in = places.iter().all(|place| place.member().is_some());
             match (are_in, opening.dm) {
                 (true, _) => Ok(opening.opened(&state, &session, ctx.date)),
                 (false, true) => {
                     let question = opening.question(ctx, &session);
-                    asking::ask(ctx, question, move |ctx| {
+                    policy_check::check_policy(ctx, question, move |ctx| {
                         opening.reopen(ctx, (seen, state), session)
                     })
                 }

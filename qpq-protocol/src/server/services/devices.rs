@@ -205,7 +205,7 @@ pub(in crate::server) fn revoke_device(
     let identity = session.identity_key;
     let device_id = DeviceId::from_wire(&request.device_id)
         .map_err(|_| Fault::bad_request("the device id has a wrong length"))?;
-    let class = match ctx.date <= session.login_at + ctx.config.limits.fresh_login {
+    let class = match session.is_fresh(ctx.date, &ctx.config.limits) {
         true => RateClass::FreshRevocations,
         false if session.registered => RateClass::DeviceChanges,
         false => {
@@ -278,6 +278,12 @@ fn end_sessions(change: &mut Change, account: &mut Account, device_id: &DeviceId
         }
         !ends
     });
+}
+
+/// Whether an account has registered this device.
+pub(in crate::server) fn is_registered(devices: &Seen<DeviceSet>, device_id: &DeviceId) -> bool {
+    let devices = devices.as_ref();
+    devices.is_some_and(|devices| find(devices, device_id).is_some())
 }
 
 fn find<'a>(devices: &'a DeviceSet, device_id: &DeviceId) -> Option<&'a RegisteredDevice> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::group::membership_push;
+use super::membership::membership_push;
 use super::standing::{End, Standing, one_less};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::Limits;
@@ -47,7 +47,7 @@ pub(in crate::server) fn give<R: 'static>(
         change,
         effects: Effects::default(),
     };
-    giving.run(ctx, Box::new(then))
+    giving.note(ctx, Box::new(then))
 }
 
 type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>, Change, Effects) -> Next<R> + Send>;
@@ -62,7 +62,7 @@ struct Giving {
 }
 
 impl Giving {
-    fn run<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
+    fn note<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
         if self.members.is_empty() {
             return then(ctx, self.change, self.effects);
         }
@@ -119,7 +119,7 @@ impl Giving {
         );
         load(ctx, wanted, move |ctx, (seen, standing, gifts)| {
             let mut change = Change::default();
-            close(&mut change, &channel, &gifts, ctx.date);
+            close_gift(&mut change, &channel, &gifts, ctx.date);
             if let Some(mut state) = seen.value()
                 && standing.member().is_some()
             {
@@ -133,7 +133,7 @@ impl Giving {
                 // Nothing rests on that other channel.
                 let over = (keys::channel(&channel), Standing::keys(&channel, &member));
                 ctx.notes.reads.let_go(&over);
-                self.run(ctx, then)
+                self.note(ctx, then)
             })
         })
     }
@@ -153,7 +153,7 @@ pub(in crate::server) fn take_up<R: 'static>(
             listed.open = false;
             change.put(&seen, &listed);
         }
-        close(&mut change, &channel, &gifts, ctx.date);
+        close_gift(&mut change, &channel, &gifts, ctx.date);
         commit(ctx, change, then)
     })
 }
@@ -169,14 +169,14 @@ pub(in crate::server) fn take_back<R: 'static>(
     let wanted: Vec<_> = members.iter().map(keys::given).collect();
     load(ctx, wanted, move |ctx, seen| {
         for gifts in &seen {
-            close(&mut change, &channel, gifts, ctx.date);
+            close_gift(&mut change, &channel, gifts, ctx.date);
         }
         then(ctx, change)
     })
 }
 
 /// Adds to the change that a gift is open no more. `seen` is what the member was given.
-fn close(change: &mut Change, channel: &ChannelId, seen: &Seen<Given>, now: UnixTime) {
+fn close_gift(change: &mut Change, channel: &ChannelId, seen: &Seen<Given>, now: UnixTime) {
     let mut given = recent(seen, now);
     for gift in &mut given.gifts {
         gift.open &= gift.channel_id != channel.as_bytes().as_slice();

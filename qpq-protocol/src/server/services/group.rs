@@ -6,11 +6,11 @@ use prost::Message;
 
 use super::delivery::{joined, parse_identity, piece_count};
 use super::given;
-use super::membership::{Membership, existing};
+use super::membership::{Membership, existing, membership_push};
 use super::standing::{By, End, Standing, one_less, one_more};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::{Rate, RateClass};
-use crate::proto::{self, MembershipChange, MembershipPush, push_event};
+use crate::proto::{self, MembershipChange};
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
@@ -28,13 +28,13 @@ pub(in crate::server) fn remove_member(
     request: proto::RemoveMemberRequest,
 ) -> Next<proto::RemoveMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
-    edit.run(ctx, |edit, _, found| {
+    edit.decide(ctx, |edit, _, found| {
         let leaves = edit.member == edit.session.identity_key;
         // Asked again after it was done.
         if leaves && found.member.member().is_none() {
             return Ok(None);
         }
-        let (state, _) = found.caller.admit()?;
+        let (state, _) = found.caller.require_member()?;
         if !leaves && state.dm {
             return Err(Fault::forbidden("in a DM one can only remove oneself"));
         }
@@ -58,11 +58,11 @@ pub(in crate::server) fn add_member(
     request: proto::AddMemberRequest,
 ) -> Next<proto::AddMemberResponse> {
     let edit = Edit::new(caller, &request.channel_id, &request.member_key)?;
-    edit.run(ctx, |edit, ctx, found| {
+    edit.decide(ctx, |edit, ctx, found| {
         let returns = edit.member == edit.session.identity_key;
         let state = match returns {
             true => existing(&found.caller.channel)?,
-            false => found.caller.admit()?.0,
+            false => found.caller.require_member()?.0,
         };
         if found.member.member().is_some() {
             return Ok(None);
@@ -145,8 +145,8 @@ impl Edit {
         })
     }
 
-    /// Reads what is to be known, and does what `edit` says.
-    fn run<R: Message + Default + 'static>(self, ctx: &mut Ctx<'_>, edit: Decide) -> Next<R> {
+    /// Reads what is to be known, and does what `decide` says.
+    fn decide<R: Message + Default + 'static>(self, ctx: &mut Ctx<'_>, decide: Decide) -> Next<R> {
         let wanted = (
             Membership::keys(&self.channel, &self.session.identity_key),
             Standing::keys(&self.channel, &self.member),
@@ -158,15 +158,15 @@ impl Edit {
                 member,
                 devices,
             };
-            match edit(&self, ctx, &place)? {
-                Some((state, edited)) => self.change(ctx, state, edited, place),
-                None => answer(Effects::default()),
+            match decide(&self, ctx, &place)? {
+                Some((state, edited)) => self.carry_out(ctx, state, edited, place),
+                None => nothing_but(Effects::default()),
             }
         })
     }
 
     /// Makes the change, but for what the member was given. All members are told: each counts as one of a message.
-    fn change<R: Message + Default + 'static>(
+    fn carry_out<R: Message + Default + 'static>(
         self,
         ctx: &mut Ctx<'_>,
         mut state: Channel,
@@ -200,7 +200,7 @@ impl Edit {
                     Vec::new()
                 };
                 let then = move |ctx: &mut Ctx<'_>, change, effects| {
-                    self.store(ctx, change, MembershipChange::Added, effects)
+                    self.commit_and_tell(ctx, change, MembershipChange::Added, effects)
                 };
                 given::give(ctx, me, channel, given, change, then)
             }
@@ -208,14 +208,14 @@ impl Edit {
                 let open = place.member.is_open().then_some(member);
                 let open: Vec<IdentityKey> = open.into_iter().collect();
                 given::take_back(ctx, channel, &open, change, move |ctx, change| {
-                    self.store(ctx, change, MembershipChange::Removed, Effects::default())
+                    self.commit_and_tell(ctx, change, MembershipChange::Removed, Effects::default())
                 })
             }
         }
     }
 
     /// Reads whom to tell, then makes the change.
-    fn store<R: Message + Default + 'static>(
+    fn commit_and_tell<R: Message + Default + 'static>(
         self,
         ctx: &mut Ctx<'_>,
         change: Change,
@@ -237,14 +237,14 @@ impl Edit {
                 });
                 let to = core::iter::once(self.member).chain(others);
                 effects.live.push((to.collect(), push));
-                commit(ctx, change, move |_| answer(effects))
+                commit(ctx, change, move |_| nothing_but(effects))
             },
         )
     }
 }
 
 /// Both methods answer with an empty message.
-fn answer<R: Message + Default>(effects: Effects) -> Next<R> {
+fn nothing_but<R: Message + Default>(effects: Effects) -> Next<R> {
     Ok(Step::ok_with(&R::default(), effects))
 }
 
@@ -262,7 +262,7 @@ pub(in crate::server) fn list_group_members(
         keys::metadata(&channel),
     );
     read(wanted, move |_, (caller, metadata)| {
-        let members_version = caller.admit()?.0.members_version;
+        let members_version = caller.require_member()?.0.members_version;
         let metadata = metadata.into_value().unwrap_or_default();
         scan(keys::members(&channel), most.into(), move |_, found, _| {
             read(keys::channel(&channel), move |_, after| {
@@ -292,7 +292,7 @@ pub(in crate::server) fn rotate_keys(
     let me = caller.session()?.identity_key;
     let channel = parse_channel(&request.channel_id)?;
     read(Membership::keys(&channel, &me), move |ctx, caller| {
-        let (state, _) = caller.admit()?;
+        let (state, _) = caller.require_member()?;
         let place: &[&[u8]] = &[channel.as_bytes(), me.as_bytes()];
         ctx.limit_once(RateClass::Rotations, place, 1)?;
         let told = state.member_count.saturating_sub(1);
@@ -320,7 +320,7 @@ pub(in crate::server) fn get_group_info(
     let me = caller.session()?.identity_key;
     let channel = parse_channel(&request.channel_id)?;
     read(Membership::keys(&channel, &me), move |_, caller| {
-        let state = caller.admit()?.0.clone();
+        let state = caller.require_member()?.0.clone();
         let length = usize::try_from(state.group_info_length).unwrap_or(usize::MAX);
         let pieces = (0..piece_count(length)).map(|piece| keys::group_info(&channel, piece));
         let pieces: Vec<_> = pieces.collect();
@@ -341,21 +341,6 @@ pub(in crate::server) fn get_group_info(
             },
         )
     })
-}
-
-/// The push Membership.
-pub(in crate::server) fn membership_push(
-    channel: &ChannelId,
-    member: &IdentityKey,
-    change: MembershipChange,
-) -> proto::PushEvent {
-    proto::PushEvent {
-        event: Some(push_event::Event::Membership(MembershipPush {
-            channel_id: Bytes::copy_from_slice(channel.as_bytes()),
-            member_key: Bytes::copy_from_slice(member.as_bytes()),
-            change: change.into(),
-        })),
-    }
 }
 
 fn parse_channel(bytes: &Bytes) -> Result<ChannelId, Fault> {

@@ -1,8 +1,10 @@
-//! Whether an account is a member of a channel: asked in one place, by all methods that are for members.
+//! Whether an account is a member of a channel: asked in one place, by all methods that are for members. And the push
+//! that tells of a change.
 
 use bytes::Bytes;
 
 use crate::ids::{ChannelId, IdentityKey};
+use crate::proto::{self, MembershipChange, MembershipPush, push_event};
 use crate::server::fault::Fault;
 use crate::server::txn::{Keys, Row, Seen};
 use crate::storage::keys::{self, Key};
@@ -32,7 +34,7 @@ impl Membership {
     }
 
     /// The channel, if the account is a member.
-    pub(in crate::server) fn admit(&self) -> Result<(&Channel, &Member), Fault> {
+    pub(in crate::server) fn require_member(&self) -> Result<(&Channel, &Member), Fault> {
         let channel = existing(&self.channel)?;
         match &*self.member {
             Some(member) => Ok((channel, member)),
@@ -62,4 +64,19 @@ pub(in crate::server) fn existing(channel: &Seen<Channel>) -> Result<&Channel, F
     channel
         .as_ref()
         .ok_or_else(|| Fault::not_found("there is no such channel"))
+}
+
+/// The push Membership.
+pub(in crate::server) fn membership_push(
+    channel: &ChannelId,
+    member: &IdentityKey,
+    change: MembershipChange,
+) -> proto::PushEvent {
+    proto::PushEvent {
+        event: Some(push_event::Event::Membership(MembershipPush {
+            channel_id: Bytes::copy_from_slice(channel.as_bytes()),
+            member_key: Bytes::copy_from_slice(member.as_bytes()),
+            change: change.into(),
+        })),
+    }
 }

@@ -35,17 +35,17 @@ impl Change {
 
     /// A row that was found is this from now on, if it still is what it was.
     pub(in crate::server) fn put_found<R: Record>(&mut self, found: &Found<R>, row: &R) {
-        self.expect(found);
+        self.check_found(found);
         self.write(found.key().clone(), row);
     }
 
     /// A row that was found goes, if it still is what it was.
     pub(in crate::server) fn delete_found<R: Record>(&mut self, found: &Found<R>) {
-        self.expect(found);
+        self.check_found(found);
         self.erase(found.key().clone());
     }
 
-    fn expect<R: Record>(&mut self, found: &Found<R>) {
+    fn check_found<R: Record>(&mut self, found: &Found<R>) {
         let expect = Expect::Equals(found.row().clone());
         self.0.checks.push((found.key().clone().into(), expect));
     }

@@ -69,7 +69,7 @@ impl Reads {
     }
 
     /// What the request has read so far is done with: a transaction of its own begins.
-    pub(in crate::server) fn begin(&mut self) {
+    pub(in crate::server) fn begin_anew(&mut self) {
         self.noted.clear();
     }
 

@@ -84,7 +84,7 @@ impl Rows {
     /// A row that was read in the ordered lane. It is remembered unless a Commit has touched it
     /// since the read was issued.
     pub(in crate::server) fn fill(&mut self, key: &Bytes, row: &Row) {
-        if self.abandon(key) && !self.knows(key) {
+        if self.unexpect(key) && !self.knows(key) {
             let known = Known {
                 row: row.clone(),
                 written_by: 0,
@@ -95,7 +95,7 @@ impl Rows {
     }
 
     /// A row that was to be read was not; whether it was still expected.
-    pub(in crate::server) fn abandon(&mut self, key: &Bytes) -> bool {
+    pub(in crate::server) fn unexpect(&mut self, key: &Bytes) -> bool {
         let Some(count) = self.expected.get_mut(key) else {
             return false;
         };

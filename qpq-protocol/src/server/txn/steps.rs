@@ -55,7 +55,7 @@ pub(in crate::server) fn load<R, K: Keys>(
         },
     );
     if missing.is_empty() {
-        return go_on(ctx, keys, noted, then);
+        return with_noted(ctx, keys, noted, then);
     }
     // Nothing rests on the others yet: they are looked up again once these are there.
     ctx.notes.rests_on.truncate(rests_on);
@@ -69,7 +69,7 @@ pub(in crate::server) fn load<R, K: Keys>(
                 Ok(read) => read,
                 Err(fault) => {
                     for key in &missing {
-                        ctx.rows.abandon(key);
+                        ctx.rows.unexpect(key);
                     }
                     return Err(fault);
                 }
@@ -92,7 +92,7 @@ pub(in crate::server) fn load<R, K: Keys>(
                 }
             });
             match is_whole {
-                true => go_on(ctx, keys, noted, then),
+                true => with_noted(ctx, keys, noted, then),
                 false => Ok(Step::rerun()),
             }
         },
@@ -100,7 +100,7 @@ pub(in crate::server) fn load<R, K: Keys>(
 }
 
 /// Goes on with the rows that were noted last.
-fn go_on<R, K: Keys>(
+fn with_noted<R, K: Keys>(
     ctx: &mut Ctx<'_>,
     keys: K,
     noted: usize,
@@ -211,7 +211,7 @@ pub(in crate::server) fn try_commit<R>(
                 then(ctx, true)
             }
             Reply::Conflict => {
-                ctx.notes.reads.begin();
+                ctx.notes.reads.begin_anew();
                 then(ctx, false)
             }
             Reply::Failed(failure) => {
@@ -231,7 +231,7 @@ pub(in crate::server) fn wait<R>(
     then: impl FnOnce(&mut Ctx<'_>, Woken) -> Next<R> + Send + 'static,
 ) -> Next<R> {
     Ok(Step::wait(until, move |ctx, woken| {
-        ctx.notes.reads.begin();
+        ctx.notes.reads.begin_anew();
         then(ctx, woken)
     }))
 }

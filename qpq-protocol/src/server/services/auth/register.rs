@@ -12,13 +12,13 @@ use crate::proto::{
     OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse, OpaqueRegisterStartRequest,
     OpaqueRegisterStartResponse,
 };
-use crate::server::asking;
 use crate::server::caller::Caller;
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, Ended};
 use crate::server::event::Event;
 use crate::server::fault::Fault;
 use crate::server::policy::Question;
+use crate::server::policy_check;
 use crate::server::rate::octets;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh};
@@ -102,7 +102,7 @@ pub(in crate::server) fn register_finish(
                         invitation: request.invitation.clone().into(),
                         address,
                     });
-                    asking::ask(ctx, question, move |ctx| {
+                    policy_check::check_policy(ctx, question, move |ctx| {
                         create(ctx, identity, &request, &rows)
                     })
                 }

@@ -6,12 +6,13 @@ use core::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::openings;
-use super::session::{is_over, is_registered, over};
+use super::session::{is_over, over};
 use crate::ids::{DeviceId, IdentityKey};
 use crate::proto::{ResumeSessionRequest, ResumeSessionResponse};
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::{Effects, SessionChange};
+use crate::server::services::devices::is_registered;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, commit, load_fresh, read};
 use crate::storage::{keys, records};

@@ -17,6 +17,7 @@ use crate::server::effects::{Effects, Ended, SessionChange};
 use crate::server::event::Event;
 use crate::server::fault::Fault;
 use crate::server::services::delivery::sweep;
+use crate::server::services::devices::is_registered;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load_fresh, read};
 use crate::storage::keys;
@@ -73,13 +74,13 @@ impl Opening {
             server_epoch: ctx.keys.epoch,
         };
         let token_hash: [u8; 32] = Sha256::digest(opened.token).into();
-        let ended = make_room(&mut account, ctx.date, ctx.config.limits.sessions);
+        let ended = end_surplus(&mut account, ctx.date, ctx.config.limits.sessions);
         account.sessions.push(SessionEntry {
             token_hash: Bytes::copy_from_slice(&token_hash),
             device_id: Bytes::copy_from_slice(self.device_id.as_bytes()),
             expires_at_ms: opened.expires_at_ms,
         });
-        tickets::give(&mut account, &self.device_id, &opened.ticket, &self.devices);
+        tickets::replace_ticket(&mut account, &self.device_id, &opened.ticket, &self.devices);
         let login_at = ctx.date;
         let stored = records::Session {
             identity_key: Bytes::copy_from_slice(self.identity.as_bytes()),
@@ -121,7 +122,7 @@ impl Opening {
 
 /// Takes sessions that are over off the list, and then those used longest ago until there is room
 /// for one more.
-fn make_room(account: &mut Account, now: UnixTime, most: usize) -> Vec<SessionEntry> {
+fn end_surplus(account: &mut Account, now: UnixTime, most: usize) -> Vec<SessionEntry> {
     let (mut kept, mut ended): (Vec<_>, Vec<_>) = core::mem::take(&mut account.sessions)
         .into_iter()
         .partition(|session| session.expires_at_ms > now.as_millis());
@@ -162,11 +163,6 @@ pub(super) fn drop_leftovers(
 
 fn hash_of(session: &SessionEntry) -> Option<[u8; 32]> {
     session.token_hash.as_ref().try_into().ok()
-}
-
-pub(super) fn is_registered(devices: &Seen<DeviceSet>, device_id: &DeviceId) -> bool {
-    let mut devices = devices.iter().flat_map(|set| &set.devices);
-    devices.any(|device| device.device_id.as_ref() == device_id.as_bytes())
 }
 
 /// Asks storage whether a session that a connection has is still one, then goes on.

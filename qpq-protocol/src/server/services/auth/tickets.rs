@@ -7,12 +7,12 @@
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::session::is_registered;
 use crate::ids::DeviceId;
 use crate::limits::RateClass;
 use crate::server::ctx::Ctx;
 use crate::server::fault::Fault;
 use crate::server::login_slot::Counted;
+use crate::server::services::devices::is_registered;
 use crate::server::txn::Seen;
 use crate::storage::records::{Account, DeviceSet, DeviceTicket};
 use crate::time::Time;
@@ -59,7 +59,7 @@ pub(super) fn holder(account: &Account, ticket: &[u8]) -> Option<DeviceId> {
 
 /// Gives a device a ticket in place of its former one. Those of devices that are not registered go with
 /// their last session.
-pub(super) fn give(
+pub(super) fn replace_ticket(
     account: &mut Account,
     device_id: &DeviceId,
     ticket: &[u8; 32],

@@ -5,6 +5,7 @@
 //! GroupInfo and channel key hash are the new ones. It checks the channel's row, which everyone
 //! changes who changes its slot, its members or their devices: two commits never have one slot.
 
+mod list;
 mod reset;
 mod store;
 
@@ -14,12 +15,13 @@ use bytes::Bytes;
 use qpq_crypto::proof::CommitSlot;
 use sha2::{Digest, Sha256};
 
+use list::List;
 use reset::Reset;
 
 use super::recipient::{Mailbox, mailboxes, parse_identity};
 use crate::defect::seeded;
 use crate::ids::{ChannelId, DeviceId, IdentityKey, MessageId};
-use crate::limits::{Limits, RateClass};
+use crate::limits::Limits;
 use crate::method::Method;
 use crate::proto;
 use crate::server::allowance;
@@ -31,9 +33,9 @@ use crate::server::services::given;
 use crate::server::services::membership::existing;
 use crate::server::services::standing::Standing;
 use crate::server::step::{Next, Step};
-use crate::server::txn::{Change, Seen, load, scan_ordered};
+use crate::server::txn::{Change, Seen, load};
 use crate::storage::keys::{self, Key};
-use crate::storage::records::{Channel, Dedupe, DeviceSet, Slot};
+use crate::storage::records::{Channel, Dedupe, Slot};
 
 /// Method 206.
 pub(in crate::server) fn submit_commit(
@@ -62,14 +64,14 @@ pub(in crate::server) fn submit_commit(
                     ));
                 }
                 let proof = same.map(|taken| taken.commit_proof.clone());
-                return submission.known(ctx, proof);
+                return submission.answer_again(ctx, proof);
             }
             if let Some(taken) = same
                 && submission.may_know(taken, &standing)
             {
-                return submission.known(ctx, Some(taken.commit_proof.clone()));
+                return submission.answer_again(ctx, Some(taken.commit_proof.clone()));
             }
-            let state = submission.admit(ctx, slot.as_ref(), &channel, &standing)?;
+            let state = submission.may_take(ctx, slot.as_ref(), &channel, &standing)?;
             if standing.is_open() {
                 let channel = submission.channel;
                 return given::take_up(ctx, identity, channel, |_| Ok(Step::rerun()));
@@ -206,7 +208,7 @@ impl Submission {
     }
 
     /// Whether the caller may have this slot now.
-    fn admit(
+    fn may_take(
         &self,
         ctx: &Ctx<'_>,
         taken: Option<&Slot>,
@@ -238,131 +240,6 @@ impl Submission {
             Reset::of(state, member, ctx.date, &ctx.config.limits)?;
         }
         Ok(state.clone())
-    }
-
-    /// Reads the member list.
-    fn list_members(self, ctx: &mut Ctx<'_>, found: Found) -> Next<proto::SubmitCommitResponse> {
-        let sender = self.session.identity_key;
-        let place: &[&[u8]] = &[self.channel.as_bytes(), sender.as_bytes()];
-        ctx.limit_once(RateClass::Commits, place, 1)?;
-        let most = ctx.config.limits.members.saturating_add(1);
-        scan_ordered(
-            keys::members(&self.channel),
-            most.into(),
-            move |ctx, listed, _| {
-                let members = listed
-                    .iter()
-                    .map(|row| match keys::parse_member(row.key()) {
-                        Some((_, member)) => Ok(member),
-                        None => Err(Fault::internal("a stored row cannot be read")),
-                    });
-                let members = members.collect::<Result<BTreeSet<IdentityKey>, Fault>>()?;
-                self.list_devices(ctx, found, members)
-            },
-        )
-    }
-
-    /// Reads the devices of all members, old and new.
-    fn list_devices(
-        mut self,
-        ctx: &mut Ctx<'_>,
-        found: Found,
-        before: BTreeSet<IdentityKey>,
-    ) -> Next<proto::SubmitCommitResponse> {
-        if !before.contains(&self.session.identity_key) {
-            // What is remembered of the caller is of before another core changed the list.
-            return Ok(Step::rerun());
-        }
-        if found.state.dm
-            && !self
-                .add
-                .iter()
-                .all(|key| is_party(&self.channel, &before, key))
-        {
-            return Err(Fault::forbidden("a DM has two members"));
-        }
-        self.add.retain(|key| !before.contains(key));
-        self.remove.retain(|key| before.contains(key));
-        let everyone: Vec<IdentityKey> = before.union(&self.add).copied().collect();
-        let reached = u32::try_from(everyone.len()).unwrap_or(u32::MAX);
-        let sender: &[&[u8]] = &[self.session.identity_key.as_bytes()];
-        ctx.limit_once(RateClass::EnqueueRecipients, sender, reached)?;
-        let sets: Vec<_> = everyone.iter().map(keys::device_set).collect();
-        load(ctx, sets, move |ctx, sets| {
-            // Who has no account any more is passed over: that may have happened a moment ago.
-            let unknown = everyone.iter().zip(&sets);
-            let unknown =
-                unknown.filter(|(identity, set)| set.is_none() && self.add.contains(*identity));
-            let unknown: BTreeSet<IdentityKey> = unknown.map(|(identity, _)| *identity).collect();
-            self.add.retain(|key| !unknown.contains(key));
-            self.welcomes.retain(|(key, _), _| !unknown.contains(key));
-            let list = List {
-                found,
-                before,
-                everyone,
-                sets,
-            };
-            self.list_changes(ctx, list)
-        })
-    }
-
-    /// Reads what the channel knows of those who come and go.
-    fn list_changes(self, ctx: &mut Ctx<'_>, list: List) -> Next<proto::SubmitCommitResponse> {
-        let is_member = |key: &IdentityKey| list.before.contains(key) && !self.remove.contains(key);
-        let count = list.everyone.iter().filter(|key| is_member(key)).count() + self.add.len();
-        if count > ctx.config.limits.members {
-            return Err(Fault::full(
-                "members",
-                "the channel has as many as it may have",
-            ));
-        }
-        let joiners = self.welcomes.keys().map(|(joiner, _)| joiner);
-        let mut joiners = joiners.filter(|joiner| !self.add.contains(*joiner));
-        if !joiners.all(is_member) {
-            return Err(Fault::bad_request("somebody who is no member is welcomed"));
-        }
-        let changed = self.add.union(&self.remove);
-        let changed = changed.map(|key| Standing::keys(&self.channel, key));
-        load(ctx, changed.collect::<Vec<_>>(), move |ctx, changed| {
-            self.give(ctx, list, count, changed)
-        })
-    }
-
-    /// Notes what those who come are given, and that those who go have lost what they were given.
-    fn give(
-        self,
-        ctx: &mut Ctx<'_>,
-        list: List,
-        count: usize,
-        changed: Vec<Standing>,
-    ) -> Next<proto::SubmitCommitResponse> {
-        let comes = |standing: &&Standing| self.add.contains(standing.identity());
-        let is_stale = |standing: &Standing| standing.member().is_some() == comes(&standing);
-        if changed.iter().any(is_stale) {
-            // What is remembered of them is of before another core changed the list.
-            return Ok(Step::rerun());
-        }
-        let left = changed
-            .iter()
-            .filter(comes)
-            .filter(|standing| standing.has_left() && !self.is_welcomed(standing.identity()));
-        let left: Vec<IdentityKey> = left.map(|standing| *standing.identity()).collect();
-        if !left.is_empty() {
-            let fault = Fault::forbidden("who has left is added with a welcome");
-            return Err(fault.about(&left));
-        }
-        let given = changed.iter().filter(comes);
-        let given = given.filter(|standing| !standing.is_put_back());
-        let given = given.map(|standing| *standing.identity()).collect();
-        let lost = changed.iter().filter(|standing| standing.is_open());
-        let lost: Vec<_> = lost.map(|standing| *standing.identity()).collect();
-        let (giver, channel) = (self.session.identity_key, self.channel);
-        let then = move |ctx: &mut Ctx<'_>, change, effects| {
-            given::take_back(ctx, channel, &lost, change, move |ctx, change| {
-                self.load_heads(ctx, list, changed, count, change, effects)
-            })
-        };
-        given::give(ctx, giver, channel, given, Change::default(), then)
     }
 
     /// Reads the heads of the queues that it reaches.
@@ -476,7 +353,11 @@ impl Submission {
     }
 
     /// The answer to what was answered before.
-    fn known(&self, ctx: &Ctx<'_>, proof: Option<Bytes>) -> Next<proto::SubmitCommitResponse> {
+    fn answer_again(
+        &self,
+        ctx: &Ctx<'_>,
+        proof: Option<Bytes>,
+    ) -> Next<proto::SubmitCommitResponse> {
         let proof = proof.unwrap_or_else(|| self.proof(ctx));
         self.answer(proof, true, Effects::default())
     }
@@ -505,15 +386,6 @@ struct Found {
     standing: Standing,
 }
 
-/// Whom the submission concerns.
-struct List {
-    found: Found,
-    before: BTreeSet<IdentityKey>,
-    /// Members before and those who join, with the rows of their devices in the same order.
-    everyone: Vec<IdentityKey>,
-    sets: Vec<Seen<DeviceSet>>,
-}
-
 /// What the submission makes of the channel.
 struct After {
     found: Found,
@@ -527,12 +399,4 @@ struct After {
 
 fn identities(keys: &[Bytes]) -> Result<BTreeSet<IdentityKey>, Fault> {
     keys.iter().map(parse_identity).collect()
-}
-
-/// Whether `key` is one of the two parties of a DM, whoever of them has left.
-fn is_party(channel: &ChannelId, members: &BTreeSet<IdentityKey>, key: &IdentityKey) -> bool {
-    let mut members = members.iter();
-    members.any(|member| {
-        member == key || crate::server::services::channel::dm_id(member, key) == *channel
-    })
 }

@@ -22,7 +22,7 @@ pub(in crate::server) fn drop_channels(ctx: &mut Ctx<'_>) -> Next {
 }
 
 fn look_at_channels(ctx: &mut Ctx<'_>, pages: u32) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     load(ctx, keys::meta("swept channels"), move |_, place| {
         scan_ordered(
             rest(&keys::channels(), &place),
@@ -76,7 +76,7 @@ pub(in crate::server) fn drop_queues(ctx: &mut Ctx<'_>) -> Next {
 }
 
 fn look_at_queues(ctx: &mut Ctx<'_>, pages: u32) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     load(ctx, keys::meta("swept queues"), move |_, place| {
         scan_ordered(
             rest(&keys::all_queues(), &place),

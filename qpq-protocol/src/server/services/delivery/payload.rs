@@ -168,6 +168,11 @@ fn payload_id(shared: &SharedPayload) -> Result<PayloadId, Fault> {
         .map_err(|_| Fault::internal("a stored row cannot be read"))
 }
 
+/// A length as it is counted in storage.
+pub(super) fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

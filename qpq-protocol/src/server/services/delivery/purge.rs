@@ -34,7 +34,7 @@ fn next_queue<R: 'static>(
     device: DeviceId,
     then: Then<R>,
 ) -> Next<R> {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     let queues = keys::queues(&identity, &device);
     scan_ordered(queues, 1.into(), move |ctx, found, _| match found.first() {
         None => then(ctx),

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 
-use super::payload::length;
+use super::payload::{as_u64, length};
 use super::share::{self, Share};
 use crate::limits::Limits;
 use crate::server::txn::{Change, Seen};
@@ -160,11 +160,6 @@ pub(super) fn empty() -> QueueHead {
         next_seq: 1,
         ..QueueHead::default()
     }
-}
-
-/// A length as it is counted in storage.
-pub(super) fn as_u64(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

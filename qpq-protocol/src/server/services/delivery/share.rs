@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::queue::as_u64;
+use super::payload::as_u64;
 use crate::ids::IdentityKey;
 use crate::limits::Limits;
 use crate::storage::records::{QueueHead, QueueShare};

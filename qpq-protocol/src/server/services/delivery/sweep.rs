@@ -27,9 +27,9 @@ pub(super) const PAGE: Page = Page {
 /// next time.
 const PATIENCE: u32 = 20;
 
-/// Turns expired messages into tombstones, and removes those at the front of their queue.
+/// LongAnswers expired messages into tombstones, and removes those at the front of their queue.
 pub(in crate::server) fn expire_queues(ctx: &mut Ctx<'_>) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     let due = keys::expired(ctx.date.as_millis());
     scan_ordered(due, 1.into(), |ctx, found, _| {
         let Some(found) = found.first() else {
@@ -227,7 +227,7 @@ fn sweep_page<T: Record>(
     is_over: IsOver<T>,
     pages: u32,
 ) -> Next {
-    ctx.notes.reads.begin();
+    ctx.notes.reads.begin_anew();
     load(ctx, keys::meta(name), move |_, place| {
         let rest = rest(&family, &place);
         scan_ordered(rest, PAGE, move |ctx, found, more| {

@@ -6,7 +6,7 @@ use crate::proto::MembershipChange;
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
 use crate::server::fault::Fault;
-use crate::server::services::group::membership_push;
+use crate::server::services::membership::membership_push;
 use crate::server::step::Next;
 use crate::server::txn::{Change, load_fresh, scan, try_commit};
 use crate::storage::keys::{self, Range};
@@ -49,7 +49,7 @@ struct Telling {
 
 impl Telling {
     fn next<R: 'static>(mut self, ctx: &mut Ctx<'_>, then: Then<R>) -> Next<R> {
-        ctx.notes.reads.begin();
+        ctx.notes.reads.begin_anew();
         if let Some(channel) = self.channels.pop() {
             return self.raise(ctx, channel, 0, then);
         }

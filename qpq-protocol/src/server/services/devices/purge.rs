@@ -38,7 +38,7 @@ type Then<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 fn packages<R: 'static>(identity: IdentityKey, device_id: DeviceId, then: Then<R>) -> Next<R> {
     let packages = keys::packages(&identity, &device_id);
     scan_ordered(packages, PAGE.into(), move |ctx, found, more| {
-        ctx.notes.reads.begin();
+        ctx.notes.reads.begin_anew();
         let mut change = Change::default();
         for package in found {
             change.erase(package.key().clone());

@@ -11,7 +11,7 @@ use crate::server::fault::Fault;
 use crate::server::services::delivery::payload::{Payload, piece_count, pieces};
 use crate::server::services::delivery::queue::Queue;
 use crate::server::services::delivery::recipient::{Mailbox, news};
-use crate::server::services::group::membership_push;
+use crate::server::services::membership::membership_push;
 use crate::server::services::standing::{By, End, Standing};
 use crate::server::step::Next;
 use crate::server::txn::{Change, Seen, commit};

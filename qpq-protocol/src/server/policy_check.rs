@@ -18,7 +18,7 @@ impl Ctx<'_> {
 }
 
 /// Goes on if the policy allows it.
-pub(super) fn ask<R: 'static>(
+pub(super) fn check_policy<R: 'static>(
     ctx: &mut Ctx<'_>,
     question: Option<Question>,
     then: impl FnOnce(&mut Ctx<'_>) -> Next<R> + Send + 'static,
@@ -27,14 +27,14 @@ pub(super) fn ask<R: 'static>(
         return then(ctx);
     };
     match policy.decide(&question) {
-        Verdict::Ask => Ok(Step::ask(question, move |ctx, verdict| {
-            settle(ctx, verdict, then)
+        Verdict::Ask => Ok(Step::ask_embedder(question, move |ctx, verdict| {
+            follow_verdict(ctx, verdict, then)
         })),
-        verdict => settle(ctx, verdict, then),
+        verdict => follow_verdict(ctx, verdict, then),
     }
 }
 
-fn settle<R>(
+fn follow_verdict<R>(
     ctx: &mut Ctx<'_>,
     verdict: Verdict,
     then: impl FnOnce(&mut Ctx<'_>) -> Next<R>,

@@ -8,29 +8,29 @@ use crate::ids::{ConnId, Dir, StreamId};
 use crate::io::Output;
 use crate::limits::ENTRY;
 use crate::server::Server;
+use crate::server::charges::{Charge, Unsent};
 use crate::server::counters::Counters;
 use crate::server::fault::Fault;
-use crate::server::shares::Hold;
 use crate::server::timers::Timer;
 use crate::status::Status;
 
 impl Server {
-    /// Sends the answer Ok; the frame's header is filled in here. `hold` covers it if it is long.
+    /// Sends the answer Ok; the frame's header is filled in here. `room` covers it if it is long.
     pub(in crate::server) fn send_ok(
         &mut self,
         conn: ConnId,
         stream: u64,
         request_id: u32,
         mut frame: BytesMut,
-        hold: Option<Hold>,
+        room: Option<Charge>,
     ) {
         let length = frame.len().saturating_sub(ResponseHeader::LEN);
-        let most = match hold {
+        let most = match room {
             Some(_) => self.config.limits.answer,
             None => ENTRY,
         };
         let (Ok(payload_len), true) = (u32::try_from(length), length <= most) else {
-            self.drop_room(hold);
+            self.drop_room(room);
             let fault = Fault::internal("the answer is longer than it may be: ask for less");
             return self.send_fault(conn, stream, request_id, &fault);
         };
@@ -44,7 +44,7 @@ impl Server {
         {
             header.write(&mut blank);
         }
-        self.send(conn, stream, frame.freeze(), hold);
+        self.send(conn, stream, frame.freeze(), room);
     }
 
     /// Sends a refusal.
@@ -62,33 +62,30 @@ impl Server {
     }
 
     /// Sends an answer and ends our half. A short one is covered by what its request keeps.
-    fn send(&mut self, conn: ConnId, stream: u64, frame: Bytes, hold: Option<Hold>) {
+    fn send(&mut self, conn: ConnId, stream: u64, frame: Bytes, room: Option<Charge>) {
         let (now, limits) = (self.clock.now(), &self.config.limits);
         let connection = self.connections.get_mut(&conn);
         let open = connection
             .filter(|connection| !connection.closing)
             .and_then(|connection| {
                 let open = connection.streams.get_mut(&stream)?;
-                Some((open, &mut connection.unsent, &mut connection.check_at))
+                Some((open, &mut connection.check_at))
             });
-        let Some((open, unsent, check_at)) = open else {
-            return self.drop_room(hold);
+        let Some((open, check_at)) = open else {
+            return self.drop_room(room);
         };
         let length = frame.len();
-        open.answer = hold.and_then(|mut hold| {
+        open.answer = room.and_then(|mut room| {
             let covers = if length > ENTRY { length } else { 0 };
-            if self.shares.shrink(&mut hold, covers) {
-                self.turns.freed(hold.holder());
-            }
-            (covers > 0).then_some(hold)
+            self.long_answers
+                .shrink(&mut self.charges, &mut room, covers);
+            (covers > 0).then_some(room)
         });
-        open.unsent = open.unsent.saturating_add(length);
+        self.charges.send(&mut open.unsent, length, now, limits);
         if !matches!(open.state, State::Dropping) || open.fin {
             open.state = State::Answered;
         }
-        unsent.add(length, now, limits);
-        self.unsent = self.unsent.saturating_add(length);
-        if let Some(due) = unsent.due() {
+        if let Some(due) = self.charges.unsent_due(conn) {
             self.timers
                 .bring_forward(check_at, due, Timer::Connection(conn));
         }
@@ -109,46 +106,34 @@ impl Server {
         let Some(open) = connection.streams.get_mut(&stream) else {
             return;
         };
-        let bytes = bytes.min(open.unsent);
-        Counters::bytes(&mut self.counters.bytes_sent, bytes);
-        open.unsent = open.unsent.saturating_sub(bytes);
-        connection.unsent.take(bytes, now, limits);
-        self.unsent = self.unsent.saturating_sub(bytes);
-        if let Some(hold) = &mut open.answer
-            && self.shares.shrink(hold, open.unsent)
-        {
-            self.turns.freed(hold.holder());
+        let taken = self.charges.sent(&mut open.unsent, bytes, now, limits);
+        Counters::bytes(&mut self.counters.bytes_sent, taken);
+        if let Some(room) = &mut open.answer {
+            let left = open.unsent.bytes();
+            self.long_answers.shrink(&mut self.charges, room, left);
         }
         if open.is_over() {
             self.tidy_stream(conn, stream);
         }
-        self.admit_long(conn);
+        self.run_next_long(conn);
         self.shut_down_if_done();
     }
 
-    /// Bytes of a connection wait no more: they were taken, or nobody wants them.
-    pub(in crate::server) fn unsend(&mut self, conn: ConnId, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        self.unsent = self.unsent.saturating_sub(bytes);
+    /// Nobody wants what was sent on a stream any more.
+    pub(in crate::server) fn unsend(&mut self, unsent: Unsent) {
         let (now, limits) = (self.clock.now(), &self.config.limits);
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.unsent.take(bytes, now, limits);
-        }
+        self.charges.unsend(unsent, now, limits);
     }
 
     /// Gives back room for a long answer that is not needed.
-    pub(in crate::server) fn drop_room(&mut self, room: Option<Hold>) {
-        if let Some(hold) = room {
-            self.give_back_answer(hold);
+    pub(in crate::server) fn drop_room(&mut self, room: Option<Charge>) {
+        if let Some(room) = room {
+            self.give_back_answer(room);
         }
     }
 
     /// Gives back what covers a long answer.
-    pub(in crate::server) fn give_back_answer(&mut self, hold: Hold) {
-        let holder = hold.holder();
-        self.shares.give_back(hold);
-        self.turns.freed(holder);
+    pub(in crate::server) fn give_back_answer(&mut self, mut room: Charge) {
+        self.long_answers.shrink(&mut self.charges, &mut room, 0);
     }
 }
