@@ -401,7 +401,10 @@ impl Client {
                 let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
-                if is_shut_out && self.phase(id) == Some(Phase::Active) {
+                if is_shut_out
+                    && self.phase(id) == Some(Phase::Active)
+                    && !seeded!(self.config, RefusalGivesUp)
+                {
                     // Out, or thrown off the list: who is back there still wants what he wanted.
                     let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
                     self.timers.hold(Timer::Conversation(id, Pause::Server), at);
