@@ -78,10 +78,18 @@ defects! {
     GenerationReused "generation_reused",
     /// The client takes out of its tree who is not on the server's list.
     ListBelieved "list_believed",
+    /// The client looks whether it is in a group that is listed before it has read what its queue holds.
+    LooksFirst "looks_first",
     /// The client merges its own commit though another one has the slot.
     MergeLost "merge_lost",
     /// The client draws the same nonces again after each start.
     NonceReused "nonce_reused",
+    /// The client takes one refusal of its place on a list for the end of the conversation.
+    RefusalCounts "refusal_counts",
+    /// The client gives up what it wanted when a commit is refused since another threw it off the list.
+    RefusalGivesUp "refusal_gives_up",
+    /// The client deletes the private key of a package that is refused, though it may have been taken before.
+    RefusedDropped "refused_dropped",
     /// The client does not notice that its own data were put back from a copy.
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.

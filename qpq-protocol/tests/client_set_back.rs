@@ -13,7 +13,7 @@ use net::people::{
 };
 use net::{Late, Net, password};
 use prost::Message as _;
-use qpq_protocol::client::{Event, Outcome, Unsent, intent};
+use qpq_protocol::client::{Event, Misdeed, Outcome, Unsent, intent};
 use qpq_protocol::proto;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -414,4 +414,38 @@ fn asking_for_the_last_message_uses_up_no_id() {
     let noticed =
         |event: &Event| matches!(event, Event::ServerSetBack { unsent } if unsent.is_empty());
     assert_eq!(told(&net, 0, noticed), 1);
+}
+
+/// All but carol are of a day when she was not in the group, and when a slot that had no effect was not used up: the
+/// epoch that she left by a commit in one slot is given to another commit, in the slot before it, and she has none of
+/// that slot. It lies in her queue beside an invitation that leads back to before where she is.
+#[test]
+fn a_commit_in_an_earlier_slot_for_an_epoch_that_was_left_leads_to_where_the_others_are() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let before = net.snapshot();
+    let void = Misdeed::Epoch(7);
+    assert!(net.act(1, |core, now| core.misbehave(now, id, &void)));
+    settle(&mut net);
+    invite(&mut net, 0, id, "carol");
+    settle(&mut net);
+    invite(&mut net, 0, id, "dave");
+    settle(&mut net);
+    let carol = net.clients[2].disk.clone();
+    let mut net = Net::resume(&before);
+    go_away(&mut net, 2);
+    // Other seeds than in the world that is forgotten.
+    net.restart(0);
+    settle(&mut net);
+    invite(&mut net, 0, id, "carol");
+    invite(&mut net, 0, id, "dave");
+    settle(&mut net);
+    net.clients[2].disk = carol;
+    net.restart(2);
+    back(&mut net, 2);
+    net.pass(Duration::from_secs(120));
+    let rejoined = |event: &Event| matches!(event, Event::Rejoined { .. });
+    assert_eq!(told(&net, 2, rejoined), 1, "{:?}", net.clients[2].events);
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
 }

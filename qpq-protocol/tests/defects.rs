@@ -42,8 +42,12 @@ caught! {
     founds_for_nobody FoundsForNobody 304 Liar => Settles;
     generation_reused GenerationReused 1 => NothingBreaks;
     list_believed ListBelieved 0 Lists => NobodyEnds;
+    looks_first LooksFirst 1 Late => OneWord;
     merge_lost MergeLost 41 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
+    refusal_counts RefusalCounts 0 Refusals => NobodyEnds;
+    refusal_gives_up RefusalGivesUp 15 Refusals => OneWord;
+    refused_dropped RefusedDropped 0 Refusals => OneWord;
     set_back_unheard SetBackUnheard 12 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     taken_out_fails TakenOutFails 6286 ServerCopy => Settles;

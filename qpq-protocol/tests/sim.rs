@@ -89,6 +89,13 @@ fn worlds_with_devices_that_were_put_back_and_wrong_clocks_hold() {
 }
 
 #[test]
+fn worlds_with_servers_whose_single_words_are_false_hold() {
+    for villain in [Villain::Refusals, Villain::Late] {
+        must_all_hold_with(villain);
+    }
+}
+
+#[test]
 fn a_larger_world_holds() {
     let config = Config {
         clients: 6,

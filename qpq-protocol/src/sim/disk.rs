@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::network::Chance;
+use super::chance::Chance;
 use super::{below, pick};
 use crate::ids::Ticket;
 use crate::io::Lane;

@@ -2,7 +2,8 @@
 
 use super::network::Network;
 use super::tap::{Seen, Tap};
-use super::villains::{Liar, Mask};
+use super::villains::liar::Liar;
+use super::villains::mask::Mask;
 use crate::client;
 use crate::ids::Ticket;
 use crate::io::{Core, Job, JobResult, Lane, Wake};

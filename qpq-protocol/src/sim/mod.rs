@@ -37,8 +37,9 @@
 //! Their worlds have small limits and the rates of every server, so that what is full is met early. What must hold there
 //! besides: nobody is ended by what another puts into a slot; where only villains do harm, another account's Health,
 //! Fetch and Enqueue are answered within a second; what a client called sent is delivered, or somebody was told; nothing
-//! that can't be undone follows from one wrong clock; once the villains are gone, honest members agree within
-//! [`SETTLE_AFTER_HARM`].
+//! that can't be undone follows from one wrong clock, nor from one wrong word of a server; once the villains are gone,
+//! honest members agree within [`SETTLE_AFTER_HARM`]. Some kinds act out the stories of a few rules, which chance does
+//! not come to in a thousand worlds, and have their worlds for themselves ([`Villain::is_apart`]).
 //!
 //! # Where it is
 //!
@@ -47,7 +48,7 @@
 //! | `world` | processes, virtual time, what happens next |
 //! | `host`, `tap` | a core where it runs, and what passes its boundary |
 //! | `contract` | what a core may rely on there |
-//! | `network` | what a network is to the world |
+//! | `network`, `chance` | what a network is to the world, and how often something fails |
 //! | `streams` | a network of streams, with delay, loss of connections, partitions, changes of address |
 //! | `datagrams` | one of datagrams between QUIC endpoints, with feature `quic` |
 //! | `disk` | latency, failures, and what a crash leaves |
@@ -64,6 +65,7 @@
 
 mod actions;
 mod app;
+mod chance;
 mod contract;
 #[cfg(feature = "quic")]
 mod datagrams;

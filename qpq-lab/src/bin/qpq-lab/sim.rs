@@ -39,7 +39,7 @@ pub struct Seeds {
     /// Carry the bytes in simulated datagrams, between real QUIC endpoints
     #[arg(long)]
     datagrams: bool,
-    /// Put a villain into each world, of any kind
+    /// Put a villain into each world, of any kind but those that have their worlds for themselves
     #[arg(long)]
     villains: bool,
     /// Put a villain of this kind into each world
@@ -82,7 +82,9 @@ impl Seeds {
     /// The villains that a seed chooses from.
     fn kinds(&self) -> Vec<Villain> {
         let all = Villain::ALL.iter().copied();
-        let named = |villain: &Villain| self.villains || self.villain.contains(villain);
+        let named = |villain: &Villain| {
+            self.villains && !villain.is_apart() || self.villain.contains(villain)
+        };
         all.filter(named)
             .filter(|villain| !self.without.contains(villain))
             .collect()

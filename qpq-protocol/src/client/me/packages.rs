@@ -156,7 +156,9 @@ impl Client {
                 return;
             }
             // The server will never take it: it is of no use.
-            Err(_) if is_new => self.drop_package(&reference),
+            Err(_) if is_new || seeded!(self.config, RefusedDropped) => {
+                self.drop_package(&reference)
+            }
             // Nor this one, but it may have done so when no answer came: then there are invitations to it.
             Ok(_) | Err(_) => {
                 if let Some(record) = self.state.packages.get_mut(&reference) {

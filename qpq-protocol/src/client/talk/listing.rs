@@ -125,7 +125,10 @@ impl Client {
             }
             if listed.slot > 0 && listed.next_seq <= cursor.saturating_add(1) && self.may_look(id) {
                 // An invitation that came while the server gathered the list is not in it.
-                self.fetch(queue);
+                match seeded!(self.config, LooksFirst) {
+                    true => self.look_for_group(id),
+                    false => self.fetch(queue),
+                }
             }
             let known = self.state.conversations.get(&id);
             if known.is_some_and(|channel| channel.members_version < listed.members_version) {

@@ -273,7 +273,11 @@ impl Client {
                 self.try_again(Timer::Conversation(id, Pause::Listing), &fault);
             }
             // One word is not enough to go by.
-            Err(_) if self.phase(id) == Some(Phase::Active) && !self.is_refused_again(id) => {
+            Err(_)
+                if self.phase(id) == Some(Phase::Active)
+                    && !self.is_refused_again(id)
+                    && !seeded!(self.config, RefusalCounts) =>
+            {
                 let at = self.clock.now() + REFUSED_AGAIN;
                 self.timers
                     .hold(Timer::Conversation(id, Pause::Listing), at);

@@ -94,7 +94,8 @@ impl Client {
                     let at = self.clock.now() + self.config.backoff_base + self.backoff(8);
                     self.timers.hold(Timer::Conversation(id, Pause::Server), at);
                 }
-                if is_shut_out && self.phase(id) == Some(Phase::Active) {
+                let gives_up = seeded!(self.config, RefusalGivesUp);
+                if is_shut_out && self.phase(id) == Some(Phase::Active) && !gives_up {
                     // Out, or thrown off the list: who is back there still wants what he wanted.
                     return self.look_for_the_end(id);
                 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::rng::Rng;
-use crate::sim::network::Chance;
+use crate::sim::chance::Chance;
 use crate::sim::{Config, below, micros, ms, pick};
 
 /// How a world's network is.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use super::{Accepted, Checker, Invariant};
 use crate::client::{
-    ConversationId, DisconnectReason, Event, Person, RejoinReason, UnreadableReason,
+    ConversationId, DisconnectReason, Event, IntentError, IntentId, Person, RejoinReason, Standing,
+    UnreadableReason,
 };
 use crate::ids::{ChannelId, IdentityKey, MessageId};
-use crate::sim::app::App;
-use crate::sim::villains::Villain;
+use crate::sim::app::{App, Wish};
+use crate::sim::villains::kinds::Villain;
 use crate::storage::keys::QueueId;
 use crate::time::Time;
 
@@ -174,6 +175,20 @@ impl Checker {
             }
             _ => {}
         }
+        let is_undone = match event {
+            // An invitation that can't be opened, since the key of a package is gone that the server had said no to; or
+            // what was said in the epoch of one that is read too late.
+            Event::Unreadable { why, .. } => matches!(
+                (self.plan.kinds.as_slice(), why),
+                ([Villain::Refusals], UnreadableReason::BadWelcome)
+                    | ([Villain::Late], UnreadableReason::Undecryptable)
+            ),
+            Event::Failed { intent, error } => self.is_given_up(client, app, *intent, error),
+            _ => false,
+        };
+        self.need(now, !is_undone, Invariant::OneWord, || {
+            format!("c{client}: {event:?}")
+        });
         if self.plan.kinds == [Villain::Clocks] {
             let undone = match event {
                 Event::LoggedOut => app.logouts == 0,
@@ -193,6 +208,23 @@ impl Checker {
     fn is_removal_asked(&self, id: ConversationId, client: usize) -> bool {
         let mut asked = self.removals.range((id, 0)..=(id, usize::MAX));
         asked.any(|(_, who)| *who == client || self.plan.has(Villain::Liar))
+    }
+
+    /// Whether what somebody wanted of a group has failed since he was thrown off its list, where nobody else asked for
+    /// that: who is in its tree comes back, and does it then.
+    fn is_given_up(&self, client: usize, app: &App, intent: IntentId, error: &IntentError) -> bool {
+        let only_lists = [Villain::Lists, Villain::Refusals];
+        let (Some(Wish::Invite(id, _) | Wish::Remove(id, _)), true) = (
+            app.open.get(&intent),
+            self.plan.kinds.iter().all(|kind| only_lists.contains(kind)),
+        ) else {
+            return false;
+        };
+        *error == IntentError::NotAMember
+            && app.conversations.get(id) == Some(&Standing::Active)
+            && !app.left.contains(id)
+            && !self.is_removal_asked(*id, client)
+            && self.views.contains_key(&(*id, client))
     }
 
     /// Whether a group began anew without this account, since a liar had no key package of it; who began it was told.

@@ -15,7 +15,7 @@ use self::harm::Said;
 pub(super) use self::harm::{Known, Views};
 use self::secrets::Single;
 use super::host::Who;
-use super::villains::Plan;
+use super::villains::kinds::Plan;
 use crate::client::ConversationId;
 use crate::ids::{ChannelId, IdentityKey, MessageId};
 use crate::storage::keys::QueueId;
@@ -65,6 +65,8 @@ pub enum Invariant {
     SaidOrThere,
     /// Nothing that can't be undone follows from one wrong clock.
     OneClock,
+    /// Nor from one word of a server that is wrong.
+    OneWord,
 }
 
 impl Invariant {
@@ -91,6 +93,7 @@ impl Invariant {
             Self::Served => "others are served",
             Self::SaidOrThere => "said or there",
             Self::OneClock => "one clock",
+            Self::OneWord => "one word",
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::client::{self, Comparison, DisconnectReason, UnreadableReason};
 use crate::ids::IdentityKey;
 use crate::server;
 use crate::sim::app::App;
-use crate::sim::villains::Villain;
+use crate::sim::villains::kinds::Villain;
 use crate::storage::Memory;
 use crate::time::Time;
 

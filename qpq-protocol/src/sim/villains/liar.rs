@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message;
 
-use super::{Villain, rubbish};
+use super::aims::Aims;
+use super::rubbish;
 use crate::frame::{Decoded, Decoder, Header as _, RequestHeader, ResponseHeader};
 use crate::ids::{ConnId, Dir, StreamId, Ticket};
 use crate::io::{ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Wake};
@@ -14,13 +15,13 @@ use crate::method::Method;
 use crate::proto;
 use crate::rng::Rng;
 use crate::server::{Event, Server};
-use crate::sim::host::{Host as _, Who};
-use crate::sim::network::Network;
-use crate::sim::world::World;
-use crate::sim::{below, ms, pick};
+use crate::sim::{below, pick};
 use crate::status::Status;
 use crate::storage::Reply;
 use crate::time::{Time, UnixTime};
+
+/// The most that is kept of a request.
+const HEEDED: usize = 64 * 1024;
 
 /// See the page of this module. It tells the truth until it is told to lie.
 pub(in crate::sim) struct Liar {
@@ -28,13 +29,15 @@ pub(in crate::sim) struct Liar {
     now: Time,
     /// Until when it lies, and what it draws its lies from.
     lies: Option<(Time, Rng)>,
-    /// The methods of requests that are not answered.
+    /// What else it is going to say.
+    aims: Aims,
+    /// The requests that are not answered, as much of them as matters.
     asked: BTreeMap<(ConnId, u64), Asked>,
     /// Streams whose answer is another one than the server gave, and what is left to be sent of both.
     changed: BTreeMap<(ConnId, u64), Owed>,
 }
 
-/// The head of a request, as far as it has come.
+/// A request, as far as it has come; its head alone, if nothing else matters.
 #[derive(Default)]
 struct Asked(Vec<u8>);
 
@@ -58,6 +61,7 @@ impl Liar {
             server,
             now: Time::ZERO,
             lies: None,
+            aims: Aims::default(),
             asked: BTreeMap::new(),
             changed: BTreeMap::new(),
         }
@@ -73,8 +77,33 @@ impl Liar {
         self.lies = Some((until, rng));
     }
 
-    fn tell_truth(&mut self) {
+    pub(super) fn tell_truth(&mut self) {
         self.lies = None;
+        self.aims = Aims::default();
+    }
+
+    pub(super) fn aims(&mut self) -> &mut Aims {
+        &mut self.aims
+    }
+
+    /// How much of a request is to be kept.
+    fn heeded(&self) -> usize {
+        match (self.aims.is_any(), self.lies.is_some()) {
+            (true, _) => HEEDED,
+            (false, true) => RequestHeader::LEN,
+            (false, false) => 0,
+        }
+    }
+
+    /// Another answer, if this is where it has something to say.
+    fn aim(&mut self, method: Method, asked: &Asked, answer: &Bytes) -> Option<Bytes> {
+        let (header, payload) = parts(answer)?;
+        if header.status != Status::Ok {
+            return None;
+        }
+        let request = asked.0.get(RequestHeader::LEN..)?;
+        let (status, payload) = self.aims.answer(method, request, &payload)?;
+        frame(header, status, &payload)
     }
 
     /// Another answer, if it lies now and to this one.
@@ -84,12 +113,7 @@ impl Liar {
         if *until < now || rng.below(3) > 0 {
             return None;
         }
-        let mut rest = answer.clone();
-        let mut decoder = Decoder::<ResponseHeader>::new();
-        let Ok(Some(Decoded::Header(header))) = decoder.decode(&mut rest) else {
-            return None;
-        };
-        let payload = answer.slice(ResponseHeader::LEN..);
+        let (header, payload) = parts(answer)?;
         let (status, payload) = match (header.status, rng.below(8)) {
             (Status::Ok, 0) => (refusal(rng), detail(rng)),
             (Status::Ok, 1) => (Status::Ok, rubbish(rng, 100)),
@@ -97,16 +121,31 @@ impl Liar {
             (_, 0) => (Status::Ok, Vec::new()),
             _ => (refusal(rng), detail(rng)),
         };
-        let header = ResponseHeader {
-            status,
-            request_id: header.request_id,
-            payload_len: u32::try_from(payload.len()).ok()?,
-        };
-        let mut frame = BytesMut::new();
-        header.write(&mut frame);
-        frame.extend_from_slice(&payload);
-        Some(frame.freeze())
+        frame(header, status, &payload)
     }
+}
+
+/// The head of an answer, and the rest.
+fn parts(answer: &Bytes) -> Option<(ResponseHeader, Bytes)> {
+    let mut rest = answer.clone();
+    let mut decoder = Decoder::<ResponseHeader>::new();
+    match decoder.decode(&mut rest) {
+        Ok(Some(Decoded::Header(header))) => Some((header, answer.slice(ResponseHeader::LEN..))),
+        _ => None,
+    }
+}
+
+/// An answer to the same request.
+fn frame(header: ResponseHeader, status: Status, payload: &[u8]) -> Option<Bytes> {
+    let header = ResponseHeader {
+        status,
+        request_id: header.request_id,
+        payload_len: u32::try_from(payload.len()).ok()?,
+    };
+    let mut frame = BytesMut::new();
+    header.write(&mut frame);
+    frame.extend_from_slice(payload);
+    Some(frame.freeze())
 }
 
 fn refusal(rng: &mut Rng) -> Status {
@@ -316,39 +355,6 @@ fn members(answer: &mut proto::ListGroupMembersResponse, rng: &mut Rng) {
     }
 }
 
-impl<N: Network> World<N> {
-    /// One or all of the servers begin to lie. Not at first sight: whoever has seen no other server takes this one for
-    /// the right one.
-    pub(super) fn lie(&mut self) {
-        if self.apps.iter().any(|app| app.account.is_none()) {
-            return;
-        }
-        let until = self.now + ms(self.ill.below(20_000));
-        let all = self.ill.below(2) == 0;
-        let one = below(&mut self.ill, self.config.servers);
-        for server in 0..self.config.servers {
-            let rng = self.ill.child();
-            if let Some(host) = self.hosts.server(server).filter(|_| all || server == one) {
-                host.act(self.now, |liar, _| liar.lie(until, rng));
-            }
-        }
-    }
-
-    /// All servers say what is so. Whom a lie told that his leaving was taken says it again in another session
-    /// (protocol.md §5.10): where somebody left, others start in place of those that have lied.
-    pub(super) fn tell_truth(&mut self) {
-        let somebody_left = !self.checker.leavers.is_empty();
-        let has_lied = self.plan.has(Villain::Liar);
-        for server in 0..self.config.servers {
-            if has_lied && somebody_left {
-                self.end(Who::Server(server));
-            } else if let Some(host) = self.hosts.server(server) {
-                host.act(self.now, |liar, _| liar.tell_truth());
-            }
-        }
-    }
-}
-
 impl Core for Liar {
     type Event = Event;
 
@@ -370,12 +376,13 @@ impl Core for Liar {
 
     fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, mut input: StreamInput) {
         self.now = now;
+        let heeded = self.heeded();
         if let StreamId::Peer(Dir::Bi, number) = stream {
             let key = (conn, number);
             match &mut input {
-                StreamInput::Data(data) if self.lies.is_some() => {
+                StreamInput::Data(data) if heeded > 0 => {
                     let asked = self.asked.entry(key).or_default();
-                    let wanted = RequestHeader::LEN.saturating_sub(asked.0.len());
+                    let wanted = heeded.saturating_sub(asked.0.len());
                     let head = data.get(..wanted.min(data.remaining()));
                     asked.0.extend_from_slice(head.unwrap_or_default());
                 }
@@ -452,8 +459,12 @@ impl Core for Liar {
             return Some(output);
         };
         let key = (*conn, *number);
-        let method = self.asked.remove(&key).and_then(|asked| asked.method());
-        let Some(twisted) = method.and_then(|method| self.twist(method, data)) else {
+        let twisted = self.asked.remove(&key).and_then(|asked| {
+            let method = asked.method()?;
+            let aimed = self.aim(method, &asked, data);
+            aimed.or_else(|| self.twist(method, data))
+        });
+        let Some(twisted) = twisted else {
             return Some(output);
         };
         let owed = Owed {

@@ -12,11 +12,12 @@ use self::processes::limits;
 pub(super) use self::processes::{PowerCut, Process};
 use self::schedule::Due;
 use super::app::{App, Wish};
+use super::chance::Chance;
 use super::disk::Disk;
 use super::host::{Host as _, Hosts, Who};
 use super::invariants::Checker;
 use super::log::{Log, VIOLATED, WORLD};
-use super::network::{Chance, Network};
+use super::network::Network;
 use super::villains::{self, Copies, Cost, Plan, Waiting};
 use super::{BEGIN, Config, Report, START, generator, ms};
 use crate::client::Intent;
@@ -54,6 +55,8 @@ pub(super) struct World<N: Network> {
     pub(super) plan: Plan,
     pub(super) ill: Rng,
     pub(super) copies: Copies,
+    /// What is done once in a world was done.
+    pub(super) has_struck: bool,
     pub(super) waiting: Waiting,
     pub(super) cost: Cost,
 }
@@ -96,6 +99,7 @@ impl<N: Network> World<N> {
             plan,
             ill: generator(seed, b"villains"),
             copies: Copies::default(),
+            has_struck: false,
             waiting: Waiting::default(),
             cost: Cost::default(),
             config: config.clone(),
