@@ -8,11 +8,12 @@ use core::time::Duration;
 use super::Client;
 use super::error::DisconnectReason;
 use super::event::Event;
+use super::network::Presence;
 use super::rpc::{Fault, Then};
 use super::timers::Timer;
 use crate::frame::{self, Decoder, FrameError, PushHeader, ResponseHeader};
 use crate::ids::{ConnId, OwnStream, StreamId, Ticket};
-use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, Target};
+use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, PeerInfo, Target};
 use crate::method::Rpc;
 use crate::status::{AppCode, Status};
 
@@ -58,15 +59,17 @@ pub(super) struct Connection {
     pub(super) attempts: u32,
     pub(super) next_request: u32,
     pub(super) next_stream: u64,
+    pub(super) presence: Presence,
 }
 
 impl Connection {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             state: Link::Down,
             attempts: 0,
             next_request: 1,
             next_stream: 0,
+            presence: Presence::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Client {
         }
         let ticket = self.writer.ticket();
         self.link.state = Link::Connecting(ticket);
+        self.link.presence.attempted = Some(self.clock.now());
         self.timers.set(
             Timer::Connecting,
             self.clock.now() + self.config.connect_timeout,
@@ -173,7 +177,7 @@ impl Client {
         });
     }
 
-    pub(super) fn connected(&mut self, conn: ConnId, ticket: Option<Ticket>) {
+    pub(super) fn connected(&mut self, conn: ConnId, peer: &PeerInfo, ticket: Option<Ticket>) {
         match (&self.link.state, ticket) {
             (Link::Connecting(own), Some(ticket)) if *own == ticket => {}
             _ => {
@@ -192,7 +196,9 @@ impl Client {
             waiting: VecDeque::new(),
             pushes: BTreeMap::new(),
         });
-        self.writer.emit(Event::Connected);
+        self.writer.emit(Event::Connected {
+            certificate: peer.certificate,
+        });
         self.start_session();
     }
 
@@ -247,12 +253,21 @@ impl Client {
         self.timers.cancel(Timer::Connecting);
         self.timers
             .retain(|timer| !matches!(timer, Timer::Request(_)));
+        let retry_in = match why {
+            DisconnectReason::Suspended => Duration::MAX,
+            _ => self.retry_later(),
+        };
+        self.writer.emit(Event::Disconnected { why, retry_in });
+        self.connection_lost();
+    }
+
+    /// Sets when the next attempt is made; after how long that is.
+    fn retry_later(&mut self) -> Duration {
         let retry_in = self.backoff(self.link.attempts);
         self.link.attempts = self.link.attempts.saturating_add(1);
         self.timers
             .set(Timer::Reconnect, self.clock.now() + retry_in);
-        self.writer.emit(Event::Disconnected { why, retry_in });
-        self.connection_lost();
+        retry_in
     }
 
     /// Exponential backoff with full jitter: anything up to the base doubled `attempts` times.

@@ -15,6 +15,7 @@
 //! | `kept` | what is done without being asked for again, and how it is taken back |
 //! | `devices` | the account's devices; safety numbers |
 //! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
+//! | `network` | what the device's network does, and a client that is to be quiet |
 //! | `login`, `domain`, `account`, `packages` | registration and login; the server that is meant; session and device; key packages |
 //! | `openings`, `chain`, `set_back`, `clocks` | which copy of this data and of the server's is the newest, and what time it is |
 //! | `contacts` | names and keys of people |
@@ -62,6 +63,7 @@ mod known;
 mod lists;
 mod load;
 mod login;
+mod network;
 mod openings;
 mod outbox;
 mod outcome;
@@ -385,11 +387,11 @@ impl Core for Client {
         &mut self,
         now: Time,
         conn: ConnId,
-        _peer: PeerInfo,
+        peer: PeerInfo,
         ticket: Option<Ticket>,
     ) {
         self.clock.advance(now);
-        self.connected(conn, ticket);
+        self.connected(conn, &peer, ticket);
         self.step_done();
     }
 
@@ -449,6 +451,30 @@ impl Core for Client {
             self.timers
                 .set(Timer::Shutdown, now + self.config.shutdown_grace);
         }
+        self.step_done();
+    }
+
+    fn handle_network_changed(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.network_changed();
+        self.step_done();
+    }
+
+    fn handle_reconnect(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.hurry();
+        self.step_done();
+    }
+
+    fn handle_suspend(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.suspend();
+        self.step_done();
+    }
+
+    fn handle_resume(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.resume();
         self.step_done();
     }
 
