@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, ErrorKind::WouldBlock, IoSliceMut};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Builder;
 use std::time::SystemTime;
 
@@ -32,6 +32,9 @@ struct Driver<R, C: Core + 'static> {
     tasks: mpsc::Sender<Task>,
     socket: R,
     udp: UdpSocketState,
+    /// The address that was asked for, and the one it has.
+    address: SocketAddr,
+    local_addr: Arc<Mutex<SocketAddr>>,
     received: [Vec<u8>; BATCH],
     /// Dropped last, with the driver.
     _alive: Sender<Infallible>,
@@ -54,16 +57,12 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     core: C,
     engine: impl Engine + 'static,
 ) -> Result<(Node<C>, Events<C>), OpenError> {
-    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
-    let local_addr = socket.local_addr()?;
-    let udp = UdpSocketState::new((&socket).into())?;
-    if !config.is_server() {
-        // Without it, a server that does not run is noticed by its silence only.
-        udp.enable_transport_errors((&socket).into())?;
-    }
+    let (socket, udp) = bind(address, config.is_server())?;
+    let bound = socket.local_addr()?;
+    let local_addr = Arc::new(Mutex::new(bound));
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::from)?;
-    let config = config.clone().on_socket(local_addr, udp.may_fragment());
+    let config = config.clone().on_socket(bound, udp.may_fragment());
     let endpoint = Endpoint::new(&config, core, R::now(), SystemTime::now().into(), seed)?;
     let (inbox, messages) = bounded(WAITING);
     let mut audience = Audience::new();
@@ -82,11 +81,24 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         storage: storage_thread(engine, inbox.clone(), alive.clone())?,
         tasks: task_thread(inbox.clone())?,
         udp,
+        address,
+        local_addr: local_addr.clone(),
         received: core::array::from_fn(|_| vec![0; DATAGRAM]),
         _alive: alive,
     };
     R::spawn(driver.run())?;
     Ok((Node::new(inbox, holder, gone, local_addr), events))
+}
+
+/// A socket of this address, and what is known of it.
+fn bind(address: SocketAddr, is_server: bool) -> Result<(UdpSocket, UdpSocketState), OpenError> {
+    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
+    let udp = UdpSocketState::new((&socket).into())?;
+    if !is_server {
+        // Without it, a server that does not run is noticed by its silence only.
+        udp.enable_transport_errors((&socket).into())?;
+    }
+    Ok((socket, udp))
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
@@ -106,6 +118,9 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
             more |= self.transmit();
             if self.endpoint.is_shut_down() {
                 return;
+            }
+            if self.endpoint.is_quiet() {
+                self.audience.tell_quiet();
             }
             let until = match more {
                 true => R::now(),
@@ -196,6 +211,10 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                 Effect::Task(task) => self.tasks.send(task).map_err(drop),
                 // One core a store so far: there is nobody to tell, and a wake may be lost.
                 Effect::Wake(_) => Ok(()),
+                Effect::Rebind => {
+                    self.rebind();
+                    Ok(())
+                }
             };
         }
         while self.audience.has_room()
@@ -203,6 +222,22 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         {
             self.audience.tell(event);
         }
+    }
+
+    /// Takes another socket, if the system gives one. Who asked for a certain port keeps it.
+    fn rebind(&mut self) {
+        if self.address.port() == 0
+            && let Ok((socket, udp)) = bind(self.address, false)
+            && let Ok(bound) = socket.local_addr()
+            && let Ok(socket) = R::new(socket)
+        {
+            (self.socket, self.udp) = (socket, udp);
+            *self
+                .local_addr
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = bound;
+        }
+        self.endpoint.handle_rebound(R::now());
     }
 
     /// Sends; whether there may be more.

@@ -17,5 +17,5 @@ mod runtime;
 
 pub use events::Events;
 pub use node::{Client, Node, Server};
-pub use qpq_protocol::quic::{OpenError, Stopped};
+pub use qpq_protocol::quic::{OpenError, Stopped, Traffic};
 pub use runtime::{Runtime, SocketRef, borrow};
