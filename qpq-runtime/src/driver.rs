@@ -17,8 +17,9 @@ use quinn_udp::{
 };
 
 use crate::events::{Audience, Events};
-use crate::node::{Message, Node};
+use crate::node::{Message, Node, wake};
 use crate::runtime::{Runtime, SocketRef};
+use crate::wake::WakeBus;
 
 /// Everything of a node but its handle.
 struct Driver<R, C: Core + 'static> {
@@ -30,6 +31,7 @@ struct Driver<R, C: Core + 'static> {
     /// Bounded by the endpoint, which reads nothing from peers while too many answers are awaited.
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
+    bus: Box<dyn WakeBus>,
     socket: R,
     udp: UdpSocketState,
     /// The address that was asked for, and the one it has.
@@ -56,6 +58,7 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     config: &Config,
     core: C,
     engine: impl Engine + 'static,
+    mut bus: Box<dyn WakeBus>,
 ) -> Result<(Node<C>, Events<C>), OpenError> {
     let (socket, udp) = bind(address, config.is_server())?;
     let bound = socket.local_addr()?;
@@ -70,6 +73,8 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         events: audience.join(),
         inbox: inbox.clone(),
     };
+    let doorbell = inbox.clone();
+    bus.join(Arc::new(move || wake(&doorbell)));
     let (holder, held) = bounded(1);
     let (alive, gone) = bounded(1);
     let driver = Driver {
@@ -80,6 +85,7 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         socket: R::new(socket)?,
         storage: storage_thread(engine, inbox.clone(), alive.clone())?,
         tasks: task_thread(inbox.clone())?,
+        bus,
         udp,
         address,
         local_addr: local_addr.clone(),
@@ -176,6 +182,12 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         for message in first.into_iter().chain(waiting).take(WAITING) {
             message(&mut self.endpoint, &mut self.audience, now);
         }
+        let told = core::iter::from_fn(|| self.bus.take()).take(WAITING);
+        let mut heard = 0;
+        for wake in told {
+            self.endpoint.handle_wake(now, wake);
+            heard += 1;
+        }
         if self.held.is_closed() {
             self.endpoint.handle_shutdown(now);
         }
@@ -183,7 +195,8 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         if self.endpoint.poll_timeout() <= now {
             self.endpoint.handle_timeout(now, SystemTime::now().into());
         }
-        !self.messages.is_empty()
+        // What is left on the bus rings no more.
+        heard == WAITING || !self.messages.is_empty()
     }
 
     /// Takes what networks said of our datagrams (ICMP): hosts on which nobody listens.
@@ -209,8 +222,10 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                     ticket, command, ..
                 } => self.storage.send((ticket, command)).map_err(drop),
                 Effect::Task(task) => self.tasks.send(task).map_err(drop),
-                // One core a store so far: there is nobody to tell, and a wake may be lost.
-                Effect::Wake(_) => Ok(()),
+                Effect::Wake(wake) => {
+                    self.bus.tell(wake);
+                    Ok(())
+                }
                 Effect::Rebind => {
                     self.rebind();
                     Ok(())

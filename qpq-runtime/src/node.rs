@@ -17,6 +17,7 @@ use qpq_protocol::time::Time;
 use crate::driver;
 use crate::events::{Audience, Events};
 use crate::runtime::Runtime;
+use crate::wake::WakeBus;
 
 /// What the driver does between two turns.
 pub(crate) type Message<C> =
@@ -76,7 +77,21 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
-        Self::start(address, config, core, engine)
+        Self::start(address, config, core, engine, Box::new(()))
+    }
+
+    /// The same for one of several cores on one store: what they have to tell each other goes over this bus.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
+    pub fn bind_beside(
+        address: SocketAddr,
+        config: &Config,
+        core: C,
+        engine: impl Engine + 'static,
+        bus: impl WakeBus,
+    ) -> Result<(Self, Events<C>), OpenError> {
+        Self::start(address, config, core, engine, Box::new(bus))
     }
 }
 
@@ -107,7 +122,7 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
-        Self::start(address, config, core, engine)
+        Self::start(address, config, core, engine, Box::new(()))
     }
 }
 
@@ -166,8 +181,9 @@ macro_rules! nodes {
                 config: &Config,
                 core: C,
                 engine: impl Engine + 'static,
+                bus: Box<dyn WakeBus>,
             ) -> Result<(Self, Events<C>), OpenError> {
-                let (node, events) = driver::start::<R, C>(address, config, core, engine)?;
+                let (node, events) = driver::start::<R, C>(address, config, core, engine, bus)?;
                 let runtime = PhantomData;
                 Ok((Self { node, runtime }, events))
             }
