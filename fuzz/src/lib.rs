@@ -15,7 +15,7 @@ pub mod wire;
 use bolero as _;
 
 // Private rooms of the other crates, taken in where they stand: no target needs more of them built.
-#[path = "../../qpq-protocol/src/client/keys.rs"]
+#[path = "../../qpq-protocol/src/client/keep/keys.rs"]
 #[allow(dead_code)]
 mod client_keys;
 #[path = "../../qpq-server-example/src/hex.rs"]

@@ -1,4 +1,4 @@
-//! Asking a core for something and waiting for what comes of it, without knowing the core: what a handle needs.
+//! Intents and their results, without knowing the core: what a handle such as the adapters' `Node` builds on.
 //!
 //! The kinds of things to ask a client for are in [`client::intent`](crate::client::intent).
 
@@ -6,9 +6,9 @@ use crate::ids::IntentId;
 use crate::io::Core;
 use crate::time::Time;
 
-/// A core that takes intents; each comes to one end, which an event tells.
+/// A core that takes intents. Each intent ends once, and an event tells how.
 pub trait TakesIntents: Core {
-    /// What it can be asked for.
+    /// All kinds of intents that it takes.
     type Intent: Send + 'static;
 
     /// States an intent.
@@ -18,23 +18,23 @@ pub trait TakesIntents: Core {
     fn end_of(event: &Self::Event) -> Option<IntentId>;
 }
 
-/// A kind of things to ask for, which knows what comes of it.
+/// One kind of intent, with the type of its result.
 pub trait Ask {
-    /// Intents of all kinds.
+    /// The core's type for intents of all kinds.
     type Intent;
-    /// What the core tells.
+    /// The core's events.
     type Event;
-    /// What it gives if it goes well.
+    /// The result if the intent succeeds.
     type End;
-    /// Why it comes to nothing.
+    /// Why the intent failed.
     type Error;
 
-    /// This, as one of all kinds.
+    /// Converts this intent into the core's type.
     fn into_intent(self) -> Self::Intent;
 
-    /// What the event says that told its end.
+    /// The result, from the event that told the end of this intent.
     ///
     /// # Errors
-    /// Why it came to nothing.
+    /// Why the intent failed.
     fn end(event: Self::Event) -> Result<Self::End, Self::Error>;
 }

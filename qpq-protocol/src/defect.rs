@@ -6,7 +6,7 @@
 //! every other build this module is empty.
 //!
 //! `tests/defects.rs` has the table: each defect, the seed that shows it, and the invariant that catches it.
-//! Whoever adds a defect, or changes the world, hunts for seeds with the command line:
+//! After adding a defect, or changing the world, hunt for seeds with the command line:
 //!
 //! ```sh
 //! QPQ_DEFECTS=1 cargo test -p qpq-protocol --features sim --test defects

@@ -85,7 +85,7 @@ pub trait Header: Copy + PartialEq + Eq + fmt::Debug {
 /// Header of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestHeader {
-    /// Which method; may be one that nobody registered.
+    /// Which method; may be one that this version does not know.
     pub method_id: u16,
     /// Chosen by the caller, echoed in the response.
     pub request_id: u32,
@@ -241,7 +241,7 @@ fn encode<H: Header>(
     Ok(out.freeze())
 }
 
-/// The header of a payload so long, with room for that.
+/// The header of a payload of `len` bytes, with room for it.
 fn begin<H: Header>(len: usize, header: impl FnOnce(u32) -> H) -> Result<BytesMut, FrameError> {
     let payload_len = u32::try_from(len)
         .ok()

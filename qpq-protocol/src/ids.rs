@@ -86,7 +86,7 @@ id16! {
 }
 
 impl ChannelId {
-    /// Whether it is that of a DM: a UUID v8 (protocol.md §5.11). Where the other one is not known it is a DM all the same.
+    /// Whether it is that of a DM: a UUID v8 (protocol.md §5.11). This needs no knowledge of the other member.
     #[must_use]
     pub const fn is_dm(&self) -> bool {
         let [_, _, _, _, _, _, version, ..] = self.0;

@@ -1,4 +1,4 @@
-//! What the operator of a server gives to who may have an account there.
+//! What the operator of a server gives to a person who may register there.
 
 use bytes::Bytes;
 

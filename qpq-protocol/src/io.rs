@@ -1,6 +1,6 @@
 //! What goes into a core and what comes out: the shape that server and client share.
 //!
-//! A core is driven by whoever owns the sockets, the clock and the disk. Every input takes `now`
+//! A core is driven by the program that owns the sockets, the clock and the disk: its embedder. Every input takes `now`
 //! first and never fails: a bad peer becomes an output. After any number of inputs, drain
 //! [`Core::poll_output`] until it returns `None`, then sleep until [`Core::poll_timeout`].
 
@@ -26,14 +26,14 @@ pub trait Core {
     /// What the core tells its embedder.
     type Event: Clone + Send + 'static;
 
-    /// A connection stands, ALPN and peer checked by the transport. `ticket` is that of the
+    /// A connection is established; the transport has checked ALPN and peer. `ticket` is that of the
     /// [`Output::Connect`] it answers, `None` where the peer connected.
     fn handle_connected(&mut self, now: Time, conn: ConnId, peer: PeerInfo, ticket: Option<Ticket>);
-    /// The connection asked for by [`Output::Connect`] did not come to stand.
+    /// The connection asked for by [`Output::Connect`] could not be established.
     fn handle_connect_failed(&mut self, now: Time, ticket: Ticket, why: ConnectError);
     /// Something happened on a stream.
     fn handle_stream(&mut self, now: Time, conn: ConnId, stream: StreamId, input: StreamInput);
-    /// The connection is gone, whoever closed it; its streams with it.
+    /// The connection and its streams are gone, whichever side closed it.
     fn handle_disconnected(&mut self, now: Time, conn: ConnId);
     /// The answer to [`Output::Store`].
     fn handle_stored(&mut self, now: Time, ticket: Ticket, reply: Reply);
@@ -76,7 +76,7 @@ pub trait Core {
     fn footprint(&self) -> usize;
 }
 
-/// Why a deadline was set, for whoever debugs timers.
+/// Why a deadline was set: for debugging timers.
 pub type Reason = &'static str;
 
 /// What the transport knows of a peer.
@@ -110,7 +110,7 @@ impl Alpn {
     }
 }
 
-/// Why no connection came to stand.
+/// Why a connection could not be established.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody answered in time, or the host said that nobody listens there.
@@ -192,7 +192,7 @@ pub enum Output<E> {
         code: u64,
     },
     /// The peer has shown who it is: its connection gets the windows and streams of one with a
-    /// session (protocol.md §1). Whoever has no such thing ignores it.
+    /// session (protocol.md §1). A transport without such limits ignores it.
     Admit {
         /// The connection.
         conn: ConnId,

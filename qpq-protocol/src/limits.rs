@@ -105,7 +105,7 @@ macro_rules! limits {
 
 limits! {
     // Connections and streams.
-    /// Connections a core serves; one more is closed with OVERLOADED.
+    /// Connections that a core serves; one more is closed with OVERLOADED.
     connections: usize = 16_384,
     /// Connections with a session that an account may have; for one more the longest silent one of
     /// them is closed with OVERLOADED.
@@ -149,13 +149,13 @@ limits! {
     long_answers: usize = 4,
     /// Queued outputs above which no credit is given.
     outputs: usize = 65_536,
-    /// How long a request may take to arrive, and a second more for each [`Limits::slowest`] bytes
-    /// that have come, before its stream is reset with TIMEOUT.
+    /// Time for a request to arrive before its stream is reset with TIMEOUT: this much, and a second more
+    /// for each [`Limits::slowest`] bytes received.
     arrival_time: Duration = Duration::from_secs(10),
-    /// How long answers and pushes may lie untaken, and a second more for each [`Limits::slowest`]
-    /// bytes that are taken, before their connection is closed with TIMEOUT.
+    /// Time for a peer to take its answers and pushes before the connection is closed with TIMEOUT: this
+    /// much, and a second more for each [`Limits::slowest`] bytes taken.
     unsent_time: Duration = Duration::from_secs(30),
-    /// Bytes a second at which the slowest peer sends and takes.
+    /// Bytes a second that the slowest tolerated peer sends and takes.
     slowest: usize = 8 * KIB,
     /// How long a request may take to run before it is answered DeadlineExceeded, and wait for its
     /// turn before it is answered Unavailable.
@@ -207,7 +207,7 @@ limits! {
     queue_messages: usize = 1000,
     /// Bytes of messages in a queue.
     queue_bytes: usize = 64 * MIB,
-    /// The share of a queue that one sender may fill is one in so many.
+    /// One sender may fill one part in this many of a queue.
     queue_sender_share: usize = 4,
     /// How long a message lives when the request does not say.
     ttl_default: Duration = Duration::from_secs(30 * DAY),
@@ -223,12 +223,12 @@ limits! {
     stored_block: usize = MIB,
     /// Accounts whose blocks a core remembers.
     stored_accounts: usize = 65_536,
-    /// Devices without a connection of which a core remembers that its embedder was told that something waits
-    /// for them; of one more, or one forgotten, it is told again.
+    /// Devices without a connection for which a core remembers that it has told its embedder of waiting
+    /// messages; for a device beyond that, or a forgotten one, it tells again.
     away_devices: usize = 16_384,
-    /// How long after a request has left something to clean up that is done.
+    /// Delay before clean-up that a request has left behind.
     upkeep: Duration = Duration::from_secs(600),
-    /// How long a message id stays known at least.
+    /// Minimum time for which a message id is remembered.
     message_id: Duration = Duration::from_secs(DAY),
     /// Recipients of a request.
     recipients: usize = 1000,
@@ -247,13 +247,14 @@ limits! {
     /// Memberships that one account has given another and that are still open: the member has neither
     /// sent nor committed anything there, and has not left.
     memberships_open: usize = 20,
-    /// Open memberships of an account; with one more, the oldest of who has given most of them goes.
+    /// Open memberships of an account; with one more, the account that has given most of them loses its
+    /// oldest.
     memberships: usize = 200,
     /// The longest GroupInfo, in bytes.
     group_info: usize = 3 * MIB,
     /// The longest sealed metadata of a group, in bytes.
     group_metadata: usize = 16 * KIB,
-    /// How often whom a commit took off the list may put itself back, in a channel.
+    /// How often a member that a commit took off the list of a channel may put itself back.
     returns: Rate = Rate::per_secs(1, 3600),
     /// How long slot 0 must have been free before the peer is told that the channel is new.
     slot_zero: Duration = Duration::from_secs(30),

@@ -3,12 +3,12 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-/// Bits of an IPv6 address that stand for one site.
+/// Bits of an IPv6 address that name one site.
 const SITE: u32 = 56;
-/// Bits that stand for a region of a provider, or one large customer.
+/// Bits that name a region of a provider, or one large customer.
 const REGION: u32 = 40;
 
-/// The address that stands for everybody who could have sent from this one.
+/// The address under which everybody who could have sent from this one is counted.
 pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),

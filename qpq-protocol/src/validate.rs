@@ -31,13 +31,13 @@ pub trait Validate {
 /// What a field must be. Lengths are in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rule {
-    /// Exactly so long.
+    /// Exactly this many bytes.
     Exactly(usize),
-    /// Exactly so long, or empty.
+    /// Exactly this many bytes, or empty.
     EmptyOr(usize),
-    /// At most so long.
+    /// At most this many bytes.
     AtMost(usize),
-    /// Not empty, at most so long.
+    /// Not empty, at most this many bytes.
     NonEmpty(usize),
     /// A user name, `[a-z0-9._-]{1,32}`.
     Name,
@@ -69,7 +69,7 @@ const MAYBE_ID: Rule = EmptyOr(16);
 const HYBRID_KEY: Rule = Exactly(1216);
 
 const KIB: usize = 1024;
-/// An OPAQUE message; its exact length is the suite's affair.
+/// An OPAQUE message; its exact length depends on the suite.
 const OPAQUE: Rule = NonEmpty(KIB);
 /// A payload, commit or welcome (protocol.md section 5.4).
 const PAYLOAD: Rule = NonEmpty(3 * KIB * KIB);

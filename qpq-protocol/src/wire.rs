@@ -29,7 +29,7 @@ pub enum DecodeError {
     /// Split the request.
     #[error("the payload has more than {max} fields")]
     TooManyFields {
-        /// So many are allowed.
+        /// The most that are allowed.
         max: usize,
     },
     /// Correct the field.
@@ -47,7 +47,7 @@ pub fn decode_request<M: Rpc>(payload: Bytes) -> Result<M::Request, DecodeError>
     Ok(request)
 }
 
-/// The number of the field that holds a chain of openings: a list inside a request, whoever asks.
+/// The number of the field that holds a chain of openings: a list inside a request, for every caller.
 const fn chain(method: Method) -> Option<u32> {
     match method {
         Method::OpaqueLoginFinish => Some(5),

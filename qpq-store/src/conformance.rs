@@ -45,7 +45,7 @@ pub trait Subject {
     fn open(&mut self) -> Self::Engine;
 }
 
-/// Runs so many random stories, each on an empty store of its own.
+/// Runs this many random stories, each on an empty store of its own.
 ///
 /// # Panics
 /// If the engine does something else than the reference engine, with the shortest story that shows it.

@@ -68,7 +68,7 @@ fn step(embedder: &mut Embedder, act: Act) {
     embedder.outputs.clear();
 }
 
-/// What a client holds of its peer's bytes and of its own output, from `client/streams.rs`: credit ends
+/// What a client holds of its peer's bytes and of its own output, from `client/link/streams.rs`: credit ends
 /// at 8 MiB (`MAX_FOOTPRINT`), but the first response is read to its end, a frame of 4 MiB. Its own
 /// output is small here.
 const FOOTPRINT: usize = 13 * 1024 * 1024;

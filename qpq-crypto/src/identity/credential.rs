@@ -68,7 +68,7 @@ impl Credential {
         }
     }
 
-    /// Checks that the identity key stands behind `device_key`.
+    /// Checks that the identity key has certified `device_key`.
     ///
     /// # Errors
     /// [`BadCertificate`] when the certificate is missing, superfluous, or not over exactly these

@@ -37,7 +37,7 @@ impl ServerSetup {
             .map_err(|_| OpaqueError::BadSetup)
     }
 
-    /// The secrets, for storing. Whoever has them and the records can guess passwords offline.
+    /// The secrets, for storing. Together with the records they allow guessing passwords offline.
     pub fn to_bytes(&self) -> Secret<{ Self::LENGTH }> {
         Secret::new(self.0.serialize().into())
     }

@@ -1,4 +1,4 @@
-//! What stands in for a session: keys that the server knows only by their SHA-256.
+//! What takes the place of a session: keys that the server knows only by their SHA-256.
 
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@
 //! leaf appends them to a [`Log`] of its own, which keeps at most 62 hashes, compares the root with the
 //! head's, and looks for bindings of its own name ([`Leaf::is_bind_of`]) that it did not make.
 //!
-//! What the log gives away: whoever reads it learns when keys were bound and revoked, and, since the
+//! What the log gives away: a reader learns when keys were bound and revoked, and, since the
 //! tag of a binding is the SHA-256 of the name (there is no well-kept RFC 9381 ECVRF crate), can find
 //! by guessing whether and when a name was registered. Which key a name has shows only to who got the
 //! leaf's nonce from ResolveUser, and to nobody else once the account and with it the nonce is deleted.

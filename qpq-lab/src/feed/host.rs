@@ -58,7 +58,7 @@ impl<C: Core> Host<C> {
         host
     }
 
-    /// The connection stands: the one that the core asked for with this ticket, or the peer's.
+    /// The connection is established: the one that the core asked for with this ticket, or the peer's.
     pub fn connect(&mut self, ticket: Option<Ticket>) {
         let peer = PeerInfo {
             address: SocketAddr::from(([10, 0, 0, 1], 5001)),
@@ -70,7 +70,7 @@ impl<C: Core> Host<C> {
         self.settle();
     }
 
-    /// Whoever embeds the core wants something.
+    /// The embedder wants something.
     pub fn act(&mut self, act: impl FnOnce(&mut C, Time)) {
         act(&mut self.core, self.now);
         self.settle();

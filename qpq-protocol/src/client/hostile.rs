@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use qpq_crypto::hybrid::{HybridPublicKey, seal_authenticated};
 
-use super::channel::Phase;
-use super::commits::Kind;
 use super::event::ConversationId;
-use super::history::app_message;
-use super::keys::Name;
-use super::record;
-use super::rpc::{Answer, Then};
+use super::keep::keys::Name;
+use super::keep::record;
+use super::link::rpc::{Answer, Then};
+use super::talk::channel::Phase;
+use super::talk::commits::Kind;
+use super::talk::history::app_message;
 use super::{Client, encoded};
 use crate::ids::{IdentityKey, MessageId};
 use crate::method::rpc;
@@ -145,7 +145,7 @@ impl Client {
         }
         let mut message_id = MessageId(self.rng.child().uuid_v7(self.clock.unix()));
         let recipients = self.identities(id);
-        let slot = self.state.conversations.get(&id)?.slot;
+        let slot = self.state.conversations.get(&id)?.slot.next();
         for text in texts {
             let chat = proto::Chat {
                 text: text.to_owned(),
@@ -199,7 +199,7 @@ impl Client {
             .state
             .conversations
             .get(&id)
-            .map(|channel| channel.slot);
+            .map(|channel| channel.slot.next());
         if let Some(slot) = slot.filter(|_| self.link.is_ready()) {
             let payload = proto::DeliveryPayload {
                 payload: Some(payload),
@@ -237,4 +237,7 @@ impl Client {
             Err(fault) => _ = self.know_slot(id, fault.slot),
         }
     }
+
+    /// What it says is not for its own history.
+    pub(super) fn on_said(&mut self, _number: u64, _answer: Answer<rpc::BatchEnqueue>) {}
 }

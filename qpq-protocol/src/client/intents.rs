@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::IntentError;
 use super::event::{ConversationId, Event};
 use super::intent::{self, Intent};
-use super::load::Phase;
+use super::keep::load::Phase;
+use super::link::timers::Timer;
 use super::outcome::{Missing, Outcome};
-use super::timers::Timer;
 use super::{Client, Closing};
 use crate::ids::{DeviceId, IdentityKey, IntentId, MessageId};
 use crate::io::Output;
@@ -258,7 +258,7 @@ impl Client {
 
     /// Nothing will be done any more.
     pub(super) fn fail_all_intents(&mut self, error: &IntentError) {
-        self.login = super::login::Login::Idle;
+        self.login.forget();
         self.intents.open.clear();
         self.intents.sending.clear();
         for intent in self.intents.alive.clone() {
@@ -279,7 +279,7 @@ impl Client {
     /// Storage failed: what was asked for is over, but for messages, which are looked for in the
     /// outbox when the state is loaded again.
     pub(super) fn fail_open_intents(&mut self, error: &IntentError) {
-        self.login = super::login::Login::Idle;
+        self.login.forget();
         for intent in mem::take(&mut self.intents.open).into_keys() {
             self.fail(intent, error.clone());
         }

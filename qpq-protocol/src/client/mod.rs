@@ -9,82 +9,29 @@
 //! that commit is durable. A crash at any point loses nothing and sends nothing twice with two
 //! meanings.
 //!
-//! | file | what is decided there |
+//! | room or file | what is decided there |
 //! | --- | --- |
 //! | `intent`, `intents`, `progress` | what an app can ask for, what of that has not ended, and what it still lacks |
-//! | `kept` | what is done without being asked for again, and how it is taken back |
-//! | `devices` | the account's devices; safety numbers |
-//! | `connection`, `streams`, `rpc`, `timers` | the connection, its streams, calls and deadlines |
-//! | `network` | what the device's network does, and a client that is to be quiet |
-//! | `login`, `domain`, `account`, `packages` | registration and login; the server that is meant; session and device; key packages |
-//! | `openings`, `chain`, `set_back`, `clocks` | which copy of this data and of the server's is the newest, and what time it is |
-//! | `contacts` | names and keys of people |
-//! | `conversation`, `channel`, `commits` | channels and their members; commits and their slots |
-//! | `lists` | the server's member list beside the tree |
-//! | `rejoin`, `reset` | coming back into a group whose thread was lost; a new one where nobody can |
-//! | `regain`, `trees` | groups that this device is in and knows nothing of; members in different trees |
-//! | `doubt`, `enter`, `resubmit` | what a server that was set back has of each conversation; commits it lost |
-//! | `proofs` | what the server signed, held against it |
-//! | `outbox`, `inbox`, `intake`, `framing`, `known`, `history` | messages out, in, and kept |
-//! | `report`, `compare`, `hybrid` | what members tell each other of the group they hold, and the keys for that |
-//! | `seen` | encrypted messages that were processed, so that a copy of a sender is noticed |
 //! | `event`, `outcome`, `error` | what an app is told |
-//! | `state`, `record`, `keys`, `load`, `write`, `seal` | what is durable and how |
+//! | `talk/` | conversations: members, commits, messages, and what is done when a thread was lost |
+//! | `people/` | names and keys, and how far what is said of them can be trusted |
+//! | `me/` | session, devices, key packages |
+//! | `link/` | the connection, calls and deadlines, login |
+//! | `keep/` | what is durable and how |
 
-mod account;
-mod agreement;
-mod ahead;
-mod chain;
-mod channel;
-mod clocks;
-mod commits;
-mod compare;
-mod connection;
-mod contacts;
-mod conversation;
-mod devices;
-mod domain;
-mod doubt;
-mod enter;
 mod error;
 mod event;
-mod framing;
-mod history;
 #[cfg(feature = "sim")]
 mod hostile;
-mod hybrid;
-mod inbox;
-mod intake;
 pub mod intent;
 mod intents;
-mod kept;
-pub mod keys;
-mod known;
-mod lists;
-mod load;
-mod login;
-mod network;
-mod openings;
-mod outbox;
+mod keep;
+mod link;
+mod me;
 mod outcome;
-mod packages;
+mod people;
 mod progress;
-mod proofs;
-mod record;
-mod regain;
-mod rejoin;
-mod report;
-mod reset;
-mod resubmit;
-mod rpc;
-mod seal;
-mod seen;
-mod set_back;
-mod state;
-mod streams;
-mod timers;
-mod trees;
-mod write;
+mod talk;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,19 +46,23 @@ use crate::rng::{Rng, Seed};
 use crate::storage::Reply;
 use crate::time::{Clock, Time, UnixTime};
 
-use chain::Chain;
-use channel::Work;
-use connection::Connection;
-use contacts::Contacts;
-use inbox::Inbox;
 use intents::Intents;
-use load::Phase;
-use login::Login;
-use seal::Sealer;
-pub use seal::StorageKey;
-use state::State;
-use timers::{Pause, Timer, Timers};
-use write::Writer;
+use keep::load::Phase;
+use keep::record;
+use keep::seal::Sealer;
+pub use keep::seal::StorageKey;
+use keep::state::State;
+use keep::write::Writer;
+use link::chain::Chain;
+use link::connection::Connection;
+use link::login::Login;
+use link::timers::{Pause, Timer, Timers};
+use me::packages;
+use people::contacts::Contacts;
+use talk::channel::Work;
+use talk::inbox::Inbox;
+use talk::repair::{doubt, regain, rejoin, set_back};
+use talk::{history, outbox};
 
 pub use crate::ids::IntentId;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
@@ -122,6 +73,7 @@ pub use event::{
 #[cfg(feature = "sim")]
 pub use hostile::{Misdeed, Twice};
 pub use intent::Intent;
+pub use keep::keys;
 pub use outcome::{Missing, NewGroup, Outcome, Sent, ServerInfo};
 pub use qpq_crypto::mls::Suite as MlsSuite;
 pub use qpq_crypto::opaque::Suite as OpaqueSuite;

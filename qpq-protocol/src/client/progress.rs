@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::channel::{Change, Phase as Standing};
-use super::contacts::LookUp;
 use super::error::IntentError;
 use super::event::{ConversationId, Kept};
 use super::intent::{self, Intent};
 use super::intents::{Progress, Task};
-use super::login::Attempt;
+use super::link::login::Attempt;
+use super::link::rpc::Then;
+use super::me::identity::Me;
 use super::outcome::{Missing, Outcome};
-use super::rpc::Then;
+use super::people::contacts::LookUp;
+use super::talk::channel::{Change, MAX_GROUP_NAME, Phase, dm_channel};
 use super::{Client, MAX_MEMBERS};
 use crate::ids::{ChannelId, IdentityKey, IntentId};
 use crate::method::rpc;
 use crate::proto;
-
-/// Longest name of a group, in bytes.
-pub(super) const MAX_GROUP_NAME: usize = 256;
 
 impl Client {
     pub(super) fn advance(&mut self, intent: IntentId, task: &Task) -> Progress {
@@ -53,7 +51,7 @@ impl Client {
                 self.begin_login(intent, attempt)
             }
             Intent::WhoAmI(_) => {
-                let account = self.state.me.as_ref().map(super::state::Me::account);
+                let account = self.state.me.as_ref().map(Me::account);
                 Progress::Done(Outcome::Account(account))
             }
             Intent::ServerInfo(_) => self.ask_server(intent),
@@ -120,7 +118,7 @@ impl Client {
         if peer == own {
             return Progress::Failed(IntentError::Yourself);
         }
-        let id = super::channel::dm_channel(own, peer);
+        let id = dm_channel(own, peer);
         match self
             .state
             .conversations
@@ -132,8 +130,8 @@ impl Client {
                 self.keep(intent, Kept::Conversation(id));
                 Progress::Wait
             }
-            Some(Standing::Active) => self.conversation_outcome(id),
-            Some(Standing::Over) => {
+            Some(Phase::Active) => self.conversation_outcome(id),
+            Some(Phase::Over) => {
                 self.reopen_dm(id, peer);
                 Progress::Wait
             }
@@ -233,7 +231,7 @@ impl Client {
             return Progress::Failed(IntentError::NotAGroup);
         }
         let phase = channel.phase;
-        if phase != Standing::Active {
+        if phase != Phase::Active {
             return phase.error().map_or(Progress::Wait, Progress::Failed);
         }
         let identity_key = match self.look_up(name) {
@@ -304,7 +302,7 @@ impl Client {
             .wanted
             .iter()
             .any(|change| !change.of_list && who.contains(&change.identity_key));
-        if is_wanted || channel.phase != Standing::Active {
+        if is_wanted || channel.phase != Phase::Active {
             return Progress::Wait;
         }
         let Some(conversation) = self.conversation(conversation) else {
@@ -331,11 +329,11 @@ impl Client {
             .map(|channel| channel.phase)
         {
             None => Progress::Failed(IntentError::UnknownConversation),
-            Some(Standing::Over) => Progress::Done(Outcome::Left(conversation)),
-            Some(Standing::Leaving) if self.is_leaving_told(conversation) => {
+            Some(Phase::Over) => Progress::Done(Outcome::Left(conversation)),
+            Some(Phase::Leaving) if self.is_leaving_told(conversation) => {
                 Progress::Done(Outcome::Left(conversation))
             }
-            Some(Standing::Leaving) => {
+            Some(Phase::Leaving) => {
                 self.keep(intent, Kept::Leaving(conversation));
                 Progress::Wait
             }

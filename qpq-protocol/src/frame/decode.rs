@@ -44,7 +44,7 @@ enum State<H> {
     Pieces { header: H, have: Vec<u8> },
     /// A payload, to be handed out.
     Whole(Bytes),
-    /// Dropping the payload of `header`; so many bytes are still to come.
+    /// Dropping the payload of `header`; this many bytes are still to come.
     Skipping { header: H, missing: usize },
     /// The one frame was handed out.
     Done,

@@ -72,8 +72,8 @@ pub struct SessionEntry {
     #[prost(uint64, tag = "3")]
     pub expires_at_ms: u64,
 }
-/// The registered devices of an account, in order of device id, at most 5. Whoever puts something
-/// into the queues of all its devices checks this row. An account without this row does not exist.
+/// The registered devices of an account, in order of device id, at most 5. A change that puts
+/// something into the queues of all its devices checks this row. An account without this row does not exist.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct DeviceSet {
@@ -143,8 +143,8 @@ pub struct Session {
     #[prost(uint64, tag = "4")]
     pub expires_at_ms: u64,
 }
-/// The state of a channel. Whoever relies on its slot, its members or their devices checks this row;
-/// whoever changes one of them changes it.
+/// The state of a channel. A change that relies on its slot, its members or their devices checks this row;
+/// a change to one of them writes it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Channel {

@@ -94,7 +94,7 @@ pub struct AppMessage {
     /// Sender's clock, in milliseconds since 1970.
     #[prost(uint64, tag = "17")]
     pub sent_at_ms: u64,
-    /// Forget the message so many seconds after it was read; 0: keep it.
+    /// Seconds after reading at which the message is forgotten; 0: keep it.
     #[prost(uint32, tag = "18")]
     pub expires_after_secs: u32,
     /// An arm that the receiver does not know is delivered as "unsupported".
@@ -347,7 +347,7 @@ pub struct ErrorDetail {
     /// For people; holds no secret, key, token or data of another user.
     #[prost(string, tag = "1")]
     pub message: ::prost::alloc::string::String,
-    /// Do not ask again for so many milliseconds; 0: not said.
+    /// Milliseconds before which not to ask again; 0: not said.
     #[prost(uint32, tag = "2")]
     pub retry_after_ms: u32,
     /// Conflict over a slot, or BadRequest for a channel_slot that is ahead: the channel's current slot.
@@ -578,7 +578,7 @@ pub struct DownloadBlobRequest {
     /// Where to start, in bytes.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
-    /// At most so many bytes, at most 256 KiB; 0: as many as allowed.
+    /// The most bytes to return, at most 256 KiB; 0: as many as allowed.
     #[prost(uint32, tag = "3")]
     pub length: u32,
 }
@@ -710,7 +710,7 @@ pub struct FetchRequest {
     /// 16 bytes, or empty for the default channel.
     #[prost(bytes = "bytes", tag = "2")]
     pub channel_id: ::prost::bytes::Bytes,
-    /// At most so many envelopes; 0: as many as fit.
+    /// The most envelopes to return; 0: as many as fit.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
     /// 16 bytes, or empty for the session's device.
@@ -748,7 +748,7 @@ pub struct FetchWaitRequest {
     /// Longest wait in milliseconds, at most 30,000.
     #[prost(uint32, tag = "3")]
     pub timeout_ms: u32,
-    /// At most so many envelopes; 0: as many as fit.
+    /// The most envelopes to return; 0: as many as fit.
     #[prost(uint32, tag = "4")]
     pub limit: u32,
     /// 16 bytes, or empty for the session's device.
@@ -783,7 +783,7 @@ pub struct PeekRequest {
     /// 16 bytes, or empty for the default channel.
     #[prost(bytes = "bytes", tag = "2")]
     pub channel_id: ::prost::bytes::Bytes,
-    /// At most so many envelopes; 0: as many as fit.
+    /// The most envelopes to return; 0: as many as fit.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
     /// 16 bytes, or empty for the session's device.
@@ -956,7 +956,7 @@ pub struct ListQueuesRequest {
     /// Channel id of the last queue already known: 16 bytes, or empty to start.
     #[prost(bytes = "bytes", tag = "1")]
     pub after: ::prost::bytes::Bytes,
-    /// At most so many queues; 0: the server's default.
+    /// The most queues to return; 0: the server's default.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
 }
@@ -1591,7 +1591,7 @@ pub struct ListReportsRequest {
     /// Only reports whose number is greater.
     #[prost(uint64, tag = "1")]
     pub after_id: u64,
-    /// At most so many; 0: the server's default.
+    /// The most entries to return; 0: the server's default.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
 }
@@ -1630,7 +1630,7 @@ pub struct ListBannedRequest {
     /// Identity key of the last ban already known: 32 bytes, or empty to start.
     #[prost(bytes = "bytes", tag = "1")]
     pub after: ::prost::bytes::Bytes,
-    /// At most so many; 0: the server's default.
+    /// The most entries to return; 0: the server's default.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
 }

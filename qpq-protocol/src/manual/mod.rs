@@ -1,4 +1,4 @@
-//! The manual: a page for each thing that whoever embeds a core has to get right.
+//! The manual: a page for each thing that an embedder of a core has to get right.
 //!
 //! | page | the question |
 //! | --- | --- |

@@ -63,7 +63,7 @@ pub enum Direction {
     Backward,
 }
 
-/// A change, all or nothing. No key stands twice among puts and deletes.
+/// A change, all or nothing. No key occurs twice among puts and deletes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Commit {
     /// What must hold for the change to be made.

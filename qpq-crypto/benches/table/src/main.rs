@@ -4,7 +4,7 @@
 //! `cargo run --release` here prints it as Markdown in about four minutes, `--features aws-lc-rs` the
 //! other one; `--quick` in ten seconds, without the largest groups, to see that it runs; `--only encrypt`
 //! the rows with that in their name, `--suite 0x0001` of one suite. For a profiler,
-//! `--operations 20 --only 'join 101' --stack group` runs one contender so many times and prints nothing.
+//! `--operations 20 --only 'join 101' --stack group` runs one contender that many times and prints nothing.
 
 mod about;
 mod account;
@@ -42,7 +42,7 @@ struct Choice {
     suite: Option<Suite>,
     /// One contender.
     stack: Option<String>,
-    /// So many operations of each row, without a figure.
+    /// Runs this many operations of each row, without a figure.
     operations: Option<u32>,
 }
 

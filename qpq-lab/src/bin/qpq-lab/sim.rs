@@ -48,14 +48,14 @@ pub struct Seeds {
     /// Leave out this kind of villains
     #[arg(long, value_name = "NAME", value_parser = a_villain)]
     without: Vec<Villain>,
-    /// In a hundred pieces of streams, or datagrams, so many are lost until the faults stop. Without this a seed
+    /// Per cent of the pieces of streams, or datagrams, that are lost until the faults stop. Without this a seed
     /// draws it, as it does the next two; worlds where only villains do harm have none of them
     #[arg(long, value_name = "PERCENT", value_parser = percent())]
     loss: Option<u8>,
-    /// Each piece of a stream, or datagram, takes at least so many milliseconds, and a spread that the seed draws
+    /// The least milliseconds that each piece of a stream, or datagram, takes; a spread that the seed draws
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
     delay: Option<u64>,
-    /// In a hundred batches so many fail on every disk
+    /// Per cent of the batches that fail, on every disk
     #[arg(long, value_name = "PERCENT", value_parser = percent())]
     disk_faults: Option<u8>,
     /// Print the log of each world; with --json, an object for each line: at_us (virtual time), who, what

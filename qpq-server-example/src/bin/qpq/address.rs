@@ -38,7 +38,7 @@ pub async fn find(session: &mut Session, wanted: &str) -> Result<Conversation, F
     find_here(session, wanted).await
 }
 
-/// A user's name, which an `@` may stand before.
+/// A user's name, with or without an `@` before it.
 pub fn user(wanted: &str) -> String {
     wanted.strip_prefix('@').unwrap_or(wanted).to_owned()
 }

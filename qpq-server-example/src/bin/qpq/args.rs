@@ -106,7 +106,7 @@ pub enum Command {
     Conversations,
     /// Send a message and wait until the server has stored it
     ///
-    /// The text is never taken for an option, whatever it is: options stand before the conversation
+    /// The text is never taken for an option, whatever it is: options come before the conversation
     /// or behind the text. The same text again is a second message.
     Send {
         /// Name or id

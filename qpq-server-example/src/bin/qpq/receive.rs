@@ -109,7 +109,7 @@ impl<'a> Receiver<'a> {
                 event = self.session.next() => Some(event?),
                 // Everything that had come goes out together.
                 () = ready(()), if has_news => None,
-                // A group's name comes from whoever made it, or never.
+                // A group's name comes from its maker, or never.
                 () = sleep(NAME), if self.teller.is_waiting() => {
                     self.teller.tell_waiting(None, self.session).await?;
                     continue;

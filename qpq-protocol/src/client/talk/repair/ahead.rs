@@ -1,0 +1,66 @@
+//! Messages of a later epoch, and nothing in the queue that leads there.
+//!
+//! A server puts a commit into the queues before it takes a message of the epoch that begins with it. If a message
+//! waits for its epoch when everything before it was read, the commit was withheld, or the message is made up. The
+//! GroupInfo that the server has tells which: this device comes back by it, or goes on.
+
+use bytes::Bytes;
+
+use crate::client::Client;
+use crate::client::event::{ConversationId, RejoinReason};
+use crate::client::link::rpc::{Answer, Then};
+use crate::client::link::timers::{Pause, Timer};
+use crate::client::talk::channel::Phase;
+use crate::defect::seeded;
+use crate::method::rpc;
+use crate::proto;
+
+impl Client {
+    /// Looks where the others are, once for each message that waits for its epoch in vain.
+    pub(in crate::client) fn look_ahead(&mut self, id: ConversationId) {
+        let waiting = self.state.parked.range((id, 0)..=(id, u64::MAX));
+        let Some(last) = waiting.map(|((_, seq), _)| *seq).next_back() else {
+            return;
+        };
+        let is_asked = |then: &Then| matches!(then, Then::Ahead(asked, _) if *asked == id);
+        let waits = self.timers.is_set(Timer::Conversation(id, Pause::Ahead))
+            || self.link.any_asked(is_asked);
+        if waits
+            || self.has_looked_ahead(id, last)
+            || !self.may_be_behind(id)
+            || seeded!(self.config, AheadUnheard)
+        {
+            return;
+        }
+        let channel_id = Bytes::copy_from_slice(id.as_bytes());
+        let request = proto::GetGroupInfoRequest { channel_id };
+        self.call::<rpc::GetGroupInfo>(&request, Then::Ahead(id, last));
+    }
+
+    /// Whether this device follows the group, and has read all that is known to wait.
+    fn may_be_behind(&self, id: ConversationId) -> bool {
+        let follows = matches!(self.phase(id), Some(Phase::Active | Phase::Leaving))
+            && !self.is_rejoining(id)
+            && !self.is_doubted(id);
+        follows && self.is_drained(id) && !self.state.drafts.contains_key(&id)
+    }
+
+    pub(in crate::client) fn on_ahead(
+        &mut self,
+        id: ConversationId,
+        last: u64,
+        answer: Answer<rpc::GetGroupInfo>,
+    ) {
+        self.note_looked_ahead(id, last);
+        let Some(answer) = answer.ok().filter(|_| self.may_be_behind(id)) else {
+            return;
+        };
+        let seed = self.rng.seed();
+        self.state.keep_mls(&mut self.writer);
+        let made = self.external_commit(id, &seed, &answer.group_info);
+        self.state.forget_mls();
+        if made.is_ok_and(|(out, ..)| self.is_ahead(id, &out.commit)) {
+            self.rejoin(id, RejoinReason::Missed);
+        }
+    }
+}
