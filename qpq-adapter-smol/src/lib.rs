@@ -20,7 +20,7 @@ use futures_lite::FutureExt;
 use futures_lite::future::yield_now;
 use qpq_runtime::{Runtime, SocketRef, borrow};
 
-pub use qpq_runtime::{Events, Node, OpenError, Stopped};
+pub use qpq_runtime::{Events, LocalBus, Node, OpenError, Stopped, Traffic, WakeBus};
 
 /// A node that others connect to.
 pub type Server<C> = qpq_runtime::Server<Smol, C>;

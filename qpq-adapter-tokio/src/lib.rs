@@ -37,7 +37,7 @@ use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep_until};
 
-pub use qpq_runtime::{Events, Node, OpenError, Stopped};
+pub use qpq_runtime::{Events, LocalBus, Node, OpenError, Stopped, Traffic, WakeBus};
 
 /// A node that others connect to.
 pub type Server<C> = qpq_runtime::Server<Tokio, C>;

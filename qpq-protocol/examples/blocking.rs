@@ -113,6 +113,8 @@ impl<C: Core> Node<C> {
             }
             // There is no other core on this store.
             Effect::Wake(_) => {}
+            // Only after `handle_network_changed` or `handle_resume`, which this program never says.
+            Effect::Rebind => self.endpoint.handle_rebound(Instant::now()),
         }
     }
 }

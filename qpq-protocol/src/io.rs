@@ -48,6 +48,21 @@ pub trait Core {
     /// The embedder wants to stop: the core finishes what runs and then closes its connections.
     fn handle_shutdown(&mut self, now: Time);
 
+    // Where a core that connects to others runs, the network comes and goes. To one that does not, none
+    // of these means anything, and it does nothing.
+
+    /// The network is another one, or there is one again: what waits to connect does so now. However
+    /// often it is said, attempts keep a distance.
+    fn handle_network_changed(&mut self, _now: Time) {}
+    /// Someone does not want to wait for the next attempt to connect: it is made now, at the same
+    /// distance.
+    fn handle_reconnect(&mut self, _now: Time) {}
+    /// The embedder is about to be stopped by its system, or wants quiet: the core closes its
+    /// connections and makes no other until `handle_resume`.
+    fn handle_suspend(&mut self, _now: Time) {}
+    /// A `handle_suspend` is over.
+    fn handle_resume(&mut self, _now: Time) {}
+
     /// Bytes that the core takes from this stream now. Asked before the transport is read; 0 means
     /// leave them there, the peer's flow control holds it back.
     fn credit(&self, conn: ConnId, stream: StreamId) -> usize;

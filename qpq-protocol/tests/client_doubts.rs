@@ -124,7 +124,7 @@ fn a_channel_whose_tree_is_without_this_device_is_none_of_its() {
         !matches!(
             event,
             Event::Opened { .. }
-                | Event::Connected
+                | Event::Connected { .. }
                 | Event::LoggedIn { .. }
                 | Event::Synced
                 | Event::Disconnected { .. }

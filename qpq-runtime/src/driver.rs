@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, ErrorKind::WouldBlock, IoSliceMut};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Builder;
 use std::time::SystemTime;
 
@@ -17,8 +17,9 @@ use quinn_udp::{
 };
 
 use crate::events::{Audience, Events};
-use crate::node::{Message, Node};
+use crate::node::{Message, Node, wake};
 use crate::runtime::{Runtime, SocketRef};
+use crate::wake::WakeBus;
 
 /// Everything of a node but its handle.
 struct Driver<R, C: Core + 'static> {
@@ -30,8 +31,12 @@ struct Driver<R, C: Core + 'static> {
     /// Bounded by the endpoint, which reads nothing from peers while too many answers are awaited.
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
+    bus: Box<dyn WakeBus>,
     socket: R,
     udp: UdpSocketState,
+    /// The address that was asked for, and the one it has.
+    address: SocketAddr,
+    local_addr: Arc<Mutex<SocketAddr>>,
     received: [Vec<u8>; BATCH],
     /// Dropped last, with the driver.
     _alive: Sender<Infallible>,
@@ -53,17 +58,14 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     config: &Config,
     core: C,
     engine: impl Engine + 'static,
+    mut bus: Box<dyn WakeBus>,
 ) -> Result<(Node<C>, Events<C>), OpenError> {
-    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
-    let local_addr = socket.local_addr()?;
-    let udp = UdpSocketState::new((&socket).into())?;
-    if !config.is_server() {
-        // Without it, a server that does not run is noticed by its silence only.
-        udp.enable_transport_errors((&socket).into())?;
-    }
+    let (socket, udp) = bind(address, config.is_server())?;
+    let bound = socket.local_addr()?;
+    let local_addr = Arc::new(Mutex::new(bound));
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::from)?;
-    let config = config.clone().on_socket(local_addr, udp.may_fragment());
+    let config = config.clone().on_socket(bound, udp.may_fragment());
     let endpoint = Endpoint::new(&config, core, R::now(), SystemTime::now().into(), seed)?;
     let (inbox, messages) = bounded(WAITING);
     let mut audience = Audience::new();
@@ -71,6 +73,8 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         events: audience.join(),
         inbox: inbox.clone(),
     };
+    let doorbell = inbox.clone();
+    bus.join(Arc::new(move || wake(&doorbell)));
     let (holder, held) = bounded(1);
     let (alive, gone) = bounded(1);
     let driver = Driver {
@@ -81,12 +85,26 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         socket: R::new(socket)?,
         storage: storage_thread(engine, inbox.clone(), alive.clone())?,
         tasks: task_thread(inbox.clone())?,
+        bus,
         udp,
+        address,
+        local_addr: local_addr.clone(),
         received: core::array::from_fn(|_| vec![0; DATAGRAM]),
         _alive: alive,
     };
     R::spawn(driver.run())?;
     Ok((Node::new(inbox, holder, gone, local_addr), events))
+}
+
+/// A socket of this address, and what is known of it.
+fn bind(address: SocketAddr, is_server: bool) -> Result<(UdpSocket, UdpSocketState), OpenError> {
+    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
+    let udp = UdpSocketState::new((&socket).into())?;
+    if !is_server {
+        // Without it, a server that does not run is noticed by its silence only.
+        udp.enable_transport_errors((&socket).into())?;
+    }
+    Ok((socket, udp))
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
@@ -106,6 +124,9 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
             more |= self.transmit();
             if self.endpoint.is_shut_down() {
                 return;
+            }
+            if self.endpoint.is_quiet() {
+                self.audience.tell_quiet();
             }
             let until = match more {
                 true => R::now(),
@@ -161,6 +182,12 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         for message in first.into_iter().chain(waiting).take(WAITING) {
             message(&mut self.endpoint, &mut self.audience, now);
         }
+        let told = core::iter::from_fn(|| self.bus.take()).take(WAITING);
+        let mut heard = 0;
+        for wake in told {
+            self.endpoint.handle_wake(now, wake);
+            heard += 1;
+        }
         if self.held.is_closed() {
             self.endpoint.handle_shutdown(now);
         }
@@ -168,7 +195,8 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         if self.endpoint.poll_timeout() <= now {
             self.endpoint.handle_timeout(now, SystemTime::now().into());
         }
-        !self.messages.is_empty()
+        // What is left on the bus rings no more.
+        heard == WAITING || !self.messages.is_empty()
     }
 
     /// Takes what networks said of our datagrams (ICMP): hosts on which nobody listens.
@@ -194,8 +222,14 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                     ticket, command, ..
                 } => self.storage.send((ticket, command)).map_err(drop),
                 Effect::Task(task) => self.tasks.send(task).map_err(drop),
-                // One core a store so far: there is nobody to tell, and a wake may be lost.
-                Effect::Wake(_) => Ok(()),
+                Effect::Wake(wake) => {
+                    self.bus.tell(wake);
+                    Ok(())
+                }
+                Effect::Rebind => {
+                    self.rebind();
+                    Ok(())
+                }
             };
         }
         while self.audience.has_room()
@@ -203,6 +237,22 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
         {
             self.audience.tell(event);
         }
+    }
+
+    /// Takes another socket, if the system gives one. Who asked for a certain port keeps it.
+    fn rebind(&mut self) {
+        if self.address.port() == 0
+            && let Ok((socket, udp)) = bind(self.address, false)
+            && let Ok(bound) = socket.local_addr()
+            && let Ok(socket) = R::new(socket)
+        {
+            (self.socket, self.udp) = (socket, udp);
+            *self
+                .local_addr
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = bound;
+        }
+        self.endpoint.handle_rebound(R::now());
     }
 
     /// Sends; whether there may be more.

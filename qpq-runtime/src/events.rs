@@ -1,6 +1,7 @@
 //! Who hears what the core tells: streams of all events, and those who wait for the end of one thing they asked for.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::ids::IntentId;
@@ -15,6 +16,8 @@ const WAITING: usize = 256;
 pub(crate) struct Audience<E> {
     streams: Vec<Sender<E>>,
     asked: BTreeMap<IntentId, Sender<E>>,
+    /// Whoever waits until nothing more is sent; they hear of it when these are gone.
+    listeners: Vec<Sender<Infallible>>,
     /// Told by whoever asks: a core of which nothing is asked has no such events.
     end_of: fn(&E) -> Option<IntentId>,
 }
@@ -24,6 +27,7 @@ impl<E: Clone> Audience<E> {
         Self {
             streams: Vec::new(),
             asked: BTreeMap::new(),
+            listeners: Vec::new(),
             end_of: |_| None,
         }
     }
@@ -44,6 +48,15 @@ impl<E: Clone> Audience<E> {
     ) {
         self.end_of = end_of;
         self.asked.insert(intent, asker);
+    }
+
+    /// Keeps this until nothing more is sent.
+    pub(crate) fn await_quiet(&mut self, listener: Sender<Infallible>) {
+        self.listeners.push(listener);
+    }
+
+    pub(crate) fn tell_quiet(&mut self) {
+        self.listeners.clear();
     }
 
     /// Whether every stream has room for one more event.

@@ -14,8 +14,10 @@ mod driver;
 mod events;
 mod node;
 mod runtime;
+mod wake;
 
 pub use events::Events;
 pub use node::{Client, Node, Server};
-pub use qpq_protocol::quic::{OpenError, Stopped};
+pub use qpq_protocol::quic::{OpenError, Stopped, Traffic};
 pub use runtime::{Runtime, SocketRef, borrow};
+pub use wake::{LocalBus, LocalMember, Notify, WakeBus};

@@ -4,19 +4,20 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::ask::{Ask, TakesIntents};
 use qpq_protocol::io::Core;
-use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped};
+use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped, Traffic};
 use qpq_protocol::storage::Engine;
 use qpq_protocol::time::Time;
 
 use crate::driver;
 use crate::events::{Audience, Events};
 use crate::runtime::Runtime;
+use crate::wake::WakeBus;
 
 /// What the driver does between two turns.
 pub(crate) type Message<C> =
@@ -41,7 +42,8 @@ struct Shared<C: Core + 'static> {
     holder: Sender<Infallible>,
     /// Closed when the driver and the storage thread are gone.
     alive: Receiver<Infallible>,
-    local_addr: SocketAddr,
+    /// Where the driver writes it.
+    local_addr: Arc<Mutex<SocketAddr>>,
 }
 
 /// A node that others connect to, on the runtime `R`.
@@ -75,7 +77,21 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
-        Self::start(address, config, core, engine)
+        Self::start(address, config, core, engine, Box::new(()))
+    }
+
+    /// The same for one of several cores on one store: what they have to tell each other goes over this bus.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
+    pub fn bind_beside(
+        address: SocketAddr,
+        config: &Config,
+        core: C,
+        engine: impl Engine + 'static,
+        bus: impl WakeBus,
+    ) -> Result<(Self, Events<C>), OpenError> {
+        Self::start(address, config, core, engine, Box::new(bus))
     }
 }
 
@@ -106,7 +122,53 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
-        Self::start(address, config, core, engine)
+        Self::start(address, config, core, engine, Box::new(()))
+    }
+}
+
+/// What a device has to tell of its network and of itself.
+impl<R, C: Core + 'static> Client<R, C> {
+    /// The network is another one, or there is one again: connects now if it was waiting to, and
+    /// otherwise goes on over another socket. Say it whenever the system does.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn network_changed(&self) -> Result<(), Stopped> {
+        self.node.tell(Endpoint::handle_network_changed).await
+    }
+
+    /// Does not wait for the next attempt to connect, where one is waited for.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn reconnect_now(&self) -> Result<(), Stopped> {
+        self.node.tell(Endpoint::handle_reconnect).await
+    }
+
+    /// Closes the connections. When this returns, nothing more is sent before [`Client::resume`]; what
+    /// is asked for meanwhile waits, or ends by its time. Say it before the system stops the program, or
+    /// to save a battery.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn suspend(&self) -> Result<(), Stopped> {
+        let (listener, quiet) = bounded(1);
+        let message: Message<C> = Box::new(|endpoint, audience, now| {
+            endpoint.handle_suspend(now);
+            audience.await_quiet(listener);
+        });
+        self.node.send(message).await?;
+        // Nothing is ever sent: this waits until the driver drops the other side.
+        let _ = quiet.recv().await;
+        Ok(())
+    }
+
+    /// Ends a [`Client::suspend`]: connects again if there is anything to do.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn resume(&self) -> Result<(), Stopped> {
+        self.node.tell(Endpoint::handle_resume).await
     }
 }
 
@@ -119,8 +181,9 @@ macro_rules! nodes {
                 config: &Config,
                 core: C,
                 engine: impl Engine + 'static,
+                bus: Box<dyn WakeBus>,
             ) -> Result<(Self, Events<C>), OpenError> {
-                let (node, events) = driver::start::<R, C>(address, config, core, engine)?;
+                let (node, events) = driver::start::<R, C>(address, config, core, engine, bus)?;
                 let runtime = PhantomData;
                 Ok((Self { node, runtime }, events))
             }
@@ -166,7 +229,7 @@ impl<C: Core + 'static> Node<C> {
         inbox: Sender<Message<C>>,
         holder: Sender<Infallible>,
         alive: Receiver<Infallible>,
-        local_addr: SocketAddr,
+        local_addr: Arc<Mutex<SocketAddr>>,
     ) -> Self {
         let shared = Arc::new(Shared {
             inbox,
@@ -177,10 +240,11 @@ impl<C: Core + 'static> Node<C> {
         Self { shared }
     }
 
-    /// The address its socket is bound to.
+    /// The address its socket is bound to. A client gets another socket when its network changes.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local_addr
+        let local_addr = self.shared.local_addr.lock();
+        *local_addr.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a function on the core, between two turns of its driver, with the time to pass on.
@@ -201,6 +265,25 @@ impl<C: Core + 'static> Node<C> {
         });
         self.send(message).await?;
         result.recv().await.map_err(|_| Stopped)
+    }
+
+    /// What passed over its socket so far.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node was shut down.
+    pub async fn traffic(&self) -> Result<Traffic, Stopped> {
+        let (sender, traffic) = bounded(1);
+        let message: Message<C> = Box::new(move |endpoint, _, _| {
+            let _ = sender.try_send(endpoint.traffic());
+        });
+        self.send(message).await?;
+        traffic.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Tells the endpoint something that has no answer.
+    async fn tell(&self, input: fn(&mut Endpoint<C>, Instant)) -> Result<(), Stopped> {
+        let message: Message<C> = Box::new(move |endpoint, _, now| input(endpoint, now));
+        self.send(message).await
     }
 
     /// Asks the core for something and waits for its end. If the future is dropped, what was asked for may be done

@@ -14,4 +14,3 @@ pub mod server_data;
 pub mod session;
 pub mod time;
 pub mod trust;
-pub mod watch;

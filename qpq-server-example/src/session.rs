@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qpq_adapter_tokio::{self as tokio_node, Stopped};
+use qpq_adapter_tokio::{self as tokio_node, Stopped, Traffic};
 use qpq_protocol::ask::Ask;
 use qpq_protocol::client::{
     Account, Client, Config, DisconnectReason, Event, Fatal, Intent, IntentError, IntentId, Kept,
@@ -22,7 +22,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::client_data::{ClientData, DataError};
 use crate::time::unix_now;
 use crate::trust::{KnownServers, TrustError};
-use crate::watch::{Watch, Watched};
 use qpq_store::files;
 
 /// Longer files are not certificates.
@@ -62,9 +61,10 @@ impl<A: Ask<Intent = Intent, Event = Event, Error = IntentError>> ForClients for
 
 /// A client at work. Ask it with [`Session::ask`], read what happens with [`Session::next`].
 pub struct Session {
-    node: tokio_node::Client<Watched<Client>>,
-    events: tokio_node::Events<Watched<Client>>,
-    watch: Watch,
+    node: tokio_node::Client<Client>,
+    events: tokio_node::Events<Client>,
+    /// SHA-256 of the certificate that the server showed last.
+    certificate: Option<[u8; 32]>,
     server: String,
     /// `None` where an authority was given.
     known: Option<KnownServers>,
@@ -218,13 +218,12 @@ impl Session {
             Time::ZERO,
             unix_now(),
         );
-        let watch = Watch::default();
-        let core = Watched::new(client, watch.clone());
-        let (node, events) = tokio_node::Client::open(&quic::Config::client(trust), core, engine)?;
+        let (node, events) =
+            tokio_node::Client::open(&quic::Config::client(trust), client, engine)?;
         let mut session = Self {
             node,
             events,
-            watch,
+            certificate: None,
             server: options.server.clone(),
             known,
             patience: options.patience,
@@ -370,7 +369,7 @@ impl Session {
     /// [`SessionError::Stopped`].
     pub async fn begin(&self, intent: impl Into<Intent>) -> Result<IntentId, SessionError> {
         let intent = intent.into();
-        let act = move |core: &mut Watched<Client>, now| core.core.begin(now, intent);
+        let act = move |core: &mut Client, now| core.begin(now, intent);
         Ok(self.node.act(act).await?)
     }
 
@@ -383,7 +382,6 @@ impl Session {
         &self,
         act: impl FnOnce(&mut Client, Time) + Send + 'static,
     ) -> Result<(), SessionError> {
-        let act = move |core: &mut Watched<Client>, now| act(&mut core.core, now);
         Ok(self.node.act(act).await?)
     }
 
@@ -443,10 +441,19 @@ impl Session {
         !self.account.as_ref().is_some_and(|me| me.logged_in)
     }
 
-    /// What passed over its connections.
+    /// SHA-256 of the certificate that the server showed last, `None` before the first connection.
     #[must_use]
-    pub const fn watch(&self) -> &Watch {
-        &self.watch
+    pub const fn certificate(&self) -> Option<[u8; 32]> {
+        self.certificate
+    }
+
+    /// What passed over its socket.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Stopped`].
+    pub async fn traffic(&self) -> Result<Traffic, SessionError> {
+        Ok(self.node.traffic().await?)
     }
 
     /// Finishes what runs, closes the connection and the database. What happened meanwhile, and was not
@@ -479,7 +486,10 @@ impl Session {
             Event::Kept { intent, kept } => {
                 self.kept.insert(*intent, *kept);
             }
-            Event::Connected => self.pin()?,
+            Event::Connected { certificate } => {
+                self.certificate = *certificate;
+                self.pin()?;
+            }
             Event::Disconnected {
                 why: DisconnectReason::Connect(why),
                 ..
@@ -526,7 +536,7 @@ impl Session {
     }
 
     fn pin(&mut self) -> Result<(), SessionError> {
-        if let (Some(known), Some(sha256)) = (&mut self.known, self.watch.certificate()) {
+        if let (Some(known), Some(sha256)) = (&mut self.known, self.certificate) {
             known.keep(&self.server, sha256)?;
         }
         Ok(())

@@ -467,6 +467,45 @@ macro_rules! suite {
         }
 
         #[tokio::test]
+        async fn a_connection_goes_on_over_another_socket() {
+            let server = serve(&server_config());
+            let client = open(&pin(None));
+            let conn = connect(&client, server.local_addr()).await;
+            let before = client.local_addr();
+            client.network_changed().await.expect("runs");
+            assert_eq!(call(&client, conn, "hello").await, "hello");
+            assert_ne!(client.local_addr(), before);
+            // The old one is gone: whoever wants its port may have it.
+            UdpSocket::bind(before).expect("is free");
+        }
+
+        #[tokio::test]
+        async fn who_is_suspended_sends_nothing() {
+            let server = serve(&server_config());
+            let mut config = pin(None);
+            config.limits.keep_alive = Some(std::time::Duration::from_millis(20));
+            let client = open(&config);
+            let conn = connect(&client, server.local_addr()).await;
+            client.suspend().await.expect("runs");
+            let before = client.traffic().await.expect("runs");
+            let gone = client.next_event().await;
+            assert_eq!(gone, Some(Event::Disconnected(conn)));
+            // The server hears of it at once.
+            while !matches!(server.next_event().await, Some(Event::Disconnected(_))) {}
+            client.reconnect_now().await.expect("runs");
+            client.network_changed().await.expect("runs");
+            let refused = dial(&client, server.local_addr().to_string()).await;
+            assert_eq!(refused.err(), Some(ConnectError::Refused));
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let after = client.traffic().await.expect("runs");
+            assert_eq!(after.sent, before.sent);
+            client.resume().await.expect("runs");
+            let conn = connect(&client, server.local_addr()).await;
+            assert_eq!(call(&client, conn, "hello").await, "hello");
+            assert!(client.traffic().await.expect("runs").sent > after.sent);
+        }
+
+        #[tokio::test]
         async fn a_taken_address_is_a_clear_error() {
             let server = serve(&server_config());
             let address = server.local_addr();

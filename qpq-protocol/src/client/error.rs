@@ -242,6 +242,9 @@ pub enum DisconnectReason {
     /// nothing.
     #[error("this is another server than the one of this account: check its address")]
     OtherServer,
+    /// The app said to be quiet; nothing is sent until it says otherwise.
+    #[error("the client is suspended")]
+    Suspended,
     /// Storage failed, so this client closed it.
     #[error("the storage failed")]
     Storage,

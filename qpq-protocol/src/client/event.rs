@@ -25,12 +25,17 @@ pub enum Event {
         account: Option<Account>,
     },
     /// A connection to the server stands.
-    Connected,
+    Connected {
+        /// SHA-256 of the certificate that the server presented, in DER; `None` where the transport has
+        /// none. Who trusts on first use keeps it for the next start.
+        certificate: Option<[u8; 32]>,
+    },
     /// There is no connection; the core tries again by itself.
     Disconnected {
         /// Why.
         why: DisconnectReason,
-        /// After how long the next attempt starts.
+        /// After how long the next attempt starts; [`Duration::MAX`] where there is none until the client is
+        /// resumed.
         retry_in: Duration,
     },
     /// The session stands and the device is registered: requests are possible.

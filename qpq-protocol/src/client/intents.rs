@@ -298,6 +298,7 @@ impl Client {
     pub(super) fn wants_server(&self) -> bool {
         let has_token = self.state.me.as_ref().is_some_and(|me| me.token.is_some());
         !self.config.offline
+            && !self.link.presence.is_suspended
             && matches!(self.phase, Phase::Running)
             && (has_token
                 || !self.login.is_idle()

@@ -276,11 +276,11 @@ impl Core for Client {
         &mut self,
         now: Time,
         conn: ConnId,
-        _peer: PeerInfo,
+        peer: PeerInfo,
         ticket: Option<Ticket>,
     ) {
         self.clock.advance(now);
-        self.connected(conn, ticket);
+        self.connected(conn, &peer, ticket);
         self.step_done();
     }
 
@@ -340,6 +340,30 @@ impl Core for Client {
             self.timers
                 .set(Timer::Shutdown, now + self.config.shutdown_grace);
         }
+        self.step_done();
+    }
+
+    fn handle_network_changed(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.network_changed();
+        self.step_done();
+    }
+
+    fn handle_reconnect(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.hurry();
+        self.step_done();
+    }
+
+    fn handle_suspend(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.suspend();
+        self.step_done();
+    }
+
+    fn handle_resume(&mut self, now: Time) {
+        self.clock.advance(now);
+        self.resume();
         self.step_done();
     }
 

@@ -359,6 +359,19 @@ impl Connection {
         }
     }
 
+    /// Gives up an attempt so that it begins again at the same address.
+    pub(super) fn start_anew<C: Core>(&mut self, core: &mut C, now: Now) -> Option<Change> {
+        let address = self.quic.remote_address();
+        if let Phase::Handshaking {
+            attempt: Some(attempt),
+            ..
+        } = &mut self.phase
+        {
+            attempt.others.push_front(address);
+        }
+        self.shut(core, now, 0, ConnectError::Unreachable)
+    }
+
     /// Closes now. Quinn reports no loss for a close of our own, so the core is told here.
     pub(super) fn shut<C: Core>(
         &mut self,

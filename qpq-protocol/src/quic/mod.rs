@@ -43,6 +43,6 @@ mod timers;
 mod tls;
 
 pub use config::{Config, ConfigError, Limits, Trust};
-pub use endpoint::{Effect, Endpoint, Received, Transmit};
+pub use endpoint::{Effect, Endpoint, Received, Traffic, Transmit};
 pub use errors::{OpenError, Stopped};
 pub use task::{Done, Task};

@@ -5,6 +5,7 @@
 mod connections;
 mod echo;
 mod embedder;
+mod network;
 mod pair;
 mod random;
 mod streams;

@@ -15,7 +15,7 @@ pub fn client(event: &Event) -> Value {
         Event::Opened { account } => {
             json!({"event": "opened", "account": account.as_ref().map(who)})
         }
-        Event::Connected => json!({"event": "connected"}),
+        Event::Connected { .. } => json!({"event": "connected"}),
         Event::Disconnected { why, retry_in } => json!({
             "event": "disconnected",
             "why": variant(why),

@@ -364,11 +364,11 @@ mod tests {
     #[test]
     fn effects_wait_for_their_rows_and_keep_their_order() {
         let mut writer = writer();
-        writer.emit(Event::Connected);
+        writer.emit(Event::Connected { certificate: None });
         writer.finish();
         assert!(matches!(
             writer.poll(),
-            Some(Output::Event(Event::Connected))
+            Some(Output::Event(Event::Connected { .. }))
         ));
 
         writer.put_bytes(b"a".to_vec(), b"1".to_vec());
@@ -384,7 +384,7 @@ mod tests {
         writer.put_bytes(b"a".to_vec(), b"2".to_vec());
         writer.finish();
         writer.put_bytes(b"b".to_vec(), b"3".to_vec());
-        writer.emit(Event::Connected);
+        writer.emit(Event::Connected { certificate: None });
         writer.finish();
         assert!(writer.poll().is_none());
 
@@ -401,7 +401,7 @@ mod tests {
         writer.committed();
         assert!(matches!(
             writer.poll(),
-            Some(Output::Event(Event::Connected))
+            Some(Output::Event(Event::Connected { .. }))
         ));
         assert!(writer.is_settled());
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use core::time::Duration;
 
 use super::fault::Fault;
+use super::network::Presence;
 use super::rpc::Then;
 use super::timers::Timer;
 use crate::client::Client;
@@ -13,7 +14,7 @@ use crate::client::error::DisconnectReason;
 use crate::client::event::Event;
 use crate::frame::{self, Decoder, FrameError, PushHeader, ResponseHeader};
 use crate::ids::{ConnId, OwnStream, StreamId, Ticket};
-use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, Target};
+use crate::io::{Alpn, ConnectError, MAX_SLEEP, Output, PeerInfo, Target};
 use crate::method::Rpc;
 use crate::status::{AppCode, Status};
 
@@ -59,15 +60,17 @@ pub(in crate::client) struct Connection {
     pub(in crate::client) attempts: u32,
     pub(super) next_request: u32,
     pub(super) next_stream: u64,
+    pub(in crate::client) presence: Presence,
 }
 
 impl Connection {
-    pub(in crate::client) const fn new() -> Self {
+    pub(in crate::client) fn new() -> Self {
         Self {
             state: Link::Down,
             attempts: 0,
             next_request: 1,
             next_stream: 0,
+            presence: Presence::default(),
         }
     }
 
@@ -164,6 +167,7 @@ impl Client {
         }
         let ticket = self.writer.ticket();
         self.link.state = Link::Connecting(ticket);
+        self.link.presence.attempted = Some(self.clock.now());
         self.timers.set(
             Timer::Connecting,
             self.clock.now() + self.config.connect_timeout,
@@ -177,7 +181,12 @@ impl Client {
         });
     }
 
-    pub(in crate::client) fn connected(&mut self, conn: ConnId, ticket: Option<Ticket>) {
+    pub(in crate::client) fn connected(
+        &mut self,
+        conn: ConnId,
+        peer: &PeerInfo,
+        ticket: Option<Ticket>,
+    ) {
         match (&self.link.state, ticket) {
             (Link::Connecting(own), Some(ticket)) if *own == ticket => {}
             _ => {
@@ -196,7 +205,9 @@ impl Client {
             waiting: VecDeque::new(),
             pushes: BTreeMap::new(),
         });
-        self.writer.emit(Event::Connected);
+        self.writer.emit(Event::Connected {
+            certificate: peer.certificate,
+        });
         self.start_session();
     }
 
@@ -251,12 +262,21 @@ impl Client {
         self.timers.cancel(Timer::Connecting);
         self.timers
             .retain(|timer| !matches!(timer, Timer::Request(_)));
+        let retry_in = match why {
+            DisconnectReason::Suspended => Duration::MAX,
+            _ => self.retry_later(),
+        };
+        self.writer.emit(Event::Disconnected { why, retry_in });
+        self.connection_lost();
+    }
+
+    /// Sets when the next attempt is made; after how long that is.
+    fn retry_later(&mut self) -> Duration {
         let retry_in = self.backoff(self.link.attempts);
         self.link.attempts = self.link.attempts.saturating_add(1);
         self.timers
             .set(Timer::Reconnect, self.clock.now() + retry_in);
-        self.writer.emit(Event::Disconnected { why, retry_in });
-        self.connection_lost();
+        retry_in
     }
 
     /// Exponential backoff with full jitter: anything up to the base doubled `attempts` times.

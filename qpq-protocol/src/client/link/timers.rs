@@ -105,6 +105,15 @@ impl Timers {
         self.set(timer, later);
     }
 
+    /// Moves a deadline that is set to earlier; whether it was moved.
+    pub(super) fn hasten(&mut self, timer: Timer, at: Time) -> bool {
+        let moves = self.by_name.get(&timer).is_some_and(|set| at < *set);
+        if moves {
+            self.set(timer, at);
+        }
+        moves
+    }
+
     pub(in crate::client) fn cancel(&mut self, timer: Timer) {
         if let Some(at) = self.by_name.remove(&timer) {
             self.by_time.remove(&(at, timer));
@@ -160,6 +169,11 @@ mod tests {
         timers.hold(Timer::Look, Time::from_micros(5));
         assert_eq!(timers.due(Time::from_micros(8)), None);
         assert_eq!(timers.due(Time::from_micros(9)), Some(Timer::Look));
+        assert!(!timers.hasten(Timer::Look, Time::from_micros(9)), "not set");
+        timers.set(Timer::Look, Time::from_micros(9));
+        assert!(!timers.hasten(Timer::Look, Time::from_micros(9)));
+        assert!(timers.hasten(Timer::Look, Time::from_micros(8)));
+        assert_eq!(timers.due(Time::from_micros(8)), Some(Timer::Look));
         timers.set(Timer::Names, Time::ZERO);
         timers.retain(|timer| timer != Timer::Names);
         assert!(!timers.is_set(Timer::Names) && timers.next().is_none());

@@ -68,7 +68,9 @@ impl<C: Core> Endpoint<C> {
         let failed = match (attempt.others.pop_front().map(canonical), client) {
             (None, _) => ConnectError::BadAddress,
             (_, None) => ConnectError::Refused,
-            _ if self.is_shutting_down() || full => ConnectError::Refused,
+            _ if self.is_shutting_down() || self.network.is_suspended || full => {
+                ConnectError::Refused
+            }
             (Some(address), Some(client)) => {
                 let host = host_and_port(&attempt.target.address).map_or("", |(host, _)| host);
                 match self

@@ -43,6 +43,23 @@ pub struct Transmit<'a> {
     pub src_ip: Option<IpAddr>,
 }
 
+/// Bytes of datagrams, without the headers below them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    /// Given to the socket.
+    pub sent: u64,
+    /// Received from it.
+    pub received: u64,
+}
+
+impl Traffic {
+    /// Nothing yet.
+    pub const NONE: Self = Self {
+        sent: 0,
+        received: 0,
+    };
+}
+
 /// A [`Transmit`] without its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
@@ -119,7 +136,12 @@ impl<C: Core> Endpoint<C> {
     /// not, so that answers share datagrams.
     pub fn handle_datagrams(&mut self, now: Instant, received: &Received<'_>) -> bool {
         self.advance(now);
-        self.unanswered = self.unanswered.saturating_add(received.contents.len());
+        let length = received.contents.len();
+        count(&mut self.traffic.received, length);
+        if self.network.is_suspended {
+            return false;
+        }
+        self.unanswered = self.unanswered.saturating_add(length);
         let remote = canonical(received.remote);
         let ecn = EcnCodepoint::from_bits(received.ecn);
         for datagram in received.contents.chunks(received.stride.max(1)) {
@@ -157,6 +179,7 @@ impl<C: Core> Endpoint<C> {
         self.settle();
         if self.outbox.is_empty() {
             self.outbox.header = self.fill(max_segments);
+            count(&mut self.traffic.sent, self.outbox.bytes.len());
         }
         self.outbox.give()
     }
@@ -220,6 +243,10 @@ impl<C: Core> Endpoint<C> {
         }
         None
     }
+}
+
+fn count(traffic: &mut u64, bytes: usize) {
+    *traffic = traffic.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// An IPv4 address as such, also from a socket for both families.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod datagrams;
+mod network;
 mod shutdown;
 mod turn;
 
@@ -13,6 +14,7 @@ use std::time::Instant;
 use quinn_proto::ClientConfig;
 
 use self::datagrams::Outbox;
+use self::network::Network;
 use self::shutdown::Phase;
 use super::config::{Built, Config, ConfigError, Limits};
 use super::connection::{Change, Connection, Now};
@@ -24,7 +26,7 @@ use crate::io::{Core, Lane, MAX_SLEEP, Target, Wake};
 use crate::storage::{Command, Reply};
 use crate::time::{Time, UnixTime};
 
-pub use self::datagrams::{Received, Transmit};
+pub use self::datagrams::{Received, Traffic, Transmit};
 
 /// Something the embedder has to do for the core.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub enum Effect {
     Task(Task),
     /// Tell the other cores on the same store.
     Wake(Wake),
+    /// Bind a socket of the same kind to any free port, use it instead of the one before, and say so by
+    /// [`Endpoint::handle_rebound`]; before the next transmit. If there is none to be had, keep that one
+    /// and say so all the same.
+    Rebind,
 }
 
 /// A core, its connections and what they wait for. See the [module](super) for how to drive it.
@@ -85,7 +91,10 @@ pub struct Endpoint<C: Core> {
     outbox: Outbox,
     /// Bytes received since something was sent last.
     unanswered: usize,
+    traffic: Traffic,
     dual_stack: bool,
+    is_server: bool,
+    network: Network,
     changes: VecDeque<Change>,
     resolving: BTreeMap<Ticket, Target>,
     effects: VecDeque<Effect>,
@@ -145,7 +154,10 @@ impl<C: Core> Endpoint<C> {
             scratch: Vec::new(),
             outbox: Outbox::default(),
             unanswered: 0,
+            traffic: Traffic::NONE,
             dual_stack: config.dual_stack,
+            is_server: config.is_server(),
+            network: Network::default(),
             changes: VecDeque::new(),
             resolving: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -159,6 +171,12 @@ impl<C: Core> Endpoint<C> {
     #[must_use]
     pub const fn core(&self) -> &C {
         &self.core
+    }
+
+    /// What passed over its sockets since it was made.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Connections that are not yet drained.
@@ -206,6 +224,7 @@ impl<C: Core> Endpoint<C> {
         if due.is_some_and(|(at, _)| at <= self.now.time) {
             self.core.handle_timeout(self.now.time);
         }
+        self.change_path_if_due();
         if self.end().is_some_and(|end| end <= self.now.instant) {
             self.cut_short();
         }
@@ -278,8 +297,10 @@ impl<C: Core> Endpoint<C> {
             let wait = at.since(self.now.time).min(MAX_SLEEP);
             self.now.instant + wait
         });
-        [core, self.next_feed(), self.timers.next(), self.end()]
+        let own = [self.next_feed(), self.next_move(), self.end()];
+        [core, self.timers.next()]
             .into_iter()
+            .chain(own)
             .flatten()
             .fold(self.next_clock, Instant::min)
     }

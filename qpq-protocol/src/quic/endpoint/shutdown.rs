@@ -88,7 +88,7 @@ impl<C: Core> Endpoint<C> {
     }
 
     /// Closes connections; `gently`: once what was sent on them has arrived.
-    fn close_where(&mut self, which: impl Fn(&Connection) -> bool, gently: bool) {
+    pub(super) fn close_where(&mut self, which: impl Fn(&Connection) -> bool, gently: bool) {
         for slot in 0..self.slots.len() {
             let Some(conn) = connection(&mut self.slots, slot).filter(|conn| which(conn)) else {
                 continue;

@@ -190,7 +190,7 @@ impl<C: Core> Host<C> for Quic<C> {
         if let Some(parcel) = self.leaving.pop_front() {
             return Some(Todo::Carry(parcel));
         }
-        if let Some(effect) = self.endpoint.poll_effect() {
+        while let Some(effect) = self.endpoint.poll_effect() {
             return Some(match effect {
                 Effect::Store {
                     ticket,
@@ -199,6 +199,12 @@ impl<C: Core> Host<C> for Quic<C> {
                 } => Todo::Store(ticket, lane, command),
                 Effect::Task(task) => self.task(task),
                 Effect::Wake(wake) => Todo::Wake(wake),
+                // Here an address is the network's, and changes when that likes.
+                Effect::Rebind => {
+                    let instant = self.instant(now);
+                    self.endpoint.handle_rebound(instant);
+                    continue;
+                }
             });
         }
         if let Some(event) = self.endpoint.poll_event() {

@@ -185,7 +185,7 @@ async fn one(command: Command, session: &mut Session, output: &Output) -> Result
         }
         Command::ServerInfo => {
             let server = session.ask_without_session(intent::ServerInfo).await?;
-            output.server(&server, session.watch().certificate())
+            output.server(&server, session.certificate())
         }
         // See `run` and `main`.
         Command::Recv { .. } | Command::Demo => Err(Failed::Unexpected),

@@ -120,7 +120,7 @@ impl<'a> Teller<'a> {
             self.output.note(&format!("{why}; next try in {seconds} s"));
             return Ok(());
         }
-        if *event == Event::Connected {
+        if let Event::Connected { .. } = event {
             self.output.note("connected");
             return Ok(());
         }
@@ -474,7 +474,7 @@ impl<'a> Teller<'a> {
             // Told elsewhere: by the command that asked, by the session that fails, as messages, or
             // as a note.
             Event::Opened { .. }
-            | Event::Connected
+            | Event::Connected { .. }
             | Event::Disconnected { .. }
             | Event::LoggedIn { .. }
             | Event::LoggedOut
@@ -495,7 +495,7 @@ const fn is_told(event: &Event) -> bool {
     !matches!(
         event,
         Event::Opened { .. }
-            | Event::Connected
+            | Event::Connected { .. }
             | Event::Disconnected { .. }
             | Event::LoggedIn { .. }
             | Event::LoggedOut

@@ -55,22 +55,24 @@ impl Actor {
     pub async fn register(&mut self, story: &Story<'_>) -> Result<(), Failed> {
         let name = self.name;
         let password = password(name);
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.enter_account(intent::Register::new(name, password))
             .await?;
         self.told("registers (OPAQUE), uploads key packages", &meter, story)
+            .await
     }
 
     pub async fn log_out_and_in(&mut self, story: &Story<'_>) -> Result<(), Failed> {
         let name = self.name;
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.ask(intent::Logout).await?;
-        self.told("logs out", &meter, story)?;
+        self.told("logs out", &meter, story).await?;
         let password = password(name);
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.enter_account(intent::Login::new(name, password))
             .await?;
         self.told("logs in with her password (OPAQUE)", &meter, story)
+            .await
     }
 
     pub async fn create_group(
@@ -79,14 +81,14 @@ impl Actor {
         members: &'static [&'static str],
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         let made = self.ask(intent::CreateGroup::new(name, members)).await?;
         let group = match made.missing.is_empty() {
             true => made.conversation,
             false => return Err(Failed::Unexpected),
         };
         let what = format!("makes the group \"{name}\" with {}", members.join(" and "));
-        self.told(&what, &meter, story)?;
+        self.told(&what, &meter, story).await?;
         story.detail(&format!(
             "MLS suite 0x{:04x} (ML-KEM-768 and X25519), epoch {}, {} members",
             MlsSuite::MlKem768X25519.id(),
@@ -101,19 +103,19 @@ impl Actor {
         peer: &'static str,
         story: &Story<'_>,
     ) -> Result<ConversationId, Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         let conversation = self.ask(intent::Dm(peer.into())).await?;
         let what = format!(
             "opens a conversation with {peer}, epoch {}",
             conversation.epoch
         );
-        self.told(&what, &meter, story)?;
+        self.told(&what, &meter, story).await?;
         Ok(conversation.id)
     }
 
     /// Waits for the invitation, and for the name that the others gave it.
     pub async fn joins(&mut self, id: ConversationId, story: &Story<'_>) -> Result<(), Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.wait("the invitation", |actor| {
             actor.joined.contains(&id).then_some(())
         })
@@ -130,7 +132,7 @@ impl Actor {
             self.one_more("the group's name", end).await?;
         };
         let what = format!("is in \"{}\", epoch {}", joined.name, joined.epoch);
-        self.told(&what, &meter, story)
+        self.told(&what, &meter, story).await
     }
 
     pub async fn say(
@@ -139,9 +141,9 @@ impl Actor {
         text: &str,
         story: &Story<'_>,
     ) -> Result<(), Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.ask(intent::Send::new(conversation, text)).await?;
-        self.told(&format!("says: {text}"), &meter, story)
+        self.told(&format!("says: {text}"), &meter, story).await
     }
 
     /// Writes a message that cannot leave yet.
@@ -168,7 +170,7 @@ impl Actor {
         text: &str,
         story: &Story<'_>,
     ) -> Result<(), Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         self.wait("the confirmation", |actor| {
             actor.sent.contains(&intent).then_some(())
         })
@@ -178,6 +180,7 @@ impl Actor {
             &meter,
             story,
         )
+        .await
     }
 
     pub async fn hears(
@@ -186,7 +189,7 @@ impl Actor {
         text: &str,
         story: &Story<'_>,
     ) -> Result<(), Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         let message = self
             .wait(text, |actor| {
                 let wanted = |message: &Message| {
@@ -199,7 +202,7 @@ impl Actor {
             .await?;
         let from = message.sender.name.as_deref().unwrap_or("someone unknown");
         let what = format!("hears {from}, {} bytes decrypted", text.len());
-        self.told(&what, &meter, story)
+        self.told(&what, &meter, story).await
     }
 
     /// Reads the whole history and compares it.
@@ -209,7 +212,7 @@ impl Actor {
         said: &[&str],
         story: &Story<'_>,
     ) -> Result<(), Failed> {
-        let meter = self.meter();
+        let meter = self.meter().await?;
         let messages = self
             .ask(intent::History {
                 conversation: id,
@@ -237,7 +240,7 @@ impl Actor {
             this.name,
             this.epoch
         );
-        self.told(&what, &meter, story)
+        self.told(&what, &meter, story).await
     }
 
     /// Closes connection and database.
@@ -322,13 +325,14 @@ impl Actor {
         ))
     }
 
-    fn meter(&self) -> Meter {
-        Meter::new(self.session.watch())
+    async fn meter(&self) -> Result<Meter, Failed> {
+        Ok(Meter::new(self.session.traffic().await?))
     }
 
-    fn told(&self, what: &str, meter: &Meter, story: &Story<'_>) -> Result<(), Failed> {
-        let bytes = meter.bytes(self.session.watch());
-        story.did(self.name, what, meter.took(), Some(bytes))
+    async fn told(&self, what: &str, meter: &Meter, story: &Story<'_>) -> Result<(), Failed> {
+        let took = meter.took();
+        let traffic = meter.since(self.session.traffic().await?);
+        story.did(self.name, what, took, Some(traffic))
     }
 }
 
@@ -342,10 +346,12 @@ impl Away {
                 story,
             )
             .await?;
-        let meter = actor.meter();
+        let meter = actor.meter().await?;
         let synced = tokio::time::timeout(PATIENCE, actor.session.sync()).await;
         synced.map_err(|_| actor.gave_up("what she missed"))??;
-        actor.told("resumes her session and fetches", &meter, story)?;
+        actor
+            .told("resumes her session and fetches", &meter, story)
+            .await?;
         Ok(actor)
     }
 

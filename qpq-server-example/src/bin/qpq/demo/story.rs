@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use qpq_server_example::watch::Watch;
+use qpq_adapter_tokio::Traffic;
 use serde_json::json;
 
 use crate::failed::Failed;
@@ -47,25 +47,25 @@ impl<'a> Story<'a> {
             .line(&human, &json!({ "type": "detail", "text": text }))
     }
 
-    /// `who` did `what`, which took `took` and, where a watch is given, these bytes of requests and
-    /// answers.
+    /// `who` did `what`, which took `took` and, where it is given, these bytes over the
+    /// network.
     pub fn did(
         &self,
         who: &str,
         what: &str,
         took: Duration,
-        bytes: Option<(u64, u64)>,
+        traffic: Option<Traffic>,
     ) -> Result<(), Failed> {
         let at = self.begun.elapsed();
         let padded = format!("{what:WIDTH$}");
-        let traffic = match bytes {
-            None | Some((0, 0)) => String::new(),
-            Some((sent, received)) => {
+        let bytes = match traffic {
+            None | Some(Traffic::NONE) => String::new(),
+            Some(Traffic { sent, received }) => {
                 format!("  {:>8} out {:>8} in", size(sent), size(received))
             }
         };
         let human = format!(
-            "{:6.2} s {} {padded} {:4} ms{traffic}",
+            "{:6.2} s {} {padded} {:4} ms{bytes}",
             at.as_secs_f64(),
             self.name(who),
             took.as_millis(),
@@ -76,8 +76,8 @@ impl<'a> Story<'a> {
             "who": who,
             "what": what,
             "took_ms": millis(took),
-            "bytes_sent": bytes.map(|(sent, _)| sent),
-            "bytes_received": bytes.map(|(_, received)| received),
+            "bytes_sent": traffic.map(|bytes| bytes.sent),
+            "bytes_received": traffic.map(|bytes| bytes.received),
         });
         self.output.line(&human, &machine)
     }
@@ -119,16 +119,14 @@ impl<'a> Story<'a> {
 /// Counts from its making on.
 pub struct Meter {
     begun: Instant,
-    sent: u64,
-    received: u64,
+    before: Traffic,
 }
 
 impl Meter {
-    pub fn new(watch: &Watch) -> Self {
+    pub fn new(before: Traffic) -> Self {
         Self {
             begun: Instant::now(),
-            sent: watch.sent(),
-            received: watch.received(),
+            before,
         }
     }
 
@@ -136,11 +134,11 @@ impl Meter {
         self.begun.elapsed()
     }
 
-    pub fn bytes(&self, watch: &Watch) -> (u64, u64) {
-        (
-            watch.sent().saturating_sub(self.sent),
-            watch.received().saturating_sub(self.received),
-        )
+    pub const fn since(&self, now: Traffic) -> Traffic {
+        Traffic {
+            sent: now.sent.saturating_sub(self.before.sent),
+            received: now.received.saturating_sub(self.before.received),
+        }
     }
 }
 
