@@ -325,14 +325,6 @@ fn about_channels(bob: &User, carol: &User, [channel, committed]: [&Bytes; 2]) -
                 member_key: bob.key(),
             },
         ),
-        genuine::<rpc::UpdateGroupMetadata>(
-            of,
-            &proto::UpdateGroupMetadataRequest {
-                channel_id: channel.clone(),
-                sealed: Bytes::from_static(b"other name"),
-                version: 1,
-            },
-        ),
         genuine::<rpc::ListGroupMembers>(
             of,
             &proto::ListGroupMembersRequest {

@@ -82,7 +82,6 @@ table! {
 
     CreateChannel => channel::create_channel, Short;
     RemoveMember => group::remove_member, Short;
-    UpdateGroupMetadata => group::update_group_metadata, Short;
     ListGroupMembers => group::list_group_members, Long;
     RotateKeys => group::rotate_keys, Short;
     AddMember => group::add_member, Short;

@@ -8,8 +8,8 @@ use qpq_protocol::proto::{self, MembershipChange, push_event};
 use qpq_protocol::status::Status;
 
 use crate::requests::*;
+use crate::support::World;
 use crate::support::account::User;
-use crate::support::{World, roomy};
 
 fn dm(peer: &User) -> proto::CreateChannelRequest {
     proto::CreateChannelRequest {
@@ -319,59 +319,4 @@ fn a_message_in_a_channel_is_for_members_and_for_the_current_slot() {
         .call::<rpc::Enqueue>(alices, &by_carol)
         .expect("known");
     assert!(again.duplicate, "and before the membership");
-}
-
-fn rename(
-    channel: &Bytes,
-    version: u64,
-    sealed: &'static [u8],
-) -> proto::UpdateGroupMetadataRequest {
-    proto::UpdateGroupMetadataRequest {
-        channel_id: channel.clone(),
-        sealed: Bytes::from_static(sealed),
-        version,
-    }
-}
-
-#[test]
-fn metadata_is_replaced_by_who_knows_what_is_there() {
-    let mut config = roomy();
-    config.limits.group_metadata = 20;
-    let mut world = World::new(config);
-    let (_, alices) = world.user("alice");
-    let (bob, bobs) = world.user("bob");
-    let (_, carols) = world.user("carol");
-    let channel = create_group(&mut world, alices, 1, &[&bob]);
-    let mut update = |conn, request: &proto::UpdateGroupMetadataRequest| {
-        let updated = world.call::<rpc::UpdateGroupMetadata>(conn, request);
-        updated.map(|updated| updated.version)
-    };
-    let first = rename(&channel, 1, b"by bob");
-    assert_eq!(update(bobs, &first).expect("a new version"), 2);
-    assert_eq!(update(bobs, &first).expect("known"), 2);
-    let late = rename(&channel, 1, b"by alice");
-    assert_eq!(status(update(alices, &late)), Status::Conflict);
-    let early = rename(&channel, 3, b"by alice");
-    assert_eq!(status(update(alices, &early)), Status::Conflict);
-    let next = rename(&channel, 2, b"by alice");
-    assert_eq!(status(update(carols, &next)), Status::Forbidden);
-    assert_eq!(update(alices, &next).expect("a new version"), 3);
-    // What came between makes the same request another one.
-    assert_eq!(status(update(bobs, &first)), Status::Conflict);
-    let long = rename(&channel, 3, b"longer than it may be");
-    assert_eq!(status(update(alices, &long)), Status::BadRequest);
-    let listed = members(&mut world, bobs, &channel);
-    assert_eq!(listed.sealed_metadata.as_ref(), b"by alice");
-    assert_eq!((listed.version, listed.members_version), (3, 1));
-}
-
-#[test]
-fn a_dm_has_no_metadata() {
-    let mut world = World::default();
-    let (_, alices) = world.user("alice");
-    let (bob, _) = world.user("bob");
-    let opened = world.call::<rpc::CreateChannel>(alices, &dm(&bob));
-    let channel = opened.expect("a channel").channel_id;
-    let refused = world.call::<rpc::UpdateGroupMetadata>(alices, &rename(&channel, 0, b"name"));
-    assert_eq!(status(refused), Status::Forbidden);
 }

@@ -1,5 +1,5 @@
-//! Member lists and what goes with them: RemoveMember, AddMember, UpdateGroupMetadata, ListGroupMembers,
-//! RotateKeys, GetGroupInfo (protocol.md §5.8 and 5.10).
+//! Member lists and what goes with them: RemoveMember, AddMember, ListGroupMembers, RotateKeys,
+//! GetGroupInfo (protocol.md §5.8 and 5.10).
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,7 +11,6 @@ use super::standing::{By, End, Standing, one_less, one_more};
 use crate::ids::{ChannelId, IdentityKey};
 use crate::limits::{Rate, RateClass};
 use crate::proto::{self, MembershipChange};
-use crate::server::allowance;
 use crate::server::caller::{Caller, Session};
 use crate::server::ctx::Ctx;
 use crate::server::effects::Effects;
@@ -19,7 +18,7 @@ use crate::server::fault::Fault;
 use crate::server::step::{Next, Step};
 use crate::server::txn::{Change, Seen, commit, load, read, scan};
 use crate::storage::keys;
-use crate::storage::records::{Channel, DeviceSet, Metadata};
+use crate::storage::records::{Channel, DeviceSet};
 use crate::time::UnixTime;
 
 /// Method 410.
@@ -279,54 +278,6 @@ pub(in crate::server) fn list_group_members(
                     version: metadata.version,
                     members_version,
                 }))
-            })
-        })
-    })
-}
-
-/// Method 411: metadata that the members have sealed takes the place of the version that is named.
-pub(in crate::server) fn update_group_metadata(
-    ctx: &mut Ctx<'_>,
-    caller: &Caller,
-    request: proto::UpdateGroupMetadataRequest,
-) -> Next<proto::UpdateGroupMetadataResponse> {
-    let me = caller.session()?.identity_key;
-    let channel = parse_channel(&request.channel_id)?;
-    if request.sealed.len() > ctx.config.limits.group_metadata {
-        return Err(Fault::bad_request(
-            "the metadata is longer than `group_metadata`",
-        ));
-    }
-    let wanted = (Membership::keys(&channel, &me), keys::metadata(&channel));
-    load(ctx, wanted, move |ctx, (caller, seen)| {
-        if caller.require_member()?.0.dm {
-            return Err(Fault::forbidden("a DM has no metadata"));
-        }
-        let before = seen.value().unwrap_or_default();
-        let after = Metadata {
-            sealed: request.sealed,
-            version: request.version.saturating_add(1),
-        };
-        let answer = proto::UpdateGroupMetadataResponse {
-            version: after.version,
-        };
-        // Asked again after it was done.
-        if before == after {
-            return Ok(Step::ok(&answer));
-        }
-        if before.version != request.version {
-            return Err(Fault::conflict(format!(
-                "the metadata has version {} by now: look at it first",
-                before.version
-            )));
-        }
-        let cost = allowance::cost(&[&after.sealed], 1, &ctx.config.limits);
-        allowance::pay(ctx, me, cost, move |ctx| {
-            let mut change = Change::default();
-            change.put(&seen, &after);
-            commit(ctx, change, move |ctx| {
-                allowance::used(ctx, cost);
-                Ok(Step::ok(&answer))
             })
         })
     })
