@@ -45,30 +45,35 @@ pub fn login(args: &RowArgs) -> Outcome<Figures> {
 
 /// Makes a client with [`GROUPS`] groups that has got as many messages as it is told to, and writes its rows.
 pub fn prepare(args: &RowArgs) -> Outcome<()> {
-    let path = state_of(args)?;
+    let disk = stored(GROUPS, args.count)?;
+    state::write(state_of(args)?, &disk)
+}
+
+/// What a client has stored that has so many groups of two and got so many messages, as many in each.
+fn stored(groups: usize, messages: usize) -> Outcome<Memory> {
     let mut world = World::new(2)?;
     register(&mut world, ALICE, "alice")?;
     register(&mut world, BOB, "bob")?;
-    let mut groups = Vec::new();
-    for number in 0..GROUPS {
+    let mut made = Vec::new();
+    for number in 0..groups {
         let group = CreateGroup::new(format!("group {number}"), &["bob"]);
         match world.ask(ALICE, group)? {
-            client::Outcome::Conversation(conversation) => groups.push(conversation.id),
+            client::Outcome::Conversation(conversation) => made.push(conversation.id),
             other => return Err(Failure::new(format!("a group was made: {other:?}"))),
         }
         world.pass(Duration::from_secs(5))?;
     }
     let mut sent = 0;
-    while sent < args.count {
-        let round = GROUPS.min(args.count - sent);
+    while sent < messages {
+        let round = groups.min(messages - sent);
         let send = |id: &ConversationId| Intent::from(Send::new(*id, format!("message {sent}")));
-        world.ask_all(BOB, groups.iter().take(round).map(send).collect())?;
+        world.ask_all(BOB, made.iter().take(round).map(send).collect())?;
         sent += round;
     }
-    world.until(|world| world.heard(ALICE) == args.count)?;
+    world.until(|world| world.heard(ALICE) == messages)?;
     // What is acknowledged and replenished late.
     world.pass(Duration::from_secs(60))?;
-    state::write(path, &world.into_disk(ALICE))
+    Ok(world.into_disk(ALICE))
 }
 
 /// Opening, from the first storage command to the event that says that all is loaded.
@@ -145,4 +150,41 @@ fn register(world: &mut World, client: usize, name: &str) -> Outcome<()> {
 fn state_of(args: &RowArgs) -> Outcome<&Path> {
     let why = || Failure::new("--state FILE is missing");
     args.state.as_deref().ok_or_else(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use qpq_server_example::scratch::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn what_was_stored_is_opened_from_its_file() {
+        let disk = stored(2, 5).expect("a state");
+        let history = disk.rows().filter(|(key, _)| key.starts_with(b"h/"));
+        assert_eq!(history.count(), 5, "a row for each message");
+        let scratch = Scratch::try_new("state").expect("a directory");
+        let path = scratch.path().join("state");
+        state::write(&path, &disk).expect("written");
+        let mut again = state::read(&path).expect("read");
+        assert!(again.rows().eq(disk.rows()));
+        opened(&mut again).expect("it opens");
+
+        let whole = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, &whole[..whole.len() - 1]).expect("a file");
+        assert!(state::read(&path).is_err(), "cut off");
+        assert!(opened(&mut Memory::new()).is_err(), "no account");
+    }
+
+    #[test]
+    fn a_client_logs_in_again_and_again() {
+        let args = RowArgs {
+            name: None,
+            count: 2,
+            state: None,
+            dry: false,
+        };
+        let figures = login(&args).expect("figures");
+        assert!(matches!(figures.as_slice(), [(MICROS, micros)] if *micros > 0.0));
+    }
 }

@@ -137,3 +137,45 @@ fn messages(recipients: u64) -> Messages {
         next: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(count: usize, dry: bool) -> RowArgs {
+        RowArgs {
+            name: None,
+            count,
+            state: None,
+            dry,
+        }
+    }
+
+    #[test]
+    fn two_runs_give_storage_the_same_commands() {
+        for row in [health, enqueue, fetch, ack] {
+            let run = || {
+                let figures = row(&args(100, false)).expect("figures");
+                let stored = figures.into_iter().filter(|(name, _)| *name != MICROS);
+                stored.collect::<Vec<_>>()
+            };
+            assert_eq!(run(), run());
+            assert_eq!(row(&args(100, true)), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn each_row_asks_for_what_it_is_named_after() {
+        let figure = |figures: &Figures, of: &str| {
+            let mut figures = figures.iter();
+            figures.find_map(|(name, value)| (*name == of).then_some(*value))
+        };
+        let acked = ack(&args(80, false)).expect("figures");
+        assert!(figure(&acked, "deletes") >= Some(1.0), "{acked:?}");
+        let sent = enqueue(&args(80, false)).expect("figures");
+        assert!(figure(&sent, "puts") >= Some(3.0), "{sent:?}");
+        let read = fetch(&args(80, false)).expect("figures");
+        assert_eq!(figure(&read, "puts"), Some(0.0));
+        assert!(figure(&read, "commands") > Some(0.0), "{read:?}");
+    }
+}
