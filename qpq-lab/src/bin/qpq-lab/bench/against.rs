@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use qpq_server_example::scratch::Scratch;
 
-use super::row::{HELD, MICROS, PREPARE, ROWS, Row};
+use super::row::{GROUPS, HELD, MICROS, PREPARE, ROWS, Row};
 use super::{Failure, Outcome};
 use build::Build;
 use compare::{Comparison, Most};
@@ -108,6 +108,10 @@ pub fn run(base: &str, args: &AgainstArgs, quick: bool) -> Outcome<()> {
         )));
     }
     if rows.iter().any(|row| row.on_state) {
+        println!(
+            "Clients that are opened have {GROUPS} groups of two and got {} messages.",
+            args.messages
+        );
         let messages = args.messages.to_string();
         for side in &sides {
             side.build.row(
@@ -133,7 +137,7 @@ pub fn run(base: &str, args: &AgainstArgs, quick: bool) -> Outcome<()> {
         time: args.more_time,
         memory: args.more_memory,
     };
-    comparison.print(base, &most, args.messages);
+    comparison.print(base, &most);
     let more = comparison.more(&most);
     if more.is_empty() {
         return Ok(());

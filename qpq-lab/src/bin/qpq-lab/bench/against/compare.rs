@@ -1,7 +1,6 @@
 //! [`Comparison`]: figures of two builds side by side, and what is more than it may be.
 
 use super::{HELD, MICROS};
-use crate::bench::row::GROUPS;
 use crate::bench::table::{self, Series};
 
 /// The figure that valgrind counts.
@@ -45,10 +44,7 @@ impl Comparison {
     }
 
     /// Prints tables: instructions, time, memory, and what else rows tell.
-    pub fn print(&self, base: &str, most: &Most, messages: usize) {
-        println!(
-            "\nClients that are opened have {GROUPS} groups of two and got {messages} messages."
-        );
+    pub fn print(&self, base: &str, most: &Most) {
         self.print_of(
             INSTRUCTIONS,
             &format!(
@@ -76,13 +72,9 @@ impl Comparison {
         let rest = self
             .figures
             .iter()
-            .filter(|figure| most.of(&figure.name).is_none());
+            .filter(|figure| most.of(&figure.name).is_none() && figure.is_any());
         let rest: Vec<_> = rest.map(Figure::row_with_name).collect();
-        print(
-            &format!("What else differs from {base} or not"),
-            base,
-            &rest,
-        );
+        print("What else rows tell (no bound)", base, &rest);
     }
 
     fn print_of(&self, name: &str, title: &str, base: &str) {
@@ -121,6 +113,11 @@ impl Most {
 }
 
 impl Figure {
+    /// Whether either build has any of it.
+    fn is_any(&self) -> bool {
+        self.rounds.iter().flatten().any(|value| *value != 0.0)
+    }
+
     fn series(&self) -> [Series; 2] {
         let [older, here] = [0, 1].map(|at| {
             self.rounds
