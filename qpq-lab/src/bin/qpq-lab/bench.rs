@@ -5,6 +5,7 @@
 //! take turns: a round is one measurement of each. Ratios are made within a round.
 
 mod accounts;
+mod against;
 mod alone;
 mod caller;
 mod core;
@@ -17,6 +18,7 @@ mod memory;
 mod meter;
 mod peers;
 mod process;
+mod row;
 mod rpc;
 mod serve;
 mod table;
@@ -28,7 +30,9 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use rustix::fs::statfs;
 
+use against::AgainstArgs;
 use drive::DriveArgs;
+use row::RowArgs;
 use serve::ServeArgs;
 
 /// What `f_type` says of a file system in memory.
@@ -46,6 +50,9 @@ pub enum Bench {
     /// A client's process of the benchmark
     #[command(name = "bench-drive", hide = true)]
     Drive(DriveArgs),
+    /// A row's process of `bench --against`
+    #[command(name = "bench-row", hide = true)]
+    Row(RowArgs),
 }
 
 /// The flags of `qpq-lab bench`.
@@ -62,6 +69,9 @@ pub struct BenchArgs {
     /// Directory for databases, on the disk to measure; without it, the system's temporary one
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    against: AgainstArgs,
 }
 
 /// A part of the benchmark.
@@ -121,6 +131,7 @@ impl Bench {
             Self::Measure(args) => measure(args),
             Self::Serve(args) => serve::run(args),
             Self::Drive(args) => drive::run(args),
+            Self::Row(args) => row::run(args),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -134,6 +145,9 @@ impl Bench {
 
 /// Measures what was asked for.
 fn measure(args: &BenchArgs) -> Outcome<()> {
+    if let Some(base) = &args.against.base {
+        return against::run(base, &args.against, args.quick);
+    }
     let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let about = statfs(&dir).map_err(Failure::of(&dir.to_string_lossy()))?;
     if u64::try_from(about.f_type) == Ok(TMPFS) {

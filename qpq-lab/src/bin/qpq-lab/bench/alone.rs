@@ -10,7 +10,7 @@ use qpq_protocol::io::{Alpn, Core as _, Output, PeerInfo, StreamInput};
 use qpq_protocol::limits::Limits;
 use qpq_protocol::server::{Config, Event, Server};
 use qpq_protocol::status::Status;
-use qpq_protocol::storage::Engine;
+use qpq_protocol::storage::{Command, Engine};
 use qpq_protocol::time::{Time, UnixTime};
 use qpq_protocol::wire::decode_error;
 
@@ -20,7 +20,7 @@ use super::{Failure, Outcome, accounts};
 pub struct Alone<E> {
     server: Server,
     engine: E,
-    began: Instant,
+    clock: Clock,
     /// The next stream of each connection, by its number.
     streams: Vec<u64>,
     /// Requests answered Ok.
@@ -29,11 +29,47 @@ pub struct Alone<E> {
     refused: Option<String>,
     /// How long the engine has worked.
     storage: Duration,
+    stored: Stored,
+}
+
+/// The clock of a core that is alone.
+enum Clock {
+    /// The machine's, since this moment.
+    Real(Instant),
+    /// What it shows; each request takes [`A_REQUEST`].
+    Virtual(Time),
+}
+
+/// How long a request takes in virtual time.
+const A_REQUEST: Duration = Duration::from_micros(10);
+
+/// What the storage commands of a core amounted to.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Stored {
+    /// Commands of every kind.
+    pub commands: u64,
+    /// Checks of Commits.
+    pub checks: u64,
+    /// Rows put.
+    pub puts: u64,
+    /// Rows deleted.
+    pub deletes: u64,
+    /// Bytes of Commits.
+    pub bytes: u64,
 }
 
 impl<E: Engine> Alone<E> {
     /// A core that serves what the engine holds.
     pub fn start(engine: E, limits: Limits, unix: UnixTime) -> Outcome<Self> {
+        Self::on(Clock::Real(Instant::now()), engine, limits, unix)
+    }
+
+    /// The same in virtual time: whenever it runs, it does the same.
+    pub fn in_virtual_time(engine: E, limits: Limits, unix: UnixTime) -> Outcome<Self> {
+        Self::on(Clock::Virtual(Time::ZERO), engine, limits, unix)
+    }
+
+    fn on(clock: Clock, engine: E, limits: Limits, unix: UnixTime) -> Outcome<Self> {
         let config = Config {
             limits,
             version: accounts::long_version(),
@@ -42,11 +78,12 @@ impl<E: Engine> Alone<E> {
         let mut alone = Self {
             server: Server::new(config, [7; 32], Time::ZERO, unix),
             engine,
-            began: Instant::now(),
+            clock,
             streams: Vec::new(),
             answered: 0,
             refused: None,
             storage: Duration::ZERO,
+            stored: Stored::default(),
         };
         alone.drain()?;
         Ok(alone)
@@ -68,7 +105,7 @@ impl<E: Engine> Alone<E> {
             self.drain()?;
             // Its answer is paced.
             while self.answered == 0 {
-                std::thread::sleep(Duration::from_millis(1));
+                self.wait(Duration::from_millis(1));
                 self.drain()?;
             }
             self.answered = 0;
@@ -83,6 +120,9 @@ impl<E: Engine> Alone<E> {
         };
         let id = StreamId::Peer(Dir::Bi, *stream);
         *stream += 1;
+        if let Clock::Virtual(now) = &mut self.clock {
+            *now = *now + A_REQUEST;
+        }
         let (now, conn) = (self.now(), ConnId(connection as u64));
         for input in [StreamInput::Data(frame), StreamInput::Fin] {
             self.server.handle_stream(now, conn, id, input);
@@ -102,6 +142,7 @@ impl<E: Engine> Alone<E> {
                     Output::Store {
                         ticket, command, ..
                     } => {
+                        self.stored.count(&command);
                         tickets.push(ticket);
                         batch.push(command);
                     }
@@ -137,14 +178,31 @@ impl<E: Engine> Alone<E> {
         )
     }
 
+    /// What the storage commands since the last time this was asked amounted to.
+    pub fn take_stored(&mut self) -> Stored {
+        core::mem::take(&mut self.stored)
+    }
+
     /// The engine.
     pub const fn engine(&mut self) -> &mut E {
         &mut self.engine
     }
 
     fn now(&self) -> Time {
-        let micros = self.began.elapsed().as_micros();
-        Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        match &self.clock {
+            Clock::Real(began) => {
+                let micros = began.elapsed().as_micros();
+                Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+            }
+            Clock::Virtual(now) => *now,
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        match &mut self.clock {
+            Clock::Real(_) => std::thread::sleep(time),
+            Clock::Virtual(now) => *now = *now + time,
+        }
     }
 
     fn sent(&mut self, now: Time, conn: ConnId, stream: StreamId, data: &Bytes) {
@@ -160,5 +218,17 @@ impl<E: Engine> Alone<E> {
             }
         }
         self.server.handle_stream(now, conn, stream, sent);
+    }
+}
+
+impl Stored {
+    fn count(&mut self, command: &Command) {
+        self.commands += 1;
+        if let Command::Commit(commit) = command {
+            self.checks += commit.checks.len() as u64;
+            self.puts += commit.puts.len() as u64;
+            self.deletes += commit.deletes.len() as u64;
+            self.bytes += commit.bytes() as u64;
+        }
     }
 }

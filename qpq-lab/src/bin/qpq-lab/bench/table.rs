@@ -29,6 +29,12 @@ impl Series {
         )
     }
 
+    /// `least–most`.
+    pub fn spread(&self) -> String {
+        let [least, most] = self.ends().map(number);
+        format!("{least}–{most}")
+    }
+
     fn ends(&self) -> [f64; 2] {
         let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -39,8 +45,7 @@ impl Series {
 /// `median (least–most)`.
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [least, most] = self.ends().map(number);
-        write!(f, "{} ({least}–{most})", number(self.median()))
+        write!(f, "{} ({})", number(self.median()), self.spread())
     }
 }
 
