@@ -55,10 +55,7 @@ async fn enter(name: &str, number: u8, server: &Server<server::Server>) -> Opene
     let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
     let (node, events) = Client::open(&trust, core, Memory::new()).expect("opens");
     let password = b"correct horse".to_vec();
-    let registered = node.ask(intent::Register::new(
-        &format!("{name}@localhost"),
-        password,
-    ));
+    let registered = node.ask(intent::Register::new(format!("{name}@localhost"), password));
     registered.await.expect("registers");
     (node, events)
 }
@@ -72,9 +69,8 @@ async fn what_one_server_takes_in_the_other_tells_at_once() {
     let (_bob, mut told) = enter("bob", 4, &two).await;
     let heard = async {
         loop {
-            match told.next().await.expect("runs") {
-                Event::Message(message) => return message.body,
-                _ => {}
+            if let Event::Message(message) = told.next().await.expect("runs") {
+                return message.body;
             }
         }
     };

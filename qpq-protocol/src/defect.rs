@@ -62,8 +62,6 @@ defects! {
     SlotCheckOff "slot_check_off",
     /// The client acknowledges what it has not yet stored.
     AckBeforeStored "ack_before_stored",
-    /// The client does not look for the commit that a message of a later epoch shows to be missing.
-    AheadUnheard "ahead_unheard",
     /// The client lets what follows from a step go with the commit that is on its way, not its own.
     BatchBeforeMerge "batch_before_merge",
     /// The client deletes private keys by its own clock alone.
@@ -94,13 +92,8 @@ defects! {
     SetBackUnheard "set_back_unheard",
     /// The client does not notice that the server was put back from a copy.
     ServerSetBackUnheard "server_set_back_unheard",
-    /// The client calls a message failed that is on its way, since its account is taken out meanwhile.
-    TakenOutFails "taken_out_fails",
     /// The client tells its app what it has not yet stored.
     ToldBeforeStored "told_before_stored",
-    /// The client does not take it for a sign of anything that a conversation is not listed any more of which it has
-    /// read nothing.
-    UnlistedUnheard "unlisted_unheard",
     /// The client goes out of a group for a commit that has no effect.
     VoidEnds "void_ends",
     /// The client believes what the server once said about a slot over what it has signed since.

@@ -24,37 +24,34 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
-    memory_believed MemoryBelieved 1 Member => Settles;
+    memory_believed MemoryBelieved 12 Member => Settles;
     checks_off ChecksOff 8 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
-    limit_leak LimitLeak 17 => Footprint;
+    limit_leak LimitLeak 20 => Footprint;
     overlay_kept OverlayKept 2 => AcknowledgedIsDurable;
-    package_twice PackageTwice 1 => PackageOnce;
+    package_twice PackageTwice 2 => PackageOnce;
     push_before_commit PushBeforeCommit 0 => PushedIsDurable;
     seq_reused SeqReused 0 => SeqsWithoutHoles;
-    slot_check_off SlotCheckOff 41 => OneWinner;
+    slot_check_off SlotCheckOff 13 => OneWinner;
     ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
-    ahead_unheard AheadUnheard 3618 Liar => Settles;
-    batch_before_merge BatchBeforeMerge 1 => AcknowledgedIsDurable;
-    clock_alone ClockAlone 34 Clocks => OneClock;
-    failure_ignored FailureIgnored 6 => AcknowledgedIsDurable;
-    fence_off FenceOff 1 => OneWriter;
-    founds_for_nobody FoundsForNobody 304 Liar => Settles;
+    batch_before_merge BatchBeforeMerge 3 => AcknowledgedIsDurable;
+    clock_alone ClockAlone 7 Clocks => OneClock;
+    failure_ignored FailureIgnored 3 => AcknowledgedIsDurable;
+    fence_off FenceOff 7 => OneWriter;
+    founds_for_nobody FoundsForNobody 1131 Liar => Settles;
     generation_reused GenerationReused 1 => NothingBreaks;
-    list_believed ListBelieved 0 Lists => NobodyEnds;
-    looks_first LooksFirst 1 Late => OneWord;
-    merge_lost MergeLost 41 => OneWinner;
+    list_believed ListBelieved 7 Lists => NobodyEnds;
+    looks_first LooksFirst 2 Late => OneWord;
+    merge_lost MergeLost 106 => OneWinner;
     nonce_reused NonceReused 0 => NonceOnce;
     refusal_counts RefusalCounts 0 Refusals => NobodyEnds;
-    refusal_gives_up RefusalGivesUp 15 Refusals => OneWord;
+    refusal_gives_up RefusalGivesUp 26 Refusals => OneWord;
     refused_dropped RefusedDropped 0 Refusals => OneWord;
-    set_back_unheard SetBackUnheard 12 ClientCopy => SaidOrThere;
+    set_back_unheard SetBackUnheard 19 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
-    taken_out_fails TakenOutFails 6286 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 1 => AcknowledgedIsDurable;
-    unlisted_unheard UnlistedUnheard 37 ServerCopy => SaidOrThere;
     void_ends VoidEnds 0 Member => NobodyEnds;
-    words_believed WordsBelieved 163 Liar => Settles;
+    words_believed WordsBelieved 143 Liar => Settles;
 }
 
 fn violation(defect: Option<Defect>, seed: u64, villains: &[Villain]) -> Option<Violation> {

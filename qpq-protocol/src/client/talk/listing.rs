@@ -184,12 +184,7 @@ impl Client {
             .filter(|(_, taken)| **taken > 0);
         let taken = taken.filter_map(|(queue, _)| *queue);
         // What was committed there lies in the queue, read or not.
-        let begun = self
-            .inbox
-            .slots
-            .begun()
-            .filter(|_| !seeded!(self.config, UnlistedUnheard));
-        let is_gone = taken.chain(begun).any(|id| {
+        let is_gone = taken.chain(self.inbox.slots.begun()).any(|id| {
             let is_there = self.inbox.listing.named.contains(&Some(id));
             !is_there && self.goes_on(id) && !self.is_doubted(id)
         });

@@ -20,7 +20,6 @@ use crate::client::keep::record::OutgoingRecord;
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::outcome::{Outcome, Sent};
-use crate::defect::seeded;
 use crate::ids::{IdentityKey, IntentId, MessageId};
 use crate::method::rpc;
 use crate::proto;
@@ -409,9 +408,7 @@ impl Client {
     pub(super) fn fail_unsent(&mut self, id: ConversationId) {
         let orders = self.state.outgoing.range((id, 0)..=(id, u64::MAX));
         let is_on_its_way = |order: u64, record: &OutgoingRecord| {
-            record.index.is_some()
-                && self.link.is_asked(&Then::Send(id, order))
-                && !seeded!(self.config, TakenOutFails)
+            record.index.is_some() && self.link.is_asked(&Then::Send(id, order))
         };
         let orders = orders.filter(|((_, order), record)| !is_on_its_way(*order, record));
         let orders: Vec<u64> = orders.map(|((_, order), _)| *order).collect();

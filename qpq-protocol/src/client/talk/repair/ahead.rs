@@ -11,7 +11,6 @@ use crate::client::event::{ConversationId, RejoinReason};
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::client::talk::channel::Phase;
-use crate::defect::seeded;
 use crate::method::rpc;
 use crate::proto;
 
@@ -25,11 +24,7 @@ impl Client {
         let is_asked = |then: &Then| matches!(then, Then::Ahead(asked, _) if *asked == id);
         let waits = self.timers.is_set(Timer::Conversation(id, Pause::Ahead))
             || self.link.any_asked(is_asked);
-        if waits
-            || self.has_looked_ahead(id, last)
-            || !self.may_be_behind(id)
-            || seeded!(self.config, AheadUnheard)
-        {
+        if waits || self.has_looked_ahead(id, last) || !self.may_be_behind(id) {
             return;
         }
         let channel_id = Bytes::copy_from_slice(id.as_bytes());
