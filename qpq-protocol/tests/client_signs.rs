@@ -182,15 +182,37 @@ fn a_lost_acknowledgement_is_no_sign() {
     assert_eq!(history(&mut net, BOB, id), ["one", "two", "fetched"]);
 }
 
-#[test]
-fn a_queue_is_not_listed() {
-    let (mut net, id) = world();
-    assert_noticed(&mut net, id, |method, said| match method {
+/// Only the queue for what belongs to no conversation is there.
+fn without_talk(method: u16, said: Result<Bytes, u8>) -> Result<Bytes, u8> {
+    match method {
         method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
             page.queues.retain(|queue| queue.channel_id.is_empty());
         }),
         _ => said,
-    });
+    }
+}
+
+#[test]
+fn a_queue_is_not_listed() {
+    let (mut net, id) = world();
+    assert_noticed(&mut net, id, without_talk);
+}
+
+/// Alice has committed there and read nothing, since nobody gets their own commits back.
+#[test]
+fn a_queue_that_nothing_was_read_of_is_not_listed() {
+    let mut net = people::world(&["alice", "bob"]);
+    let id = group(&mut net, ALICE, &["bob"]);
+    settle(&mut net);
+    net.lie = Some(without_talk);
+    net.restart(ALICE);
+    net.until(|net| set_backs(net, ALICE) > 0);
+    net.lie = None;
+    net.pass(Duration::from_secs(120));
+    assert_eq!(set_backs(&net, ALICE), 1);
+    send(&mut net, BOB, id, "one");
+    settle(&mut net);
+    assert_eq!(history(&mut net, ALICE, id), ["one"]);
 }
 
 #[test]
