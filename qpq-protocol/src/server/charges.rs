@@ -328,7 +328,7 @@ impl Owed {
     }
 }
 
-/// Only what is lost while the core goes on is an error.
+/// Only what is lost while the core goes on is an error, and while nothing else is: a panic drops everything on its way.
 #[cfg(debug_assertions)]
 impl Drop for Owed {
     fn drop(&mut self) {
