@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::people::{
-    MINUTE, PUT_BACK, asked, assert_talk, back, backup, changed, conversation, conversations, dm,
-    find, go_away, group, history, is_welcome, leave, members, method, put_back, send, settle,
-    told, world,
+    MINUTE, PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, conversation,
+    conversations, dm, find, go_away, group, history, is_welcome, leave, members, method, put_back,
+    send, settle, told, world,
 };
 use net::{Late, Net};
 use qpq_protocol::client::{ConversationId, Event, Outcome, Standing, intent};
@@ -167,6 +167,32 @@ fn a_commit_that_is_refused_and_still_owed_waits() {
     net.pass(4 * MINUTE);
     let tries = asked(&net, method::SUBMIT_COMMIT);
     assert!((2..=120).contains(&tries), "{tries}");
+}
+
+/// Who was added later knows its slot only by what it is told; what it is told of it here is a lie.
+#[test]
+fn a_commit_that_is_taken_and_denied_is_noticed() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => changed(said, |answer: &mut proto::SubmitCommitResponse| {
+            answer.commit_proof = Bytes::new();
+        }),
+        _ => said,
+    });
+    let invited = net.begin(1, intent::Invite::new(id, "carol"));
+    assert!(net.until(|net| told(net, 1, |event| matches!(event, Event::Unproven { .. })) > 0));
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::Forbidden.code()),
+        _ => said,
+    });
+    net.asked.clear();
+    assert!(net.until(|net| asked(net, method::SUBMIT_COMMIT) > 0));
+    net.pass(Duration::from_secs(1));
+    net.lie = None;
+    assert!(net.until(|net| net.result(1, invited).is_some()));
+    assert_agree(&mut net, &[0, 1, 2], id);
 }
 
 /// Seed 14569 of the worlds with villains of all kinds: it leaves while it owes a commit, and the server knows it as a

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::people::{changed, group, history, method, send, settle, told};
-use net::{Lie, Net, people};
+use net::{Late, Lie, Net, people};
 use prost::Message as _;
 use qpq_protocol::client::{ConversationId, Event, intent};
 use qpq_protocol::proto;
@@ -145,6 +145,41 @@ fn another_envelope_lies_where_one_was_read() {
         }),
         _ => said,
     });
+}
+
+/// One more comes while the listing is on its way, and all is read when it arrives.
+#[test]
+fn what_is_pushed_before_the_listing_does_not_hide_another_envelope() {
+    let (mut net, id) = world();
+    net.late.insert((BOB, Late::Answer(method::LIST_QUEUES)));
+    net.lie = Some(|method, said| match method {
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
+            of_talk(page).for_each(|queue| queue.first_seq = queue.next_seq.saturating_sub(1));
+        }),
+        _ => said,
+    });
+    net.restart(BOB);
+    net.pass(Duration::from_secs(1));
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            queue.first_seq = queue.first_seq.saturating_sub(1);
+            let another = proto::Envelope {
+                seq: queue.first_seq,
+                data: Bytes::from_static(b"something else"),
+                ..Default::default()
+            };
+            queue.payloads.insert(0, another);
+        }),
+        _ => said,
+    });
+    send(&mut net, ALICE, id, "three");
+    net.pass(Duration::from_secs(1));
+    net.late.clear();
+    net.pass(Duration::from_secs(1));
+    net.lie = None;
+    net.pass(Duration::from_secs(120));
+    assert_eq!(set_backs(&net, BOB), 1);
+    assert_eq!(history(&mut net, BOB, id), ["one", "two", "three"]);
 }
 
 /// The same envelope is there because the acknowledgement was lost: no sign of anything.

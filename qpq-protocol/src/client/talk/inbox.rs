@@ -50,7 +50,8 @@ pub(in crate::client) struct Inbox {
     ack_again: BTreeSet<Queue>,
     /// The queues of this session are still being listed or fetched.
     is_syncing: bool,
-    /// Queues that begin before what was taken in of them: what lies at the cursor is to be looked at.
+    /// Queues of which it is to be looked at whether the server still has at the cursor what was taken in there:
+    /// all of them when a session begins, until the listing or the first answer says so.
     pub(super) looked_at: BTreeSet<Queue>,
     pub(super) listing: Listing,
 }
@@ -67,6 +68,7 @@ impl Client {
     pub(in crate::client) fn start_sync(&mut self) {
         self.inbox.is_syncing = true;
         self.inbox.listing.is_whole = false;
+        self.inbox.looked_at = self.state.cursors.keys().copied().collect();
         self.list_queues(Bytes::new());
         self.ask_for_last_sent();
     }

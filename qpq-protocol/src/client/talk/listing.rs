@@ -114,8 +114,12 @@ impl Client {
             // An acknowledgement was lost; or the server was set back, and something else is there now.
             self.inbox.looked_at.insert(queue);
             self.fetch(queue);
-        } else if listed.next_seq > cursor.saturating_add(1) {
-            self.fetch(queue);
+        } else {
+            // It begins behind the cursor: nothing else can lie there.
+            self.inbox.looked_at.remove(&queue);
+            if listed.next_seq > cursor.saturating_add(1) {
+                self.fetch(queue);
+            }
         }
         if let Some(id) = queue {
             self.know_slot(id, listed.slot);

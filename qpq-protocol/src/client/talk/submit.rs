@@ -85,6 +85,8 @@ impl Client {
                 let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
+                // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
+                self.change_channel(id, |channel| channel.slot.confirm(draft.slot));
                 if is_shut_out && self.phase(id) == Some(Phase::Leaving) {
                     // The others took it off the list: it has left.
                     return self.end(id);
@@ -99,8 +101,6 @@ impl Client {
                     // Out, or thrown off the list: who is back there still wants what he wanted.
                     return self.look_for_the_end(id);
                 }
-                // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
-                self.change_channel(id, |channel| channel.slot.confirm(draft.slot));
                 let given_up = if named.is_empty() { all } else { named };
                 self.cannot_change(id, &given_up, &error);
                 self.fetch(Some(id));
