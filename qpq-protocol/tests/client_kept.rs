@@ -14,6 +14,7 @@ use qpq_protocol::client::{
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
 use qpq_protocol::server::Config;
+use qpq_protocol::status::Status;
 
 /// Bob is taken out while something that he said is on its way; how that ends.
 fn said_while_taken_out(late: Late, then: impl FnOnce(&mut Net)) -> (Net, ConversationId, Ended) {
@@ -265,11 +266,46 @@ fn what_is_kept_and_comes_to_nothing_is_told() {
         matches!(told[0], Event::NotMade { conversation, name, .. } if *conversation == id && name == "club"),
         "{told:?}"
     );
+    let unsent = net.clients[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::NotSent { message, .. } => Some((message.conversation, message.body.clone())),
+            _ => None,
+        });
+    let said = (talk, Body::Text("said already".into()));
+    assert_eq!(unsent.collect::<Vec<_>>(), [said]);
     let all = conversations(&mut net, 0);
     assert!(all.iter().all(|one| one.id != id));
     let stays = all.iter().find(|one| one.id == talk).expect("it stays");
     assert_eq!(stays.standing, Standing::Over);
     assert_eq!(history(&mut net, 0, talk), [text("said already")]);
+}
+
+/// The server says that it takes no commit.
+#[test]
+fn a_removal_that_is_kept_and_comes_to_nothing_is_told() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = people::group(&mut net, 0, &["bob", "carol"]);
+    net.pass(Duration::from_secs(30));
+    net.stop_server();
+    let intent = net.begin(0, intent::Remove::new(id, "bob"));
+    assert!(kept(&mut net, 0, intent).is_some());
+    net.restart(0);
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::BadRequest.code()),
+        _ => said,
+    });
+    net.start_server();
+    net.pass(Duration::from_secs(60));
+    let stays = net.clients[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::NotRemoved { person, .. } => person.name.clone(),
+            _ => None,
+        });
+    assert_eq!(stays.collect::<Vec<_>>(), ["bob"]);
 }
 
 #[test]

@@ -283,15 +283,26 @@ fn a_channel_is_not_there_for_a_message() {
     }
 }
 
+/// A known id is refused for its other content; one that is not known, for its slot.
+fn without_what_it_took(method: u16, said: Result<Bytes, u8>) -> Result<Bytes, u8> {
+    match method {
+        method::BATCH_ENQUEUE => said.map_err(|_| Status::Conflict.code()),
+        _ => said,
+    }
+}
+
 #[test]
 fn a_message_that_it_took_is_not_known() {
     let (mut net, id) = world();
-    net.asked.clear();
-    assert_noticed(&mut net, id, |method, said| match method {
-        // A known id is refused for its other content; one that is not known, for its slot.
-        method::BATCH_ENQUEUE => said.map_err(|_| Status::Conflict.code()),
-        _ => said,
-    });
+    assert_noticed(&mut net, id, without_what_it_took);
+}
+
+/// By bob's clock it is long forgotten.
+#[test]
+fn a_message_that_it_took_is_not_known_when_the_clock_is_ahead() {
+    let (mut net, id) = world();
+    net.clock_off.insert(BOB, Duration::from_secs(40 * 86_400));
+    assert_noticed(&mut net, id, without_what_it_took);
 }
 
 /// The commit that it lacks is given back as it was; no more is lost by it.

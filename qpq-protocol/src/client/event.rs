@@ -165,6 +165,22 @@ pub enum Event {
         /// Why not.
         error: IntentError,
     },
+    /// A message that was kept will not be sent, and nothing waits for it any more. It stays in the history.
+    NotSent {
+        /// The message.
+        message: Waiting,
+        /// Why not.
+        error: IntentError,
+    },
+    /// A removal that was kept will not be made, and nothing waits for it any more.
+    NotRemoved {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Who stays.
+        person: Person,
+        /// Why.
+        error: IntentError,
+    },
     /// Nobody could follow the group any more, so a member began a new one in its place, with the same
     /// history.
     Reset {

@@ -57,6 +57,10 @@ pub(super) struct App {
     /// Those of them that are lost here, by a copy that was put back unnoticed: none of its openings was
     /// followed by another one.
     pub(super) forgotten: BTreeSet<MessageId>,
+    /// Messages that are kept, by the intents that were for them.
+    pub(super) kept: BTreeMap<IntentId, MessageId>,
+    /// Messages of which the user was told that they will not be sent.
+    pub(super) called_unsent: BTreeSet<MessageId>,
     /// The openings that this data have shown to a server.
     pub(super) shown: BTreeSet<Bytes>,
     /// Up to where the app was promised that it is marked as read.
@@ -75,6 +79,7 @@ impl App {
     /// The core was stopped or died: its intents are unknown to the next one.
     pub(super) fn core_is_gone(&mut self) {
         self.open.clear();
+        self.kept.clear();
         self.listed = None;
     }
 
@@ -97,6 +102,8 @@ impl App {
             self.forgotten.extend(since);
         }
         self.called_sent = was.called_sent;
+        self.called_unsent = was.called_unsent;
+        self.kept.clear();
         self.left.extend(was.left);
         let told = was.told_ids.difference(&self.told_ids);
         let sent = was.sent.difference(&self.sent);
@@ -155,6 +162,7 @@ impl App {
             IntentError::UnknownConversation => self.listed = None,
             _ => {}
         }
+        self.called_unsent.extend(self.kept.remove(&intent));
         self.open.remove(&intent)
     }
 

@@ -291,7 +291,12 @@ impl<N: Network> World<N> {
             let history = self.apps.get(*client)?.histories.get(id)?;
             Some(history.get(usize::try_from(*index).ok()?)?.message_id)
         });
-        let unsent: BTreeSet<MessageId> = unsent.collect();
+        let mut unsent: BTreeSet<MessageId> = unsent.collect();
+        if self.plan.has(Villain::ServerCopy) {
+            // Whether a server took it that has forgotten it since nobody knows: its sender was told so.
+            let failed = self.honest().flat_map(|(_, app)| &app.called_unsent);
+            unsent.extend(failed.copied());
+        }
         for (message, accepted) in &self.checker.promised {
             let id = &accepted.channel;
             for (client, app) in self.honest() {

@@ -62,14 +62,18 @@ impl Clocks {
         own_ms.max(self.seen_ms)
     }
 
-    /// Whether the two clocks show the same, as far as that can be known.
-    fn agree(&self, now: Time, own_ms: u64) -> bool {
-        let Some((at, server_ms)) = self.heard else {
-            return false;
-        };
+    /// The server's time, if it has told it on this connection.
+    pub(in crate::client) fn server_ms(&self, now: Time) -> Option<u64> {
+        let (at, server_ms) = self.heard?;
         let since = now.as_micros().saturating_sub(at.as_micros());
         let since = u64::try_from(Duration::from_micros(since).as_millis()).unwrap_or(u64::MAX);
-        server_ms.saturating_add(since).abs_diff(own_ms) <= TOLERANCE
+        Some(server_ms.saturating_add(since))
+    }
+
+    /// Whether the two clocks show the same, as far as that can be known.
+    fn agree(&self, now: Time, own_ms: u64) -> bool {
+        let server_ms = self.server_ms(now);
+        server_ms.is_some_and(|server_ms| server_ms.abs_diff(own_ms) <= TOLERANCE)
     }
 
     pub(in crate::client) const fn record(&self) -> ClocksRecord {

@@ -113,6 +113,9 @@ records! {
         /// It was sent again before, which is done once.
         #[prost(bool, tag = "4")]
         repeated: bool,
+        /// The server's time when it was confirmed; 0: it told none.
+        #[prost(uint64, tag = "5")]
+        server_ms: u64,
     }
 
     /// Messages that were taken in before.

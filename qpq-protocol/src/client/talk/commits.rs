@@ -185,11 +185,22 @@ impl Client {
         // All of them, before anything is committed again.
         self.unwant(id, |change| keys.contains(&change.identity_key));
         for key in keys {
-            if !self.change_failed(id, *key, error) && wanted.contains(&Change::add(*key)) {
-                let person = self.state.person(*key);
+            if self.change_failed(id, *key, error) {
+                continue;
+            }
+            let conversation = id;
+            let person = self.state.person(*key);
+            if wanted.contains(&Change::add(*key)) {
                 self.writer.emit(Event::NotAdded {
-                    conversation: id,
+                    conversation,
                     person,
+                });
+            } else if wanted.contains(&Change::remove(*key)) {
+                let error = error.clone();
+                self.writer.emit(Event::NotRemoved {
+                    conversation,
+                    person,
+                    error,
                 });
             }
         }

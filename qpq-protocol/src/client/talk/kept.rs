@@ -11,7 +11,7 @@ use crate::client::event::{Body, ConversationId, Event, Kept, Waiting};
 use crate::client::intents::Progress;
 use crate::client::keep::keys;
 use crate::client::keep::keys::Name;
-use crate::client::keep::record::{HistoryRecord, OutgoingRecord};
+use crate::client::keep::record::HistoryRecord;
 use crate::client::link::rpc::Then;
 use crate::client::outcome::Outcome;
 use crate::ids::{IdentityKey, IntentId, MessageId};
@@ -30,21 +30,23 @@ impl Client {
     }
 
     pub(in crate::client) fn read_outbox(&self) -> Progress {
-        let shown = |(place, record): (&(ConversationId, u64), &OutgoingRecord)| {
-            let (conversation, order) = *place;
-            // Without a place in the history it is nothing that the user wrote.
-            record.index?;
-            let app = wire::decode_app(record.app.clone()).ok()?;
-            Some(Waiting {
-                conversation,
-                message_id: MessageId::try_from(record.message_id.as_slice()).ok()?,
-                body: Body::of(app.body),
-                on_its_way: self.is_on_its_way(conversation, order, &record.request),
-            })
-        };
-        Progress::Done(Outcome::Outbox(
-            self.state.outgoing.iter().filter_map(shown).collect(),
-        ))
+        let places = self.state.outgoing.keys();
+        let waiting = places.filter_map(|(id, order)| self.waiting(*id, *order));
+        Progress::Done(Outcome::Outbox(waiting.collect()))
+    }
+
+    /// A message in the outbox, as it is shown.
+    pub(super) fn waiting(&self, conversation: ConversationId, order: u64) -> Option<Waiting> {
+        let record = self.state.outgoing.get(&(conversation, order))?;
+        // Without a place in the history it is nothing that the user wrote.
+        record.index?;
+        let app = wire::decode_app(record.app.clone()).ok()?;
+        Some(Waiting {
+            conversation,
+            message_id: MessageId::try_from(record.message_id.as_slice()).ok()?,
+            body: Body::of(app.body),
+            on_its_way: self.is_on_its_way(conversation, order, &record.request),
+        })
     }
 
     /// The place in the outbox of the message with this id.

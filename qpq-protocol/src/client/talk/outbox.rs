@@ -417,15 +417,19 @@ impl Client {
         }
     }
 
-    /// A message is not sent. Of one that was to be sent again nobody waits to hear that.
+    /// A message is not sent. Where no intent waits to hear that, an event says so.
     fn give_up(&mut self, id: ConversationId, order: u64, error: IntentError) {
-        let record = self.drop_message(id, order);
+        let waiting = self.waiting(id, order);
+        let record = self.drop_message(id, order).unwrap_or_default();
         if let Some((intent, _)) = self.intents.sending.remove(&(id, order)) {
             return self.fail(intent, error);
         }
-        let again = record.filter(|record| record.again);
-        if let Some(index) = again.and_then(|record| record.index) {
-            self.say_unsent(id, index);
+        match (record.index.filter(|_| record.again), waiting) {
+            (Some(index), _) => self.say_unsent(id, index),
+            (None, Some(message)) if error != IntentError::TakenBack => {
+                self.writer.emit(Event::NotSent { message, error });
+            }
+            _ => {}
         }
     }
 

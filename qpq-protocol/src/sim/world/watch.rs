@@ -142,6 +142,15 @@ impl<N: Network> World<N> {
             client::Event::Failed { intent, error } => {
                 app.failed(intent, &error);
             }
+            client::Event::Kept {
+                intent,
+                kept: client::Kept::Message { message_id, .. },
+            } => {
+                app.kept.insert(intent, message_id);
+            }
+            client::Event::NotSent { message, .. } => {
+                app.called_unsent.insert(message.message_id);
+            }
             client::Event::Joined { conversation } => app.learn(&conversation),
             client::Event::RejoinRefused { conversation, .. } => {
                 app.refused.insert(conversation);

@@ -447,6 +447,36 @@ impl<'a> Teller<'a> {
                     "error": error.to_string(),
                 }),
             ),
+            Event::NotSent { message, error } => (
+                format!(
+                    "{}: a message that was kept will not be sent: {error}",
+                    known.called(message.conversation),
+                ),
+                json!({
+                    "type": "not_sent",
+                    "conversation": message.conversation.to_string(),
+                    "id": message.message_id.to_string(),
+                    "may_have_come": message.on_its_way,
+                    "error": error.to_string(),
+                }),
+            ),
+            Event::NotRemoved {
+                conversation,
+                person: stays,
+                error,
+            } => (
+                format!(
+                    "{}: {} was to be removed and stays: {error}",
+                    known.called(*conversation),
+                    known.people(stays),
+                ),
+                json!({
+                    "type": "not_removed",
+                    "conversation": conversation.to_string(),
+                    "person": person(stays),
+                    "error": error.to_string(),
+                }),
+            ),
             Event::Reset { conversation } => (
                 format!(
                     "{}: nobody could follow any more, so a member began anew; the history stays",
@@ -513,6 +543,7 @@ const fn is_told(event: &Event) -> bool {
 const fn conversation_of(event: &Event) -> Option<ConversationId> {
     match event {
         Event::Joined { conversation } => Some(conversation.id),
+        Event::NotSent { message, .. } => Some(message.conversation),
         Event::Membership { conversation, .. }
         | Event::Renamed { conversation, .. }
         | Event::Removed { conversation }
@@ -526,6 +557,7 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::RejoinRefused { conversation, .. }
         | Event::NotAdded { conversation, .. }
         | Event::NotMade { conversation, .. }
+        | Event::NotRemoved { conversation, .. }
         | Event::Reset { conversation }
         | Event::Compared { conversation, .. }
         | Event::Forked { conversation, .. } => Some(*conversation),

@@ -157,16 +157,13 @@ impl Client {
     /// at anything else, and for the channel if not, so that nothing is sent and the id stays free.
     pub(in crate::client) fn ask_for_last_sent(&mut self) {
         let since = self.state.openings.sound;
-        let now_ms = self.unix_ms();
         let sent = self.state.sent.iter();
         let sent = sent.filter(|(_, record)| record.opening >= since && !record.again);
         let last = sent.max_by_key(|(_, record)| &record.message_id);
         let Some(((id, _), record)) = last else {
             return;
         };
-        let is_remembered = date_of(&record.message_id)
-            .is_some_and(|date_ms| now_ms.saturating_sub(date_ms) < REMEMBERED_MS);
-        let (Some(own), true) = (self.state.identity_key(), is_remembered) else {
+        let (Some(own), true) = (self.state.identity_key(), self.is_remembered(record)) else {
             return;
         };
         let then = Then::LastSent(*id, since);
@@ -181,6 +178,16 @@ impl Client {
             ..Default::default()
         };
         self.call::<rpc::BatchEnqueue>(&request, then);
+    }
+
+    /// Whether the server still has the id of a message, by either clock: by its own it forgets, and ours may be wrong.
+    fn is_remembered(&self, record: &SentRecord) -> bool {
+        let is_recent = |now_ms: u64, sent_ms: u64| now_ms.saturating_sub(sent_ms) < REMEMBERED_MS;
+        let date_ms = date_of(&record.message_id);
+        let server_ms = self.state.clocks.server_ms(self.clock.now());
+        let by_own = date_ms.is_some_and(|date_ms| is_recent(self.unix_ms(), date_ms));
+        let by_its = server_ms.filter(|_| record.server_ms > 0);
+        by_own || by_its.is_some_and(|now_ms| is_recent(now_ms, record.server_ms))
     }
 
     pub(in crate::client) fn on_last_sent(
@@ -234,6 +241,11 @@ impl Client {
             opening: self.state.openings.current(),
             again: false,
             repeated: sent.again,
+            server_ms: self
+                .state
+                .clocks
+                .server_ms(self.clock.now())
+                .unwrap_or_default(),
         };
         self.writer.put(&Name::Sent(id, index), &record);
         self.state.sent.insert((id, index), record);
