@@ -12,10 +12,10 @@ use bytes::Bytes;
 use net::people::{
     MINUTE, PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, conversation,
     conversations, dm, find, go_away, group, history, is_welcome, leave, members, method, put_back,
-    send, settle, told, world,
+    register, send, settle, told, world,
 };
 use net::{Late, Net};
-use qpq_protocol::client::{ConversationId, Event, Outcome, Standing, intent};
+use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing, intent};
 use qpq_protocol::proto;
 use qpq_protocol::status::Status;
 
@@ -167,6 +167,36 @@ fn a_commit_that_is_refused_and_still_owed_waits() {
     net.pass(4 * MINUTE);
     let tries = asked(&net, method::SUBMIT_COMMIT);
     assert!((2..=120).contains(&tries), "{tries}");
+}
+
+/// The slot that the server names is not the one that it signed for; nothing is said after it that would show where
+/// the others are.
+#[test]
+fn a_commit_that_is_said_to_be_of_an_earlier_slot_is_missed() {
+    let mut net = Net::new();
+    let alice = register(&mut net, "alice");
+    register(&mut net, "bob");
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    go_away(&mut net, 1);
+    // Spoiled for nobody else: an update.
+    let update = Misdeed::Spoiled {
+        victim: alice,
+        rubbish: false,
+    };
+    assert!(net.act(0, |core, now| core.misbehave(now, id, &update)));
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            let of_commits = queue.payloads.iter_mut();
+            let of_commits = of_commits.filter_map(|envelope| envelope.slot.as_mut());
+            of_commits.for_each(|slot| *slot = slot.saturating_sub(1));
+        }),
+        _ => said,
+    });
+    back(&mut net, 1);
+    assert!(net.until(|net| told(net, 1, |event| matches!(event, Event::Unproven { .. })) > 0));
+    net.lie = None;
+    assert_agree(&mut net, &[0, 1], id);
 }
 
 /// Who was added later knows its slot only by what it is told; what it is told of it here is a lie.

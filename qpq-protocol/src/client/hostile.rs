@@ -39,6 +39,8 @@ pub enum Misdeed {
     },
     /// A commit that nobody but its sender can merge, with a GroupInfo that leads nowhere.
     SpoiledForAll,
+    /// A commit that is void for all but its sender, with a GroupInfo that leads into his tree.
+    OwnTree,
 }
 
 /// What two messages share that may not.
@@ -98,8 +100,12 @@ impl Client {
                 }
             }
             Misdeed::SpoiledForAll => out.group_info = b"rubbish".to_vec(),
+            Misdeed::OwnTree => *out.commit.last_mut()? ^= 1,
         }
-        let is_merged = matches!(misdeed, Misdeed::Spoiled { .. } | Misdeed::SpoiledForAll);
+        let is_merged = matches!(
+            misdeed,
+            Misdeed::Spoiled { .. } | Misdeed::SpoiledForAll | Misdeed::OwnTree
+        );
         let record = self.draft_record(id, &[], &[], out, Kind::Change);
         if is_merged {
             self.writer.put(&Name::Draft(id), &record);

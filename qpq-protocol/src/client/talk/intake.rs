@@ -125,10 +125,14 @@ impl Client {
         }
         let (next, is_seen) = (channel.slot.next(), channel.slot.is_seen());
         let said = (&Sha256::digest(commit).into(), envelope.sender_key.as_ref());
-        let is_proven = self.take_proof(id, slot, said, &envelope.commit_proof);
+        if !self.take_proof(id, slot, said, &envelope.commit_proof) {
+            // Whatever slot it is said to be of: it may be the next one's.
+            self.rejoin(id, RejoinReason::Missed);
+            return Ok(());
+        }
         if slot < next {
-            let is_other = is_proven && self.is_of_other_past(id, slot, envelope);
-            if !is_other && is_proven && !self.is_kept(id, slot) && self.is_of_epoch(id, commit) {
+            let is_other = self.is_of_other_past(id, slot, envelope);
+            if !is_other && !self.is_kept(id, slot) && self.is_of_epoch(id, commit) {
                 // This device is not where it believed to be: of what has been taken in, this is the next.
                 self.rejoin(id, RejoinReason::Missed);
             }
@@ -136,10 +140,6 @@ impl Client {
                 return Ok(());
             }
             self.come_over(id, slot, slot);
-        }
-        if !is_proven {
-            self.rejoin(id, RejoinReason::Missed);
-            return Ok(());
         }
         self.slot_taken(id, slot);
         let record = MergedRecord {

@@ -1,8 +1,9 @@
-//! Messages of a later epoch, and nothing in the queue that leads there.
+//! Messages and commits of a later epoch, and nothing in the queue that leads there.
 //!
 //! A server puts a commit into the queues before it takes a message of the epoch that begins with it. If a message
-//! waits for its epoch when everything before it was read, the commit was withheld, or the message is made up. The
-//! GroupInfo that the server has tells which: this device comes back by it, or goes on.
+//! waits for its epoch when everything before it was read, the commit was withheld, or the message is made up; a
+//! commit of a later epoch is one of another tree (`trees`), or made up. The GroupInfo that the server has tells
+//! which: this device comes back by it, or goes on.
 
 use bytes::Bytes;
 
@@ -15,10 +16,17 @@ use crate::method::rpc;
 use crate::proto;
 
 impl Client {
-    /// Looks where the others are, once for each message that waits for its epoch in vain.
+    /// What was taken in last is a commit of a later epoch: when all is read it is to be looked where the others are.
+    pub(super) fn look_for_epoch(&mut self, id: ConversationId) {
+        let seq = self.cursor(Some(id));
+        self.rejoins.later.insert(id, seq);
+    }
+
+    /// Looks where the others are, once for each message that waits for its epoch in vain, and each commit.
     pub(in crate::client) fn look_ahead(&mut self, id: ConversationId) {
         let waiting = self.state.parked.range((id, 0)..=(id, u64::MAX));
-        let Some(last) = waiting.map(|((_, seq), _)| *seq).next_back() else {
+        let waiting = waiting.map(|((_, seq), _)| *seq).next_back();
+        let Some(last) = waiting.max(self.rejoins.later.get(&id).copied()) else {
             return;
         };
         let is_asked = |then: &Then| matches!(then, Then::Ahead(asked, _) if *asked == id);

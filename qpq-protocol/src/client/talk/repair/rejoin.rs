@@ -38,6 +38,8 @@ pub(in crate::client) struct Rejoins {
     pub(super) attempts: BTreeMap<ConversationId, Attempt>,
     /// When a fresh GroupInfo that members had asked for came last.
     pub(super) rotated: BTreeMap<ConversationId, Time>,
+    /// The seq of the last commit of a later epoch that is void here.
+    pub(super) later: BTreeMap<ConversationId, u64>,
 }
 
 /// How this device comes back into a group.

@@ -51,12 +51,18 @@ impl Client {
         };
         let own = group_id(id, channel.generation);
         let framing = framing(commit).filter(|framing| framing.group_id == own);
-        let Some(framing) = framing.filter(|_| members.contains(&by)) else {
+        let Some(content) = framing
+            .filter(|_| members.contains(&by))
+            .map(|it| it.content)
+        else {
             return;
         };
         let recent_ms = u64::try_from(RECENT.as_millis()).unwrap_or(u64::MAX);
         let is_back = channel.returned_ms > 0 && now_ms.abs_diff(channel.returned_ms) < recent_ms;
-        match framing.content {
+        if self.is_ahead(id, commit) {
+            self.look_for_epoch(id);
+        }
+        match content {
             // Who leaves has to say so where the others are.
             Content::Commit if is_leaving => self.rejoin(id, RejoinReason::Unfit),
             Content::ExternalCommit => self.rotation_requested(id),
