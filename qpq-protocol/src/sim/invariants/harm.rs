@@ -147,9 +147,14 @@ impl Checker {
             Event::Rejoined {
                 conversation,
                 added,
+                removed,
                 ..
             } => {
                 self.returned.insert((client, *conversation));
+                let parted = removed
+                    .iter()
+                    .map(|person| (*conversation, person.identity_key));
+                self.parted.extend(parted);
                 self.has_seen(client, *conversation, added);
             }
             Event::NotAdded {
@@ -264,7 +269,8 @@ impl Checker {
     /// Whether this client was invited into a part of the group that did not last: a traitor's trees are signed, and
     /// some come back by them; a server that was set back has forgotten who was invited. Then somebody honest who is
     /// in the group (or, where there is a traitor, was when he came) was never told of him; or the server
-    /// has nobody honest as a member who could give the invitation back (SECURITY.md).
+    /// has nobody honest as a member who could give the invitation back; or somebody else let himself in before it was
+    /// given back, and who would have done that came over to him, and was told (SECURITY.md).
     fn was_never_in(&self, client: usize, app: &App, id: ConversationId) -> bool {
         let (is_copy, is_traitor) = (
             self.plan.has(Villain::ServerCopy),
@@ -284,7 +290,11 @@ impl Checker {
         let mut known = views
             .iter()
             .filter(|(other, _)| is_in(other) || has_met(other));
-        is_copy && is_alone || (is_copy || is_traitor) && known.any(|(_, view)| is_new(view))
+        let has_parted = app
+            .account
+            .is_some_and(|own| self.parted.contains(&(id, own)));
+        is_copy && (is_alone || has_parted)
+            || (is_copy || is_traitor) && known.any(|(_, view)| is_new(view))
     }
 
     /// What only breaks where somebody means ill is let pass where he does.

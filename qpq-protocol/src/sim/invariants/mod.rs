@@ -141,6 +141,8 @@ pub(super) struct Checker {
     pub(super) anew: BTreeSet<ConversationId>,
     /// Whom each honest client that is in a conversation was ever told of there.
     views: BTreeMap<(ConversationId, usize), BTreeSet<IdentityKey>>,
+    /// Whom somebody honest did not find any more in the group that he came back into.
+    parted: BTreeSet<(ConversationId, IdentityKey)>,
     /// Whom the server has as members of the conversation that somebody is told to be out of.
     pub(super) listed: BTreeSet<usize>,
     /// Who was in a conversation when an honest client came in.
