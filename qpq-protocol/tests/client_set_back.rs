@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::people::{
-    PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, go_away, group, history,
-    invite, method, put_back, put_back_silently, send, settle, told, world,
+    MINUTE, PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, go_away, group,
+    history, invite, method, put_back, put_back_silently, send, settle, told, world,
 };
 use net::{Late, Net, password};
 use prost::Message as _;
@@ -448,4 +448,38 @@ fn a_commit_in_an_earlier_slot_for_an_epoch_that_was_left_leads_to_where_the_oth
     let rejoined = |event: &Event| matches!(event, Event::Rejoined { .. });
     assert_eq!(told(&net, 2, rejoined), 1, "{:?}", net.clients[2].events);
     assert_agree(&mut net, &[0, 1, 2, 3], id);
+}
+
+/// Carol was invited after the server's copy was made, and did not read what was said to her. By the time that alice
+/// hears of it bob has gone on without her, so that it is sent again to him alone before carol is asked in again.
+#[test]
+fn what_was_said_to_one_who_is_not_there_any_more_is_named() {
+    let mut net = world(&["alice", "bob", "carol", "dave"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    let disk = backup(&net);
+    go_away(&mut net, 1);
+    invite(&mut net, 0, id, "carol");
+    settle(&mut net);
+    go_away(&mut net, 2);
+    send(&mut net, 0, id, "to all");
+    go_away(&mut net, 0);
+    put_back_silently(&mut net, disk);
+    back(&mut net, 1);
+    invite(&mut net, 1, id, "dave");
+    settle(&mut net);
+    back(&mut net, 0);
+    net.pass(2 * MINUTE);
+    back(&mut net, 2);
+    net.pass(2 * MINUTE);
+    assert_eq!(history(&mut net, 1, id), ["to all"]);
+    assert_eq!(history(&mut net, 2, id), [""; 0]);
+    let unsent = net.clients[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::ServerSetBack { unsent } => Some(unsent.len()),
+            _ => None,
+        });
+    assert_eq!(unsent.sum::<usize>(), 1);
 }

@@ -242,7 +242,8 @@ pub enum Event {
     /// of the two alone.
     SetBack,
     /// The server's data are of an earlier day. The core sends again what it still can of what this account
-    /// had sent since; the messages in `unsent` it does not: somebody came in since, or there are too many.
+    /// had sent since; the messages in `unsent` it does not, or not to all whom they were for: somebody came in
+    /// since, somebody is not in the group any more, or there are too many.
     ServerSetBack {
         /// Own messages that the server may have lost for good.
         unsent: Vec<Unsent>,

@@ -158,6 +158,8 @@ pub(super) struct Checker {
     places: BTreeMap<Bytes, Vec<u64>>,
     /// Single-use key packages that were given out.
     packages: BTreeSet<[u8; 32]>,
+    /// Those that may be given out again, by their uploads.
+    last_resorts: BTreeSet<[u8; 32]>,
     /// Who means ill, and how many clients before those don't.
     pub(super) plan: Plan,
     honest: usize,

@@ -230,6 +230,9 @@ impl Client {
             channel.gone.retain(|key| !members.contains(key));
             why
         });
+        if !removed.is_empty() {
+            self.say_not_for_all(id);
+        }
         let epoch = self.state.group(id).map_or(0, |(_, group)| group.epoch());
         self.need_names(id, &added);
         let people = |keys: Vec<IdentityKey>, client: &Self| {

@@ -9,7 +9,7 @@
 //! who were there when it was sent. The rest is told.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -312,6 +312,26 @@ impl Client {
             _ => self.say_unsent(conversation, index),
         }
         true
+    }
+
+    /// Not all are there any more who were when this was sent: what the server lost is sent again to the others.
+    pub(super) fn say_not_for_all(&mut self, conversation: ConversationId) {
+        let of_it = (conversation, 0)..=(conversation, u64::MAX);
+        let read = self.state.outgoing.range(of_it.clone());
+        let read = read.filter(|(_, record)| record.again);
+        let read = read.filter_map(|(_, record)| record.index);
+        let lost = self.state.sent.range(of_it);
+        let lost = lost.filter(|(_, record)| record.again);
+        let lost = lost.map(|((_, index), _)| *index);
+        let unsent: BTreeSet<u64> = read.chain(lost).collect();
+        if !unsent.is_empty() {
+            let unsent = unsent.into_iter().map(|index| Unsent {
+                conversation,
+                index,
+            });
+            let unsent = unsent.collect();
+            self.writer.emit(Event::ServerSetBack { unsent });
+        }
     }
 
     fn can_still_send(&self, id: ConversationId) -> bool {
