@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use net::people::{
     MINUTE, PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, go_away, group,
-    history, invite, method, put_back, put_back_silently, send, settle, told, world,
+    history, invite, method, put_back, put_back_silently, remove, send, settle, told, world,
 };
 use net::{Late, Net, password};
 use prost::Message as _;
@@ -474,6 +474,30 @@ fn what_was_said_to_one_who_is_not_there_any_more_is_named() {
     net.pass(2 * MINUTE);
     assert_eq!(history(&mut net, 1, id), ["to all"]);
     assert_eq!(history(&mut net, 2, id), [""; 0]);
+    let unsent = net.clients[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::ServerSetBack { unsent } => Some(unsent.len()),
+            _ => None,
+        });
+    assert_eq!(unsent.sum::<usize>(), 1);
+}
+
+/// The server has lost it with the removal that came after it.
+#[test]
+fn what_was_said_to_one_who_was_taken_out_since_is_named() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    let disk = backup(&net);
+    go_away(&mut net, 2);
+    send(&mut net, 0, id, "to all");
+    remove(&mut net, 0, id, "carol");
+    settle(&mut net);
+    put_back_silently(&mut net, disk);
+    net.pass(2 * MINUTE);
+    assert_eq!(history(&mut net, 1, id), ["to all"]);
     let unsent = net.clients[0]
         .events
         .iter()

@@ -182,6 +182,31 @@ fn what_is_pushed_before_the_listing_does_not_hide_another_envelope() {
     assert_eq!(history(&mut net, BOB, id), ["one", "two", "three"]);
 }
 
+/// Of two envelopes the second has the number of the first, and would be passed over as known.
+#[test]
+fn an_answer_that_is_not_in_order_is_not_taken() {
+    let (mut net, id) = world();
+    net.restart(BOB);
+    net.clients[BOB].away = true;
+    for text in ["three", "four"] {
+        send(&mut net, ALICE, id, text);
+    }
+    net.lie = Some(|method, said| match method {
+        method::FETCH => changed(said, |queue: &mut proto::FetchResponse| {
+            let first = queue.payloads.first().map(|envelope| envelope.seq);
+            let all = queue.payloads.iter_mut();
+            all.for_each(|envelope| envelope.seq = first.unwrap_or_default());
+        }),
+        _ => said,
+    });
+    net.clients[BOB].away = false;
+    net.pass(Duration::from_secs(2));
+    assert_eq!(history(&mut net, BOB, id), ["one", "two"]);
+    net.lie = None;
+    net.pass(Duration::from_secs(120));
+    assert_eq!(history(&mut net, BOB, id), ["one", "two", "three", "four"]);
+}
+
 /// The same envelope is there because the acknowledgement was lost: no sign of anything.
 #[test]
 fn a_lost_acknowledgement_is_no_sign() {

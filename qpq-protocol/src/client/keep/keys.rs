@@ -8,7 +8,7 @@
 //! | `s/server` | `ServerRecord` |
 //! | `s/openings` | `OpeningsRecord` |
 //! | `s/clocks` | `ClocksRecord` |
-//! | `s/a/` channel (16) | `AdditionRecord`: when somebody last came in |
+//! | `s/a/` channel (16) | `MovesRecord`: when somebody last came in, and went |
 //! | `s/b/` identity key (32) | `HybridRecord`: the newest hybrid key seen of an account |
 //! | `s/c/` channel (16) | `ConversationRecord` |
 //! | `s/d/` channel (16) | `DraftRecord`: a commit that waits for the server's answer |
@@ -51,7 +51,7 @@ pub const OPENINGS: &[u8] = b"s/openings";
 /// Key of what the clocks have shown.
 pub const CLOCKS: &[u8] = b"s/clocks";
 
-const ADDITION: &[u8] = b"s/a/";
+const MOVES: &[u8] = b"s/a/";
 const HYBRID: &[u8] = b"s/b/";
 const CONVERSATION: &[u8] = b"s/c/";
 const DRAFT: &[u8] = b"s/d/";
@@ -84,7 +84,7 @@ pub enum Name {
     /// What the clocks have shown.
     Clocks,
     /// When somebody last came into a conversation.
-    Addition(ChannelId),
+    Moves(ChannelId),
     /// The newest hybrid key seen of an account.
     Hybrid(IdentityKey),
     /// A conversation.
@@ -126,7 +126,7 @@ impl Name {
             Self::Server => SERVER.to_vec(),
             Self::Openings => OPENINGS.to_vec(),
             Self::Clocks => CLOCKS.to_vec(),
-            Self::Addition(channel) => join(ADDITION, &[channel.as_bytes()]),
+            Self::Moves(channel) => join(MOVES, &[channel.as_bytes()]),
             Self::Hybrid(key) => join(HYBRID, &[key.as_bytes()]),
             Self::Conversation(channel) => join(CONVERSATION, &[channel.as_bytes()]),
             Self::Draft(channel) => join(DRAFT, &[channel.as_bytes()]),
@@ -164,7 +164,7 @@ impl Name {
         let (prefix, rest) = key.split_first_chunk::<4>()?;
         let channel = || ChannelId::try_from(rest).ok();
         Some(match &prefix[..] {
-            ADDITION => Self::Addition(channel()?),
+            MOVES => Self::Moves(channel()?),
             HYBRID => Self::Hybrid(IdentityKey::try_from(rest).ok()?),
             CONVERSATION => Self::Conversation(channel()?),
             DRAFT => Self::Draft(channel()?),
@@ -238,7 +238,7 @@ mod tests {
             Name::Server,
             Name::Openings,
             Name::Clocks,
-            Name::Addition(channel),
+            Name::Moves(channel),
             Name::Sent(channel, 7),
             Name::Known(channel, 1),
             Name::Conversation(channel),

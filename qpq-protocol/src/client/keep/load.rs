@@ -12,8 +12,8 @@ use super::clocks::Clocks;
 use super::keys::{self, META_SCHEMA, META_WRITER, Name, SCHEMA, STATE};
 use super::openings::Openings;
 use super::record::{
-    self, AdditionRecord, ContactRecord, ConversationRecord, HybridRecord, ParkedRecord,
-    QueueRecord, SchemaRecord, WriterRecord,
+    self, ContactRecord, ConversationRecord, HybridRecord, ParkedRecord, QueueRecord, SchemaRecord,
+    WriterRecord,
 };
 use super::state::State;
 use crate::client::Client;
@@ -343,9 +343,8 @@ impl State {
             Name::Server => self.server = Some(record::read(value)?),
             Name::Openings => self.openings = Openings::load(&record::read(value)?)?,
             Name::Clocks => self.clocks = Clocks::load(&record::read(value)?),
-            Name::Addition(id) => {
-                let record: AdditionRecord = record::read(value)?;
-                self.additions.insert(id, record.messages);
+            Name::Moves(id) => {
+                self.moves.insert(id, record::read(value)?);
             }
             Name::Known(id, number) => {
                 let known = self.known.entry(id).or_default();

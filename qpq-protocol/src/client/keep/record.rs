@@ -125,11 +125,13 @@ records! {
         messages: Vec<u8>,
     }
 
-    /// When somebody last came into a conversation.
-    AdditionRecord {
-        /// Messages in the history at that time.
+    /// When somebody last came into a conversation, and when somebody last went: the messages in the history at that
+    /// time.
+    MovesRecord {
         #[prost(uint64, tag = "1")]
-        messages: u64,
+        came: u64,
+        #[prost(uint64, tag = "2")]
+        went: u64,
     }
 
     /// What is known of the server.

@@ -10,7 +10,8 @@ use super::clocks::Clocks;
 use super::keys::Name;
 use super::openings::Openings;
 use super::record::{
-    DraftRecord, ForksRecord, MergedRecord, OutgoingRecord, PackageRecord, SentRecord, ServerRecord,
+    DraftRecord, ForksRecord, MergedRecord, MovesRecord, OutgoingRecord, PackageRecord, SentRecord,
+    ServerRecord,
 };
 use super::write::Writer;
 use crate::client::event::{ConversationId, Person};
@@ -63,7 +64,7 @@ pub(in crate::client) struct State {
     /// Own messages that the server has, by their index in the history; the last ones.
     pub(in crate::client) sent: BTreeMap<(ConversationId, u64), SentRecord>,
     /// Messages that a conversation had when somebody last came in.
-    pub(in crate::client) additions: BTreeMap<ConversationId, u64>,
+    pub(in crate::client) moves: BTreeMap<ConversationId, MovesRecord>,
 }
 
 impl State {

@@ -16,7 +16,7 @@ use super::ousted::Ousted;
 use super::queue::{Queue, queue_of, wire_queue};
 use super::slot::Heard;
 use crate::client::Client;
-use crate::client::error::UnreadableReason;
+use crate::client::error::{DisconnectReason, UnreadableReason};
 use crate::client::event::{ConversationId, Event, RejoinReason};
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::Timer;
@@ -151,6 +151,9 @@ impl Client {
     ) {
         // Refused: there is no such queue.
         let fetched = answer.unwrap_or_default();
+        if !self.is_in_order(queue, &fetched) {
+            return self.disconnect(DisconnectReason::Protocol);
+        }
         if let Some(taken) = self.state.forgotten.get(&queue).copied() {
             // What is not there any more was taken in before; what never was, is missing.
             let gone = fetched.first_seq.saturating_sub(1);
@@ -207,6 +210,19 @@ impl Client {
             self.drive(id);
         }
         self.check_synced();
+    }
+
+    /// Whether these are what a queue holds from where it was asked for: numbered one by one, the first where the
+    /// queue begins or no later than what is awaited. Else something would be passed over as known.
+    fn is_in_order(&self, queue: Queue, fetched: &proto::FetchResponse) -> bool {
+        let seqs = fetched.payloads.iter().map(|envelope| envelope.seq);
+        let follows = seqs
+            .clone()
+            .zip(seqs.clone().skip(1))
+            .all(|(seq, next)| next == seq.saturating_add(1));
+        let awaited = self.cursor(queue).saturating_add(1);
+        let mut first = seqs.take(1);
+        follows && first.all(|seq| seq <= awaited || seq == fetched.first_seq)
     }
 
     /// What was in the queue before this is not there any more, or was left out: the server's numbers have no holes.

@@ -274,6 +274,9 @@ impl Client {
         if !added.is_empty() {
             self.note_addition(id);
         }
+        if !removed.is_empty() {
+            self.note_removal(id);
+        }
         self.agrees(id, by);
         let event = Event::Membership {
             conversation: id,

@@ -231,6 +231,7 @@ impl Client {
             why
         });
         if !removed.is_empty() {
+            self.note_removal(id);
             self.say_not_for_all(id);
         }
         let epoch = self.state.group(id).map_or(0, |(_, group)| group.epoch());

@@ -18,7 +18,7 @@ use crate::client::error::DisconnectReason;
 use crate::client::event::{ConversationId, Event, RejoinReason, Unsent};
 use crate::client::keep::keys::{self, Name};
 use crate::client::keep::load::join_pieces;
-use crate::client::keep::record::{self, HistoryRecord, OutgoingRecord, SentRecord};
+use crate::client::keep::record::{self, HistoryRecord, MovesRecord, OutgoingRecord, SentRecord};
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::talk::channel::Phase;
 use crate::defect::seeded;
@@ -120,7 +120,8 @@ impl Client {
         let mut unsent = Vec::new();
         let conversations: Vec<_> = self.state.conversations.keys().copied().collect();
         for conversation in conversations {
-            let from = self.state.additions.get(&conversation).copied();
+            let moves = self.state.moves.get(&conversation).cloned();
+            let moves = moves.unwrap_or_default();
             let sent = self
                 .state
                 .sent
@@ -131,10 +132,12 @@ impl Client {
                 .collect();
             let is_active = self.phase(conversation) == Some(Phase::Active);
             for (index, repeated) in lost {
-                if is_active && !repeated && index >= from.unwrap_or_default() {
-                    self.mark_lost(conversation, index);
-                } else {
-                    self.forget_sent(conversation, index);
+                let is_sent_again = is_active && !repeated && index >= moves.came;
+                match is_sent_again {
+                    true => self.mark_lost(conversation, index),
+                    false => self.forget_sent(conversation, index),
+                }
+                if !is_sent_again || index < moves.went {
                     unsent.push(Unsent {
                         conversation,
                         index,
@@ -263,11 +266,20 @@ impl Client {
 
     /// Somebody came into the conversation: what was said before is not for them.
     pub(in crate::client) fn note_addition(&mut self, id: ConversationId) {
+        self.note_move(id, |moves, said| moves.came = said);
+    }
+
+    /// Somebody went: what was said before was for them, too.
+    pub(in crate::client) fn note_removal(&mut self, id: ConversationId) {
+        self.note_move(id, |moves, said| moves.went = said);
+    }
+
+    fn note_move(&mut self, id: ConversationId, note: impl FnOnce(&mut MovesRecord, u64)) {
         let said = self.state.conversations.get(&id);
         let said = said.map_or(0, |channel| channel.messages);
-        self.state.additions.insert(id, said);
-        let record = record::AdditionRecord { messages: said };
-        self.writer.put(&Name::Addition(id), &record);
+        let moves = self.state.moves.entry(id).or_default();
+        note(moves, said);
+        self.writer.put(&Name::Moves(id), moves);
     }
 
     fn read_to_send(&mut self, id: ConversationId, index: u64) {
