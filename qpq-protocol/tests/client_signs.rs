@@ -330,6 +330,40 @@ fn a_message_that_it_took_is_not_known_when_the_clock_is_ahead() {
     assert_noticed(&mut net, id, without_what_it_took);
 }
 
+/// Else that would be the message that is asked for the next time, which the server has.
+#[test]
+fn nothing_is_sent_before_it_is_known_whether_the_server_has_the_last_message() {
+    let (mut net, id) = world();
+    net.late.insert((BOB, Late::Answer(method::BATCH_ENQUEUE)));
+    net.restart(BOB);
+    net.asked.clear();
+    net.pass(Duration::from_secs(1));
+    let sent = net.begin(BOB, intent::Send::new(id, "three"));
+    net.pass(Duration::from_secs(1));
+    assert_eq!(people::asked(&net, method::BATCH_ENQUEUE), 1);
+    net.late.clear();
+    assert!(net.until(|net| net.result(BOB, sent).is_some()));
+    settle(&mut net);
+    assert_eq!(history(&mut net, ALICE, id), ["one", "two", "three"]);
+}
+
+/// A server that is busy is asked again.
+#[test]
+fn a_message_that_it_took_is_not_known_once_it_has_time() {
+    let (mut net, id) = world();
+    net.lie = Some(|method, said| match method {
+        method::BATCH_ENQUEUE => said.map_err(|_| Status::Unavailable.code()),
+        _ => said,
+    });
+    net.restart(BOB);
+    net.pass(Duration::from_secs(1));
+    net.lie = Some(without_what_it_took);
+    assert!(net.until(|net| set_backs(net, BOB) > 0));
+    net.lie = None;
+    net.pass(Duration::from_secs(120));
+    assert_goes_on(&mut net, id);
+}
+
 /// The commit that it lacks is given back as it was; no more is lost by it.
 #[test]
 fn a_channel_is_at_an_earlier_slot() {

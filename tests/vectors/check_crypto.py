@@ -418,7 +418,7 @@ SERVER_KEYS = {
 }
 CLIENT_KEYS = {
     "schema": "meta/schema", "writer": "meta/writer", "account": "s/account", "server": "s/server",
-    "openings": "s/openings", "clocks": "s/clocks", "addition": "s/a/ channel", "hybrid": "s/b/ identity", "conversation": "s/c/ channel",
+    "openings": "s/openings", "clocks": "s/clocks", "moves": "s/a/ channel", "hybrid": "s/b/ identity", "conversation": "s/c/ channel",
     "draft": "s/d/ channel", "proofs": "s/e/ channel", "forks": "s/f/ channel", "merged": "s/g/ channel number", "seen": "s/h/ channel number",
     "package": "s/k/ reference", "mls": "s/m/ row", "known": "s/n/ channel number",
     "outgoing": "s/o/ channel number", "parked": "s/p/ channel number", "queue": "s/q/ channel",

@@ -251,6 +251,7 @@ impl Client {
             Timer::Packages => self.tend_packages(),
             Timer::Device => self.register_device(),
             Timer::Chain => self.move_chain(),
+            Timer::LastSent => self.ask_for_last_sent(),
             Timer::Names => self.ask_names(),
             Timer::Look => self.list_queues(Bytes::new()),
             Timer::Intent(intent) => {

@@ -127,7 +127,7 @@ calls! {
     /// Gives back the commit of this slot.
     Resubmit(id: ConversationId, slot: u64) => SubmitCommit, on_resubmitted, Session;
     /// Whether the server still has the message that it took last; the opening since which it may be lost.
-    LastSent(id: ConversationId, since: u64) => BatchEnqueue, on_last_sent, Session;
+    LastSent(id: ConversationId, since: u64) => BatchEnqueue, on_last_sent, Session, again at Timer::LastSent;
     /// A commit of who means ill, in this slot.
     #[cfg(feature = "sim")]
     Misdeed(id: ConversationId, slot: u64) => SubmitCommit, on_misdeed, Session;

@@ -28,6 +28,8 @@ pub(in crate::client) enum Timer {
     Device,
     /// Show the next opening after the server asked for a pause.
     Chain,
+    /// Ask again whether the server has what it took last.
+    LastSent,
     /// Ask for names again.
     Names,
     /// List the queues again, in case the word of something new was lost.
@@ -76,6 +78,7 @@ impl Timer {
             Self::Packages => "key packages",
             Self::Device => "device",
             Self::Chain => "chain of openings",
+            Self::LastSent => "ask for the message sent last",
             Self::Names => "names",
             Self::Look => "look for news",
             Self::Intent(_) => "intent",

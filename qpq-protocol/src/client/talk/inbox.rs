@@ -332,8 +332,7 @@ impl Client {
         let mut ends = self.inbox.ends.iter();
         if ends.all(|(queue, end)| self.cursor(*queue).saturating_add(1) >= *end) {
             self.inbox.is_syncing = false;
-            // Stored with the next opening.
-            self.state.openings.sound = self.state.openings.current();
+            self.note_sound();
             self.writer.emit(Event::Synced);
             self.prune_packages();
         }
@@ -342,6 +341,6 @@ impl Client {
     pub(in crate::client) fn forget_inbox(&mut self) {
         self.inbox = Inbox::default();
         self.timers
-            .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look));
+            .retain(|timer| !matches!(timer, Timer::Queue(_) | Timer::Look | Timer::LastSent));
     }
 }

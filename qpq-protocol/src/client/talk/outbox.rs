@@ -188,6 +188,7 @@ impl Client {
         if self.link.is_asked(&then)
             || self.timers.is_set(Timer::Conversation(id, Pause::Server))
             || self.state.drafts.contains_key(&id)
+            || self.awaits_last_sent()
         {
             return;
         }

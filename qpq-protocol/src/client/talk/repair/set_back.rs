@@ -20,6 +20,7 @@ use crate::client::keep::keys::{self, Name};
 use crate::client::keep::load::join_pieces;
 use crate::client::keep::record::{self, HistoryRecord, MovesRecord, OutgoingRecord, SentRecord};
 use crate::client::link::rpc::{Answer, Then};
+use crate::client::link::timers::Timer;
 use crate::client::talk::channel::Phase;
 use crate::defect::seeded;
 use crate::ids::Ticket;
@@ -159,6 +160,9 @@ impl Client {
     /// The id with other content, for a channel of nobody's: the server refuses it if it knows it, before it looks
     /// at anything else, and for the channel if not, so that nothing is sent and the id stays free.
     pub(in crate::client) fn ask_for_last_sent(&mut self) {
+        if !self.link.is_ready() || self.awaits_last_sent() {
+            return;
+        }
         let since = self.state.openings.sound;
         let sent = self.state.sent.iter();
         let sent = sent.filter(|(_, record)| record.opening >= since && !record.again);
@@ -208,8 +212,30 @@ impl Client {
         };
         let is_known = self.is_doubted(id) || self.is_logging_out();
         if is_lost && !is_known && self.link.is_ready() {
-            self.server_set_back(since);
+            return self.server_set_back(since);
         }
+        self.note_sound();
+        for id in self.state.conversations.keys().copied().collect::<Vec<_>>() {
+            self.drive(id);
+        }
+    }
+
+    /// The queues were found as they were left, and the message that the server took last: what was sent before this
+    /// opening is not asked for again.
+    pub(in crate::client) fn note_sound(&mut self) {
+        if self.is_synced() && !self.awaits_last_sent() {
+            // Stored with the next opening.
+            self.state.openings.sound = self.state.openings.current();
+        }
+    }
+
+    /// Whether it is still to be heard if the server has what it took last. What is sent before that would be what it
+    /// took last the next time.
+    pub(in crate::client) fn awaits_last_sent(&self) -> bool {
+        self.timers.is_set(Timer::LastSent)
+            || self
+                .link
+                .any_asked(|then| matches!(then, Then::LastSent(..)))
     }
 
     fn mark_lost(&mut self, id: ConversationId, index: u64) {
