@@ -169,6 +169,31 @@ fn a_commit_that_is_refused_and_still_owed_waits() {
     assert!((2..=120).contains(&tries), "{tries}");
 }
 
+/// The other one that the server speaks of does not come.
+#[test]
+fn a_commit_that_is_taken_and_said_to_have_lost_is_noticed() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob"]);
+    settle(&mut net);
+    net.detail = proto::ErrorDetail {
+        slot: 2,
+        commit_hash: Bytes::from_static(&[7; 32]),
+        ..Default::default()
+    };
+    net.lie = Some(|method, said| match method {
+        method::SUBMIT_COMMIT => Err(Status::Conflict.code()),
+        _ => said,
+    });
+    net.asked.clear();
+    let invited = net.begin(1, intent::Invite::new(id, "carol"));
+    assert!(net.until(|net| asked(net, method::SUBMIT_COMMIT) > 0));
+    net.lie = None;
+    assert!(net.until(|net| net.result(1, invited).is_some()));
+    assert_agree(&mut net, &[0, 1, 2], id);
+    let void = |event: &Event| matches!(event, Event::VoidCommit { .. });
+    assert_eq!(told(&net, 0, void), 0);
+}
+
 /// The slot that the server names is not the one that it signed for; nothing is said after it that would show where
 /// the others are.
 #[test]

@@ -2,6 +2,7 @@
 //! late on their way.
 
 use bytes::Bytes;
+use prost::Message as _;
 use qpq_protocol::ids::{ConnId, Dir, StreamId};
 use qpq_protocol::io::StreamInput;
 
@@ -51,7 +52,7 @@ impl Net {
             Ok(payload) => (0, payload),
             // What is not lied about keeps its details.
             Err(status) if status == header[0] => (status, payload),
-            Err(status) => (status, Bytes::new()),
+            Err(status) => (status, self.detail.encode_to_vec().into()),
         };
         let length = u32::try_from(payload.len()).ok()?.to_be_bytes();
         let answer = [&[status], &header[1..5], &length, &payload[..]].concat();

@@ -17,6 +17,7 @@ use qpq_protocol::client::{self, Client, Intent, IntentError, IntentId, Outcome}
 use qpq_protocol::ids::{ConnId, StreamId};
 use qpq_protocol::io::{Core as _, Output, StreamInput};
 use qpq_protocol::limits::RateClass;
+use qpq_protocol::proto;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::time::{Time, UnixTime};
@@ -57,6 +58,8 @@ pub struct Net {
     pub holder: String,
     /// The server's answers become these.
     pub lie: Option<Lie>,
+    /// What comes with a status that is a lie.
+    pub detail: proto::ErrorDetail,
     /// Requests of these methods by a client stay on their way, or the answers to them.
     pub late: BTreeSet<(usize, Late)>,
     /// Ids of the methods that clients asked for, in their order.
@@ -118,6 +121,7 @@ impl Net {
             clock_off: BTreeMap::new(),
             holder: String::new(),
             lie: None,
+            detail: proto::ErrorDetail::default(),
             late: BTreeSet::new(),
             asked: Vec::new(),
             requests: BTreeMap::new(),

@@ -64,7 +64,7 @@ impl Client {
         };
         let is_idle = channel.wanted.is_empty() && !self.is_rotation_wanted(id);
         let gives_way = self.timers.is_set(Timer::Conversation(id, Pause::Courtesy));
-        if is_idle || gives_way || self.is_behind(id) {
+        if is_idle || gives_way || self.is_behind(id) || self.is_denied(id) {
             return;
         }
         let members = self.identities(id);

@@ -84,7 +84,8 @@ impl Client {
     }
 
     pub(super) fn note_looked_ahead(&mut self, id: ConversationId, seq: u64) {
-        self.inbox.ahead.insert(id, seq);
+        let looked = self.inbox.ahead.entry(id).or_default();
+        *looked = seq.max(*looked);
     }
 
     /// Whether the queue has to wait for something else.
@@ -151,7 +152,7 @@ impl Client {
     ) {
         // Refused: there is no such queue.
         let fetched = answer.unwrap_or_default();
-        if !self.is_in_order(queue, &fetched) {
+        if !Self::is_in_order(&fetched) {
             return self.disconnect(DisconnectReason::Protocol);
         }
         if let Some(taken) = self.state.forgotten.get(&queue).copied() {
@@ -212,17 +213,10 @@ impl Client {
         self.check_synced();
     }
 
-    /// Whether these are what a queue holds from where it was asked for: numbered one by one, the first where the
-    /// queue begins or no later than what is awaited. Else something would be passed over as known.
-    fn is_in_order(&self, queue: Queue, fetched: &proto::FetchResponse) -> bool {
+    /// Whether the numbers rise. One that does not would be passed over as known; a hole is seen by itself.
+    fn is_in_order(fetched: &proto::FetchResponse) -> bool {
         let seqs = fetched.payloads.iter().map(|envelope| envelope.seq);
-        let follows = seqs
-            .clone()
-            .zip(seqs.clone().skip(1))
-            .all(|(seq, next)| next == seq.saturating_add(1));
-        let awaited = self.cursor(queue).saturating_add(1);
-        let mut first = seqs.take(1);
-        follows && first.all(|seq| seq <= awaited || seq == fetched.first_seq)
+        seqs.clone().zip(seqs.skip(1)).all(|(seq, next)| seq < next)
     }
 
     /// What was in the queue before this is not there any more, or was left out: the server's numbers have no holes.

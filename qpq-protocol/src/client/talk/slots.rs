@@ -63,6 +63,7 @@ impl Client {
     /// The commit of this slot was seen, merged or not.
     pub(in crate::client) fn slot_taken(&mut self, id: ConversationId, slot: u64) {
         self.change_channel(id, |channel| channel.slot.take(slot));
+        self.note_seen(id, slot);
     }
 
     /// The server refuses a slot and names one that is no later: it was set back to before what it

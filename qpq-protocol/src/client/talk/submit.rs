@@ -213,6 +213,8 @@ impl Client {
                 channel.phase = Phase::Joining;
                 channel.wanted.clear();
             });
+        } else {
+            self.note_denied(id, draft.slot);
         }
         if !self.know_slot(id, slot) {
             self.fetch(Some(id));

@@ -2,8 +2,9 @@
 //!
 //! A server puts a commit into the queues before it takes a message of the epoch that begins with it. If a message
 //! waits for its epoch when everything before it was read, the commit was withheld, or the message is made up; a
-//! commit of a later epoch is one of another tree (`trees`), or made up. The GroupInfo that the server has tells
-//! which: this device comes back by it, or goes on.
+//! commit of a later epoch is one of another tree (`trees`), or made up. And where the server says that another commit
+//! has the slot of an own one, and none comes, that was taken before this device came; or the own one has it. The
+//! GroupInfo that the server has tells which: this device comes back by it, or goes on.
 
 use bytes::Bytes;
 
@@ -22,17 +23,38 @@ impl Client {
         self.rejoins.later.insert(id, seq);
     }
 
+    /// The server says that another commit has this slot.
+    pub(in crate::client) fn note_denied(&mut self, id: ConversationId, slot: u64) {
+        self.rejoins.denied.insert(id, slot);
+    }
+
+    /// The commit of this slot was seen.
+    pub(in crate::client) fn note_seen(&mut self, id: ConversationId, slot: u64) {
+        let denied = self.rejoins.denied.get(&id);
+        if denied.is_some_and(|denied| *denied <= slot) {
+            self.rejoins.denied.remove(&id);
+        }
+    }
+
+    /// Whether it is not known yet what came of an own commit: nothing is committed before that.
+    pub(in crate::client) fn is_denied(&self, id: ConversationId) -> bool {
+        self.rejoins.denied.contains_key(&id)
+    }
+
     /// Looks where the others are, once for each message that waits for its epoch in vain, and each commit.
     pub(in crate::client) fn look_ahead(&mut self, id: ConversationId) {
         let waiting = self.state.parked.range((id, 0)..=(id, u64::MAX));
         let waiting = waiting.map(|((_, seq), _)| *seq).next_back();
-        let Some(last) = waiting.max(self.rejoins.later.get(&id).copied()) else {
+        let last = waiting.max(self.rejoins.later.get(&id).copied());
+        let last = last.filter(|last| !self.has_looked_ahead(id, *last));
+        if last.is_none() && !self.is_denied(id) {
             return;
-        };
+        }
+        let last = last.unwrap_or_default();
         let is_asked = |then: &Then| matches!(then, Then::Ahead(asked, _) if *asked == id);
         let waits = self.timers.is_set(Timer::Conversation(id, Pause::Ahead))
             || self.link.any_asked(is_asked);
-        if waits || self.has_looked_ahead(id, last) || !self.may_be_behind(id) {
+        if waits || !self.may_be_behind(id) {
             return;
         }
         let channel_id = Bytes::copy_from_slice(id.as_bytes());
@@ -55,6 +77,7 @@ impl Client {
         answer: Answer<rpc::GetGroupInfo>,
     ) {
         self.note_looked_ahead(id, last);
+        self.rejoins.denied.remove(&id);
         let Some(answer) = answer.ok().filter(|_| self.may_be_behind(id)) else {
             return;
         };
@@ -62,8 +85,9 @@ impl Client {
         self.state.keep_mls(&mut self.writer);
         let made = self.external_commit(id, &seed, &answer.group_info);
         self.state.forget_mls();
-        if made.is_ok_and(|(out, ..)| self.is_ahead(id, &out.commit)) {
-            self.rejoin(id, RejoinReason::Missed);
+        match made.is_ok_and(|(out, ..)| self.is_ahead(id, &out.commit)) {
+            true => self.rejoin(id, RejoinReason::Missed),
+            false => self.drive(id),
         }
     }
 }

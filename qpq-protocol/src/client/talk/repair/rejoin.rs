@@ -40,6 +40,8 @@ pub(in crate::client) struct Rejoins {
     pub(super) rotated: BTreeMap<ConversationId, Time>,
     /// The seq of the last commit of a later epoch that is void here.
     pub(super) later: BTreeMap<ConversationId, u64>,
+    /// The slot of an own commit that is said to have lost against another, which was not seen yet.
+    pub(super) denied: BTreeMap<ConversationId, u64>,
 }
 
 /// How this device comes back into a group.
