@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use qpq_adapter_tokio::{Client, Server};
 use qpq_protocol::client::{self, StorageKey, intent};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Policy, Question, Refusal, Verdict};
 use qpq_protocol::storage::Memory;
@@ -45,20 +45,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A real server takes its seed fresh from the operating system at every start, and an engine that lasts.
     let policy = ByInvitation([b"open sesame".to_vec()].into());
     let core = server::Server::new(
-        server::Config::default(),
+        server::ServerConfig::default(),
         [1; 32],
         Time::ZERO,
         SystemTime::now().into(),
     );
     let (server, _told) = Server::bind(
         "127.0.0.1:0".parse()?,
-        &Config::server(certificate, key, &[Alpn::Qpq])?,
+        &QuicConfig::server(certificate, key, &[Alpn::Qpq])?,
         core.with_policy(policy),
         Memory::new(),
     )?;
 
     let (node, _told) = Client::open(
-        &Config::client(Trust::PinOnFirstUse { sha256: None }),
+        &QuicConfig::client(Trust::PinOnFirstUse { sha256: None }),
         client_of(server.local_addr()),
         Memory::new(),
     )?;
@@ -80,9 +80,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn client_of(server: SocketAddr) -> client::Client {
-    let config = client::Config {
+    let config = client::ClientConfig {
         server: server.to_string(),
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     };
     client::Client::new(
         config,

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use qpq_adapter_tokio::{Client, Events, Server};
 use qpq_protocol::client::{self, StorageKey, intent};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server;
 use qpq_protocol::storage::Memory;
@@ -56,14 +56,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         identity.signing_key.serialize_der(),
     );
     let core = server::Server::new(
-        server::Config::default(),
+        server::ServerConfig::default(),
         [1; 32],
         Time::ZERO,
         SystemTime::now().into(),
     );
     let (server, told) = Server::bind(
         "127.0.0.1:0".parse()?,
-        &Config::server(certificate, key, &[Alpn::Qpq])?,
+        &QuicConfig::server(certificate, key, &[Alpn::Qpq])?,
         core,
         Memory::new(),
     )?;
@@ -99,9 +99,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 type Opened = (Client<client::Client>, Events<client::Client>);
 
 fn open(number: u8, server: SocketAddr) -> Result<Opened, Box<dyn Error>> {
-    let config = client::Config {
+    let config = client::ClientConfig {
         server: server.to_string(),
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     };
     let core = client::Client::new(
         config,
@@ -110,6 +110,6 @@ fn open(number: u8, server: SocketAddr) -> Result<Opened, Box<dyn Error>> {
         Time::ZERO,
         SystemTime::now().into(),
     );
-    let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
+    let trust = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
     Ok(Client::open(&trust, core, Memory::new())?)
 }

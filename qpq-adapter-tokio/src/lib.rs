@@ -8,11 +8,11 @@
 //! ```no_run
 //! use qpq_adapter_tokio::Client;
 //! use qpq_protocol::client::{self, intent};
-//! use qpq_protocol::quic::{Config, Trust};
+//! use qpq_protocol::quic::{QuicConfig, Trust};
 //! use qpq_protocol::storage::Engine;
 //!
 //! async fn greet(core: client::Client, engine: impl Engine + 'static) -> Result<(), Box<dyn std::error::Error>> {
-//!     let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+//!     let config = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
 //!     let (node, mut events) = Client::open(&config, core, engine)?;
 //!     tokio::spawn(async move { while let Some(_event) = events.next().await { /* show it */ } });
 //!     let dm = node.ask(intent::Dm("bob".to_owned())).await?;

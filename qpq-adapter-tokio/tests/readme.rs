@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use qpq_adapter_tokio::{Client, Server};
 use qpq_protocol::client::{self, Body, Event, StorageKey, intent};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server;
 use qpq_protocol::storage::Memory;
@@ -38,21 +38,21 @@ fn the_first_block_of_the_readme_is_the_client_that_is_run() {
 async fn it_logs_in_and_answers() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("rcgen");
     let key = made.signing_key.serialize_der();
-    let config = Config::server(made.cert.der().to_vec(), key, &[Alpn::Qpq]).expect("a key");
+    let config = QuicConfig::server(made.cert.der().to_vec(), key, &[Alpn::Qpq]).expect("a key");
     let unix = SystemTime::now().into();
-    let core = server::Server::new(server::Config::default(), [1; 32], Time::ZERO, unix);
+    let core = server::Server::new(server::ServerConfig::default(), [1; 32], Time::ZERO, unix);
     let address = "127.0.0.1:0".parse().expect("an address");
     let bound = Server::bind(address, &config, core, Memory::new());
     let (server, _events) = bound.expect("binds");
     let address = server.local_addr().to_string();
 
-    let own = client::Config {
+    let own = client::ClientConfig {
         server: address.clone(),
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     };
     let (key, seed) = (StorageKey::new([2; 32]), Seed::new([2; 32]));
     let core = client::Client::new(own, key, seed, Time::ZERO, unix);
-    let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
+    let trust = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
     let (alice, mut told) = Client::open(&trust, core, Memory::new()).expect("opens");
     let ask = async {
         let password = b"correct horse".to_vec();

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use qpq_adapter_tokio::{Client, Events, LocalBus, Server, WakeBus};
 use qpq_protocol::client::{self, Body, Event, StorageKey, intent};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server;
 use qpq_protocol::storage::{Command, Engine, Memory, Reply};
@@ -31,8 +31,8 @@ impl Engine for Shared {
 async fn serve(number: u8, store: &Shared, bus: impl WakeBus) -> Server<server::Server> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("rcgen");
     let key = made.signing_key.serialize_der();
-    let config = Config::server(made.cert.der().to_vec(), key, &[Alpn::Qpq]).expect("a key");
-    let own = server::Config::default();
+    let config = QuicConfig::server(made.cert.der().to_vec(), key, &[Alpn::Qpq]).expect("a key");
+    let own = server::ServerConfig::default();
     let unix = SystemTime::now().into();
     let core = server::Server::new(own, [number; 32], Time::ZERO, unix);
     let address = "127.0.0.1:0".parse().expect("an address");
@@ -45,14 +45,14 @@ async fn serve(number: u8, store: &Shared, bus: impl WakeBus) -> Server<server::
 type Opened = (Client<client::Client>, Events<client::Client>);
 
 async fn enter(name: &str, number: u8, server: &Server<server::Server>) -> Opened {
-    let config = client::Config {
+    let config = client::ClientConfig {
         server: server.local_addr().to_string(),
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     };
     let (key, seed) = (StorageKey::new([number; 32]), Seed::new([number; 32]));
     let unix = SystemTime::now().into();
     let core = client::Client::new(config, key, seed, Time::ZERO, unix);
-    let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
+    let trust = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
     let (node, events) = Client::open(&trust, core, Memory::new()).expect("opens");
     let password = b"correct horse".to_vec();
     let registered = node.ask(intent::Register::new(format!("{name}@localhost"), password));

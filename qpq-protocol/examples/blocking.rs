@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use qpq_protocol::client::{self, Client, Event, Intent, Outcome, StorageKey, intent};
 use qpq_protocol::io::{Alpn, Core};
-use qpq_protocol::quic::{Config, Effect, Endpoint, Received, Trust};
+use qpq_protocol::quic::{Effect, Endpoint, QuicConfig, Received, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::server::{self, Server};
 use qpq_protocol::storage::{Guarded, memory::Memory};
@@ -38,7 +38,7 @@ struct Node<C: Core> {
 impl<C: Core> Node<C> {
     /// `core` makes the core from a seed, the time and the date.
     fn open(
-        config: &Config,
+        config: &QuicConfig,
         core: impl FnOnce([u8; 32], Time, UnixTime) -> C,
     ) -> Result<Self, Failure> {
         let date = SystemTime::now().into();
@@ -122,12 +122,12 @@ impl<C: Core> Node<C> {
 impl Node<Client> {
     fn client(name: &str, server: SocketAddr) -> Result<Self, Failure> {
         // Whichever certificate the server shows first; keep its hash to recognise it next time.
-        let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
-        let config = client::Config {
+        let trust = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
+        let config = client::ClientConfig {
             server: server.to_string(),
             holder: name.to_owned(),
             device_name: name.to_owned(),
-            ..client::Config::default()
+            ..client::ClientConfig::default()
         };
         let storage_key = StorageKey::new(seed()?); // seals everything on this client's disk
         let mut node = Self::open(&trust, |seed, now, date| {
@@ -165,9 +165,9 @@ impl Node<Client> {
 fn main() -> Result<(), Failure> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let (certificate, key) = (made.cert.der().to_vec(), made.signing_key.serialize_der());
-    let config = Config::server(certificate, key, &[Alpn::Qpq])?;
+    let config = QuicConfig::server(certificate, key, &[Alpn::Qpq])?;
     let mut server = Node::open(&config, |seed, now, date| {
-        Server::new(server::Config::default(), seed, now, date)
+        Server::new(server::ServerConfig::default(), seed, now, date)
     })?;
     let address = server.socket.local_addr()?;
     // It ends with the process; `Endpoint::handle_shutdown` would let it finish what runs.

@@ -1,8 +1,8 @@
 //! Defects that a build can seed into the cores, to show that the simulated world notices them.
 //!
 //! They are compiled in only with `--cfg qpq_defects`, which this crate's build script passes if the
-//! environment has `QPQ_DEFECTS=1`; then `defect` in [`server::Config`](crate::server::Config),
-//! [`client::Config`](crate::client::Config) and the simulation's configuration says which one is on. In
+//! environment has `QPQ_DEFECTS=1`; then `defect` in [`server::ServerConfig`](crate::server::ServerConfig),
+//! [`client::ClientConfig`](crate::client::ClientConfig) and the simulation's configuration says which one is on. In
 //! every other build this module is empty.
 //!
 //! `tests/defects.rs` has the table: each defect, the seed that shows it, and the invariant that catches it.

@@ -331,7 +331,7 @@ pub(crate) const RATE_COUNTER: usize = 8;
 
 impl RateClass {
     /// Whether the rate protects passwords or registrations: each core allows only its part of it
-    /// ([`Config::cores`](crate::server::Config::cores)).
+    /// ([`ServerConfig::cores`](crate::server::ServerConfig::cores)).
     #[must_use]
     pub const fn is_divided(self) -> bool {
         matches!(

@@ -13,7 +13,7 @@ use qpq_protocol::client::{
     Waiting, intent,
 };
 use qpq_protocol::ids::{ChannelId, DeviceId, MessageId};
-use qpq_protocol::server::Config;
+use qpq_protocol::server::ServerConfig;
 use qpq_protocol::status::Status;
 
 /// Bob is taken out while something that he said is on its way; how that ends.
@@ -370,7 +370,7 @@ fn what_nobody_answers_to_one_who_was_taken_out_meanwhile_has_failed() {
 
 #[test]
 fn a_full_account_tells_a_login_which_devices_it_has() {
-    let limit = Config::default().limits.devices;
+    let limit = ServerConfig::default().limits.devices;
     let mut net = world(&["alice"]);
     for _ in 1..limit {
         let (_, ended) = login(&mut net);
@@ -404,7 +404,7 @@ fn a_full_account_tells_a_login_which_devices_it_has() {
 
 #[test]
 fn a_full_account_makes_room_for_a_device() {
-    let limit = Config::default().limits.devices;
+    let limit = ServerConfig::default().limits.devices;
     let mut net = world(&["alice"]);
     let mut last = 0;
     for _ in 1..limit {

@@ -14,7 +14,9 @@ use net::people::{
 };
 use net::{Late, Net, Snapshot};
 use prost::Message as _;
-use qpq_protocol::client::{Config, ConversationId, Event, RejoinReason, UnreadableReason, intent};
+use qpq_protocol::client::{
+    ClientConfig, ConversationId, Event, RejoinReason, UnreadableReason, intent,
+};
 use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::proto;
 use qpq_protocol::proto::delivery_payload::Payload;
@@ -25,8 +27,8 @@ thread_local! {
 }
 
 /// All that the server has of anybody is the package for when it has no other: it opens every invitation.
-fn last_resort_only() -> Config {
-    Config {
+fn last_resort_only() -> ClientConfig {
+    ClientConfig {
         package_floor: 0,
         package_target: 0,
         ..Net::new().client_config

@@ -24,7 +24,7 @@ macro_rules! caught {
 
 caught! {
     ack_before_durable AckBeforeDurable 0 => AcknowledgedIsDurable;
-    memory_believed MemoryBelieved 12 Member => Settles;
+    memory_believed MemoryBelieved 21 Member => Settles;
     checks_off ChecksOff 8 => SeqsWithoutHoles;
     dedupe_off DedupeOff 6 => OneMeaning;
     limit_leak LimitLeak 20 => Footprint;

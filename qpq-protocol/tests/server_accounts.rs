@@ -11,7 +11,7 @@ use qpq_protocol::io::{Core as _, Topic};
 use qpq_protocol::limits::Limits;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::server::{Config, Event};
+use qpq_protocol::server::{Event, ServerConfig};
 use qpq_protocol::status::Status;
 use qpq_protocol::time::UnixTime;
 use support::account::{LoggedIn, Login, User};
@@ -206,7 +206,7 @@ fn a_start_with_a_wrong_clock_ends_no_session_until_a_day_has_run() {
         let mut world = World::default();
         let (alice, conn) = world.user("alice");
         let login = alice.log_in(&mut world, conn).unwrap();
-        let config = Config {
+        let config = ServerConfig {
             accept_clock,
             ..roomy()
         };

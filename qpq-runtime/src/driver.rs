@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::Core;
-use qpq_protocol::quic::{Config, Effect, Endpoint, OpenError, Received, Task};
+use qpq_protocol::quic::{Effect, Endpoint, OpenError, QuicConfig, Received, Task};
 use qpq_protocol::storage::{Command, Engine, Guarded};
 use quinn_udp::{
     BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload, UdpSocketState,
@@ -55,7 +55,7 @@ const DATAGRAM: usize = 65_536;
 /// Binds a socket to this address and starts the core on it.
 pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     address: SocketAddr,
-    config: &Config,
+    config: &QuicConfig,
     core: C,
     engine: impl Engine + 'static,
     mut bus: Box<dyn WakeBus>,

@@ -10,7 +10,7 @@ use std::time::Instant;
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::ask::{Ask, TakesIntents};
 use qpq_protocol::io::Core;
-use qpq_protocol::quic::{Config, Endpoint, OpenError, Stopped, Traffic};
+use qpq_protocol::quic::{Endpoint, OpenError, QuicConfig, Stopped, Traffic};
 use qpq_protocol::storage::Engine;
 use qpq_protocol::time::Time;
 
@@ -73,7 +73,7 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
     /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
     pub fn bind(
         address: SocketAddr,
-        config: &Config,
+        config: &QuicConfig,
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
@@ -86,7 +86,7 @@ impl<R: Runtime, C: Core + Send + 'static> Server<R, C> {
     /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
     pub fn bind_beside(
         address: SocketAddr,
-        config: &Config,
+        config: &QuicConfig,
         core: C,
         engine: impl Engine + 'static,
         bus: impl WakeBus,
@@ -101,7 +101,7 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
     /// # Errors
     /// [`OpenError`] if the configuration or the system doesn't allow it.
     pub fn open(
-        config: &Config,
+        config: &QuicConfig,
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
@@ -118,7 +118,7 @@ impl<R: Runtime, C: Core + Send + 'static> Client<R, C> {
     /// [`OpenError`] if the address, the configuration or the system doesn't allow it.
     pub fn open_from(
         address: SocketAddr,
-        config: &Config,
+        config: &QuicConfig,
         core: C,
         engine: impl Engine + 'static,
     ) -> Result<(Self, Events<C>), OpenError> {
@@ -178,7 +178,7 @@ macro_rules! nodes {
         impl<R: Runtime, C: Core + Send + 'static> $kind<R, C> {
             fn start(
                 address: SocketAddr,
-                config: &Config,
+                config: &QuicConfig,
                 core: C,
                 engine: impl Engine + 'static,
                 bus: Box<dyn WakeBus>,

@@ -59,7 +59,7 @@ pub enum DataError {
     Random,
     /// The database.
     #[error(transparent)]
-    Engine(#[from] sqlite::OpenError),
+    Engine(#[from] sqlite::SqliteError),
 }
 
 impl ClientData {
@@ -79,7 +79,7 @@ impl ClientData {
         files::create_private_dir(dir).map_err(at(dir))?;
         let (database, key) = (dir.join(DATABASE_FILE), dir.join(STORAGE_KEY_FILE));
         // First: nobody else may be making what is looked for here.
-        let lock = Lock::take(&database).map_err(sqlite::OpenError::from)?;
+        let lock = Lock::take(&database).map_err(sqlite::SqliteError::from)?;
         let found = Found::at(&database).map_err(at(&database))?;
         let found_key = Found::at(&key).map_err(at(&key))?;
         if found != Found::There && found_key != Found::Missing {

@@ -47,7 +47,7 @@ pub enum RestoreError {
     },
     /// The backup cannot be opened as a database of ours.
     #[error("the backup cannot be used: {0}")]
-    Backup(#[from] sqlite::OpenError),
+    Backup(#[from] sqlite::SqliteError),
     /// The backup is one of a server that never began.
     #[error("the backup {} holds nothing: name another file", path.display())]
     Nothing {

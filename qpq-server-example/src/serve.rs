@@ -9,7 +9,7 @@ use qpq_protocol::ids::IdentityKey;
 use qpq_protocol::io::{Alpn, Core as _};
 use qpq_protocol::limits::Limits;
 use qpq_protocol::quic;
-use qpq_protocol::server::{self, Config, Event, Server};
+use qpq_protocol::server::{self, Event, Server, ServerConfig};
 use qpq_protocol::storage::Failure;
 use qpq_protocol::time::{Time, UnixTime};
 use tokio::sync::oneshot;
@@ -134,16 +134,16 @@ impl Running {
         let sha256 = certificate.sha256();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| StartError::Random)?;
-        let config = Config {
+        let config = ServerConfig {
             domain: options.domain.clone(),
             limits: options.limits.clone(),
             admins: options.admins.clone(),
             accept_clock: options.accept_clock,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Config::default()
+            ..ServerConfig::default()
         };
         let core = Server::new(config, seed, Time::ZERO, unix_now());
-        let mut transport = quic::Config::server(
+        let mut transport = quic::QuicConfig::server(
             certificate.certificate,
             certificate.private_key,
             &[Alpn::Qpq],

@@ -58,7 +58,7 @@ pub enum DataError {
     },
     /// The database.
     #[error(transparent)]
-    Database(#[from] sqlite::OpenError),
+    Database(#[from] sqlite::SqliteError),
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -101,7 +101,7 @@ impl ServerData {
         };
         let path = file(DATABASE_FILE);
         // First: nobody else may be making what is looked for here.
-        let lock = Lock::take(&path).map_err(sqlite::OpenError::from)?;
+        let lock = Lock::take(&path).map_err(sqlite::SqliteError::from)?;
         let database = found(DATABASE_FILE)?;
         if database != Found::There {
             for name in [DOMAIN_FILE, KEY_FILE, CERTIFICATE_FILE] {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use qpq_adapter_tokio::{self as tokio_node, Stopped, Traffic};
 use qpq_protocol::ask::Ask;
 use qpq_protocol::client::{
-    Account, Client, Config, DisconnectReason, Event, Fatal, Intent, IntentError, IntentId, Kept,
-    MAX_DEVICE_NAME, Outcome, StorageKey, intent,
+    Account, Client, ClientConfig, DisconnectReason, Event, Fatal, Intent, IntentError, IntentId,
+    Kept, MAX_DEVICE_NAME, Outcome, StorageKey, intent,
 };
 use qpq_protocol::io::ConnectError;
 use qpq_protocol::quic::{self, Trust};
@@ -204,12 +204,12 @@ impl Session {
                 (Trust::PinOnFirstUse { sha256 }, Some(known))
             }
         };
-        let config = Config {
+        let config = ClientConfig {
             server: options.server.clone(),
             holder: format!("process {}", std::process::id()),
             device_name: host_name(),
             offline: options.patience == Patience::Offline,
-            ..Config::default()
+            ..ClientConfig::default()
         };
         let client = Client::new(
             config,
@@ -219,7 +219,7 @@ impl Session {
             unix_now(),
         );
         let (node, events) =
-            tokio_node::Client::open(&quic::Config::client(trust), client, engine)?;
+            tokio_node::Client::open(&quic::QuicConfig::client(trust), client, engine)?;
         let mut session = Self {
             node,
             events,

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use qpq_protocol::storage::{Command, Commit, Engine as _, Failure, Reply};
 use qpq_store::conformance::{self, Subject, everything};
-use qpq_store::sqlite::{OpenError, Options, Sqlite};
+use qpq_store::sqlite::{Options, Sqlite, SqliteError};
 use tempfile::TempDir;
 
 fn dir() -> TempDir {
@@ -149,22 +149,22 @@ fn a_newer_a_foreign_and_a_damaged_file_are_refused_and_left_alone() {
     edit("PRAGMA user_version = 2");
     let error = Sqlite::open(&path, &small()).err().unwrap();
     assert!(
-        matches!(error, OpenError::Newer { found: 2, .. }),
+        matches!(error, SqliteError::Newer { found: 2, .. }),
         "{error}"
     );
     edit("PRAGMA user_version = 1; PRAGMA application_id = 7");
     let error = Sqlite::open(&path, &small()).err().unwrap();
-    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    assert!(matches!(error, SqliteError::NotOurs { .. }), "{error}");
 
     let text = b"no database, but a text that is longer than the header of one, by some hundred bytes and more, as it should be";
     std::fs::write(&path, text).unwrap();
     let error = Sqlite::open(&path, &small()).err().unwrap();
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(matches!(error, SqliteError::Damaged { .. }), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), text);
 
     let missing = dir.path().join("none").join("rows.db");
     let error = Sqlite::open(&missing, &small()).err().unwrap();
-    assert!(matches!(error, OpenError::Lock(_)), "{error}");
+    assert!(matches!(error, SqliteError::Lock(_)), "{error}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use qpq_protocol::io::{Alpn, Core};
 use qpq_protocol::limits;
 use qpq_protocol::method::Method;
 use qpq_protocol::proto::HealthRequest;
-use qpq_protocol::quic::{Config, Effect, Endpoint, Limits, Received, Trust};
+use qpq_protocol::quic::{Effect, Endpoint, Limits, QuicConfig, Received, Trust};
 use qpq_protocol::server::Server;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::Engine as _;
@@ -162,12 +162,12 @@ impl Net {
         // The only look at a clock: an `Instant` cannot be made otherwise.
         let epoch = Instant::now();
         let (certificate, key) = IDENTITY.clone();
-        let mut config = Config::server(certificate, key, &[Alpn::Qpq]).expect("a good key");
+        let mut config = QuicConfig::server(certificate, key, &[Alpn::Qpq]).expect("a good key");
         config.limits = glue.clone();
         let mut server = roomy();
         server.limits = core;
         let server = Server::new(server, [1; 32], qpq_protocol::time::Time::ZERO, BEGIN);
-        let mut client = Config::client(Trust::PinOnFirstUse { sha256: None });
+        let mut client = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
         client.limits = Limits {
             lossy_events: true,
             keep_alive: Some(Duration::from_secs(5)),
@@ -400,7 +400,7 @@ impl Net {
     }
 }
 
-fn node<C: Core>(core: C, config: &Config, epoch: Instant, number: u8) -> Node<C> {
+fn node<C: Core>(core: C, config: &QuicConfig, epoch: Instant, number: u8) -> Node<C> {
     Node {
         endpoint: Endpoint::new(config, core, epoch, BEGIN, [number; 32]).expect("a good config"),
         address: SocketAddr::from(([10, 0, 0, number], 1000 * u16::from(number))),

@@ -8,7 +8,7 @@ use qpq_protocol::frame::{Header as _, RequestHeader};
 use qpq_protocol::ids::{Dir, OwnStream, StreamId};
 use qpq_protocol::io::{Core as _, MAX_SLEEP, StreamInput, Topic, Wake};
 use qpq_protocol::method::Method;
-use qpq_protocol::server::Config;
+use qpq_protocol::server::ServerConfig;
 use qpq_protocol::storage::{Failure, Reply};
 
 use super::MOST_ACTS;
@@ -26,7 +26,7 @@ pub fn server_peers(input: &[u8]) {
 }
 
 /// The same under other limits.
-pub fn under(config: Config, input: &[u8]) {
+pub fn under(config: ServerConfig, input: &[u8]) {
     let most = config.limits.footprint();
     let mut choices = Choices::new(input);
     let mut embedder = world(config);
@@ -50,7 +50,7 @@ pub fn under(config: Config, input: &[u8]) {
     nothing_is_stranded(&mut embedder);
 }
 
-fn world(config: Config) -> Embedder {
+fn world(config: ServerConfig) -> Embedder {
     Embedder::on(config, TOWN.store.clone())
 }
 
@@ -68,7 +68,7 @@ pub fn budget() -> usize {
 
 /// Limits under which requests of any length are taken: what [`flood`] makes use of.
 #[must_use]
-pub fn loose() -> Config {
+pub fn loose() -> ServerConfig {
     let mut config = tight();
     let limits = &mut config.limits;
     let most = 64 * 1024 * 1024;

@@ -1,8 +1,8 @@
 use std::time::SystemTime;
 
 use qpq_adapter_tokio::Client;
-use qpq_protocol::client::{self, Body, Event, IntentError, StorageKey, intent};
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::client::{self, Body, ClientConfig, Event, IntentError, StorageKey, intent};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::rng::Seed;
 use qpq_protocol::storage::Memory;
 use qpq_protocol::time::Time;
@@ -12,11 +12,11 @@ pub async fn run(server: &str, name: &str, password: &str) -> Result<(), Box<dyn
     let (mut key, mut seed) = ([0; 32], [0; 32]);
     getrandom::fill(&mut key)?; // seals the storage: keep it for as long as that
     getrandom::fill(&mut seed)?; // fresh at every start
-    let config = client::Config { server: server.to_owned(), ..client::Config::default() };
+    let config = ClientConfig { server: server.to_owned(), ..ClientConfig::default() };
     let (key, seed, now) = (StorageKey::new(key), Seed::new(seed), SystemTime::now().into());
     let core = client::Client::new(config, key, seed, Time::ZERO, now);
     // Whichever certificate the server shows first: `Event::Connected` says which, to pin it next time.
-    let trust = Config::client(Trust::PinOnFirstUse { sha256: None });
+    let trust = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
     let (node, mut events) = Client::open(&trust, core, Memory::new())?;
     match node.ask(intent::Register::new(name, password.as_bytes().to_vec())).await {
         Err(IntentError::NameTaken) => node.ask(intent::Login::new(name, password.as_bytes().to_vec())).await?,

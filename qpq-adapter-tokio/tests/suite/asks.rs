@@ -9,20 +9,20 @@ use qpq_protocol::server::{self, Server};
 use qpq_protocol::time::Time;
 
 pub fn server() -> Server {
-    let config = server::Config {
+    let config = server::ServerConfig {
         opaque_suite: OpaqueSuite::TEST,
-        ..server::Config::default()
+        ..server::ServerConfig::default()
     };
     Server::new(config, [1; 32], Time::ZERO, SystemTime::now().into())
 }
 
 /// A client whose seeds come of this number.
 pub fn client(number: u8, server: SocketAddr) -> Client {
-    let config = client::Config {
+    let config = client::ClientConfig {
         server: server.to_string(),
         opaque_suite: OpaqueSuite::TEST,
         mls_suite: client::MlsSuite::X25519,
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     };
     let (key, seed) = (StorageKey::new([number; 32]), Seed::new([number; 32]));
     Client::new(config, key, seed, Time::ZERO, SystemTime::now().into())

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::storage::{Command, Commit, Engine, Reply};
 
 /// Answers everything, and panics at a scan.
@@ -48,21 +48,22 @@ impl Identity {
         }
     }
 
-    pub fn config(&self, alpns: &[Alpn]) -> Config {
-        Config::server(self.certificate.clone(), self.key.clone(), alpns).expect("the key parses")
+    pub fn config(&self, alpns: &[Alpn]) -> QuicConfig {
+        QuicConfig::server(self.certificate.clone(), self.key.clone(), alpns)
+            .expect("the key parses")
     }
 }
 
-pub fn server_config() -> Config {
+pub fn server_config() -> QuicConfig {
     Identity::new().config(&[Alpn::Qpq])
 }
 
-pub fn pin(sha256: Option<[u8; 32]>) -> Config {
-    Config::client(Trust::PinOnFirstUse { sha256 })
+pub fn pin(sha256: Option<[u8; 32]>) -> QuicConfig {
+    QuicConfig::client(Trust::PinOnFirstUse { sha256 })
 }
 
 /// Gives up sooner than a user would like.
-pub fn hasty(mut config: Config) -> Config {
+pub fn hasty(mut config: QuicConfig) -> QuicConfig {
     config.limits.handshake = Duration::from_millis(500);
     config
 }
@@ -80,7 +81,7 @@ macro_rules! suite {
         use bytes::Bytes;
         use qpq_protocol::ids::{ConnId, Dir, StreamId};
         use qpq_protocol::io::{Alpn, ConnectError, PeerInfo};
-        use qpq_protocol::quic::{Config, Trust};
+        use qpq_protocol::quic::{QuicConfig, Trust};
         use qpq_protocol::storage::{Command, Direction, Failure, Reply, Scan};
 
         use crate::suite::echo::{Echo, Event};
@@ -113,14 +114,14 @@ macro_rules! suite {
             }
         }
 
-        fn serve(config: &Config) -> Heard<Server> {
+        fn serve(config: &QuicConfig) -> Heard<Server> {
             let bound = Server::bind(loopback(), config, Echo::default(), NoStore);
             let (node, events) = bound.expect("binds");
             let events = events.into();
             Heard { node, events }
         }
 
-        fn open(config: &Config) -> Heard<Client> {
+        fn open(config: &QuicConfig) -> Heard<Client> {
             let opened = Client::open(config, Echo::default(), NoStore);
             let (node, events) = opened.expect("opens");
             let events = events.into();
@@ -190,7 +191,7 @@ macro_rules! suite {
         #[tokio::test]
         async fn an_authority_vouches_for_itself_and_for_nobody_else() {
             let identity = Identity::new();
-            let trust = Config::client(Trust::Authority(identity.certificate.clone()));
+            let trust = QuicConfig::client(Trust::Authority(identity.certificate.clone()));
             let (own, other) = (
                 serve(&identity.config(&[Alpn::Qpq])),
                 serve(&server_config()),

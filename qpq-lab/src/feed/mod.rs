@@ -119,7 +119,7 @@ fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
 }
 
 fn to_server(bytes: &Bytes, seed: u64) -> Did {
-    let core = Server::new(server::Config::default(), seed_of(seed), START, BEGIN);
+    let core = Server::new(server::ServerConfig::default(), seed_of(seed), START, BEGIN);
     let mut host = Host::new(core);
     host.connect(None);
     let stream = StreamId::Peer(Dir::Bi, FIRST);
@@ -131,7 +131,7 @@ fn to_server(bytes: &Bytes, seed: u64) -> Did {
 
 fn to_client(role: Role, bytes: &Bytes, seed: u64) -> Did {
     let core = Client::new(
-        client::Config::default(),
+        client::ClientConfig::default(),
         StorageKey::new(seed_of(seed)),
         Seed::new(seed_of(seed)),
         START,

@@ -6,7 +6,7 @@ use super::{MlsSuite, OpaqueSuite};
 
 /// How a client behaves. The default is for people; tests shorten the times.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
+pub struct ClientConfig {
     /// `host:port` of the server.
     pub server: String,
     /// What this process calls itself, for the error that a second one on the same data causes.
@@ -48,7 +48,7 @@ pub struct Config {
     pub defect: Option<crate::defect::Defect>,
 }
 
-impl Default for Config {
+impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             server: "127.0.0.1:5001".to_owned(),

@@ -47,7 +47,7 @@ pub enum IntentError {
         /// The longest, in bytes.
         limit: usize,
     },
-    /// [`Config::device_name`](super::Config::device_name) is too long.
+    /// [`ClientConfig::device_name`](super::ClientConfig::device_name) is too long.
     #[error("the name of a device has at most {limit} bytes: choose a shorter one")]
     DeviceNameTooLong {
         /// The most bytes.

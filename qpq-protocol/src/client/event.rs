@@ -50,7 +50,7 @@ pub enum Event {
     /// A message, stored. Events of one conversation come in the order of [`Message::index`].
     Message(Message),
     /// Strangers began more conversations than this client looks into at once
-    /// ([`Config::strange_queues`](super::Config::strange_queues)). They wait at the server; one's own are
+    /// ([`ClientConfig::strange_queues`](super::ClientConfig::strange_queues)). They wait at the server; one's own are
     /// not held up.
     NotFollowed {
         /// So many are looked into.

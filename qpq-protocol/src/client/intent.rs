@@ -52,7 +52,7 @@ impl core::fmt::Debug for Password {
 #[derive(Clone, Debug)]
 pub struct Register {
     /// 1 to 32 of the characters a-z, 0-9, dot, underscore, hyphen; the server's domain may follow, as in
-    /// `alice@example.org`. Without it the host name of [`Config::server`](super::Config::server) is meant: a server
+    /// `alice@example.org`. Without it the host name of [`ClientConfig::server`](super::ClientConfig::server) is meant: a server
     /// that calls itself otherwise is shown nothing.
     pub name: String,
     /// At most 65,535 bytes.

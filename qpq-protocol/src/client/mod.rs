@@ -68,7 +68,7 @@ use talk::promises::Promises;
 use talk::repair::{doubt, regain, rejoin, set_back};
 
 pub use crate::ids::IntentId;
-pub use config::Config;
+pub use config::ClientConfig;
 pub use error::{DisconnectReason, Fatal, IntentError, UnreadableReason};
 pub use event::{
     Account, Body, CommitProof, Comparison, Conversation, ConversationId, DeviceInfo, Event, Kept,
@@ -95,7 +95,7 @@ pub const MAX_DEVICE_NAME: usize = 64;
 /// - [`begin`](Self::begin) states an [`Intent`]; [`accept_group`](Self::accept_group) answers two events.
 /// - Everything else is [`Core`]: inputs, then `poll_output` until `None`, then `poll_timeout`.
 pub struct Client {
-    config: Config,
+    config: ClientConfig,
     clock: Clock,
     rng: Rng,
     phase: Phase,
@@ -145,7 +145,7 @@ impl Client {
     /// start. The first outputs are the storage commands that load the state.
     #[must_use]
     pub fn new(
-        config: Config,
+        config: ClientConfig,
         storage_key: StorageKey,
         seed: Seed,
         now: Time,

@@ -19,7 +19,7 @@ use crate::limits::{ANONYMOUS_STREAMS, STREAMS};
 
 /// Whether an endpoint accepts connections, opens them, or both; and its limits.
 #[derive(Clone)]
-pub struct Config {
+pub struct QuicConfig {
     server: Option<Identity>,
     trust: Option<Trust>,
     /// Every limit; the defaults suit a public server and a device.
@@ -53,7 +53,7 @@ pub enum Trust {
     Authority(Vec<u8>),
 }
 
-/// Why a [`Config`] cannot be used.
+/// Why a [`QuicConfig`] cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The certificate or the private key does not parse, or they don't belong together.
@@ -171,7 +171,7 @@ impl Limits {
     }
 }
 
-impl Config {
+impl QuicConfig {
     /// Accepts connections: the certificate in DER, its private key in DER (PKCS #8, SEC 1 or PKCS
     /// #1), and the protocols it speaks.
     ///
@@ -233,9 +233,9 @@ impl Config {
     }
 }
 
-impl core::fmt::Debug for Config {
+impl core::fmt::Debug for QuicConfig {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Config")
+        f.debug_struct("QuicConfig")
             .field("server", &self.is_server())
             .field("trust", &self.trust)
             .field("limits", &self.limits)
@@ -243,7 +243,7 @@ impl core::fmt::Debug for Config {
     }
 }
 
-/// What quinn-proto needs, made from a [`Config`].
+/// What quinn-proto needs, made from a [`QuicConfig`].
 pub(super) struct Built {
     pub(super) endpoint: Arc<EndpointConfig>,
     pub(super) server: Option<Arc<ServerConfig>>,
@@ -253,7 +253,7 @@ pub(super) struct Built {
 
 impl Built {
     pub(super) fn new(
-        config: &Config,
+        config: &QuicConfig,
         wall: &Arc<Wall>,
         seed: &[u8; 32],
     ) -> Result<Self, ConfigError> {

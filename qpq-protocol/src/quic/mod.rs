@@ -42,7 +42,7 @@ mod task;
 mod timers;
 mod tls;
 
-pub use config::{Config, ConfigError, Limits, Trust};
+pub use config::{ConfigError, Limits, QuicConfig, Trust};
 pub use endpoint::{Effect, Endpoint, Received, Traffic, Transmit};
 pub use errors::{OpenError, Stopped};
 pub use task::{Done, Task};

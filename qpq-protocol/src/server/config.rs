@@ -5,7 +5,7 @@ use crate::limits::Limits;
 
 /// What an operator decides.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Config {
+pub struct ServerConfig {
     /// The server's domain: OPAQUE's server identity, and part of what accounts sign. It must never
     /// change while there are accounts.
     pub domain: String,
@@ -29,7 +29,7 @@ pub struct Config {
     pub defect: Option<crate::defect::Defect>,
 }
 
-impl Default for Config {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             domain: "localhost".to_owned(),

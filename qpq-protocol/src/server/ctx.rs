@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::allowances::Allowances;
-use super::config::Config;
+use super::config::ServerConfig;
 use super::fault::Fault;
 use super::login_slot::LoginSlot;
 use super::notes::Notes;
@@ -31,7 +31,7 @@ pub(super) struct Ctx<'a> {
     /// When the core was made.
     pub(super) started: Time,
     /// The configuration, limits included.
-    pub(super) config: &'a Config,
+    pub(super) config: &'a ServerConfig,
     /// The server's keys.
     pub(super) keys: &'a ServerKeys,
     /// Whether the server shuts down.

@@ -28,7 +28,7 @@ pub enum Event {
     /// Storage did not carry out a command.
     StorageFailed(Failure),
     /// The clock is more than a day away from where it should be. Nothing ends by it until it comes
-    /// back, has run on for 24 hours, or the server is started with [`Config::accept_clock`](super::Config::accept_clock).
+    /// back, has run on for 24 hours, or the server is started with [`ServerConfig::accept_clock`](super::ServerConfig::accept_clock).
     ClockDoubted {
         /// What the clock says.
         says: UnixTime,

@@ -84,7 +84,7 @@ use crate::status::AppCode;
 use crate::storage::{Failure, Reply};
 use crate::time::{Clock, Time, UnixTime};
 
-pub use config::Config;
+pub use config::ServerConfig;
 pub use counters::Snapshot;
 pub use event::{AskId, Event};
 pub use policy::{Invitation, Policy, Question, Refusal, Verdict};
@@ -94,7 +94,7 @@ pub use startup::StartError;
 pub struct Server {
     /// Goes first when the core goes: who holds something then owes it to nobody.
     charges: Charges,
-    config: Config,
+    config: ServerConfig,
     clock: Clock,
     calendar: Calendar,
     started: Time,
@@ -130,7 +130,7 @@ impl Server {
     /// A core that begins by reading its storage. `seed` is fresh from the operating system at every
     /// start.
     #[must_use]
-    pub fn new(config: Config, seed: [u8; 32], now: Time, unix: UnixTime) -> Self {
+    pub fn new(config: ServerConfig, seed: [u8; 32], now: Time, unix: UnixTime) -> Self {
         let limits = &config.limits;
         let mut server = Self {
             charges: Charges::new(limits),

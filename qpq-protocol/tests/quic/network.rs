@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use qpq_protocol::io::{Alpn, ConnectError};
-use qpq_protocol::quic::{Config, Effect};
+use qpq_protocol::quic::{Effect, QuicConfig};
 
 use crate::connections::failed;
 use crate::echo::Event;
@@ -165,7 +165,7 @@ fn heavy(hosts: usize) -> (Pair, usize) {
     let certificate = made.cert.der().to_vec();
     let length = certificate.len();
     let key = made.signing_key.serialize_der();
-    let config = Config::server(certificate, key, &[Alpn::Qpq]).expect("the key parses");
+    let config = QuicConfig::server(certificate, key, &[Alpn::Qpq]).expect("the key parses");
     (Pair::with(&config, &first_use()), length)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use qpq_protocol::ids::{ConnId, OwnStream, Ticket};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Config, Effect, Endpoint, Limits, Received, Trust};
+use qpq_protocol::quic::{Effect, Endpoint, Limits, QuicConfig, Received, Trust};
 use qpq_protocol::rng::Rng;
 use qpq_protocol::time::UnixTime;
 
@@ -33,20 +33,20 @@ impl Identity {
         }
     }
 
-    pub fn config(&self) -> Config {
+    pub fn config(&self) -> QuicConfig {
         let (certificate, key) = (self.certificate.clone(), self.key.clone());
-        let config = Config::server(certificate, key, &[Alpn::Qpq]);
+        let config = QuicConfig::server(certificate, key, &[Alpn::Qpq]);
         timeless(config.expect("the key parses"))
     }
 }
 
 /// Trusts whomever it meets first.
-pub fn first_use() -> Config {
-    timeless(Config::client(Trust::PinOnFirstUse { sha256: None }))
+pub fn first_use() -> QuicConfig {
+    timeless(QuicConfig::client(Trust::PinOnFirstUse { sha256: None }))
 }
 
 /// The core is not told the date again within any test, so that whatever wakes is something else.
-fn timeless(mut config: Config) -> Config {
+fn timeless(mut config: QuicConfig) -> QuicConfig {
     config.limits.clock = AGES;
     config
 }
@@ -68,7 +68,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(address: &str, config: &Config, epoch: Instant, seed: u8) -> Self {
+    pub fn new(address: &str, config: &QuicConfig, epoch: Instant, seed: u8) -> Self {
         let core = Echo::default();
         Self {
             endpoint: Endpoint::new(config, core, epoch, TODAY, [seed; 32]).expect("config"),
@@ -149,7 +149,7 @@ impl Pair {
     }
 
     #[allow(clippy::disallowed_methods)]
-    pub fn with(server: &Config, client: &Config) -> Self {
+    pub fn with(server: &QuicConfig, client: &QuicConfig) -> Self {
         // The only look at a clock: an `Instant` cannot be made otherwise.
         let epoch = Instant::now();
         Self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use qpq_protocol::io::{Alpn, ConnectError};
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::time::UnixTime;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -36,9 +36,9 @@ fn an_authority_vouches_for_names_and_dates() {
     own.not_after = rcgen::date_time_ymd(2030, 1, 1);
     let signed = own.signed_by(&key, &issuer).expect("signs");
     let server = |certificate: &[u8], key: &KeyPair| {
-        Config::server(certificate.to_vec(), key.serialize_der(), &[Alpn::Qpq]).expect("key")
+        QuicConfig::server(certificate.to_vec(), key.serialize_der(), &[Alpn::Qpq]).expect("key")
     };
-    let trust = Config::client(Trust::Authority(root.der().to_vec()));
+    let trust = QuicConfig::client(Trust::Authority(root.der().to_vec()));
 
     let mut pair = Pair::with(&server(signed.der(), &key), &trust);
     pair.connect();
@@ -73,12 +73,12 @@ fn an_authority_vouches_for_names_and_dates() {
 #[test]
 fn a_certificate_without_its_key_is_refused_at_the_start() {
     let (a, b) = (Identity::new(), Identity::new());
-    let mixed = Config::server(a.certificate, b.key, &[Alpn::Qpq]).expect("it parses");
+    let mixed = QuicConfig::server(a.certificate, b.key, &[Alpn::Qpq]).expect("it parses");
     let pair = Pair::new();
     let core = crate::echo::Echo::default();
     let made =
         qpq_protocol::quic::Endpoint::new(&mixed, core, pair.epoch, TODAY, [0; 32]).map(drop);
     assert_eq!(made, Err(qpq_protocol::quic::ConfigError::BadIdentity));
-    let rubbish = Config::server(vec![1], vec![2], &[Alpn::Qpq]).map(drop);
+    let rubbish = QuicConfig::server(vec![1], vec![2], &[Alpn::Qpq]).map(drop);
     assert_eq!(rubbish, Err(qpq_protocol::quic::ConfigError::BadIdentity));
 }

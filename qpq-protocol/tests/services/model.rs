@@ -8,7 +8,7 @@ use bytes::Bytes;
 use qpq_protocol::ids::ConnId;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::server::Config;
+use qpq_protocol::server::ServerConfig;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::Memory;
 use sha2::{Digest, Sha256};
@@ -341,7 +341,7 @@ impl Model {
 }
 
 /// A server with queues that fill soon, caches that forget soon, and little memory.
-pub fn config() -> Config {
+pub fn config() -> ServerConfig {
     let mut config = roomy();
     let limits = &mut config.limits;
     limits.queue_messages = FULL;

@@ -11,7 +11,7 @@ use qpq_protocol::ids::{ConnId, IdentityKey};
 use qpq_protocol::limits::Rate;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::server::Config;
+use qpq_protocol::server::ServerConfig;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::keys;
 
@@ -239,7 +239,7 @@ impl Model {
     }
 }
 
-fn config() -> Config {
+fn config() -> ServerConfig {
     let mut config = roomy();
     let limits = &mut config.limits;
     limits.memberships_a_day = A_DAY;

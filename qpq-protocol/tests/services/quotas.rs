@@ -5,7 +5,7 @@ use std::time::Duration;
 use qpq_protocol::limits::Rate;
 use qpq_protocol::method::rpc;
 use qpq_protocol::proto;
-use qpq_protocol::server::Config;
+use qpq_protocol::server::ServerConfig;
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::Fault;
 
@@ -15,7 +15,7 @@ use crate::support::{Refused, World, roomy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn with(change: impl FnOnce(&mut Config)) -> World {
+fn with(change: impl FnOnce(&mut ServerConfig)) -> World {
     let mut config = roomy();
     change(&mut config);
     World::new(config)

@@ -17,7 +17,7 @@ use qpq_protocol::io::{Alpn, Core as _, Output, PeerInfo, StreamInput, Wake};
 use qpq_protocol::limits::RateClass;
 use qpq_protocol::method::Rpc;
 use qpq_protocol::proto::{self, ErrorDetail, PushEvent};
-use qpq_protocol::server::{Config, Event, Server};
+use qpq_protocol::server::{Event, Server, ServerConfig};
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Command, Engine as _};
@@ -66,7 +66,7 @@ pub struct World {
     pub commands: usize,
     peers: BTreeMap<ConnId, Peer>,
     next_conn: u64,
-    config: Config,
+    config: ServerConfig,
 }
 
 #[derive(Default)]
@@ -80,10 +80,10 @@ struct Peer {
 }
 
 /// Limits that tests do not run into by accident.
-pub fn roomy() -> Config {
-    let mut config = Config {
+pub fn roomy() -> ServerConfig {
+    let mut config = ServerConfig {
         opaque_suite: qpq_crypto::opaque::Suite::TEST,
-        ..Config::default()
+        ..ServerConfig::default()
     };
     let limits = &mut config.limits;
     for class in RateClass::ALL {
@@ -103,17 +103,22 @@ impl Default for World {
 
 impl World {
     /// A server that has started on an empty engine.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: ServerConfig) -> Self {
         Self::on(config, Memory::new(), [1; 32])
     }
 
     /// A server that has started, or was refused, on this engine.
-    pub fn on(config: Config, memory: Memory, seed: [u8; 32]) -> Self {
+    pub fn on(config: ServerConfig, memory: Memory, seed: [u8; 32]) -> Self {
         Self::starting_at(config, memory, seed, BEGIN)
     }
 
     /// The same, with a clock that says something else than the tests count with.
-    pub fn starting_at(config: Config, memory: Memory, seed: [u8; 32], unix: UnixTime) -> Self {
+    pub fn starting_at(
+        config: ServerConfig,
+        memory: Memory,
+        seed: [u8; 32],
+        unix: UnixTime,
+    ) -> Self {
         let now = START;
         let mut world = Self {
             server: Server::new(config.clone(), seed, now, unix),

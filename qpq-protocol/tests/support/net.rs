@@ -34,7 +34,7 @@ pub const BEGIN_MS: u64 = 1_767_225_600_000;
 
 /// What is durable of a world, and how its clients are configured.
 pub struct Snapshot {
-    client_config: client::Config,
+    client_config: client::ClientConfig,
     now: Time,
     server: Memory,
     clients: Vec<Memory>,
@@ -70,8 +70,8 @@ pub struct Net {
     pub record: Option<Vec<(u16, Bytes)>>,
     /// Machines that lost power, and were started again.
     pub crashes: usize,
-    pub server_config: server::Config,
-    pub client_config: client::Config,
+    pub server_config: server::ServerConfig,
+    pub client_config: client::ClientConfig,
     pub server_disk: Memory,
     links: BTreeMap<ConnId, Link>,
     /// Bytes on their way, by connection, receiver and the receiver's name of the stream.
@@ -92,9 +92,9 @@ impl Net {
     /// A world with a server that has just started, and no clients.
     pub fn new() -> Self {
         let suite = client::OpaqueSuite::TEST;
-        let mut server_config = server::Config {
+        let mut server_config = server::ServerConfig {
             opaque_suite: suite,
-            ..server::Config::default()
+            ..server::ServerConfig::default()
         };
         // Nobody here is to be slowed down.
         let limits = &mut server_config.limits;
@@ -102,13 +102,13 @@ impl Net {
             limits.rate_mut(*class).count = u32::MAX;
         }
         limits.rate_counters = 64;
-        let client_config = client::Config {
+        let client_config = client::ClientConfig {
             opaque_suite: suite,
             // The classical suite: a quarter of the bytes, a tenth of the time.
             mls_suite: client::MlsSuite::X25519,
             package_floor: 2,
             package_target: 3,
-            ..client::Config::default()
+            ..client::ClientConfig::default()
         };
         let mut net = Self {
             crashes: 0,
@@ -212,7 +212,7 @@ impl Net {
 
     fn new_client(&mut self, client: usize) -> Client {
         let seed = self.seed();
-        let config = client::Config {
+        let config = client::ClientConfig {
             holder: format!("start {}{}", self.starts, self.holder),
             ..self.client_config.clone()
         };

@@ -35,7 +35,7 @@ pub enum Input {
 /// What a client was started with.
 #[derive(Clone)]
 pub struct Birth {
-    pub config: client::Config,
+    pub config: client::ClientConfig,
     pub seed: [u8; 32],
     pub now: Time,
     pub unix: UnixTime,

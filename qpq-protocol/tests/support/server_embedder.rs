@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use qpq_protocol::ids::{ConnId, Dir, StreamId, Ticket};
 use qpq_protocol::io::{Alpn, ConnectError, Core as _, Job, Output, PeerInfo, StreamInput, Wake};
-use qpq_protocol::server::{Config, Event, Server};
+use qpq_protocol::server::{Event, Server, ServerConfig};
 use qpq_protocol::storage::memory::Memory;
 use qpq_protocol::storage::{Command, Engine as _, Reply};
 use qpq_protocol::time::{Time, UnixTime};
@@ -56,12 +56,12 @@ pub struct Embedder {
 
 impl Embedder {
     /// A core on an empty store.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: ServerConfig) -> Self {
         Self::on(config, Memory::new())
     }
 
     /// A core on this store.
-    pub fn on(config: Config, memory: Memory) -> Self {
+    pub fn on(config: ServerConfig, memory: Memory) -> Self {
         let now = Time::from_micros(5_000_000);
         Self {
             server: Server::new(config, [8; 32], now, BEGIN),
@@ -167,7 +167,7 @@ impl Embedder {
 }
 
 /// Small enough for random inputs to reach every bound.
-pub fn tight() -> Config {
+pub fn tight() -> ServerConfig {
     let mut config = roomy();
     let limits = &mut config.limits;
     limits.connections = 3;

@@ -14,7 +14,7 @@ use qpq_protocol::ids::{ConnId, Dir, OwnStream, StreamId, Ticket};
 use qpq_protocol::io::{
     Alpn, ConnectError, Core, JobResult, Output, PeerInfo, Reason, StreamInput, Target, Wake,
 };
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_protocol::storage::{Memory, Reply};
 use qpq_protocol::time::{Time, UnixTime};
 use tokio::sync::Mutex;
@@ -174,7 +174,7 @@ pub struct Peer {
 impl Peer {
     /// Connects; call it within a tokio runtime.
     pub async fn connect(server: SocketAddr, alpn: Alpn) -> Result<Self, ConnectError> {
-        let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+        let config = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
         let opened = Client::open(&config, Raw::default(), Memory::new());
         let (node, events) = opened.unwrap();
         Self::connect_on(node, Arc::new(Mutex::new(events)), server, alpn).await
@@ -182,7 +182,7 @@ impl Peer {
 
     /// Connects from this local address.
     pub async fn connect_from(local: IpAddr, server: SocketAddr) -> Result<Self, ConnectError> {
-        let config = Config::client(Trust::PinOnFirstUse { sha256: None });
+        let config = QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
         let local = SocketAddr::new(local, 0);
         let opened = Client::open_from(local, &config, Raw::default(), Memory::new());
         let (node, events) = opened.unwrap();

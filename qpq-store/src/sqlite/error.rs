@@ -8,7 +8,7 @@ use crate::lock::LockError;
 
 /// Why a database was not opened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum SqliteError {
     /// Another process has it, or the lock beside it cannot be made.
     #[error("{0}")]
     Lock(#[from] LockError),
@@ -44,7 +44,7 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
+impl SqliteError {
     pub(super) fn new(path: &Path, error: &rusqlite::Error) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {

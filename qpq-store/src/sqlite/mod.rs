@@ -21,7 +21,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use self::checkpoint::Checkpointer;
-pub use self::error::{Broken, OpenError};
+pub use self::error::{Broken, SqliteError};
 use crate::files;
 use crate::lock::Lock;
 
@@ -78,9 +78,9 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// See [`OpenError`]: held by another process, of a newer layout, not ours, damaged, or not
+    /// See [`SqliteError`]: held by another process, of a newer layout, not ours, damaged, or not
     /// writable.
-    pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, options: &Options) -> Result<Self, SqliteError> {
         Self::open_locked(Lock::take(path)?, path, options)
     }
 
@@ -89,9 +89,9 @@ impl Sqlite {
     /// # Errors
     ///
     /// As [`Sqlite::open`].
-    pub fn open_locked(lock: Lock, path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| OpenError::new(path, &error);
-        let unwritable = |error: std::io::Error| OpenError::Unwritable {
+    pub fn open_locked(lock: Lock, path: &Path, options: &Options) -> Result<Self, SqliteError> {
+        let failed = |error: rusqlite::Error| SqliteError::new(path, &error);
+        let unwritable = |error: std::io::Error| SqliteError::Unwritable {
             path: path.to_owned(),
             why: error.to_string(),
         };
@@ -123,30 +123,30 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Damaged`] if it cannot be read.
-    pub fn holds_nothing(&self) -> Result<bool, OpenError> {
+    /// [`SqliteError::Damaged`] if it cannot be read.
+    pub fn holds_nothing(&self) -> Result<bool, SqliteError> {
         let path = self.db.path().unwrap_or_default();
         self.db
             .query_row("SELECT NOT EXISTS (SELECT 1 FROM rows)", [], |row| {
                 row.get(0)
             })
-            .map_err(|error| OpenError::new(Path::new(path), &error))
+            .map_err(|error| SqliteError::new(Path::new(path), &error))
     }
 
     /// Reads the whole file and looks whether it is sound.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Damaged`].
-    pub fn check(&self) -> Result<(), OpenError> {
+    /// [`SqliteError::Damaged`].
+    pub fn check(&self) -> Result<(), SqliteError> {
         let path = Path::new(self.db.path().unwrap_or_default());
         let said: String = self
             .db
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|error| OpenError::new(path, &error))?;
+            .map_err(|error| SqliteError::new(path, &error))?;
         match said.as_str() {
             "ok" => Ok(()),
-            _ => Err(OpenError::Damaged {
+            _ => Err(SqliteError::Damaged {
                 path: path.to_owned(),
             }),
         }
@@ -223,8 +223,8 @@ impl Engine for Sqlite {
 }
 
 /// Settings, marks and tables.
-fn prepare(db: &Connection, path: &Path, options: &Options) -> Result<(), OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::new(path, &error);
+fn prepare(db: &Connection, path: &Path, options: &Options) -> Result<(), SqliteError> {
+    let failed = |error: rusqlite::Error| SqliteError::new(path, &error);
     let number = |pragma: &str| db.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     db.busy_timeout(std::time::Duration::from_secs(5))
         .map_err(failed)?;
@@ -234,12 +234,12 @@ fn prepare(db: &Connection, path: &Path, options: &Options) -> Result<(), OpenEr
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(failed)?;
     if id != APPLICATION_ID && (id != 0 || layout != 0 || tables != 0) {
-        return Err(OpenError::NotOurs {
+        return Err(SqliteError::NotOurs {
             path: path.to_owned(),
         });
     }
     if layout > LAYOUT {
-        return Err(OpenError::Newer {
+        return Err(SqliteError::Newer {
             path: path.to_owned(),
             found: layout,
             known: LAYOUT,

@@ -50,7 +50,7 @@ pub(super) fn check(file: &Value) -> Result<usize> {
         let replayed = match machine.text("core")? {
             "server" => replay(machine, |value| {
                 Ok((
-                    Start::<qpq_protocol::server::Config>::from_json(value)?.core(),
+                    Start::<qpq_protocol::server::ServerConfig>::from_json(value)?.core(),
                     Values::Plain,
                 ))
             }),

@@ -27,10 +27,10 @@ pub struct Start<Config> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientConfig {
     pub storage_key: [u8; 32],
-    pub rest: client::Config,
+    pub rest: client::ClientConfig,
 }
 
-impl Start<server::Config> {
+impl Start<server::ServerConfig> {
     pub fn core(&self) -> Server {
         Server::new(self.config.clone(), self.seed, self.now, self.unix)
     }
@@ -49,12 +49,12 @@ impl Start<server::Config> {
         let config = value.field("config")?;
         let ciphersuites = config.list("ciphersuites")?.iter();
         let ciphersuites = ciphersuites.filter_map(|id| id.as_u64()?.try_into().ok());
-        let config = server::Config {
+        let config = server::ServerConfig {
             domain: config.text("domain")?.to_owned(),
             version: config.text("version")?.to_owned(),
             ciphersuites: ciphersuites.collect(),
             opaque_suite: opaque_suite(config)?,
-            ..server::Config::default()
+            ..server::ServerConfig::default()
         };
         Self::of(config, value)
     }
@@ -98,7 +98,7 @@ impl Start<ClientConfig> {
         let config = value.field("config")?;
         let time = |name| config.number(name).map(Duration::from_micros);
         let mls_suite = MlsSuite::from_id(config.number("mls_suite")?);
-        let rest = client::Config {
+        let rest = client::ClientConfig {
             server: config.text("server")?.to_owned(),
             holder: config.text("holder")?.to_owned(),
             device_name: config.text("device_name")?.to_owned(),

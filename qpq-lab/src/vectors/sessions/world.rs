@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// See the page of this module.
 pub struct World {
     pub(super) now: Time,
-    pub(super) config: server::Config,
+    pub(super) config: server::ServerConfig,
     pub server: Node<Server>,
     pub clients: Vec<Node<Client>>,
     pub(super) links: BTreeMap<ConnId, Link>,
@@ -51,11 +51,11 @@ pub struct World {
 impl World {
     /// A server that has just started, and no clients.
     pub fn new() -> Result<Self> {
-        let config = server::Config {
+        let config = server::ServerConfig {
             domain: DOMAIN.to_owned(),
             version: "vectors".to_owned(),
             opaque_suite: client::OpaqueSuite::TEST,
-            ..server::Config::default()
+            ..server::ServerConfig::default()
         };
         let now = Time::from_micros(1_000_000);
         let start = Start {
@@ -379,7 +379,7 @@ impl World {
     pub(super) fn client_start(&mut self, client: usize) -> Start<ClientConfig> {
         self.starts = self.starts.saturating_add(1);
         let key = u8::try_from(client).unwrap_or(0).saturating_add(0xc0);
-        let rest = client::Config {
+        let rest = client::ClientConfig {
             server: format!("{DOMAIN}:5001"),
             holder: format!("start {}", self.starts),
             device_name: format!("device {client}"),
@@ -388,7 +388,7 @@ impl World {
             mls_suite: client::MlsSuite::X25519,
             package_floor: 1,
             package_target: 1,
-            ..client::Config::default()
+            ..client::ClientConfig::default()
         };
         Start {
             config: ClientConfig {

@@ -13,7 +13,7 @@
 //!                                            speaks
 //! ```
 //!
-//! Every call may take [`request_timeout`](crate::client::Config::request_timeout); beyond that the connection is as
+//! Every call may take [`request_timeout`](crate::client::ClientConfig::request_timeout); beyond that the connection is as
 //! good as lost, and what was asked is asked again over the next. At most one call runs for a `Then`: who asks looks
 //! whether it is asked already.
 

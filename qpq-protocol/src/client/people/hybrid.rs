@@ -87,7 +87,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Config, StorageKey};
+    use crate::client::{ClientConfig, StorageKey};
     use crate::rng::Seed;
     use crate::time::{Time, UnixTime};
     use qpq_crypto::identity::IdentitySecret;
@@ -96,7 +96,7 @@ mod tests {
     fn keys_that_are_unsigned_or_older_are_not_used() {
         let (storage, seed) = (StorageKey::new([1; 32]), Seed::new([2; 32]));
         let unix = UnixTime::from_millis(0);
-        let mut client = Client::new(Config::default(), storage, seed, Time::ZERO, unix);
+        let mut client = Client::new(ClientConfig::default(), storage, seed, Time::ZERO, unix);
         let bob = IdentitySecret::from_seed([3; 32]);
         let key = |counter| HybridSecret::derive(bob.seed(), counter).public();
         let (old, new) = (key(0), key(1));

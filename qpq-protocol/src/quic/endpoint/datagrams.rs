@@ -31,7 +31,7 @@ pub struct Received<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit<'a> {
     /// Where to; an IPv4 address is written as an IPv6 one for a socket of that family
-    /// ([`Config::on_socket`](crate::quic::Config::on_socket)).
+    /// ([`QuicConfig::on_socket`](crate::quic::QuicConfig::on_socket)).
     pub destination: SocketAddr,
     /// The two ECN bits of the IP header (RFC 3168); 0 for none.
     pub ecn: u8,

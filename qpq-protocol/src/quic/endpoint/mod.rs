@@ -16,7 +16,7 @@ use quinn_proto::ClientConfig;
 use self::datagrams::Outbox;
 use self::network::Network;
 use self::shutdown::Phase;
-use super::config::{Built, Config, ConfigError, Limits};
+use super::config::{Built, ConfigError, Limits, QuicConfig};
 use super::connection::{Change, Connection, Now};
 use super::task::{Done, Found, Task};
 use super::timers::Timers;
@@ -110,7 +110,7 @@ impl<C: Core> Endpoint<C> {
     /// # Errors
     /// When certificate, key, authority or limits cannot be used.
     pub fn new(
-        config: &Config,
+        config: &QuicConfig,
         core: C,
         epoch: Instant,
         unix: UnixTime,

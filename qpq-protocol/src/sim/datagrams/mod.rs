@@ -68,8 +68,8 @@ pub(super) struct Datagrams {
     epoch: Instant,
     rng: Rng,
     weather: Weather,
-    client: quic::Config,
-    server: quic::Config,
+    client: quic::QuicConfig,
+    server: quic::QuicConfig,
     socket: Socket,
     ways: Vec<Way>,
     servers: Vec<SocketAddr>,
@@ -195,11 +195,11 @@ fn client_of(address: SocketAddr) -> Option<usize> {
 const DRAIN: Duration = ms(180_000);
 
 /// What the endpoints of a world are: with windows, silences and sizes that strain the glue.
-fn endpoints(rng: &mut Rng) -> (quic::Config, quic::Config) {
-    let mut client = quic::Config::client(Trust::PinOnFirstUse { sha256: None });
+fn endpoints(rng: &mut Rng) -> (quic::QuicConfig, quic::QuicConfig) {
+    let mut client = quic::QuicConfig::client(Trust::PinOnFirstUse { sha256: None });
     let (prefix, key) = KEY;
     let key = [prefix, key].concat();
-    let mut server = quic::Config::server(CERTIFICATE.to_vec(), key, &[Alpn::Qpq])
+    let mut server = quic::QuicConfig::server(CERTIFICATE.to_vec(), key, &[Alpn::Qpq])
         .expect("the key above can be read");
     let idle = ms(pick(rng, &[10_000, 60_000, 300_000]));
     let window = pick(rng, &[16 * 1024, 256 * 1024]);

@@ -59,7 +59,7 @@ impl<N: Network> World<N> {
                     config.strange_queues = villains::STRANGE_QUEUES;
                 }
                 #[cfg(qpq_defects)]
-                let config = client::Config {
+                let config = client::ClientConfig {
                     defect: self.config.defect,
                     ..config
                 };
@@ -72,7 +72,7 @@ impl<N: Network> World<N> {
             Who::Server(server) => {
                 let config = server_config(self.limits.clone());
                 #[cfg(qpq_defects)]
-                let config = server::Config {
+                let config = server::ServerConfig {
                     defect: self.config.defect,
                     ..config
                 };
@@ -151,17 +151,17 @@ pub(super) fn limits() -> Limits {
 /// The domain of the servers, and their host name.
 const DOMAIN: &str = "servers.sim";
 
-fn server_config(limits: Limits) -> server::Config {
-    server::Config {
+fn server_config(limits: Limits) -> server::ServerConfig {
+    server::ServerConfig {
         domain: DOMAIN.to_owned(),
         opaque_suite: OpaqueSuite::TEST,
         limits,
-        ..server::Config::default()
+        ..server::ServerConfig::default()
     }
 }
 
-fn client_config(who: Who, start: u32) -> client::Config {
-    client::Config {
+fn client_config(who: Who, start: u32) -> client::ClientConfig {
+    client::ClientConfig {
         server: format!("{DOMAIN}:5001"),
         holder: format!("{who} {start}"),
         opaque_suite: OpaqueSuite::TEST,
@@ -171,6 +171,6 @@ fn client_config(who: Who, start: u32) -> client::Config {
         package_target: 2,
         backoff_base: ms(100),
         backoff_max: ms(10_000),
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     }
 }

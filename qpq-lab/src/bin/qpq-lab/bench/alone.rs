@@ -8,7 +8,7 @@ use qpq_protocol::frame::{Header as _, ResponseHeader};
 use qpq_protocol::ids::{ConnId, Dir, StreamId};
 use qpq_protocol::io::{Alpn, Core as _, Output, PeerInfo, StreamInput};
 use qpq_protocol::limits::Limits;
-use qpq_protocol::server::{Config, Event, Server};
+use qpq_protocol::server::{Event, Server, ServerConfig};
 use qpq_protocol::status::Status;
 use qpq_protocol::storage::{Command, Engine};
 use qpq_protocol::time::{Time, UnixTime};
@@ -70,10 +70,10 @@ impl<E: Engine> Alone<E> {
     }
 
     fn on(clock: Clock, engine: E, limits: Limits, unix: UnixTime) -> Outcome<Self> {
-        let config = Config {
+        let config = ServerConfig {
             limits,
             version: accounts::long_version(),
-            ..Config::default()
+            ..ServerConfig::default()
         };
         let mut alone = Self {
             server: Server::new(config, [7; 32], Time::ZERO, unix),

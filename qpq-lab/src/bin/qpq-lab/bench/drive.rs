@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use qpq_adapter_tokio::Client;
-use qpq_protocol::quic::{Config, Trust};
+use qpq_protocol::quic::{QuicConfig, Trust};
 use qpq_server_example::time::unix_now;
 
 use super::accounts::{HealthCalls, Messages, Senders, health};
@@ -178,7 +178,7 @@ fn senders(args: &DriveArgs) -> Senders {
 
 async fn call(args: &DriveArgs, requests: impl Requests, meter: Arc<Meter>) -> Outcome<()> {
     let sha256 = Some(Identity::of(&args.dir).sha256()?);
-    let config = Config::client(Trust::PinOnFirstUse { sha256 });
+    let config = QuicConfig::client(Trust::PinOnFirstUse { sha256 });
     let caller = Caller::new(args.address.to_string(), args.load, requests, meter);
     let opened = Client::open(&config, caller, NoStore);
     let (_node, mut events) = opened.map_err(Failure::of("a client"))?;

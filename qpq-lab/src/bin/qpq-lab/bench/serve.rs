@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use qpq_adapter_tokio as tokio_node;
 use qpq_protocol::io::Alpn;
 use qpq_protocol::quic;
-use qpq_protocol::server::{Config, Event, Server};
+use qpq_protocol::server::{Event, Server, ServerConfig};
 use qpq_protocol::time::Time;
 use qpq_server_example::time::unix_now;
 use qpq_store::sqlite::{Options, Sqlite};
@@ -66,14 +66,14 @@ async fn serve(args: &ServeArgs, identity: &Identity) -> Outcome<()> {
     });
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(Failure::of("randomness"))?;
-    let config = Config {
+    let config = ServerConfig {
         limits: accounts::limits(),
         version: accounts::long_version(),
-        ..Config::default()
+        ..ServerConfig::default()
     };
     let core = Server::new(config, seed, Time::ZERO, unix_now());
     let [certificate, key] = identity.der()?;
-    let config = quic::Config::server(certificate, key, &[Alpn::Qpq])
+    let config = quic::QuicConfig::server(certificate, key, &[Alpn::Qpq])
         .map_err(Failure::of("a certificate"))?;
     let (node, mut events) = tokio_node::Server::bind(peers::LOOPBACK, &config, core, engine)
         .map_err(Failure::of("server"))?;

@@ -110,7 +110,7 @@ pub fn memory(args: &RowArgs) -> Outcome<Figures> {
 
 /// A client that has opened what the disk holds, and does not connect.
 fn opened(disk: &mut Memory) -> Outcome<Client> {
-    let config = client::Config {
+    let config = client::ClientConfig {
         offline: true,
         ..config()
     };

@@ -128,18 +128,18 @@ impl Side {
 }
 
 /// How a client of these worlds behaves.
-pub fn config() -> client::Config {
-    client::Config {
+pub fn config() -> client::ClientConfig {
+    client::ClientConfig {
         server: format!("{DOMAIN}:5001"),
         holder: "bench".to_owned(),
         device_name: "bench".to_owned(),
         opaque_suite: OpaqueSuite::TEST,
-        ..client::Config::default()
+        ..client::ClientConfig::default()
     }
 }
 
 /// The core of client number so and so, at its first start or a later one.
-pub fn core(number: usize, start: u8, config: client::Config, now: Time) -> Client {
+pub fn core(number: usize, start: u8, config: client::ClientConfig, now: Time) -> Client {
     let key = u8::try_from(number).unwrap_or(u8::MAX);
     let seed = Seed::new([start.wrapping_mul(16).wrapping_add(key); 32]);
     let date = BEGIN.as_millis() + now.as_micros() / 1000;
@@ -155,11 +155,11 @@ pub fn core(number: usize, start: u8, config: client::Config, now: Time) -> Clie
 impl World {
     /// A server that has just started, and so many clients on empty disks.
     pub fn new(clients: usize) -> Outcome<Self> {
-        let config = server::Config {
+        let config = server::ServerConfig {
             domain: DOMAIN.to_owned(),
             opaque_suite: OpaqueSuite::TEST,
             limits: accounts::limits(),
-            ..server::Config::default()
+            ..server::ServerConfig::default()
         };
         let now = Time::from_micros(1_000_000);
         let server = Node {
