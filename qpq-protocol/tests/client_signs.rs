@@ -330,6 +330,34 @@ fn a_message_that_it_took_is_not_known_when_the_clock_is_ahead() {
     assert_noticed(&mut net, id, without_what_it_took);
 }
 
+/// So it may be of any day: what was sent before it was last found as it was left is sent again, too.
+#[test]
+fn a_message_is_not_known_to_a_server_that_does_not_know_the_device() {
+    let (mut net, id) = world();
+    net.cut_client(BOB);
+    settle(&mut net);
+    send(&mut net, BOB, id, "three");
+    settle(&mut net);
+    net.lie = Some(|method, said| match method {
+        method::RESUME_SESSION => changed(said, |answer: &mut proto::ResumeSessionResponse| {
+            answer.last = Bytes::new();
+        }),
+        _ => without_what_it_took(method, said),
+    });
+    net.cut_client(BOB);
+    net.until(|net| set_backs(net, BOB) > 0);
+    net.lie = None;
+    net.record = Some(Vec::new());
+    net.pass(Duration::from_secs(120));
+    let asked = net.record.take().expect("a record").into_iter();
+    let sent = asked.filter(|(method, _)| *method == method::BATCH_ENQUEUE);
+    let sent = sent.map(|(_, request)| proto::BatchEnqueueRequest::decode(request));
+    // But for the question whether the last one is there.
+    let again = sent.filter(|request| request.as_ref().is_ok_and(|sent| sent.payload.len() > 1));
+    assert_eq!(again.count(), 2);
+    assert_eq!(history(&mut net, ALICE, id), ["one", "two", "three"]);
+}
+
 /// Else that would be the message that is asked for the next time, which the server has.
 #[test]
 fn nothing_is_sent_before_it_is_known_whether_the_server_has_the_last_message() {

@@ -76,6 +76,10 @@ impl Openings {
             self.confirmed = Some(number);
         }
         if last.is_empty() {
+            if before.is_some() {
+                // It knows nothing of this device. If anything is missing there, that may be of any day.
+                self.sound = 0;
+            }
             return Verdict::Same;
         }
         match self.number(last) {
