@@ -47,8 +47,9 @@ impl Subject for Rows {
     }
 }
 
+/// It says that it has committed what was to be refused, for a conflict or a key that is too long.
 #[test]
-#[should_panic(expected = "Conflict")]
+#[should_panic(expected = "Committed")]
 fn checks_that_are_not_made_are_noticed() {
     conformance::check(64, Rows::default);
 }
