@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use net::people::{
     MINUTE, PUT_BACK, asked, assert_agree, assert_talk, back, backup, changed, conversation,
-    conversations, dm, find, go_away, group, history, is_welcome, leave, members, method, put_back,
-    register, send, settle, told, world,
+    conversations, dm, find, go_away, group, history, invite, is_welcome, leave, members, method,
+    put_back, register, send, settle, told, world,
 };
 use net::{Late, Net};
 use qpq_protocol::client::{ConversationId, Event, Misdeed, Outcome, Standing, intent};
@@ -192,6 +192,34 @@ fn a_commit_that_is_taken_and_said_to_have_lost_is_noticed() {
     assert_agree(&mut net, &[0, 1, 2], id);
     let void = |event: &Event| matches!(event, Event::VoidCommit { .. });
     assert_eq!(told(&net, 0, void), 0);
+}
+
+/// A void commit had taken a slot before he came, and he can't see where the others are.
+#[test]
+fn who_lost_a_slot_of_before_he_came_commits_in_the_next() {
+    let mut net = world(&["alice", "bob", "carol", "mallory"]);
+    let id = group(&mut net, 0, &["mallory"]);
+    settle(&mut net);
+    let void = Misdeed::ThrowOff(Vec::new());
+    assert!(net.act(3, |core, now| core.misbehave(now, id, &void)));
+    settle(&mut net);
+    invite(&mut net, 0, id, "bob");
+    net.lie = Some(|method, said| match method {
+        method::GET_GROUP_INFO => Err(Status::NotFound.code()),
+        method::LIST_QUEUES => changed(said, |page: &mut proto::ListQueuesResponse| {
+            page.queues.iter_mut().for_each(|queue| queue.slot = 0);
+        }),
+        _ => said,
+    });
+    settle(&mut net);
+    net.asked.clear();
+    let invited = net.begin(1, intent::Invite::new(id, "carol"));
+    settle(&mut net);
+    assert_eq!(asked(&net, method::GET_GROUP_INFO), 1);
+    let ended = net.result(1, invited);
+    assert!(matches!(ended, Some(Ok(Outcome::Changed(_)))), "{ended:?}");
+    net.lie = None;
+    assert_agree(&mut net, &[0, 1, 2, 3], id);
 }
 
 /// The slot that the server names is not the one that it signed for; nothing is said after it that would show where

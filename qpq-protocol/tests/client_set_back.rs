@@ -450,6 +450,16 @@ fn a_commit_in_an_earlier_slot_for_an_epoch_that_was_left_leads_to_where_the_oth
     assert_agree(&mut net, &[0, 1, 2, 3], id);
 }
 
+/// So many messages this client was told to be lost for good, or for some.
+fn unsent(net: &Net, client: usize) -> usize {
+    let events = net.clients[client].events.iter();
+    let unsent = events.filter_map(|event| match event {
+        Event::ServerSetBack { unsent } => Some(unsent.len()),
+        _ => None,
+    });
+    unsent.sum()
+}
+
 /// Carol was invited after the server's copy was made, and did not read what was said to her. By the time that alice
 /// hears of it bob has gone on without her, so that it is sent again to him alone before carol is asked in again.
 #[test]
@@ -474,14 +484,7 @@ fn what_was_said_to_one_who_is_not_there_any_more_is_named() {
     net.pass(2 * MINUTE);
     assert_eq!(history(&mut net, 1, id), ["to all"]);
     assert_eq!(history(&mut net, 2, id), [""; 0]);
-    let unsent = net.clients[0]
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::ServerSetBack { unsent } => Some(unsent.len()),
-            _ => None,
-        });
-    assert_eq!(unsent.sum::<usize>(), 1);
+    assert_eq!(unsent(&net, 0), 1);
 }
 
 /// The server has lost it with the removal that came after it.
@@ -498,12 +501,30 @@ fn what_was_said_to_one_who_was_taken_out_since_is_named() {
     put_back_silently(&mut net, disk);
     net.pass(2 * MINUTE);
     assert_eq!(history(&mut net, 1, id), ["to all"]);
-    let unsent = net.clients[0]
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::ServerSetBack { unsent } => Some(unsent.len()),
-            _ => None,
-        });
-    assert_eq!(unsent.sum::<usize>(), 1);
+    assert_eq!(unsent(&net, 0), 1);
+}
+
+/// What waits is sent again, and somebody has gone meanwhile: that says nothing of the server.
+#[test]
+fn a_device_that_was_set_back_says_nothing_of_the_server() {
+    let mut net = world(&["alice", "bob", "carol"]);
+    let id = group(&mut net, 0, &["bob", "carol"]);
+    settle(&mut net);
+    net.late.insert((0, Late::Request(method::BATCH_ENQUEUE)));
+    net.begin(0, intent::Send::new(id, "on its way"));
+    net.pass(Duration::from_secs(1));
+    let copy = net.clients[0].disk.clone();
+    net.late.clear();
+    net.restart(0);
+    settle(&mut net);
+    net.restart(0);
+    settle(&mut net);
+    remove(&mut net, 1, id, "carol");
+    settle(&mut net);
+    net.clients[0].disk = copy;
+    net.restart(0);
+    net.pass(2 * MINUTE);
+    let of_it = |event: &Event| matches!(event, Event::SetBack);
+    let of_server = |event: &Event| matches!(event, Event::ServerSetBack { .. });
+    assert_eq!((told(&net, 0, of_it), told(&net, 0, of_server)), (1, 0));
 }

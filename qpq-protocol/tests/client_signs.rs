@@ -182,6 +182,30 @@ fn what_is_pushed_before_the_listing_does_not_hide_another_envelope() {
     assert_eq!(history(&mut net, BOB, id), ["one", "two", "three"]);
 }
 
+/// Its acknowledgement was lost, so the queue is looked at; more comes whenever an answer is on its way.
+#[test]
+fn a_queue_that_is_looked_at_is_read_though_more_comes_all_the_time() {
+    let (mut net, id) = world();
+    net.late.insert((BOB, Late::Request(method::ACK)));
+    send(&mut net, ALICE, id, "unacknowledged");
+    net.pass(Duration::from_secs(1));
+    net.late = [(BOB, Late::Answer(method::FETCH))].into();
+    net.restart(BOB);
+    net.pass(Duration::from_secs(1));
+    for text in ["three", "four"] {
+        send(&mut net, ALICE, id, text);
+    }
+    net.asked.clear();
+    net.late.clear();
+    net.pass(Duration::from_secs(1));
+    // What came is taken before more is asked for: of that the same would be said.
+    let of_queue = [method::FETCH, method::ACK];
+    let next = net.asked.iter().find(|method| of_queue.contains(method));
+    assert_eq!(next, Some(&method::ACK));
+    let all = ["one", "two", "unacknowledged", "three", "four"];
+    assert_eq!(history(&mut net, BOB, id), all);
+}
+
 /// Of two envelopes the second has the number of the first, and would be passed over as known.
 #[test]
 fn an_answer_that_is_not_in_order_is_not_taken() {

@@ -19,7 +19,7 @@ pub enum OpenError {
     },
     /// Certificate, key, authority or limits cannot be used.
     #[error(transparent)]
-    QuicConfig(#[from] ConfigError),
+    Config(#[from] ConfigError),
     /// The system gives no thread, no randomness, no timer, or no such socket.
     #[error("the system refuses a thread, randomness or a socket ({0}): free some resources")]
     System(ErrorKind),

@@ -83,7 +83,7 @@ pub enum Name {
     Openings,
     /// What the clocks have shown.
     Clocks,
-    /// When somebody last came into a conversation.
+    /// When somebody last came into a conversation, and went.
     Moves(ChannelId),
     /// The newest hybrid key seen of an account.
     Hybrid(IdentityKey),

@@ -63,7 +63,7 @@ pub(in crate::client) struct State {
     pub(in crate::client) known: BTreeMap<ConversationId, Known>,
     /// Own messages that the server has, by their index in the history; the last ones.
     pub(in crate::client) sent: BTreeMap<(ConversationId, u64), SentRecord>,
-    /// Messages that a conversation had when somebody last came in.
+    /// When somebody last came into a conversation, and went.
     pub(in crate::client) moves: BTreeMap<ConversationId, MovesRecord>,
 }
 

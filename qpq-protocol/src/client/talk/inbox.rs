@@ -53,6 +53,8 @@ pub(in crate::client) struct Inbox {
     /// Queues of which it is to be looked at whether the server still has at the cursor what was taken in there:
     /// all of them when a session begins, until the listing or the first answer says so.
     pub(super) looked_at: BTreeSet<Queue>,
+    /// Those of which what is asked for begins at the cursor, to be looked at.
+    looking: BTreeSet<Queue>,
     pub(super) listing: Listing,
 }
 
@@ -130,12 +132,17 @@ impl Client {
         if self.is_blocked(queue) || self.timers.is_set(Timer::Queue(queue)) {
             return;
         }
+        let looks = self.inbox.looked_at.contains(&queue);
+        match looks {
+            true => self.inbox.looking.insert(queue),
+            false => self.inbox.looking.remove(&queue),
+        };
         let request = proto::FetchRequest {
             recipient_key: Bytes::copy_from_slice(me.identity_key().as_bytes()),
             channel_id: wire_queue(queue),
             limit: FETCH,
             device_id: Bytes::copy_from_slice(me.device_id.as_bytes()),
-            after_seq: match self.inbox.looked_at.contains(&queue) {
+            after_seq: match looks {
                 true => self.cursor(queue).saturating_sub(1),
                 false => self.cursor(queue),
             },
@@ -161,11 +168,13 @@ impl Client {
             self.set_cursor(queue, gone.min(taken), None);
         }
         let before = self.cursor(queue);
-        if self.inbox.looked_at.contains(&queue) && self.inbox.again.remove(&queue) {
+        let was_looked_at = self.inbox.looking.remove(&queue);
+        if self.inbox.looked_at.contains(&queue) && !was_looked_at {
             // This was asked for before it was known that the queue is to be looked at.
+            self.inbox.again.remove(&queue);
             return self.fetch(queue);
         }
-        let was_looked_at = self.inbox.looked_at.remove(&queue);
+        self.inbox.looked_at.remove(&queue);
         if was_looked_at && !self.is_marked(queue, &fetched.payloads) {
             return self.queue_fell(queue);
         }

@@ -115,7 +115,7 @@ impl Client {
             self.inbox.looked_at.insert(queue);
             self.fetch(queue);
         } else {
-            // It begins behind the cursor: nothing else can lie there.
+            // It begins behind the cursor, or ends before it: nothing else lies there.
             self.inbox.looked_at.remove(&queue);
             if listed.next_seq > cursor.saturating_add(1) {
                 self.fetch(queue);

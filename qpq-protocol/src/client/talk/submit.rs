@@ -85,7 +85,8 @@ impl Client {
                 let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
-                // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit.
+                // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit; or,
+                // where this account is shut out, by one that it was not given.
                 self.change_channel(id, |channel| channel.slot.confirm(draft.slot));
                 if is_shut_out && self.phase(id) == Some(Phase::Leaving) {
                     // The others took it off the list: it has left.

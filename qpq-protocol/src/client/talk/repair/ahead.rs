@@ -79,7 +79,8 @@ impl Client {
         self.note_looked_ahead(id, last);
         self.rejoins.denied.remove(&id);
         let Some(answer) = answer.ok().filter(|_| self.may_be_behind(id)) else {
-            return;
+            // What waited for this goes on.
+            return self.drive(id);
         };
         let seed = self.rng.seed();
         self.state.keep_mls(&mut self.writer);

@@ -232,7 +232,10 @@ impl Client {
         });
         if !removed.is_empty() {
             self.note_removal(id);
-            self.say_not_for_all(id);
+            // What a device of an earlier day sends again the server may have all the same.
+            if why.flatten() != Some(RejoinReason::SetBack) {
+                self.say_not_for_all(id);
+            }
         }
         let epoch = self.state.group(id).map_or(0, |(_, group)| group.epoch());
         self.need_names(id, &added);
