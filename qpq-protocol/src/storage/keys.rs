@@ -258,7 +258,7 @@ impl KeyBuilder {
         Self { short, long }.fixed(&[family as u8])
     }
 
-    // A call would move the whole key for each field.
+    // Inlined all through: a call would move the whole key for each field.
     #[inline(always)]
     fn fixed(mut self, bytes: &[u8]) -> Self {
         let start = usize::from(self.short.len);
@@ -278,6 +278,7 @@ impl KeyBuilder {
         self
     }
 
+    #[inline(always)]
     fn optional(self, id: Option<&[u8]>) -> Self {
         match id {
             None | Some([]) => self.fixed(&[0]),
@@ -285,20 +286,24 @@ impl KeyBuilder {
         }
     }
 
+    #[inline(always)]
     fn device(self, device: &DeviceId) -> Self {
         self.optional(Some(device.as_bytes()))
     }
 
+    #[inline(always)]
     fn channel(self, channel: Option<&ChannelId>) -> Self {
         self.optional(channel.map(|channel| channel.as_bytes().as_slice()))
     }
 
+    #[inline(always)]
     fn queue(self, queue: &QueueId) -> Self {
         self.fixed(queue.recipient.as_bytes())
             .device(&queue.device)
             .channel(queue.channel.as_ref())
     }
 
+    #[inline(always)]
     fn number(self, number: u64) -> Self {
         self.fixed(&number.to_be_bytes())
     }

@@ -14,26 +14,18 @@ pub(crate) struct MapKey<const WORDS: usize> {
 
 impl<const WORDS: usize> From<Bytes> for MapKey<WORDS> {
     fn from(whole: Bytes) -> Self {
-        let mut rest = &*whole;
-        let start = [(); WORDS].map(|()| {
-            let word = word(rest);
-            rest = rest.get(8..).unwrap_or_default();
-            word
-        });
+        let (words, rest) = whole.as_chunks::<8>();
+        let mut start = [0; WORDS];
+        for (to, from) in start.iter_mut().zip(words) {
+            *to = u64::from_be_bytes(*from);
+        }
+        if let Some(last) = start.get_mut(words.len()) {
+            for (shift, byte) in (0..64).step_by(8).rev().zip(rest) {
+                *last |= u64::from(*byte) << shift;
+            }
+        }
         Self { start, whole }
     }
-}
-
-/// The first eight bytes.
-fn word(bytes: &[u8]) -> u64 {
-    let word = bytes.first_chunk().copied().unwrap_or_else(|| {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        word
-    });
-    u64::from_be_bytes(word)
 }
 
 #[cfg(test)]

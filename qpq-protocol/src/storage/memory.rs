@@ -50,9 +50,14 @@ impl Memory {
     /// Carries a batch out without making it durable: [`Memory::flush`] does that, and until then
     /// the replies must be held back.
     pub fn stage(&mut self, batch: Vec<Command>) -> Vec<Reply> {
+        self.carry_out(batch, true)
+    }
+
+    fn carry_out(&mut self, batch: Vec<Command>, is_staged: bool) -> Vec<Reply> {
         let fault = self.faults.pop_front();
+        let mut one = |command| self.one(command, is_staged);
         let failure = match fault {
-            None => return batch.into_iter().map(|one| self.one(one)).collect(),
+            None => return batch.into_iter().map(one).collect(),
             Some(Fault::Full) => Failure::Full,
             Some(Fault::Unavailable) => Failure::Unavailable,
             Some(Fault::UnknownMade | Fault::UnknownLost) => Failure::Unknown,
@@ -60,7 +65,7 @@ impl Memory {
         let replies = batch.iter().map(|_| Reply::Failed(failure)).collect();
         if fault == Some(Fault::UnknownMade) {
             for command in batch {
-                self.one(command);
+                one(command);
             }
         }
         replies
@@ -114,7 +119,7 @@ impl Memory {
         self.rows.get(&Key::from(key))
     }
 
-    fn one(&mut self, command: Command) -> Reply {
+    fn one(&mut self, command: Command, is_staged: bool) -> Reply {
         match command {
             Command::Get(keys) => {
                 let values = keys.into_iter().map(|key| self.find(key).cloned());
@@ -125,11 +130,11 @@ impl Memory {
                 let rows = self.rows.range(Key::from(start)..Key::from(end));
                 scan.answer(rows.map(|(key, value)| (&key.whole, value)))
             }
-            Command::Commit(commit) => self.commit(commit),
+            Command::Commit(commit) => self.commit(commit, is_staged),
         }
     }
 
-    fn commit(&mut self, commit: Commit) -> Reply {
+    fn commit(&mut self, commit: Commit, is_staged: bool) -> Reply {
         if !commit.is_well_formed() {
             return Reply::Failed(Failure::Unavailable);
         }
@@ -138,22 +143,29 @@ impl Memory {
             return Reply::Conflict;
         }
         for (key, value) in commit.puts {
-            let key = Key::from(key);
-            let before = self.rows.insert(key.clone(), value);
-            self.undo.push((key, before));
+            self.change(key.into(), Some(value), is_staged);
         }
         for key in commit.deletes {
-            let key = Key::from(key);
-            let before = self.rows.remove(&key);
-            self.undo.push((key, before));
+            self.change(key.into(), None, is_staged);
         }
         Reply::Committed
+    }
+
+    fn change(&mut self, key: Key, value: Option<Bytes>, is_staged: bool) {
+        let undone = is_staged.then(|| key.clone());
+        let before = match value {
+            Some(value) => self.rows.insert(key, value),
+            None => self.rows.remove(&key),
+        };
+        if let Some(key) = undone {
+            self.undo.push((key, before));
+        }
     }
 }
 
 impl Engine for Memory {
     fn run(&mut self, batch: Vec<Command>) -> Vec<Reply> {
-        let replies = self.stage(batch);
+        let replies = self.carry_out(batch, false);
         self.flush();
         replies
     }
