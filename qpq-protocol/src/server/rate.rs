@@ -5,14 +5,13 @@
 //! hash gives each subject one counter in each row, and the least of the four is what it has used at
 //! most (a count-min sketch). Nothing is ever full and nothing that is still open is forgotten; who
 //! shares all four counters with others is only treated more strictly, and nobody can choose with whom.
-//! Each class of rates has a table of its own.
+//! Each class of rates has a table of its own; a subject has the same counters in all of them.
 //!
 //! A window is kept as two counts, of the current and of the last whole window; the last one counts
 //! for the part of it that is still inside. That never allows more than twice the rate in any one
 //! window.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
@@ -43,6 +42,10 @@ pub(super) struct Rates {
     key: [u8; 32],
     counters: usize,
     tables: BTreeMap<RateClass, Table>,
+    /// The subject that was counted last, and its places: a request counts for one in several classes.
+    last: (Vec<u8>, Places),
+    /// Where a subject is put together.
+    subject: Vec<u8>,
 }
 
 /// Four rows of counters for one class.
@@ -69,11 +72,15 @@ impl Rates {
     /// Tables of this size, whose hash has a key made from this seed.
     pub(super) fn new(counters: usize, seed: &[u8; 32]) -> Self {
         let key = Sha256::new_with_prefix("qpq rates v1").chain_update(seed);
-        Self {
+        let mut rates = Self {
             key: key.finalize().into(),
             counters: counters.max(1),
             tables: BTreeMap::new(),
-        }
+            last: (Vec::new(), [0; ROWS]),
+            subject: Vec::new(),
+        };
+        rates.last.1 = rates.hash(&[]);
+        rates
     }
 
     /// Counts `count` events of the subject that `parts` name together, unless that is more than
@@ -87,12 +94,12 @@ impl Rates {
         parts: &[&[u8]],
         count: u32,
     ) -> Result<(), u32> {
-        let places = self.places(class, parts);
+        let places = self.places(parts);
         let moment = Moment::of(now, rate);
         let table = self.table(class, moment.window);
-        let waits = places.map(|place| table.wait(place, moment, rate.count, count));
-        match waits.into_iter().min() {
-            Some(Duration::ZERO) | None => {
+        let wait = |place: &usize| table.wait(*place, moment, rate.count, count);
+        match places.iter().map(wait).min() {
+            Some(0) | None => {
                 let add = |counted: u32| counted.saturating_add(count);
                 change(&mut table.current, places, add);
                 Ok(())
@@ -110,7 +117,7 @@ impl Rates {
         parts: &[&[u8]],
         at: Time,
     ) {
-        let places = self.places(class, parts);
+        let places = self.places(parts);
         let table = self.table(class, Moment::of(now, rate).window);
         let row = match table.window.checked_sub(Moment::of(at, rate).window) {
             Some(0) => &mut table.current,
@@ -120,12 +127,23 @@ impl Rates {
         change(row, places, |counted| counted.saturating_sub(1));
     }
 
-    fn places(&self, class: RateClass, parts: &[&[u8]]) -> Places {
-        let mut hash = Sha256::new_with_prefix(self.key);
-        for part in core::iter::once(class.name().as_bytes()).chain(parts.iter().copied()) {
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part);
+    /// The same in the tables of all classes.
+    fn places(&mut self, parts: &[&[u8]]) -> Places {
+        self.subject.clear();
+        for part in parts {
+            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            self.subject.extend_from_slice(&length.to_be_bytes());
+            self.subject.extend_from_slice(part);
         }
+        if self.subject != self.last.0 {
+            core::mem::swap(&mut self.subject, &mut self.last.0);
+            self.last.1 = self.hash(&self.last.0);
+        }
+        self.last.1
+    }
+
+    fn hash(&self, subject: &[u8]) -> Places {
+        let hash = Sha256::new_with_prefix(self.key).chain_update(subject);
         let hash: [u8; 32] = hash.finalize().into();
         let (hashes, _) = hash.as_chunks::<8>();
         let mut places = [0; ROWS];
@@ -164,23 +182,20 @@ impl Table {
         self.window = window;
     }
 
-    /// How long until a counter has room for `count` more, of `most` in a window.
-    fn wait(&self, place: usize, moment: Moment, most: u32, count: u32) -> Duration {
+    /// How many microseconds until a counter has room for `count` more, of `most` in a window.
+    fn wait(&self, place: usize, moment: Moment, most: u32, count: u32) -> u64 {
         let at = |row: &[u32]| row.get(place).copied().map_or(0, u64::from);
         let (current, last) = (at(&self.current), at(&self.last));
         let Some(room) = u64::from(most).checked_sub(count.into()) else {
             // Never. The client is told to come back when a window has passed.
-            return Duration::from_micros(moment.length);
+            return moment.length;
         };
         let Moment { length, left, .. } = moment;
         match room.checked_sub(current) {
             // In this window, once so little of the last one counts.
-            Some(room) => Duration::from_micros(left.saturating_sub(share(room, length, last))),
+            Some(room) => left.saturating_sub(share(room, length, last)),
             // In the next one, where this one is the last.
-            None => {
-                let rest = length.saturating_sub(share(room, length, current));
-                Duration::from_micros(left.saturating_add(rest))
-            }
+            None => left.saturating_add(length.saturating_sub(share(room, length, current))),
         }
     }
 }
@@ -221,13 +236,14 @@ fn share(room: u64, length: u64, count: u64) -> u64 {
     u64::try_from(most).unwrap_or(u64::MAX).min(length)
 }
 
-fn millis(wait: Duration) -> u32 {
-    let millis = wait.as_micros().div_ceil(1000);
-    u32::try_from(millis).unwrap_or(u32::MAX)
+fn millis(micros: u64) -> u32 {
+    u32::try_from(micros.div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -370,8 +386,20 @@ mod tests {
 
     #[test]
     fn parts_cannot_be_shifted() {
-        let rates = rates();
-        let places = |parts: &[&[u8]]| rates.places(CLASS, parts);
+        let mut rates = rates();
+        let mut places = |parts: &[&[u8]]| rates.places(parts);
         assert_ne!(places(&[b"ab", b"c"]), places(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn whoever_was_counted_before_a_subject_has_the_same_places() {
+        let mut rates = rates();
+        let first = rates.places(&[b"a"]);
+        assert_eq!(rates.places(&[b"a"]), first);
+        let other = rates.places(&[b"b"]);
+        assert_ne!(other, first);
+        assert_eq!(rates.places(&[b"a"]), first);
+        assert_eq!(self::rates().places(&[b"b"]), other);
+        assert_ne!(rates.places(&[]), first);
     }
 }
