@@ -56,14 +56,11 @@ type Paid<R> = Box<dyn FnOnce(&mut Ctx<'_>) -> Next<R> + Send>;
 /// Pays with what the core has of this account's, if that is enough.
 fn is_paid(ctx: &mut Ctx<'_>, account: IdentityKey, cost: u64) -> bool {
     let owed = cost.saturating_sub(ctx.notes.paid);
-    let Some(rest) = ctx.allowances.left(&account).checked_sub(owed) else {
-        return false;
-    };
-    if owed > 0 {
-        ctx.allowances.set(account, rest);
+    let is_there = ctx.allowances.spend(&account, owed);
+    if is_there {
+        ctx.notes.paid = ctx.notes.paid.max(cost);
     }
-    ctx.notes.paid = ctx.notes.paid.max(cost);
-    true
+    is_there
 }
 
 /// Takes a block, then pays.
@@ -92,8 +89,7 @@ fn pay_later<R: 'static>(
         commit(ctx, change, move |ctx| {
             // Whatever others take out of it meanwhile.
             ctx.notes.reads.let_go(bucket.key());
-            let left = ctx.allowances.left(&account).saturating_add(taken.bytes);
-            ctx.allowances.set(account, left);
+            ctx.allowances.add(account, taken.bytes);
             pay_later(ctx, account, cost, then)
         })
     })

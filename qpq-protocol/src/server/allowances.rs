@@ -17,19 +17,25 @@ impl Allowances {
         self.0.get(account).map_or(0, |left| *left)
     }
 
-    /// So much is left of it.
-    pub(super) fn set(&mut self, account: IdentityKey, left: u64) {
-        match self.0.get(&account) {
-            Some(known) => *known = left,
-            None => self.0.insert(account, left, 1),
-        }
+    /// Gives out so much of an account's, if that much is left; whether it was.
+    pub(super) fn spend(&mut self, account: &IdentityKey, bytes: u64) -> bool {
+        let Some(left) = self.0.get(account) else {
+            return bytes == 0;
+        };
+        let rest = left.checked_sub(bytes);
+        *left = rest.unwrap_or(*left);
+        rest.is_some()
     }
 
-    /// Gives back what a request of this account had paid and did not use.
-    pub(super) fn give_back(&mut self, account: IdentityKey, bytes: u64) {
-        if bytes > 0 {
-            let left = self.left(&account).saturating_add(bytes);
-            self.set(account, left);
+    /// So much more is left of an account's: it was taken out of its bucket, or a request had paid it and did not
+    /// use it.
+    pub(super) fn add(&mut self, account: IdentityKey, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        match self.0.get(&account) {
+            Some(left) => *left = left.saturating_add(bytes),
+            None => self.0.insert(account, bytes, 1),
         }
     }
 }
