@@ -83,7 +83,10 @@ impl Server {
             ..
         } = self.background.0.swap_remove(place);
         let held = match &issued {
-            Some(issued) => self.commit_answered(issued, reply == Reply::Committed),
+            Some(issued) => {
+                let is_made = reply == Reply::Committed;
+                self.commit_answered(issued, is_made, &notes.reads)
+            }
             None => Vec::new(),
         };
         let next = self.with_ctx(None, attempt, &mut notes, |ctx| then(ctx, reply));

@@ -171,7 +171,7 @@ impl Server {
         match resume {
             Resume::Start => self.call_handler(task),
             Resume::Woken(then, woken) => {
-                let next = self.call_part(&mut task, |_, ctx| then(ctx, woken));
+                let next = self.call_part(&mut task, |ctx| then(ctx, woken));
                 self.follow(task, next);
             }
         }

@@ -27,7 +27,7 @@ use crate::server::policy_check;
 use crate::server::startup::Phase;
 use crate::server::step::{Next, Outcome, Step, Todo, Woken};
 use crate::server::timers::Timer;
-use crate::server::txn::Issued;
+use crate::server::txn::{Issued, Reads};
 use crate::server::{dispatch, table};
 use crate::status::Status;
 use crate::storage::{Command, Reply};
@@ -79,21 +79,26 @@ impl Server {
 
     /// Calls the handler from the start.
     pub(in crate::server) fn call_handler(&mut self, mut task: Box<Task>) {
-        let next = self.call_part(&mut task, |task, ctx| {
-            dispatch::dispatch(ctx, &task.caller, task.method, task.payload.clone())
-        });
+        let next = self.call_from_start(&mut task);
         self.follow(task, next);
+    }
+
+    fn call_from_start(&mut self, task: &mut Task) -> Next {
+        let (caller, method, payload) = (task.caller, task.method, task.payload.clone());
+        self.call_part(task, |ctx| {
+            dispatch::dispatch(ctx, &caller, method, payload)
+        })
     }
 
     /// Calls a part of a handler with what it may know.
     pub(in crate::server) fn call_part(
         &mut self,
         task: &mut Task,
-        part: impl FnOnce(&Task, &mut Ctx<'_>) -> Next,
+        part: impl FnOnce(&mut Ctx<'_>) -> Next,
     ) -> Next {
-        let mut notes = core::mem::take(&mut task.notes);
-        let (conn, attempt) = (Some(task.caller.conn), task.attempt);
-        let next = self.with_ctx(conn, attempt, &mut notes, |ctx| part(task, ctx));
+        let conn = Some(task.caller.conn);
+        let next = self.with_ctx(conn, task.attempt, &mut task.notes, part);
+        let notes = &mut task.notes;
         for number in notes.rests_on.drain(..) {
             if self.rows.is_pending(number) {
                 let dependents = self.tasks.dependents.entry(number).or_default();
@@ -122,7 +127,6 @@ impl Server {
         );
         let found = core::mem::take(&mut notes.session);
         self.correct_session(&task.caller, found);
-        task.notes = notes;
         next
     }
 
@@ -207,9 +211,9 @@ impl Server {
                     if let Some(issued) = &issued
                         && seeded!(self.config, AckBeforeDurable)
                     {
-                        self.rows.settle(issued, true);
+                        self.rows.settle(issued, true, &task.notes.reads);
                         self.tasks.tickets.remove(ticket.0);
-                        next = self.call_part(&mut task, |_, ctx| then(ctx, Reply::Committed));
+                        next = self.call_part(&mut task, |ctx| then(ctx, Reply::Committed));
                         continue;
                     }
                     task.state = TaskState::Stored(then, issued);
@@ -229,7 +233,7 @@ impl Server {
                         self.park(task, Some(until));
                         return self.run_next_long(conn);
                     };
-                    self.call_part(&mut task, |_, ctx| then(ctx, woken))
+                    self.call_part(&mut task, |ctx| then(ctx, woken))
                 }
                 // Nobody wants the answer any more, and nothing is stored.
                 Todo::Ask { .. } if task.answered => {
@@ -246,9 +250,7 @@ impl Server {
                     return self.park(task, due);
                 }
                 Todo::Rerun => match self.start_over(&mut task) {
-                    Ok(()) => self.call_part(&mut task, |task, ctx| {
-                        dispatch::dispatch(ctx, &task.caller, task.method, task.payload.clone())
-                    }),
+                    Ok(()) => self.call_from_start(&mut task),
                     Err(fault) => Err(fault),
                 },
             };
@@ -332,8 +334,7 @@ impl Server {
             self.tell_limit(limit, session.map(|session| session.identity_key), address);
         }
         if let Some(session) = session {
-            self.allowances
-                .give_back(session.identity_key, task.notes.paid);
+            self.allowances.add(session.identity_key, task.notes.paid);
         }
         match result {
             Ok(outcome) => {
@@ -384,6 +385,7 @@ impl Server {
 
     /// Gives back what a request holds.
     pub(in crate::server) fn release_task(&mut self, task: &mut Task) {
+        self.set_timer(task, None);
         let room = self.leave_long(task);
         self.drop_room(room);
         for queue in task.watches.drain(..) {
@@ -396,19 +398,25 @@ impl Server {
 
     /// Keeps a request until something happens.
     pub(in crate::server) fn park(&mut self, mut task: Box<Task>, timer: Option<Time>) {
-        task.timer = timer;
-        if let Some(at) = timer {
-            self.timers.set(at, Timer::Task(task.id));
-        }
+        self.set_timer(&mut task, timer);
         self.tasks.running.insert(task.id, task);
     }
 
-    /// Takes a parked request to go on with it.
+    fn set_timer(&mut self, task: &mut Task, timer: Option<Time>) {
+        if task.timer == timer {
+            return;
+        }
+        if let Some(at) = core::mem::replace(&mut task.timer, timer) {
+            self.timers.clear(at, Timer::Task(task.id));
+        }
+        if let Some(at) = timer {
+            self.timers.set(at, Timer::Task(task.id));
+        }
+    }
+
+    /// Takes a parked request to go on with it. Its timer runs until it is parked again, or has ended.
     pub(in crate::server) fn unpark(&mut self, id: TaskId) -> Option<(Box<Task>, TaskState)> {
         let mut task = self.tasks.running.remove(&id)?;
-        if let Some(at) = task.timer.take() {
-            self.timers.clear(at, Timer::Task(id));
-        }
         let state = core::mem::replace(&mut task.state, TaskState::Running);
         Some((task, state))
     }
@@ -426,12 +434,13 @@ impl Server {
             if reply == Reply::Conflict {
                 Counters::one(&mut self.counters.conflicts);
             }
-            held = self.commit_answered(&issued, reply == Reply::Committed);
+            let is_made = reply == Reply::Committed;
+            held = self.commit_answered(&issued, is_made, &task.notes.reads);
             if let Reply::Failed(failure) = &reply {
                 self.storage_failed(*failure);
             }
         }
-        let next = self.call_part(&mut task, |_, ctx| then(ctx, reply));
+        let next = self.call_part(&mut task, |ctx| then(ctx, reply));
         self.follow(task, next);
         self.unhold_all(held);
     }
@@ -441,9 +450,10 @@ impl Server {
         &mut self,
         issued: &Issued,
         committed: bool,
+        reads: &Reads,
     ) -> Vec<TaskId> {
         let kept = committed || seeded!(self.config, OverlayKept);
-        self.rows.settle(issued, kept);
+        self.rows.settle(issued, kept, reads);
         Counters::one(&mut self.counters.commits);
         let dependents = self.tasks.dependents.remove(&issued.number);
         let mut held = Vec::new();

@@ -17,6 +17,7 @@ impl Server {
         let Some((mut task, state)) = self.unpark(id) else {
             return;
         };
+        task.timer = None;
         match state {
             TaskState::Waiting(then) => self.queue_long(task, Resume::Woken(then, Woken::Deadline)),
             TaskState::Paced(result) => self.answer_request(task, result),
@@ -45,7 +46,7 @@ impl Server {
         if let Some(id) = task
             && let Some((mut task, TaskState::Asked(_, then))) = self.unpark(id)
         {
-            let next = self.call_part(&mut task, |_, ctx| then(ctx, verdict));
+            let next = self.call_part(&mut task, |ctx| then(ctx, verdict));
             self.follow(task, next);
         }
     }

@@ -22,6 +22,18 @@ struct Noted {
     row: Row,
     /// Whether it came from storage, or storage has checked it, since the request began.
     is_sure: bool,
+    basis: Basis,
+}
+
+/// Why a request rests on a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    /// It has read it.
+    Read,
+    /// It takes it for granted, until a commit of its own writes it.
+    Assumed,
+    /// That commit is on its way.
+    Written,
 }
 
 impl Reads {
@@ -30,9 +42,14 @@ impl Reads {
         self.note(key, row, false);
     }
 
-    /// Rests on a row that it has not read.
+    /// Rests on a row that it has not read, until it has written it.
     pub(in crate::server) fn assume(&mut self, key: &Bytes, row: Row) {
-        self.remembered(key.clone(), row);
+        self.noted.push(Noted {
+            key: key.clone(),
+            row,
+            is_sure: false,
+            basis: Basis::Assumed,
+        });
     }
 
     /// Rests on a row as storage has it.
@@ -41,7 +58,17 @@ impl Reads {
     }
 
     fn note(&mut self, key: Bytes, row: Row, is_sure: bool) {
-        self.noted.push(Noted { key, row, is_sure });
+        self.noted.push(Noted {
+            key,
+            row,
+            is_sure,
+            basis: Basis::Read,
+        });
+    }
+
+    /// The keys of all rows.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.noted.iter().map(|noted| &noted.key)
     }
 
     /// How much is noted, for [`Self::back_to`] and [`Self::since`].
@@ -104,13 +131,17 @@ impl Reads {
             if let Ok(place) = place
                 && let Some(noted) = self.noted.get_mut(place)
             {
-                noted.row = row.cloned();
+                match noted.basis {
+                    Basis::Read => noted.row = row.cloned(),
+                    Basis::Assumed | Basis::Written => noted.basis = Basis::Written,
+                }
             }
         }
     }
 
     /// That commit was carried out.
     pub(super) fn committed(&mut self) {
+        self.noted.retain(|noted| noted.basis != Basis::Written);
         for noted in &mut self.noted {
             noted.is_sure = true;
         }
@@ -140,8 +171,9 @@ impl Reads {
         }
         let sure = self.noted.iter().filter(|noted| noted.is_sure);
         let sure: BTreeSet<&Bytes> = sure.map(|noted| &noted.key).collect();
-        let keys = self.noted.iter().map(|noted| &noted.key);
-        let unsure = keys.filter(|key| !sure.contains(key) && !self.looked_at.contains(*key));
+        let unsure = self
+            .keys()
+            .filter(|key| !sure.contains(key) && !self.looked_at.contains(*key));
         unsure.cloned().collect()
     }
 
@@ -218,6 +250,25 @@ mod tests {
         assert!(reads.unsure().is_empty(), "it was, since the request began");
         reads.remembered(B, None);
         assert_eq!(reads.unsure(), [B]);
+    }
+
+    #[test]
+    fn what_was_assumed_is_checked_until_it_is_written() {
+        let commit_of = |key| Commit {
+            puts: vec![(key, Bytes::from_static(b"1"))],
+            ..Commit::default()
+        };
+        let mut reads = Reads::default();
+        reads.assume(&A, None);
+        assert_eq!(reads.unsure(), [A]);
+        assert_eq!(reads.checks(), [(A, Expect::Absent)]);
+        reads.issued(&commit_of(B));
+        reads.committed();
+        assert_eq!(reads.checks(), [(A, Expect::Absent)], "by the next one too");
+        reads.issued(&commit_of(A));
+        assert!(reads.keys().eq([&A]), "forgotten, if that is not made");
+        reads.committed();
+        assert!(reads.checks().is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::lru::Lru;
+use super::reads::Reads;
 use crate::rising::Rising;
 use crate::storage::Commit;
 use crate::storage::map_key::MapKey;
@@ -44,8 +45,8 @@ struct Known {
 pub(in crate::server) struct Issued {
     /// Its number.
     pub(in crate::server) number: u64,
-    /// The rows that it checks or changes, remembered or not.
-    keys: Vec<Key>,
+    /// The remembered rows that it changes.
+    changed: Vec<Key>,
 }
 
 impl Rows {
@@ -111,8 +112,7 @@ impl Rows {
         self.issued = self.issued.saturating_add(1);
         let number = self.issued;
         self.pending.insert(number, ());
-        let mut keys = Vec::with_capacity(change.operations());
-        keys.extend(change.checks.iter().map(|(key, _)| key.clone().into()));
+        let mut changed = Vec::new();
         let puts = change.puts.iter().map(|(key, value)| (key, Some(value)));
         let deletes = change.deletes.iter().map(|key| (key, None));
         for (key, row) in puts.chain(deletes) {
@@ -124,19 +124,23 @@ impl Rows {
                 written_by: number,
             };
             let key_in_map = Key::from(key.clone());
-            self.known.replace(&key_in_map, cost(key, row), known);
-            keys.push(key_in_map);
+            if self.known.replace(&key_in_map, cost(key, row), known) {
+                changed.push(key_in_map);
+            }
         }
-        Issued { number, keys }
+        Issued { number, changed }
     }
 
-    /// A Commit was answered; if it was not carried out, or if that is not known, what it touched
-    /// is forgotten.
-    pub(in crate::server) fn settle(&mut self, issued: &Issued, committed: bool) {
+    /// A Commit was answered; if it was not carried out, or if that is not known, what it changed is forgotten, and
+    /// what it rested on.
+    pub(in crate::server) fn settle(&mut self, issued: &Issued, committed: bool, reads: &Reads) {
         self.pending.remove(issued.number);
         if !committed {
-            for key in &issued.keys {
+            for key in &issued.changed {
                 self.known.remove(key);
+            }
+            for key in reads.keys() {
+                self.forget(key);
             }
         }
     }

@@ -135,7 +135,11 @@ impl<K: Keys> Keys for Vec<K> {
     }
 
     fn seen(self, rows: &mut impl Iterator<Item = Row>) -> Result<Self::Seen, Fault> {
-        self.into_iter().map(|keys| keys.seen(rows)).collect()
+        let mut seen = Vec::with_capacity(self.len());
+        for keys in self {
+            seen.push(keys.seen(rows)?);
+        }
+        Ok(seen)
     }
 }
 

@@ -126,6 +126,8 @@ struct Send<A> {
     payload_hash: [u8; 32],
     content_hash: [u8; 32],
     message_id: MessageId,
+    /// Where it is kept that this was done.
+    dedupe: Key<Dedupe>,
     expires_at_ms: u64,
     want_proof: bool,
     /// What was done so far.
@@ -178,6 +180,7 @@ impl<A: Answer> Send<A> {
         let keep_until_ms = (ctx.lasting + limits.message_id).as_millis();
         let content_hash: [u8; 32] = content.finalize().into();
         Ok(Box::new(Self {
+            dedupe: keys::dedupe(&message_id, &session.identity_key, A::METHOD.id()),
             session,
             recipients,
             channel,
@@ -199,10 +202,6 @@ impl<A: Answer> Send<A> {
         }))
     }
 
-    fn dedupe_key(&self) -> Key<Dedupe> {
-        keys::dedupe(&self.message_id, &self.session.identity_key, A::METHOD.id())
-    }
-
     /// The first time, takes the message id to be new: the commit checks that. Later, looks it up, and before the
     /// policy is asked, which allows a repeat as it has allowed the first.
     fn look_up(mut self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
@@ -216,10 +215,10 @@ impl<A: Answer> Send<A> {
             length: self.payload.len(),
         });
         if ctx.attempt == 0 && question.is_none() {
-            ctx.assume(&self.dedupe_key(), None);
+            ctx.assume(&self.dedupe, None);
             return self.load_part(ctx);
         }
-        load(ctx, self.dedupe_key(), move |ctx, known| {
+        load(ctx, self.dedupe.clone(), move |ctx, known| {
             if let Some(done) = known.into_value() {
                 if *done.content_hash != self.content_hash {
                     return Err(Fault::bad_request(
@@ -331,7 +330,7 @@ impl<A: Answer> Send<A> {
     fn next_part(self: Box<Self>, ctx: &mut Ctx<'_>) -> Next<A> {
         if self.done.statuses.len() < self.recipients.len() {
             ctx.notes.reads.begin_anew();
-            return load(ctx, self.dedupe_key(), |ctx, _| self.load_part(ctx));
+            return load(ctx, self.dedupe.clone(), |ctx, _| self.load_part(ctx));
         }
         self.answer(ctx, false)
     }

@@ -95,7 +95,7 @@ impl<A: Answer> Send<A> {
         if seeded!(ctx.config, PushBeforeCommit) {
             ctx.notes.early.clone_from(&part.notify);
         }
-        part.change.write(self.dedupe_key(), &part.done);
+        part.change.write(self.dedupe.clone(), &part.done);
         commit(ctx, part.change, move |ctx| {
             allowance::used(ctx, cost);
             self.done = part.done;
