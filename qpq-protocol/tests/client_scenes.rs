@@ -45,9 +45,11 @@ fn a_leaving_that_comes_after_the_next_invitation_is_noticed() {
     let removed = |event: &Event| matches!(event, Event::Removed { .. });
     assert_eq!(told(&net, 1, removed), 1);
     assert_eq!(conversation(&mut net, 1, id).standing, Standing::Over);
-    // And it can be begun again.
+    // She hears of it once, whatever she has seen the server say before. And it can be begun again.
     back(&mut net, 0);
-    settle(&mut net);
+    net.pass(Duration::from_secs(120));
+    let unlisted = |event: &Event| matches!(event, Event::Unlisted { .. });
+    assert_eq!(told(&net, 0, unlisted), 1);
     remove(&mut net, 0, id, "bob");
     invite(&mut net, 0, id, "bob");
     assert_agree(&mut net, &[0, 1], id);

@@ -181,6 +181,15 @@ pub enum Event {
         /// Why.
         error: IntentError,
     },
+    /// A member gets nothing that is sent any more: the server says that they have left by themselves, and will not
+    /// have them back on its list without a new invitation. The group was not told by them, as who leaves does, and the
+    /// server alone takes nobody out of it: remove them, and invite them again if they did not leave.
+    Unlisted {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The member.
+        person: Person,
+    },
     /// Nobody could follow the group any more, so a member began a new one in its place, with the same
     /// history.
     Reset {

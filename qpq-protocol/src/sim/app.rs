@@ -47,6 +47,8 @@ pub(super) struct App {
     pub(super) refused: BTreeSet<ConversationId>,
     /// Conversations in which nothing is sent before a member or the user agrees, and since when.
     pub(super) awaited: BTreeMap<ConversationId, Time>,
+    /// Members of whom the server says that they left, and who did not tell the group.
+    pub(super) unlisted: BTreeSet<(ConversationId, IdentityKey)>,
     /// Messages that the app was told, by their place.
     pub(super) told: BTreeMap<(ConversationId, u64), MessageId>,
     pub(super) told_ids: BTreeSet<(ConversationId, MessageId)>,

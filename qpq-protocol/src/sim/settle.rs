@@ -90,6 +90,7 @@ impl<N: Network> World<N> {
     fn is_settled(&mut self) -> Result<bool, Lack> {
         if let Err(late) = self.is_everyone_here() {
             self.agree_to_return();
+            self.remove_unlisted();
             return Err(late);
         }
         if !self.are_all_asked() {
@@ -160,6 +161,18 @@ impl<N: Network> World<N> {
             for id in core::mem::take(&mut app.refused).into_iter().chain(awaited) {
                 if let Some(host) = self.hosts.client(client) {
                     host.act(now, |mask, now| mask.client().accept_group(now, id));
+                }
+            }
+        }
+    }
+
+    /// Of whom the server says that he left, and who did not tell the group, is removed in the end.
+    fn remove_unlisted(&mut self) {
+        for client in 0..self.config.clients {
+            for (id, gone) in core::mem::take(&mut self.apps[client].unlisted) {
+                let gone = self.honest().find(|(_, app)| app.account == Some(gone));
+                if let Some((gone, _)) = gone {
+                    self.want(client, Wish::Remove(id, gone));
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::Timer;
 #[cfg(qpq_defects)]
 use crate::defect::seeded;
-use crate::ids::ChannelId;
+use crate::ids::{ChannelId, IdentityKey};
 use crate::method::rpc;
 use crate::proto;
 use crate::proto::push_event::Event as Push;
@@ -42,6 +42,8 @@ pub(in crate::client) struct Inbox {
     pub(super) ousted: BTreeMap<ConversationId, Ousted>,
     /// Those that it has once refused to take this account back into.
     pub(super) refused: BTreeSet<ConversationId>,
+    /// Members whom it will not have back on its list, as the app was told.
+    pub(super) unlisted: BTreeSet<(ConversationId, IdentityKey)>,
     /// Up to which message it was looked whether those that wait for their epoch say that a commit is missing.
     ahead: BTreeMap<ConversationId, u64>,
     /// Member lists to be judged once the queue is drained.

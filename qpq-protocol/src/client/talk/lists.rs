@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::channel::{Change, Phase, remember};
 use crate::client::Client;
 use crate::client::event::{ConversationId, Event, RejoinReason};
+use crate::client::keep::record::DraftRecord;
 use crate::client::link::rpc::{Answer, Then};
 use crate::client::link::timers::{Pause, Timer};
 use crate::defect::seeded;
@@ -134,6 +135,9 @@ impl Client {
             .map(|key| Change::remove(*key).of_list())
             .collect();
         let seen: Vec<_> = tree.intersection(&list.members).copied().collect();
+        for key in &list.members {
+            self.inbox.unlisted.remove(&(id, *key));
+        }
         let version = list.version;
         let mut changes: Vec<_> = back.into_iter().chain(off).collect();
         if seeded!(self.config, ListBelieved) {
@@ -153,6 +157,31 @@ impl Client {
             self.give_way(id, None);
         }
         self.drive(id);
+    }
+
+    /// The server will not have these accounts on its list: it says that they have left by themselves. Those whom the
+    /// draft was to put back are told of, once until they are on it again.
+    pub(super) fn note_unlisted(
+        &mut self,
+        id: ConversationId,
+        draft: &DraftRecord,
+        left: &[IdentityKey],
+    ) {
+        let changes: Vec<_> = draft.changes.iter().filter_map(Change::load).collect();
+        let is_put_back = |key: &&IdentityKey| changes.contains(&Change::add(**key).of_list());
+        for key in left.iter().filter(is_put_back) {
+            if self.inbox.unlisted.insert((id, *key)) {
+                let person = self.state.person(*key);
+                let conversation = id;
+                self.tell(
+                    id,
+                    Event::Unlisted {
+                        conversation,
+                        person,
+                    },
+                );
+            }
+        }
     }
 
     /// Who is on the list now may not have been there when this account said that it leaves.

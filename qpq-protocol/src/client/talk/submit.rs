@@ -82,7 +82,8 @@ impl Client {
                 // Whom the server names; the others are asked for again without them.
                 let named = all.iter().filter(|key| fault.members.contains(key));
                 let named: Vec<_> = named.copied().collect();
-                let is_shut_out = fault.status == Status::Forbidden && fault.members.is_empty();
+                let is_forbidden = fault.status == Status::Forbidden;
+                let is_shut_out = is_forbidden && fault.members.is_empty();
                 let error = Self::refusal(fault);
                 self.drop_draft(id);
                 // The slot was free then: if it is taken with nothing of it in the queue, it was by this very commit; or,
@@ -101,6 +102,9 @@ impl Client {
                 if is_shut_out && self.phase(id) == Some(Phase::Active) && !gives_up {
                     // Out, or thrown off the list: who is back there still wants what he wanted.
                     return self.look_for_the_end(id);
+                }
+                if is_forbidden {
+                    self.note_unlisted(id, &draft, &named);
                 }
                 let given_up = if named.is_empty() { all } else { named };
                 self.cannot_change(id, &given_up, &error);

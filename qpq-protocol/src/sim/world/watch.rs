@@ -158,6 +158,12 @@ impl<N: Network> World<N> {
             client::Event::AgreementAwaited { conversation, .. } => {
                 app.awaited.insert(conversation, now);
             }
+            client::Event::Unlisted {
+                conversation,
+                person,
+            } => {
+                app.unlisted.insert((conversation, person.identity_key));
+            }
             client::Event::Opened { account } => {
                 app.logged_in = account.as_ref().is_some_and(|account| account.logged_in);
                 app.registered |= account.is_some();

@@ -477,6 +477,22 @@ impl<'a> Teller<'a> {
                     "error": error.to_string(),
                 }),
             ),
+            Event::Unlisted {
+                conversation,
+                person: member,
+            } => (
+                format!(
+                    "{}: the server says that {} has left, without telling the others: remove them, and invite them again \
+                     if they did not",
+                    known.called(*conversation),
+                    known.people(member),
+                ),
+                json!({
+                    "type": "unlisted",
+                    "conversation": conversation.to_string(),
+                    "person": person(member),
+                }),
+            ),
             Event::Reset { conversation } => (
                 format!(
                     "{}: nobody could follow any more, so a member began anew; the history stays",
@@ -558,6 +574,7 @@ const fn conversation_of(event: &Event) -> Option<ConversationId> {
         | Event::NotAdded { conversation, .. }
         | Event::NotMade { conversation, .. }
         | Event::NotRemoved { conversation, .. }
+        | Event::Unlisted { conversation, .. }
         | Event::Reset { conversation }
         | Event::Compared { conversation, .. }
         | Event::Forked { conversation, .. } => Some(*conversation),
