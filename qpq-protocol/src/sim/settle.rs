@@ -90,7 +90,6 @@ impl<N: Network> World<N> {
     fn is_settled(&mut self) -> Result<bool, Lack> {
         if let Err(late) = self.is_everyone_here() {
             self.agree_to_return();
-            self.remove_unlisted();
             return Err(late);
         }
         if !self.are_all_asked() {
@@ -99,6 +98,7 @@ impl<N: Network> World<N> {
         let agreed = self.do_members_agree().and_then(|()| self.is_all_there());
         if agreed.is_err() {
             self.agree_to_return();
+            self.remove_unlisted();
             // To be asked again.
             for app in &mut self.apps {
                 app.listed = None;
