@@ -81,6 +81,7 @@ impl<C: Core> Node<C> {
             match self.socket.recv_from(&mut buffer) {
                 Ok((length, remote)) => {
                     let received = Received {
+                        socket: None,
                         remote,
                         local_ip: None,
                         ecn: 0,
@@ -115,6 +116,9 @@ impl<C: Core> Node<C> {
             Effect::Wake(_) => {}
             // Only after `handle_network_changed` or `handle_resume`, which this program never says.
             Effect::Rebind => self.endpoint.handle_rebound(Instant::now()),
+            // Only for connections that are asked for as `apart`, which nothing here does.
+            Effect::Open(socket) => self.endpoint.handle_no_socket(Instant::now(), socket),
+            Effect::Close(_) => {}
         }
     }
 }

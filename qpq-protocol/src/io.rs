@@ -233,6 +233,22 @@ pub struct Target {
     pub address: String,
     /// Which protocol to speak.
     pub alpn: Alpn,
+    /// Whether nobody who sees the network, the server included, is to know by the transport that it is this device's
+    /// like other connections: it gets a socket of its own, which is closed with it. For sealed senders. A transport
+    /// that has no ports ignores it.
+    pub apart: bool,
+}
+
+impl Target {
+    /// A connection like any other.
+    #[must_use]
+    pub const fn new(address: String, alpn: Alpn) -> Self {
+        Self {
+            address,
+            alpn,
+            apart: false,
+        }
+    }
 }
 
 /// Commands of one lane are run in order; lanes are independent.

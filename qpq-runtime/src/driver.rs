@@ -10,12 +10,13 @@ use std::time::SystemTime;
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::ids::Ticket;
 use qpq_protocol::io::Core;
-use qpq_protocol::quic::{Effect, Endpoint, OpenError, QuicConfig, Received, Task};
+use qpq_protocol::quic::{Effect, Endpoint, OpenError, QuicConfig, Received, SocketId, Task};
 use qpq_protocol::storage::{Command, Engine, Guarded};
 use quinn_udp::{
     BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload, UdpSocketState,
 };
 
+use crate::apart::Apart;
 use crate::events::{Audience, Events};
 use crate::node::{Message, Node, wake};
 use crate::runtime::{Runtime, SocketRef};
@@ -32,6 +33,9 @@ struct Driver<R, C: Core + 'static> {
     storage: mpsc::Sender<(Ticket, Command)>,
     tasks: mpsc::Sender<Task>,
     bus: Box<dyn WakeBus>,
+    /// For what comes to other sockets than its own.
+    inbox: Sender<Message<C>>,
+    apart: Apart,
     socket: R,
     udp: UdpSocketState,
     /// The address that was asked for, and the one it has.
@@ -86,6 +90,8 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
         storage: storage_thread(engine, inbox.clone(), alive.clone())?,
         tasks: task_thread(inbox.clone())?,
         bus,
+        inbox: inbox.clone(),
+        apart: Apart::default(),
         udp,
         address,
         local_addr: local_addr.clone(),
@@ -97,7 +103,10 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
 }
 
 /// A socket of this address, and what is known of it.
-fn bind(address: SocketAddr, is_server: bool) -> Result<(UdpSocket, UdpSocketState), OpenError> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    is_server: bool,
+) -> Result<(UdpSocket, UdpSocketState), OpenError> {
     let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
     let udp = UdpSocketState::new((&socket).into())?;
     if !is_server {
@@ -155,6 +164,7 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
             let now = R::now();
             for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
                 let received = Received {
+                    socket: None,
                     remote: meta.addr,
                     local_ip: meta.dst_ip,
                     ecn: meta.ecn.map_or(0, |ecn| ecn as u8),
@@ -230,12 +240,29 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                     self.rebind();
                     Ok(())
                 }
+                Effect::Open(socket) => {
+                    self.open_apart(socket);
+                    Ok(())
+                }
+                Effect::Close(socket) => {
+                    self.apart.close(socket);
+                    Ok(())
+                }
             };
         }
         while self.audience.has_room()
             && let Some(event) = self.endpoint.poll_event()
         {
             self.audience.tell(event);
+        }
+    }
+
+    /// Takes one more socket, on any free port, if the system gives one.
+    fn open_apart(&mut self, socket: SocketId) {
+        let address = SocketAddr::new(self.address.ip(), 0);
+        let opened = self.apart.open::<R, C>(socket, address, self.inbox.clone());
+        if opened.is_err() {
+            self.endpoint.handle_no_socket(R::now(), socket);
         }
     }
 
@@ -273,6 +300,10 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                 segment_size: next.segment_size,
                 src_ip: next.src_ip,
             };
+            if let Some(socket) = next.socket {
+                self.apart.send(socket, &datagrams);
+                continue;
+            }
             let send = |socket: SocketRef<'_>| self.udp.try_send((&socket).into(), &datagrams);
             match self.socket.write(send) {
                 Ok(()) => {}

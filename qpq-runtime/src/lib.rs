@@ -10,6 +10,7 @@
 //!
 //! Nothing here knows what the bytes mean.
 
+mod apart;
 mod driver;
 mod events;
 mod node;

@@ -383,6 +383,7 @@ impl Net {
         }
         self.seen.push_back(datagram);
         let received = Received {
+            socket: None,
             remote: from,
             local_ip: None,
             ecn: 0,

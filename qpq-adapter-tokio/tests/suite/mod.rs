@@ -166,6 +166,41 @@ macro_rules! suite {
         }
 
         #[tokio::test]
+        async fn a_connection_apart_has_a_port_of_its_own_that_goes_with_it() {
+            let server = serve(&server_config());
+            let client = open(&pin(None));
+            let address = server.local_addr().to_string();
+            let first = connect(&client, server.local_addr()).await;
+            let act = client.act(move |core, _| core.connect_apart(&address, Alpn::Qpq));
+            act.await.expect("runs");
+            let apart = match client.next_event().await.expect("runs") {
+                Event::Connected(conn, ..) => conn,
+                other => panic!("{other:?}"),
+            };
+            let mut ports = Vec::new();
+            for _ in 0..2 {
+                match server.next_event().await.expect("runs") {
+                    Event::Connected(_, peer, _) => ports.push(peer.address.port()),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_ne!(ports[0], ports[1]);
+            let big = Bytes::from(vec![7; 1 << 20]);
+            for conn in [first, apart, first] {
+                assert!(call(&client, conn, big.clone()).await == big);
+            }
+            let act = client.act(move |core, _| core.close(apart, 0));
+            act.await.expect("runs");
+            // Once it is drained.
+            let port = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, ports[1]));
+            while UdpSocket::bind(port).is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            assert_eq!(client.next_event().await, Some(Event::Disconnected(apart)));
+            assert_eq!(call(&client, first, "hello").await, "hello");
+        }
+
+        #[tokio::test]
         async fn another_protocol_is_refused() {
             let server = serve(&Identity::new().config(&[Alpn::Federation]));
             let client = open(&pin(None));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout, ServerConfig,
-    TransportConfig, VarInt,
+    ClientConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout, NoneTokenStore,
+    ServerConfig, TransportConfig, VarInt,
 };
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -338,7 +338,10 @@ fn client(
     tls.resumption = Resumption::disabled();
     let crypto = QuicClientConfig::try_from(tls).map_err(|_| ConfigError::BadAuthority)?;
     let mut client = ClientConfig::new(Arc::new(crypto));
-    client.transport_config(transport);
+    client
+        .transport_config(transport)
+        // Whoever gave a token to one connection would know the next by it.
+        .token_store(Arc::new(NoneTokenStore));
     Ok(client)
 }
 

@@ -13,6 +13,7 @@ use quinn_proto::{
 use rustls::pki_types::CertificateDer;
 
 use super::config::Limits;
+use super::endpoint::SocketId;
 use super::streams::{Streams, refuse_open};
 use super::tls;
 use crate::ids::{ConnId, Dir, OwnStream, Ticket};
@@ -27,6 +28,8 @@ pub(super) struct Connection {
     pub(super) quic: quinn_proto::Connection,
     /// Where it came from; it may go elsewhere.
     pub(super) site: IpAddr,
+    /// The socket that it has for itself.
+    pub(super) socket: Option<SocketId>,
     streams: Streams,
     /// Whether the core has admitted the peer.
     admitted: bool,
@@ -92,9 +95,11 @@ impl Connection {
         quic: quinn_proto::Connection,
         until: Instant,
         attempt: Option<Attempt>,
+        socket: Option<SocketId>,
     ) -> Self {
         Self {
             id,
+            socket,
             handle,
             site: site(quic.remote_address().ip()),
             streams: Streams::new(quic.side()),

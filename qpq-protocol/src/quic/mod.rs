@@ -43,6 +43,6 @@ mod timers;
 mod tls;
 
 pub use config::{ConfigError, Limits, QuicConfig, Trust};
-pub use endpoint::{Effect, Endpoint, Received, Traffic, Transmit};
+pub use endpoint::{Effect, Endpoint, Received, SocketId, Traffic, Transmit};
 pub use errors::{OpenError, Stopped};
 pub use task::{Done, Task};

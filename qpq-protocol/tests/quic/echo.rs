@@ -73,14 +73,21 @@ impl Echo {
     }
 
     pub fn connect(&mut self, address: &str, alpn: Alpn) -> Ticket {
+        self.connect_to(Target::new(address.into(), alpn))
+    }
+
+    /// On a socket of its own.
+    pub fn connect_apart(&mut self, address: &str, alpn: Alpn) -> Ticket {
+        let target = Target::new(address.into(), alpn);
+        self.connect_to(Target {
+            apart: true,
+            ..target
+        })
+    }
+
+    fn connect_to(&mut self, target: Target) -> Ticket {
         let ticket = Ticket(self.number());
-        self.outputs.push_back(Output::Connect {
-            ticket,
-            target: Target {
-                address: address.into(),
-                alpn,
-            },
-        });
+        self.outputs.push_back(Output::Connect { ticket, target });
         ticket
     }
 

@@ -89,6 +89,7 @@ fn datagrams_that_the_system_joined_are_taken_apart() {
     let transmit = transmit.expect("a call");
     let stride = transmit.segment_size.expect("more than one datagram");
     let received = Received {
+        socket: None,
         remote: from,
         local_ip: None,
         ecn: 0,
@@ -112,6 +113,7 @@ fn much_that_came_in_is_worth_answering_before_more_is_read() {
         let mut worth = Vec::new();
         while let Some(run) = pair.client.endpoint.poll_transmit(now, 2) {
             let received = Received {
+                socket: None,
                 remote,
                 local_ip: None,
                 ecn: 0,

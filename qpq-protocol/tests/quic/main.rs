@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, dead_code)]
 
+mod apart;
 mod connections;
 mod echo;
 mod embedder;

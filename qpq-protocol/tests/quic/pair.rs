@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use qpq_protocol::ids::{ConnId, OwnStream, Ticket};
 use qpq_protocol::io::Alpn;
-use qpq_protocol::quic::{Effect, Endpoint, Limits, QuicConfig, Received, Trust};
+use qpq_protocol::quic::{Effect, Endpoint, Limits, QuicConfig, Received, SocketId, Trust};
 use qpq_protocol::rng::Rng;
 use qpq_protocol::time::UnixTime;
 
@@ -51,6 +51,18 @@ fn timeless(mut config: QuicConfig) -> QuicConfig {
     config
 }
 
+/// Where the ports of sockets beside a node's own begin.
+const APART: u16 = 50_000;
+
+/// The address of one of the sockets of the node that has this address.
+pub fn address_of(own: SocketAddr, socket: Option<SocketId>) -> SocketAddr {
+    let mut address = own;
+    if let Some(SocketId(number)) = socket {
+        address.set_port(APART + u16::try_from(number).expect("few sockets"));
+    }
+    address
+}
+
 const AGES: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 pub struct Node {
@@ -58,7 +70,8 @@ pub struct Node {
     pub address: SocketAddr,
     pub events: Vec<Event>,
     pub effects: Vec<Effect>,
-    inbox: VecDeque<(Instant, SocketAddr, BytesMut)>,
+    /// When, where from, to which socket.
+    inbox: VecDeque<(Instant, SocketAddr, Option<SocketId>, BytesMut)>,
     /// Datagrams it has sent, and their bytes.
     pub sent: (usize, usize),
     /// Sent datagrams are lost.
@@ -104,9 +117,32 @@ impl Node {
         self.take().into_iter().map(answer).collect()
     }
 
+    /// Its socket of this address, if it has one.
+    fn socket_of(&self, address: SocketAddr) -> Option<Option<SocketId>> {
+        if address == self.address {
+            return Some(None);
+        }
+        let number = address.port().checked_sub(APART)?;
+        let socket = Some(SocketId(number.into()));
+        (address_of(self.address, socket) == address).then_some(socket)
+    }
+
     /// One datagram arrives.
     pub fn receive(&mut self, now: Instant, remote: SocketAddr, ecn: u8, datagram: &[u8]) {
+        self.receive_at(now, None, remote, ecn, datagram);
+    }
+
+    /// One datagram arrives at this socket.
+    pub fn receive_at(
+        &mut self,
+        now: Instant,
+        socket: Option<SocketId>,
+        remote: SocketAddr,
+        ecn: u8,
+        datagram: &[u8],
+    ) {
         let received = Received {
+            socket,
             remote,
             local_ip: None,
             ecn,
@@ -114,6 +150,12 @@ impl Node {
             stride: datagram.len(),
         };
         self.endpoint.handle_datagrams(now, &received);
+    }
+
+    /// Takes what is on its way to it.
+    pub fn intercept(&mut self) -> Vec<BytesMut> {
+        let all = self.inbox.drain(..);
+        all.map(|(.., datagram)| datagram).collect()
     }
 
     fn take_outputs(&mut self, events: bool) {
@@ -281,26 +323,26 @@ impl Pair {
             while let Some((at, ..)) = node.inbox.front()
                 && *at <= now
             {
-                let (_, from, datagram) = node.inbox.pop_front().expect("looked at");
+                let (_, from, socket, datagram) = node.inbox.pop_front().expect("looked at");
                 node.seen.push(datagram.clone());
-                node.receive(now, from, 0, &datagram);
+                node.receive_at(now, socket, from, 0, &datagram);
             }
             if node.endpoint.poll_timeout() <= now {
                 node.endpoint.handle_timeout(now, date);
             }
             node.take_outputs(take);
+            let own = node.address;
             while let Some(transmit) = node.endpoint.poll_transmit(now, segments) {
                 let size = transmit.segment_size.unwrap_or(usize::MAX);
+                let from = address_of(own, transmit.socket);
+                let to = peer.socket_of(transmit.destination);
                 for datagram in transmit.contents.chunks(size) {
                     node.sent.0 += 1;
                     node.sent.1 += datagram.len();
-                    let lost = node.mute
-                        || transmit.destination != peer.address
-                        || self.rng.below(1000) < self.loss;
-                    if !lost {
-                        let datagram = BytesMut::from(datagram);
-                        peer.inbox
-                            .push_back((now + latency, node.address, datagram));
+                    let lost = node.mute || self.rng.below(1000) < self.loss;
+                    if let (false, Some(to)) = (lost, to) {
+                        let arrival = (now + latency, from, to, BytesMut::from(datagram));
+                        peer.inbox.push_back(arrival);
                     }
                 }
             }

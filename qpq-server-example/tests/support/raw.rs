@@ -60,10 +60,7 @@ impl Raw {
         self.named += 1;
         self.outputs.push_back(Output::Connect {
             ticket: Ticket(self.named),
-            target: Target {
-                address: address.to_string(),
-                alpn,
-            },
+            target: Target::new(address.to_string(), alpn),
         });
     }
 

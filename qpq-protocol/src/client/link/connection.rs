@@ -174,10 +174,7 @@ impl Client {
         );
         self.writer.effect(Output::Connect {
             ticket,
-            target: Target {
-                address: self.config.server.clone(),
-                alpn: Alpn::Qpq,
-            },
+            target: Target::new(self.config.server.clone(), Alpn::Qpq),
         });
     }
 

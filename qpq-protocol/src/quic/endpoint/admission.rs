@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use quinn_proto::{ConnectionHandle, Incoming};
 
 use super::datagrams::canonical;
-use super::{Effect, Endpoint, connection};
+use super::{Effect, Endpoint, SocketId, connection};
 use crate::ids::{ConnId, Ticket};
 use crate::io::{ConnectError, Core, Target};
 use crate::quic::connection::{Attempt, Change, Connection};
@@ -78,7 +78,8 @@ impl<C: Core> Endpoint<C> {
                     .connect(now.instant, client.clone(), address, host)
                 {
                     Ok((handle, quic)) => {
-                        self.insert(handle, quic, Some(attempt));
+                        let socket = attempt.target.apart.then(|| self.open_socket());
+                        self.insert(handle, quic, Some(attempt), socket);
                         return;
                     }
                     Err(quinn_proto::ConnectError::CidsExhausted) => ConnectError::Refused,
@@ -110,7 +111,7 @@ impl<C: Core> Endpoint<C> {
         } else {
             match self.quic.accept(incoming, now, &mut self.scratch, None) {
                 Ok((handle, quic)) => {
-                    self.insert(handle, quic, None);
+                    self.insert(handle, quic, None, None);
                     None
                 }
                 Err(error) => error.response,
@@ -133,13 +134,14 @@ impl<C: Core> Endpoint<C> {
         handle: ConnectionHandle,
         quic: quinn_proto::Connection,
         attempt: Option<Attempt>,
+        socket: Option<SocketId>,
     ) {
         let slot = handle.0;
         self.serial = self.serial.wrapping_add(1);
         let low = u64::try_from(slot).unwrap_or(u64::MAX) & ((1 << SLOT_BITS) - 1);
         let id = ConnId(self.serial << SLOT_BITS | low);
         let until = self.now.instant + self.limits.handshake;
-        let conn = Connection::new(id, handle, quic, until, attempt);
+        let conn = Connection::new(id, handle, quic, until, attempt, socket);
         self.open = self.open.saturating_add(1);
         if conn.is_attempt() {
             self.attempts = self.attempts.saturating_add(1);
@@ -159,9 +161,10 @@ impl<C: Core> Endpoint<C> {
 
     pub(super) fn remove(&mut self, slot: usize) {
         if let Some(place) = self.slots.get_mut(slot)
-            && place.take().is_some()
+            && let Some(conn) = place.take()
         {
             self.open = self.open.saturating_sub(1);
+            self.close_socket(conn.socket);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use quinn_proto::{DatagramEvent, EcnCodepoint};
 
-use super::{Endpoint, connection};
+use super::{Endpoint, SocketId, connection};
 use crate::io::Core;
 
 /// Received bytes that are worth a turn of their own.
@@ -15,6 +15,8 @@ const PART: usize = 6 * 1024;
 /// Bytes from the socket: a datagram, or several from one sender that the system joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received<'a> {
+    /// Which socket it came to: `None` for the endpoint's own.
+    pub socket: Option<SocketId>,
     /// Where from; an IPv4 address may be written as an IPv6 one.
     pub remote: SocketAddr,
     /// The local address it came to, if known.
@@ -30,6 +32,8 @@ pub struct Received<'a> {
 /// One or more datagrams of the same size (the last may be shorter) for one destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit<'a> {
+    /// Which socket they leave by: `None` for the endpoint's own.
+    pub socket: Option<SocketId>,
     /// Where to; an IPv4 address is written as an IPv6 one for a socket of that family
     /// ([`QuicConfig::on_socket`](crate::quic::QuicConfig::on_socket)).
     pub destination: SocketAddr,
@@ -63,6 +67,7 @@ impl Traffic {
 /// A [`Transmit`] without its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
+    socket: Option<SocketId>,
     destination: SocketAddr,
     ecn: u8,
     segment_size: Option<usize>,
@@ -105,6 +110,7 @@ impl Outbox {
         };
         (self.given, self.next) = (self.next, self.next.saturating_add(contents.len()));
         Some(Transmit {
+            socket: header.socket,
             destination: header.destination,
             ecn: header.ecn,
             contents,
@@ -156,14 +162,21 @@ impl<C: Core> Endpoint<C> {
                 &mut self.scratch,
             ) {
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                    if let Some(conn) = connection(&mut self.slots, handle.0) {
+                    if let Some(conn) = connection(&mut self.slots, handle.0)
+                        && conn.socket == received.socket
+                    {
                         conn.quic.handle_event(event);
                         self.touch(handle.0);
                     }
                 }
-                Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming),
-                Some(DatagramEvent::Response(transmit)) => self.respond(transmit),
-                None => {}
+                Some(DatagramEvent::NewConnection(incoming)) if received.socket.is_none() => {
+                    self.accept(incoming);
+                }
+                Some(DatagramEvent::NewConnection(incoming)) => self.quic.ignore(incoming),
+                Some(DatagramEvent::Response(transmit)) if received.socket.is_none() => {
+                    self.respond(transmit);
+                }
+                Some(DatagramEvent::Response(_)) | None => {}
             }
         }
         self.unanswered > PART
@@ -205,7 +218,8 @@ impl<C: Core> Endpoint<C> {
     /// Puts the next datagrams into the empty outbox.
     fn fill(&mut self, max_segments: usize) -> Option<Header> {
         let dual_stack = self.dual_stack;
-        let header = |transmit: &quinn_proto::Transmit| Header {
+        let header = |socket, transmit: &quinn_proto::Transmit| Header {
+            socket,
             destination: match transmit.destination {
                 SocketAddr::V4(v4) if dual_stack => {
                     SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
@@ -219,7 +233,7 @@ impl<C: Core> Endpoint<C> {
         let buffer = self.outbox.clear();
         if let Some((transmit, mut bytes)) = self.responses.pop_front() {
             buffer.append(&mut bytes);
-            return Some(header(&transmit));
+            return Some(header(None, &transmit));
         }
         let max_segments = max_segments.clamp(1, self.limits.segments.max(1));
         while let Some(slot) = self.sending.pop_front() {
@@ -227,13 +241,14 @@ impl<C: Core> Endpoint<C> {
                 let buffer = &mut self.outbox.bytes;
                 let now = self.now.instant;
                 let transmit = conn.quic.poll_transmit(now, max_segments, buffer);
+                let socket = conn.socket;
                 conn.sending = transmit.is_some();
                 if conn.sending {
                     self.sending.push_back(slot);
                 }
                 self.route(slot);
                 if let Some(transmit) = transmit {
-                    return Some(header(&transmit));
+                    return Some(header(socket, &transmit));
                 }
             }
             if self.sending.is_empty() {
@@ -264,6 +279,7 @@ mod tests {
     fn three_datagrams() -> Outbox {
         Outbox {
             header: Some(Header {
+                socket: None,
                 destination: SocketAddr::from(([127, 0, 0, 1], 9)),
                 ecn: 0,
                 segment_size: Some(4),

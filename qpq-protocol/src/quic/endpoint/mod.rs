@@ -1,6 +1,7 @@
 //! One socket's worth of QUIC and the core above it.
 
 mod admission;
+mod apart;
 mod datagrams;
 mod network;
 mod shutdown;
@@ -26,6 +27,7 @@ use crate::io::{Core, Lane, MAX_SLEEP, Target, Wake};
 use crate::storage::{Command, Reply};
 use crate::time::{Time, UnixTime};
 
+pub use self::apart::SocketId;
 pub use self::datagrams::{Received, Traffic, Transmit};
 
 /// Something the embedder has to do for the core.
@@ -48,6 +50,11 @@ pub enum Effect {
     /// [`Endpoint::handle_rebound`]; before the next transmit. If there is none to be had, keep that one
     /// and say so all the same.
     Rebind,
+    /// Bind one more socket of the same kind to any free port, for the datagrams that name it; before the next
+    /// transmit. If there is none to be had, say so by [`Endpoint::handle_no_socket`].
+    Open(SocketId),
+    /// Close that socket.
+    Close(SocketId),
 }
 
 /// A core, its connections and what they wait for. See the [module](super) for how to drive it.
@@ -76,6 +83,8 @@ pub struct Endpoint<C: Core> {
     attempts: usize,
     /// Counts connections; the upper bits of each [`ConnId`](crate::ids::ConnId).
     serial: u64,
+    /// Counts sockets beside the endpoint's own.
+    last_socket: u64,
     /// Slots of connections to pump, to poll for transmits, to read again.
     dirty: VecDeque<usize>,
     sending: VecDeque<usize>,
@@ -144,6 +153,7 @@ impl<C: Core> Endpoint<C> {
             half_open_of: BTreeMap::new(),
             attempts: 0,
             serial: 0,
+            last_socket: 0,
             dirty: VecDeque::new(),
             sending: VecDeque::new(),
             starved: VecDeque::new(),

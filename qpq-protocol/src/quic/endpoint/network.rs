@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use super::{Effect, Endpoint, connection};
-use crate::io::Core;
+use crate::io::{ConnectError, Core};
 use crate::quic::connection::Connection;
 
 /// However often the network changes, connections are moved no more often than this.
@@ -24,7 +24,8 @@ pub(super) struct Network {
 impl<C: Core> Endpoint<C> {
     /// The network is another one, or there is one again. The core connects now if it was waiting to,
     /// attempts start anew, and connections go on over the new path. More changes within a second are
-    /// taken as one, at its end. A socket that others connect to stays as it is.
+    /// taken as one, at its end. A socket that others connect to stays as it is; connections
+    /// [`apart`](crate::io::Target::apart) end.
     pub fn handle_network_changed(&mut self, now: Instant) {
         self.advance(now);
         if self.network.is_suspended {
@@ -56,6 +57,8 @@ impl<C: Core> Endpoint<C> {
         if !self.is_server {
             self.effects.push_back(Effect::Rebind);
         }
+        // Their sockets are of the network before; others would come for them, which nobody asked for.
+        self.close_apart(|_| true, ConnectError::Unreachable);
         for slot in 0..self.slots.len() {
             if let Some(conn) = connection(&mut self.slots, slot)
                 && conn.is_attempt()
@@ -130,6 +133,9 @@ impl<C: Core> Endpoint<C> {
 impl Connection {
     /// Whether it may go on over another path.
     fn can_move(&self) -> bool {
-        self.quic.side().is_client() && !self.is_handshaking() && !self.is_over()
+        self.quic.side().is_client()
+            && self.socket.is_none()
+            && !self.is_handshaking()
+            && !self.is_over()
     }
 }

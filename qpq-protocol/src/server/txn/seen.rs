@@ -25,6 +25,11 @@ impl<R> Seen<R> {
     pub(in crate::server) fn into_value(self) -> Option<R> {
         self.value
     }
+
+    /// Its value, to be changed: what is left says only where to write it.
+    pub(in crate::server) const fn take(&mut self) -> Option<R> {
+        self.value.take()
+    }
 }
 
 impl<R: Clone> Seen<R> {

@@ -73,6 +73,7 @@ impl<C: Core> Quic<C> {
     /// A datagram has come.
     pub(super) fn receive(&mut self, now: Time, remote: SocketAddr, ecn: u8, bytes: &[u8]) {
         let received = Received {
+            socket: None,
             remote,
             local_ip: None,
             ecn,
@@ -205,6 +206,13 @@ impl<C: Core> Host<C> for Quic<C> {
                     self.endpoint.handle_rebound(instant);
                     continue;
                 }
+                // A host has one socket.
+                Effect::Open(socket) => {
+                    let instant = self.instant(now);
+                    self.endpoint.handle_no_socket(instant, socket);
+                    continue;
+                }
+                Effect::Close(_) => continue,
             });
         }
         if let Some(event) = self.endpoint.poll_event() {

@@ -132,10 +132,7 @@ impl Mask {
     pub(super) fn dial(&mut self, server: &str) {
         let ticket = Ticket(u64::MAX - self.dialled);
         self.dialled += 1;
-        let target = Target {
-            address: server.to_owned(),
-            alpn: Alpn::Qpq,
-        };
+        let target = Target::new(server.to_owned(), Alpn::Qpq);
         self.outputs.push_back(Output::Connect { ticket, target });
     }
 

@@ -98,10 +98,7 @@ impl<R: Requests> Caller<R> {
         if self.asked < self.load.connections {
             self.outputs.push_back(Output::Connect {
                 ticket: Ticket(self.asked as u64),
-                target: Target {
-                    address: self.server.clone(),
-                    alpn: Alpn::Qpq,
-                },
+                target: Target::new(self.server.clone(), Alpn::Qpq),
             });
             self.asked += 1;
         }

@@ -22,13 +22,21 @@ pub(super) struct Queue {
     id: QueueId,
     seen: Seen<QueueHead>,
     head: QueueHead,
+    /// The date of the stored expiry row, 0 if there is none.
+    stored_expiry_ms: u64,
 }
 
 impl Queue {
     /// The queue as its head has it; without one it is new.
-    pub(super) fn new(id: QueueId, seen: Seen<QueueHead>) -> Self {
-        let head = seen.value().unwrap_or_else(empty);
-        Self { id, seen, head }
+    pub(super) fn new(id: QueueId, mut seen: Seen<QueueHead>) -> Self {
+        let head = seen.take().unwrap_or_else(empty);
+        let stored_expiry_ms = head.expires_at_ms;
+        Self {
+            id,
+            seen,
+            head,
+            stored_expiry_ms,
+        }
     }
 
     /// Which queue this is in storage.
@@ -126,7 +134,7 @@ impl Queue {
 
     /// Adds to the change that the queue goes, head and expiry row; its messages are gone already.
     pub(super) fn remove(self, change: &mut Change) {
-        let before = self.expires_at_ms();
+        let before = self.stored_expiry_ms;
         if before != 0 {
             change.erase(keys::expiry(before, &self.id));
         }
@@ -135,7 +143,7 @@ impl Queue {
 
     /// Adds to the change what it does to the head and the expiry row.
     pub(super) fn write(self, change: &mut Change) {
-        let (before, after) = (self.expires_at_ms(), self.head.expires_at_ms);
+        let (before, after) = (self.stored_expiry_ms, self.head.expires_at_ms);
         if before != after {
             if before != 0 {
                 change.erase(keys::expiry(before, &self.id));
@@ -145,11 +153,6 @@ impl Queue {
             }
         }
         change.put(&self.seen, &self.head);
-    }
-
-    /// The date of the stored expiry row, 0 if there is none.
-    fn expires_at_ms(&self) -> u64 {
-        self.seen.as_ref().map_or(0, |head| head.expires_at_ms)
     }
 }
 
