@@ -16,9 +16,9 @@ const WAITING: usize = 256;
 pub(crate) struct Audience<E> {
     streams: Vec<Sender<E>>,
     asked: BTreeMap<IntentId, Sender<E>>,
-    /// Whoever waits until nothing more is sent; they hear of it when these are gone.
+    /// Anyone who waits until nothing more is sent; they hear of it when these are gone.
     listeners: Vec<Sender<Infallible>>,
-    /// Told by whoever asks: a core of which nothing is asked has no such events.
+    /// Told by anyone who asks: a core of which nothing is asked has no such events.
     end_of: fn(&E) -> Option<IntentId>,
 }
 
@@ -39,7 +39,7 @@ impl<E: Clone> Audience<E> {
         events
     }
 
-    /// Hands the event that tells the end of an intent to whoever asked for it.
+    /// Hands the event that tells the end of an intent to anyone who asked for it.
     pub(crate) fn await_end(
         &mut self,
         intent: IntentId,
@@ -66,7 +66,7 @@ impl<E: Clone> Audience<E> {
     }
 
     pub(crate) fn tell(&mut self, event: E) {
-        // Whoever does not wait any more is none the worse for what can't be handed over.
+        // Anyone who does not wait any more is none the worse for what can't be handed over.
         if let Some(asker) = (self.end_of)(&event).and_then(|intent| self.asked.remove(&intent)) {
             let _ = asker.try_send(event.clone());
         }

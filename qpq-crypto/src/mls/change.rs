@@ -120,7 +120,7 @@ pub(super) fn check_commit(
     }
 }
 
-/// Checks a proposal that comes alone. Whoever commits next commits it too, so that in our groups it
+/// Checks a proposal that comes alone. Anyone who commits next commits it too, so that in our groups it
 /// can only be one's own leaving (protocol.md §5.10): everything else is in a commit of who wants it.
 pub(super) fn check_standalone(
     group: &Group,

@@ -1,4 +1,4 @@
-//! What a member commits that means ill: for tests, fuzzing and simulations of whoever has to live
+//! What a member commits that means ill: for tests, fuzzing and simulations of clients that have to live
 //! with it.
 
 use super::{CommitOut, Device, Group, GroupError, crypto::Spoil};

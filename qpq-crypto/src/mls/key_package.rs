@@ -1,4 +1,4 @@
-//! What a key package says, checked without a group: by servers on upload and by whoever adds it.
+//! What a key package says, checked without a group: by servers on upload and by anyone who adds it.
 
 use openmls::{
     extensions::{Extension, ExtensionType, Extensions, UnknownExtension},

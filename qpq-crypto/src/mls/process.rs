@@ -143,7 +143,7 @@ impl Group {
         .map_err(|failure| context.error(failure))
     }
 
-    /// Drops queued proposals: whoever wants what they propose commits it by itself.
+    /// Drops queued proposals: anyone who wants what they propose commits it by itself.
     ///
     /// # Errors
     /// [`ProcessError`] of the kind State if rows cannot be written.

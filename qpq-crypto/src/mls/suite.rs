@@ -19,7 +19,7 @@ pub const PROFILE_EXTENSION: u16 = 0xF1A0;
 
 /// Private-use extension type of a key package: `not_before`, `not_after`, each `u64` milliseconds
 /// since 1970. The leaf's own lifetime is left open, because openmls holds that one against the
-/// wall clock of whoever *receives* an Add: a member whose clock is wrong would drop a commit that
+/// wall clock of the member who *receives* an Add: a member whose clock is wrong would drop a commit that
 /// all others take.
 pub const LIFETIME_EXTENSION: u16 = 0xF1A1;
 

@@ -12,7 +12,7 @@ use super::encoder::Room;
 pub(super) struct Value(Vec<u8>);
 
 impl Value {
-    /// An empty value with room for so many bytes.
+    /// An empty value with room for this many bytes.
     pub fn with_capacity(room: usize) -> Self {
         Value(Vec::with_capacity(room))
     }

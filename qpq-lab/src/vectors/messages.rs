@@ -14,7 +14,7 @@ use super::json::{Fields as _, difference, digits, wrong};
 
 type Result<T> = core::result::Result<T, VectorError>;
 
-/// A payload is also read cut off after so many bytes, and all fewer.
+/// A payload is also read cut off after this many bytes, and all fewer.
 const CUTS: usize = 400;
 
 pub(super) fn check(file: &Value) -> Result<usize> {

@@ -291,7 +291,7 @@ impl Story {
                 }
                 Ok(out)
             }
-            // Whoever was added has still to join.
+            // Anyone who was added has still to join.
             _ => Err(BROKEN),
         }
     }

@@ -21,7 +21,7 @@ pub struct ClientConfig {
     pub mls_suite: MlsSuite,
     /// Key packages are replenished when fewer are left at the server.
     pub package_floor: u32,
-    /// Up to so many.
+    /// Up to this many.
     pub package_target: u32,
     /// The first pause before connecting again; doubles with each attempt.
     pub backoff_base: Duration,

@@ -23,7 +23,7 @@ use crate::time::Time;
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
-    /// The bytes of it, for whoever has another form of it.
+    /// The bytes of it, for anyone who has another form of it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -235,7 +235,7 @@ pub struct History {
     pub conversation: ConversationId,
     /// The index before which they stand. `None`: the last ones.
     pub before: Option<u64>,
-    /// At most so many.
+    /// At most this many.
     pub limit: u64,
 }
 
@@ -244,7 +244,7 @@ pub struct History {
 pub struct Unread {
     /// The conversation.
     pub conversation: ConversationId,
-    /// At most so many.
+    /// At most this many.
     pub limit: u64,
 }
 
@@ -269,7 +269,7 @@ macro_rules! intents {
     ($($kind:ident at $place:ident gives $end:ty { $($outcome:pat => $value:expr),+ })*) => {
         /// Something that an app asks for.
         ///
-        /// Exhaustive on purpose: whoever has another form of intents, for a file or another language, has to
+        /// Exhaustive on purpose: anyone who has another form of intents, for a file or another language, has to
         /// say what each new one is there.
         #[derive(Clone, Debug)]
         pub enum Intent {

@@ -137,7 +137,7 @@ impl Client {
         }
     }
 
-    /// A change of members can't be made: whoever asked for it is told. A new group is made without them.
+    /// A change of members can't be made: anyone who asked for it is told. A new group is made without them.
     pub(super) fn change_failed(
         &mut self,
         conversation: ConversationId,
@@ -207,7 +207,7 @@ impl Client {
         is_heard
     }
 
-    /// A name can't be resolved: whoever asked for it is told. A new group is made with the others, if there
+    /// A name can't be resolved: anyone who asked for it is told. A new group is made with the others, if there
     /// are any.
     pub(super) fn name_failed(&mut self, name: &str, error: &IntentError) {
         for task in self.intents.open.values_mut() {

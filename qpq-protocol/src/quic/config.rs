@@ -86,7 +86,7 @@ pub struct Limits {
     /// Bidirectional streams that a peer may have open: as many as the core serves
     /// ([`streams`](crate::limits::Limits)).
     pub peer_bi: u32,
-    /// The same for whoever connected to us, until the core admits it
+    /// The same for anyone who connected to us, until the core admits it
     /// ([`anonymous_streams`](crate::limits::Limits)).
     pub stranger_bi: u32,
     /// Unidirectional streams that a peer may have open.
@@ -97,7 +97,7 @@ pub struct Limits {
     pub stream_window: u32,
     /// Unread bytes that a peer may have sent on one connection.
     pub connection_window: u32,
-    /// The same for whoever connected to us, until the core admits it; one stream may have them all.
+    /// The same for anyone who connected to us, until the core admits it; one stream may have them all.
     pub stranger_window: u32,
     /// Unacknowledged bytes of ours that quinn holds for one connection.
     pub send_window: u32,
@@ -340,7 +340,7 @@ fn client(
     let mut client = ClientConfig::new(Arc::new(crypto));
     client
         .transport_config(transport)
-        // Whoever gave a token to one connection would know the next by it.
+        // Anyone who gave a token to one connection would know the next by it.
         .token_store(Arc::new(NoneTokenStore));
     Ok(client)
 }

@@ -392,7 +392,7 @@ impl Connection {
         self.over(core, now.time, why)
     }
 
-    /// The connection is over: says so, once, to whoever waits for it.
+    /// The connection is over: says so, once, to anyone who waits for it.
     pub(super) fn over<C: Core>(
         &mut self,
         core: &mut C,

@@ -1,7 +1,7 @@
 //! The pure glue between a core and QUIC: datagrams and times in, datagrams and effects out.
 //!
 //! [`Endpoint`] owns quinn-proto's endpoint and connections (sans-IO like everything here) and one
-//! [`Core`](crate::io::Core). Whoever owns the socket drives it like this:
+//! [`Core`](crate::io::Core). The owner of the socket drives it like this:
 //!
 //! 1. [`Endpoint::handle_datagrams`] for everything that can be read, and the other `handle_*` for
 //!    whatever came in; these only note what happened. Where there is much to read, a transmit in
@@ -23,7 +23,7 @@
 //! * Credit is asked again after every input, and only then; the end of a stream needs none.
 //! * A stream whose first byte is missing is told by [`Data`](crate::io::StreamInput::Data) of nothing, so
 //!   that the core can set it a deadline.
-//! * Whoever connected to us has little to begin with, [`Limits::stranger_window`] and
+//! * Anyone who connected to us has little to begin with, [`Limits::stranger_window`] and
 //!   [`Limits::stranger_bi`], and the rest once the core says [`Admit`](crate::io::Output::Admit).
 //! * After `Close`, what was sent before is delivered first, for at most [`Limits::linger`].
 //! * A stream that can't be opened because too many wait is `Stopped`, and `Reset` if it goes both

@@ -135,7 +135,7 @@ impl ServerCertVerifier for Verifier {
                 }
                 _ => Ok(ServerCertVerified::assertion()),
             },
-            // Whoever names exactly this certificate as trusted needs no name in it.
+            // Anyone who names exactly this certificate as trusted needs no name in it.
             Rule::Authority { der, .. } if der.as_slice() == end_entity.as_ref() => {
                 Ok(ServerCertVerified::assertion())
             }

@@ -36,7 +36,7 @@ pub(super) fn pay<R: 'static>(
     }
 }
 
-/// What it costs to store these payloads for so many queues. Nothing is stored for no queue.
+/// What it costs to store these payloads for this many queues. Nothing is stored for no queue.
 pub(super) fn cost(payloads: &[&Bytes], queues: usize, limits: &Limits) -> usize {
     if queues == 0 {
         return 0;

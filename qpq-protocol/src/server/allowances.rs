@@ -7,7 +7,7 @@ use crate::ids::IdentityKey;
 pub(super) struct Allowances(Lru<IdentityKey, u64>);
 
 impl Allowances {
-    /// Remembers at most so many accounts.
+    /// Remembers at most this many accounts.
     pub(super) fn new(accounts: usize) -> Self {
         Self(Lru::new(accounts, usize::MAX))
     }

@@ -7,7 +7,7 @@ use crate::ids::{DeviceId, IdentityKey};
 pub(super) struct Away(Lru<(IdentityKey, DeviceId), ()>);
 
 impl Away {
-    /// Remembers so many.
+    /// Remembers this many.
     pub(super) fn new(devices: usize) -> Self {
         Self(Lru::new(devices, usize::MAX))
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each is a value that only [`Charges`] makes, that cannot be copied, and that alone says how much is counted for it: what
-//! is counted of a pool or a connection is what these values add up to. Whoever has one hands it back. If one is lost, what
+//! is counted of a pool or a connection is what these values add up to. Its owner hands it back. If one is lost, what
 //! it holds would be held for ever: a build with debug assertions stops where that happens.
 
 #[cfg(debug_assertions)]
@@ -184,7 +184,7 @@ impl Charges {
         Ok(())
     }
 
-    /// Gives back all but so many bytes; whether that was anything.
+    /// Gives back all but this many bytes; whether that was anything.
     pub(super) fn shrink(&mut self, charge: &mut Charge, to: usize) -> bool {
         let given = charge.owed.take_all_but(to);
         if given == 0 {
@@ -341,7 +341,7 @@ impl Drop for Owed {
     }
 }
 
-/// How long so many bytes take at so many a second.
+/// How long this many bytes take at this many a second.
 pub(super) fn time_for(bytes: usize, slowest: usize) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     let slowest = u64::try_from(slowest).unwrap_or(u64::MAX).max(1);

@@ -1,4 +1,4 @@
-//! What a core counts: plain integers, for whoever runs it. No name of an account or a group is among them.
+//! What a core counts: plain integers, for anyone who runs it. No name of an account or a group is among them.
 
 use core::time::Duration;
 

@@ -102,7 +102,7 @@ impl Fault {
         Self::quota(format!("the limit `{name}` is reached: {message}")).of(name)
     }
 
-    /// Over the limit of this name: ask again after so many milliseconds.
+    /// Over the limit of this name: ask again after this many milliseconds.
     pub(super) fn rate_limited(name: &'static str, retry_after_ms: u32) -> Self {
         let seconds = retry_after_ms.div_ceil(1000);
         let message = format!("the limit `{name}` is reached: ask again in {seconds} s");
@@ -125,7 +125,7 @@ impl Fault {
         fault
     }
 
-    /// Names whom it is about: at most so many that the answer stays a short one.
+    /// Names whom it is about: so few that the answer stays short.
     pub(super) fn about<'a>(mut self, members: impl IntoIterator<Item = &'a IdentityKey>) -> Self {
         const NAMED: usize = 16;
         let members = members.into_iter().take(NAMED);

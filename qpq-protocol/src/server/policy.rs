@@ -122,7 +122,7 @@ impl Refusal {
         Self::new(Status::QuotaExceeded, message, 0)
     }
 
-    /// Not now: ask again after so many milliseconds.
+    /// Not now: ask again after this many milliseconds.
     pub fn later(message: impl Into<String>, retry_after_ms: u32) -> Self {
         Self::new(Status::RateLimited, message, retry_after_ms)
     }

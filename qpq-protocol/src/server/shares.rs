@@ -2,7 +2,7 @@
 //!
 //! Each account, and each address without a session, holds at most a sixteenth of a pool and a quarter of
 //! what is free in it, but always one whole request or answer. Strangers have pools of their own, and so
-//! have small requests: whoever fills one of them is in nobody's way who needs another.
+//! have small requests: anyone who fills one of them is in nobody's way who needs another.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
@@ -13,9 +13,9 @@ use crate::limits::{ENTRY, Limits};
 
 /// The longest payload of a small request, in bytes.
 pub(super) const SMALL: usize = 4 * 1024;
-/// A holder has at most one in so many of a pool's bytes,
+/// A holder has at most one in this many of a pool's bytes,
 const OF_ALL: usize = 16;
-/// and one in so many of those that are free.
+/// and one in this many of those that are free.
 const OF_FREE: usize = 4;
 
 /// Who holds something.
@@ -202,7 +202,7 @@ mod tests {
         Holder::Account(IdentityKey([number; 32]))
     }
 
-    /// Takes pieces of so many bytes until there is no room; how much that was.
+    /// Takes pieces of this many bytes until there is no room; how much that was.
     fn fill(shares: &mut Shares, kind: Kind, holder: Holder, piece: usize) -> (usize, Short) {
         let mut taken = 0;
         loop {

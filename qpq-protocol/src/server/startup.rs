@@ -153,7 +153,7 @@ impl Server {
         let Some(secrets) = secrets else {
             return self.refuse(StartError::Damaged);
         };
-        // Whoever puts a backup back takes its epoch away.
+        // Anyone who puts a backup back takes its epoch away.
         let Some(epoch) = epoch else {
             let epoch = new_epoch(&mut self.rng.child());
             return self.make(vec![(keys::meta("epoch").into(), epoch)]);

@@ -1,4 +1,4 @@
-//! Connections without a session: an address has so many, and for one more the longest silent one gives
+//! Connections without a session: an address has a number, and for one more the longest silent one gives
 //! way (protocol.md §5.27). So nobody keeps others of an address out by holding connections.
 
 use core::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::ids::ConnId;
 use crate::site::{region, site};
 use crate::status::AppCode;
 
-/// A /40 of IPv6 has so many times what one address has.
+/// A /40 of IPv6 has this many times what one address has.
 const SITES: usize = 16;
 
 /// Who they are, by site: an IPv4 address, or a /56.

@@ -25,7 +25,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// For whoever debugs timers.
+    /// For anyone who debugs timers.
     pub(super) const fn reason(self) -> Reason {
         match self {
             Self::Startup => "try to start again",

@@ -188,7 +188,7 @@ impl<N: Network> World<N> {
             for one in app.listed.iter().flatten() {
                 match one.standing {
                     Standing::Active => {
-                        // Whoever means ill is gone, and may be listed or not.
+                        // Anyone who means ill is gone, and may be listed or not.
                         let members = one.members.iter().map(|person| person.identity_key);
                         let members = members.filter(|member| !ill.contains(member));
                         let view = (one.epoch, members.collect());

@@ -1,7 +1,7 @@
 //! openmls driven directly: our primitives and codec, encoder included, the configuration and the messages
 //! that `Group` has, and a storage that encodes every write and drops it.
 //!
-//! Whoever does this for real has to look at credentials as well (openmls leaves that to its caller),
+//! Anyone who does this for real has to look at credentials as well (openmls leaves that to its caller),
 //! so that the certificates are verified here too. What is left out is what `Group` adds: padding,
 //! errors that say whose fault it is, taking back, pieces of what changed, who came and went.
 

@@ -85,7 +85,7 @@ impl World {
             .collect()
     }
 
-    /// Whoever sees requests to leave commits them before anything else.
+    /// Anyone who sees requests to leave commits them before anything else.
     fn settle(&mut self, who: usize) {
         let out = self.act(who, |group, device, seed| {
             group.commit_pending_proposals(device, &seed).unwrap()

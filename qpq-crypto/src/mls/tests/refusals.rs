@@ -369,7 +369,7 @@ fn commits_that_drop_the_profile_are_void() {
     assert_eq!(error.kind, ProcessErrorKind::Void);
 }
 
-/// A proposal is committed by whoever commits next, so one that is not about its sender alone would
+/// A proposal is committed by the member who commits next, so one that is not about its sender alone would
 /// make others do what they never meant.
 #[test]
 fn a_member_proposes_only_to_leave() {

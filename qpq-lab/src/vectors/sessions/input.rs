@@ -38,7 +38,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// As a file has it; what the disk replied is put beside it by whoever runs the disk.
+    /// As a file has it; what the disk replied is put beside it by anyone who runs the disk.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Start => json!({"kind": "start"}),

@@ -22,9 +22,9 @@ use crate::storage::{Command, Commit, Expect};
 
 /// Longest piece of a value, in bytes; sealed it stays below the 64 KiB of a stored value.
 const PIECE: usize = 60 * 1024;
-/// Steps are gathered into one commit up to so many bytes.
+/// Steps are gathered into one commit up to this many bytes.
 const GATHER_BYTES: usize = 1024 * 1024;
-/// Steps are gathered into one commit up to so many rows.
+/// Steps are gathered into one commit up to this many rows.
 const GATHER_ROWS: usize = 2048;
 
 type Effect = Output<Event>;

@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    /// Hands an answer to whoever waits for it.
+    /// Hands an answer to anyone who waits for it.
     pub(in crate::client) fn answered(&mut self, then: Then, answer: Result<Bytes, Fault>) {
         let lost = answer
             .as_ref()

@@ -20,7 +20,7 @@ const MAX_RUNNING: usize = 32;
 const MAX_PUSH_STREAMS: usize = 8;
 /// Bytes taken from a stream at once.
 const CREDIT: usize = 256 * 1024;
-/// Above so many bytes that wait for storage, nothing is read.
+/// Above this many bytes that wait for storage, nothing is read.
 const MAX_FOOTPRINT: usize = 8 * 1024 * 1024;
 
 impl Client {

@@ -12,7 +12,7 @@ use crate::time::Time;
 pub(in crate::client) enum Timer {
     /// Connect again.
     Reconnect,
-    /// The connection asked for did not come to stand.
+    /// The connection asked for could not be established.
     Connecting,
     /// Load the state again.
     Reload,

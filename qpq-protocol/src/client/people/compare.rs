@@ -1,6 +1,6 @@
 //! What members tell of the group they hold, compared with what this device holds (protocol.md §5.13).
 //!
-//! It is shown, and never acted upon: whoever is in the group can say anything of it, and only two valid
+//! It is shown, and never acted upon: anyone who is in the group can say anything of it, and only two valid
 //! proofs by the server are evidence of anything.
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ const MAX_REPORT: usize = 1024;
 const MAX_AUTHENTICATOR: usize = 64;
 /// Reports that wait for their slot, of a conversation.
 const WAITING: usize = 4;
-/// A report is waited for over so many slots.
+/// A report is waited for over this many slots.
 const AHEAD: u64 = 16;
 /// Reports that are known again.
 const HEARD: usize = 16;

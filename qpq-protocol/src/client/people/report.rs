@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Nothing waits for a report, and what the server refuses ends nothing. The server takes one for the
-//! channel's slot only, so whoever reads it has read all commits before that, and none after.
+//! channel's slot only, so anyone who reads it has read all commits before that, and none after.
 
 use std::collections::BTreeSet;
 

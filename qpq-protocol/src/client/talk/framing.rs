@@ -1,4 +1,4 @@
-//! What an MLSMessage says of itself to whoever has no key (RFC 9420 section 6).
+//! What an MLSMessage says of itself to anyone who has no key (RFC 9420 section 6).
 
 /// The head of a message of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -88,7 +88,7 @@ impl Client {
         Progress::Handed
     }
 
-    /// Waits for a message that is in the outbox, in the place of whoever waited for it before.
+    /// Waits for a message that is in the outbox, in the place of the intent that waited for it before.
     fn wait_for_message(
         &mut self,
         intent: IntentId,

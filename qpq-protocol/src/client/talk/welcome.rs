@@ -179,7 +179,7 @@ impl Client {
             channel.witnesses.clear();
         }
         channel.wanted.clear();
-        // Whoever invited it has listed all of them: who is thrown off before this device sees a list comes back.
+        // The member who invited it has listed all of them: who is thrown off before this device sees a list comes back.
         channel.listed.clear();
         for key in members {
             remember(&mut channel.listed, *key);

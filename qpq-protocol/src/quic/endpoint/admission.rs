@@ -97,7 +97,7 @@ impl<C: Core> Endpoint<C> {
             || self.half_open >= self.limits.handshakes
             || self.is_shutting_down();
         let is_proven = incoming.remote_address_validated();
-        // Whoever has not proven an address may have made it up, so that others are refused.
+        // Anyone who has not proven an address may have made it up, so that others are refused.
         let theirs = self.half_open_of.get(&site(incoming.remote_address().ip()));
         let crowded = theirs.is_some_and(|count| *count >= self.limits.address_handshakes);
         let full = full || (crowded && is_proven);

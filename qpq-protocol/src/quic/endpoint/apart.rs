@@ -2,7 +2,7 @@
 //!
 //! Who sees the network is not to tell that two connections are one device's. So they share no port and no token
 //! (none are kept, and no TLS session is resumed), what comes to one's socket is for that one alone, and to what belongs
-//! to no connection nothing is answered there: or whoever knows the ids of one connection could ask each socket for it.
+//! to no connection nothing is answered there: or anyone who knows the ids of one connection could ask each socket for it.
 
 use std::time::Instant;
 

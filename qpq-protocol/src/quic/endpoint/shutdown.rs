@@ -18,7 +18,7 @@ pub(super) enum Phase {
     Finishing { end: Instant },
     /// The core has finished; the connections that it left are closing.
     Closing { end: Instant },
-    /// All was closed at once. Whoever is still connected shall not wait for us.
+    /// All was closed at once. Anyone who is still connected shall not wait for us.
     CutShort,
 }
 

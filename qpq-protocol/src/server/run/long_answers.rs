@@ -47,7 +47,7 @@ impl LongAnswers {
         self.connections.is_empty() && self.line.waiting.is_empty()
     }
 
-    /// Gives back all but so many bytes of the room for an answer: its holder's turn may come.
+    /// Gives back all but this many bytes of the room for an answer: its holder's turn may come.
     pub(in crate::server) fn shrink(
         &mut self,
         charges: &mut Charges,

@@ -38,7 +38,7 @@ use crate::time::Time;
 
 /// 102: begins a login. An unknown name gets an answer from a fake record.
 ///
-/// It counts as a failure until its LoginFinish succeeds: whoever guesses knows from this answer
+/// It counts as a failure until its LoginFinish succeeds: anyone who guesses knows from this answer
 /// whether the guess was right, and would never send the second request.
 pub(in crate::server) fn login_start(
     ctx: &mut Ctx<'_>,

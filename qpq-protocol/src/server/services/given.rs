@@ -1,7 +1,7 @@
 //! Memberships that one account gives another (protocol.md §5.27): how many, and what becomes of those
 //! that are not taken up.
 //!
-//! Whoever is put on a list by somebody else gets mail that it has not asked for. So each gift is noted
+//! Anyone who is put on a list by somebody else gets mail that it has not asked for. So each gift is noted
 //! with the account that gets it, in one row that every gift to it checks and changes, and it is open until
 //! the member has sent or committed something there, or has left.
 

@@ -283,7 +283,7 @@ pub(in crate::server) fn list_group_members(
     })
 }
 
-/// Method 413: members that are connected now are told; whoever can commits fresh keys.
+/// Method 413: members that are connected now are told; anyone who can commits fresh keys.
 pub(in crate::server) fn rotate_keys(
     _: &mut Ctx<'_>,
     caller: &Caller,

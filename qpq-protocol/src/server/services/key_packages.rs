@@ -1,6 +1,6 @@
 //! Key packages, each given out once (protocol.md §5.12, §5.20).
 //!
-//! A device's packages are listed in one row, its pool. Whoever takes one checks that the pool is
+//! A device's packages are listed in one row, its pool. Anyone who takes one checks that the pool is
 //! what was read and replaces it in the same Commit that removes the package, so no package is
 //! taken twice. A package that was uploaded once is remembered for a while: a retry of the upload must
 //! not put back what was taken in between.

@@ -121,7 +121,7 @@ impl Standing {
         self.listed.is_none() && self.former.end == Some(former::End::RemovedInSlot(slot))
     }
 
-    /// Whether whoever puts the account on the list only puts it back: it used its membership until
+    /// Whether putting the account on the list only puts it back: it used its membership until
     /// somebody's commit took it off.
     pub(in crate::server) fn is_put_back(&self) -> bool {
         let removed = matches!(self.former.end, Some(former::End::RemovedInSlot(_)));

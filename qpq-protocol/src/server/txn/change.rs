@@ -15,7 +15,7 @@ use crate::storage::{Commit, Expect, MAX_COMMIT_BYTES, MAX_COMMIT_OPS};
 pub(in crate::server) struct Change(Commit);
 
 impl Change {
-    /// Room for so many rows to write.
+    /// Room for this many rows to write.
     pub(in crate::server) fn with_capacity(rows: usize) -> Self {
         Self(Commit {
             puts: Vec::with_capacity(rows),
@@ -50,12 +50,12 @@ impl Change {
         self.0.checks.push((found.key().clone().into(), expect));
     }
 
-    /// Writes a row that was not read: whoever writes it changes another row too, which was.
+    /// Writes a row that was not read: anyone who writes it changes another row too, which was.
     pub(in crate::server) fn write<R: Record>(&mut self, key: Key<R>, row: &R) {
         self.0.puts.push((key.into(), row.encode_row()));
     }
 
-    /// Removes a row that was not read: whoever writes it changes another row too, which was.
+    /// Removes a row that was not read: anyone who writes it changes another row too, which was.
     pub(in crate::server) fn erase<R>(&mut self, key: Key<R>) {
         self.0.deletes.push(key.into());
     }

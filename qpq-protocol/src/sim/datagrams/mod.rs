@@ -1,5 +1,5 @@
 //! The network as datagrams between [`quic::Endpoint`](crate::quic::Endpoint)s: each may be late,
-//! lost, doubled, damaged or overtaken, and whoever moves has another address.
+//! lost, doubled, damaged or overtaken, and anyone who moves has another address.
 //!
 //! Handshakes are real, so what is in a datagram differs from run to run: TLS and connection ids
 //! draw randomness of their own. What happens does not differ, as long as
@@ -42,7 +42,7 @@ const KEY: (&[u8], &[u8; 32]) = (
 /// Something on its way.
 enum Due {
     Arrive(Datagram),
-    /// Word for whoever is at this address: nobody listens on that host (ICMP).
+    /// Word for anyone who is at this address: nobody listens on that host (ICMP).
     Unreachable(SocketAddr, IpAddr),
 }
 
@@ -173,7 +173,7 @@ impl Datagrams {
     }
 }
 
-/// The first host of the net of whoever has this place.
+/// The first host of the net of anyone who has this place.
 fn net(first: u8, place: usize) -> [u8; 4] {
     let [high, low] = u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes();
     [first, high, low, 1]
@@ -245,7 +245,7 @@ impl Network for Datagrams {
     }
 
     fn gone(&mut self, _now: Time, _who: Who) {
-        // Whoever sends to it finds out by itself.
+        // Anyone who sends to it finds out by itself.
     }
 
     fn carry(&mut self, now: Time, from: Who, parcel: Parcel) {

@@ -48,7 +48,7 @@ pub(super) struct Fate {
 pub(super) enum Damage {
     /// A bit of this byte is another one.
     Flip(usize, u8),
-    /// Only so many bytes are left.
+    /// Only this many bytes are left.
     Cut(usize),
 }
 

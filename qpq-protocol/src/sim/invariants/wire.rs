@@ -24,7 +24,7 @@ impl Checker {
         (method, request): (Method, &Bytes),
         memory: &Memory,
     ) {
-        // Whoever means ill may use and acknowledge what it likes, to its own harm.
+        // Anyone who means ill may use and acknowledge what it likes, to its own harm.
         let means_well = !self.plan.is_any() || self.honest > client;
         if means_well {
             self.keys_are_fresh(now, method, request);

@@ -9,7 +9,7 @@ use crate::sim::world::World;
 use crate::sim::{below, ms};
 
 impl<N: Network> World<N> {
-    /// One or all of the servers begin to lie. Not at first sight: whoever has seen no other server takes this one for
+    /// One or all of the servers begin to lie. Not at first sight: anyone who has seen no other server takes this one for
     /// the right one.
     pub(super) fn lie(&mut self) {
         if self.apps.iter().any(|app| app.account.is_none()) {

@@ -91,7 +91,7 @@ impl<N: Network> World<N> {
                 let detail = format!("{who}: {what}");
                 self.checker.fail(now, Invariant::Carrier, detail);
             }
-            // Whoever means ill sends what it likes, and is answered before it is read to its end.
+            // Anyone who means ill sends what it likes, and is answered before it is read to its end.
             Seen::Nonsense if self.plan.is_any() => {}
             Seen::Nonsense => {
                 let detail = format!("{who} sent what is no frame");
@@ -124,7 +124,7 @@ impl<N: Network> World<N> {
             self.checker.listed = self.listed_in(conversation);
         }
         if let (client::Event::Reset { conversation }, true) = (&event, self.plan.is_any()) {
-            // Whoever makes the new group.
+            // Anyone who makes the new group.
             self.checker.anew.insert(*conversation);
         }
         let app = &mut self.apps[client];

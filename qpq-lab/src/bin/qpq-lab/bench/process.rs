@@ -62,7 +62,7 @@ impl Drop for Process {
     }
 }
 
-/// Blocks until whoever started this process closes its standard input.
+/// Blocks until the one who started this process closes its standard input.
 pub fn until_dropped() {
     let mut rest = Vec::new();
     // A failure ends it as well.

@@ -2,7 +2,7 @@
 //!
 //! It has come back by a GroupInfo that the server chose. That may be of an earlier day than what it has lost,
 //! with people in the tree who have gone since: it can't tell, but a member of the tree that it held before can.
-//! Whoever says or commits anything that fits the group it came back into, or sends a report that agrees, holds
+//! Anyone who says or commits anything that fits the group it came back into, or sends a report that agrees, holds
 //! that group. If nobody does, the user may take the group as it is.
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Client {
         channel.is_some_and(|channel| !channel.witnesses.is_empty())
     }
 
-    /// The group has moved: whoever was asked before has to be asked about where it is now.
+    /// The group has moved: each member that was asked before has to be asked about where it is now.
     pub(in crate::client) fn ask_witnesses(&mut self, id: ConversationId) {
         let channel = self.state.conversations.get(&id);
         let witnesses = channel.map(|channel| channel.witnesses.clone());

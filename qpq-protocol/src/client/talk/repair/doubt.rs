@@ -222,7 +222,7 @@ impl Client {
             self.timers.cancel(Timer::Conversation(id, pause));
         }
         if self.lacks_commits(id) {
-            // And with them their invitations: whoever was to come in by one needs a GroupInfo.
+            // And with them their invitations: anyone who was to come in by one needs a GroupInfo.
             self.rotation_requested(id);
         }
         self.drive(id);

@@ -54,7 +54,7 @@ impl Client {
             return;
         };
         let returned: BTreeSet<_> = members.intersection(&channel.gone).copied().collect();
-        // Whoever leaves says nothing else to them.
+        // Anyone who leaves says nothing else to them.
         if !returned.is_empty() && channel.phase != Phase::Leaving {
             self.refuse_to_return(id, returned);
             // The members, or the user, may have changed that by then. There is a way in: only from then on it may
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Whoever leaves comes back to say so, and meets nobody again.
+    /// Anyone who leaves comes back to say so, and meets nobody again.
     pub(in crate::client) fn leaves_the_returned(&mut self, id: ConversationId) {
         let attempt = self.rejoins.attempts.get(&id);
         if attempt.is_some_and(|attempt| !attempt.returned.is_empty()) {

@@ -258,7 +258,7 @@ impl Client {
         search.next = Step::Rotation;
         let misfits = search.misfits;
         if misfits >= MAX_MISFITS {
-            // Whoever lists this account can give any number of these: nothing says that it is in there.
+            // Anyone who lists this account can give any number of these: nothing says that it is in there.
             self.regains.given_up.insert(id);
             return self.is_not_ours(id);
         }

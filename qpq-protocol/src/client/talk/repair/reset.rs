@@ -206,7 +206,7 @@ impl Client {
             .collect()
     }
 
-    /// Goes on without the key packages at these positions; whoever has no other is told of.
+    /// Goes on without the key packages at these positions; anyone who has no other is told of.
     pub(in crate::client) fn drop_packages(
         &mut self,
         id: ConversationId,

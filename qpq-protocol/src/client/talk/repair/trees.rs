@@ -1,6 +1,6 @@
 //! Members in different trees, and how they come together (protocol.md §5.8, §5.31).
 //!
-//! A GroupInfo is of whoever gave it: who came back by one of a member that means ill, or whose own commit
+//! A GroupInfo comes from the member who gave it: who came back by one of a member that means ill, or whose own commit
 //! was void, is in a tree that the others are not in. All see it by the next commit, which is void on the
 //! other side. Who let himself in is the one to move: those who followed the slots answer his external
 //! commit with a fresh GroupInfo, and a commit that is void for who came back sends him back once more. Where

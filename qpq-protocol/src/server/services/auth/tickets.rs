@@ -1,6 +1,6 @@
 //! Whom a login counts for until it has succeeded (protocol.md §5.27).
 //!
-//! Guesses count for the name and the address they come from. If everything did, whoever guesses would
+//! Guesses count for the name and the address they come from. If everything did, anyone who guesses would
 //! keep the owner out. So each login gives its device a ticket, and a device that shows it counts in a
 //! share of its own, which nobody else can use up.
 

@@ -316,7 +316,7 @@ impl Submission {
         Ok(deliveries)
     }
 
-    /// What it has stored: its own bytes, the welcomes', those of the GroupInfo, for so many queues. Slot and
+    /// What it has stored: its own bytes, the welcomes', those of the GroupInfo, for this many queues. Slot and
     /// answer stay where it reaches nobody: that costs as much as one queue.
     fn cost(&self, queues: usize, limits: &Limits) -> usize {
         let payloads = self.welcome_payloads.iter();

@@ -27,7 +27,7 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// A payload for so many queues.
+    /// A payload for this many queues.
     pub(super) fn new(ctx: &mut Ctx<'_>, bytes: Bytes, queues: usize) -> Self {
         let shared = (queues > 1 || bytes.len() > MAX_INLINE).then(|| {
             let mut id = [0; 16];
@@ -106,7 +106,7 @@ pub(super) fn release(
     };
     let id = payload_id(shared)?;
     change.erase(keys::payload_claim(&id, queue));
-    // The mark names who made it: whoever removes it checks that nobody has marked it again since.
+    // The mark names who made it: anyone who removes it checks that nobody has marked it again since.
     let by: Bytes = keys::queue(queue).into();
     change.write(keys::payload_check(&id), &by);
     Ok(())

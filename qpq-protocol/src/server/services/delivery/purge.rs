@@ -1,4 +1,4 @@
-//! Removing all queues of a device that was revoked. Nothing comes in any more: whoever enqueues
+//! Removing all queues of a device that was revoked. Nothing comes in any more: anyone who enqueues
 //! checks the row of the account's devices.
 
 use super::payload::release;

@@ -13,7 +13,7 @@ use crate::ids::IdentityKey;
 use crate::limits::Limits;
 use crate::storage::records::{QueueHead, QueueShare};
 
-/// How many shares there are: a head holds at most so many.
+/// How many shares there are: a head holds at most this many.
 const SHARES: u32 = 64;
 
 /// The part of a queue that a sender counts for. From 1.

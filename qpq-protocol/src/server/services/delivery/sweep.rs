@@ -140,7 +140,7 @@ fn look_at_payloads(_: &mut Ctx<'_>, marks: Range<Bytes>) -> Next {
             keys::payload_claims(&id),
             1.into(),
             move |ctx, claims, _| {
-                // Whoever gives up a claim later marks the payload again.
+                // Anyone who gives up a claim later marks the payload again.
                 let mut change = Change::default();
                 change.delete_found(&mark);
                 match claims.is_empty() {

@@ -13,7 +13,7 @@ use crate::storage::keys::{self, Range};
 
 /// Memberships read at once.
 const PAGE: usize = 100;
-/// Members told at most in all channels together. A push is a hint: whoever misses it sees the
+/// Members told at most in all channels together. A push is a hint: anyone who misses it sees the
 /// version of the list with the next ListQueues.
 const TOLD: usize = 10_000;
 
