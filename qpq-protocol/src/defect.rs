@@ -66,6 +66,8 @@ defects! {
     BatchBeforeMerge "batch_before_merge",
     /// The client deletes private keys by its own clock alone.
     ClockAlone "clock_alone",
+    /// The client passes over a commit of a later epoch, and does not look where the others are.
+    EpochOverlooked "epoch_overlooked",
     /// The client takes for stored what its storage failed to store.
     FailureIgnored "failure_ignored",
     /// The client writes without asking whether another opening of its data has begun.
@@ -94,6 +96,8 @@ defects! {
     ServerSetBackUnheard "server_set_back_unheard",
     /// The client tells its app what it has not yet stored.
     ToldBeforeStored "told_before_stored",
+    /// The client does not tell of a member who has left by the server's word alone.
+    UnlistedUntold "unlisted_untold",
     /// The client goes out of a group for a commit that has no effect.
     VoidEnds "void_ends",
     /// The client believes what the server once said about a slot over what it has signed since.

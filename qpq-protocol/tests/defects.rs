@@ -36,6 +36,7 @@ caught! {
     ack_before_stored AckBeforeStored 0 => AcknowledgedIsDurable;
     batch_before_merge BatchBeforeMerge 3 => AcknowledgedIsDurable;
     clock_alone ClockAlone 7 Clocks => OneClock;
+    epoch_overlooked EpochOverlooked 13941 Traitor => Settles;
     failure_ignored FailureIgnored 3 => AcknowledgedIsDurable;
     fence_off FenceOff 7 => OneWriter;
     founds_for_nobody FoundsForNobody 1131 Liar => Settles;
@@ -50,6 +51,7 @@ caught! {
     set_back_unheard SetBackUnheard 19 ClientCopy => SaidOrThere;
     server_set_back_unheard ServerSetBackUnheard 3 ServerCopy => Settles;
     told_before_stored ToldBeforeStored 1 => AcknowledgedIsDurable;
+    unlisted_untold UnlistedUntold 100060 Lists => Settles;
     void_ends VoidEnds 0 Member => NobodyEnds;
     words_believed WordsBelieved 143 Liar => Settles;
 }

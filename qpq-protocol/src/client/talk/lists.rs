@@ -1,7 +1,7 @@
 //! The server's member list beside the tree (protocol.md §5.10): the list says who gets mail, the tree
 //! who can read it.
 //!
-//! Whoever commits changes the list, whether the commit is valid or not, so the list never takes anyone
+//! Anyone who commits changes the list, whether the commit is valid or not, so the list never takes anyone
 //! out of the tree. It is put right instead, by a commit made for that: who is in the tree and was seen
 //! on the list comes back on it, who is on it alone comes off. A list is judged when everything that
 //! was in the queue with it has been taken in.
@@ -170,7 +170,8 @@ impl Client {
         let changes: Vec<_> = draft.changes.iter().filter_map(Change::load).collect();
         let is_put_back = |key: &&IdentityKey| changes.contains(&Change::add(**key).of_list());
         for key in left.iter().filter(is_put_back) {
-            if self.inbox.unlisted.insert((id, *key)) {
+            let is_silent = seeded!(self.config, UnlistedUntold);
+            if self.inbox.unlisted.insert((id, *key)) && !is_silent {
                 let person = self.state.person(*key);
                 let conversation = id;
                 self.tell(
