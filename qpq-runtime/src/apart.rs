@@ -6,13 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
-use qpq_protocol::io::Core;
 use qpq_protocol::quic::{OpenError, Received, SocketId};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 
-use crate::driver::bind;
-use crate::node::Message;
 use crate::runtime::{Runtime, SocketRef};
+use crate::socket::bind;
 
 /// Datagrams that may wait to be sent; more are lost, which QUIC expects of a network.
 const WAITING: usize = 64;
@@ -33,13 +31,33 @@ struct Outgoing {
     src_ip: Option<IpAddr>,
 }
 
+/// What came to one, from one sender.
+pub(crate) struct Arrived {
+    socket: SocketId,
+    meta: RecvMeta,
+    contents: Vec<u8>,
+}
+
+impl Arrived {
+    pub(crate) fn received(&self) -> Received<'_> {
+        Received {
+            socket: Some(self.socket),
+            remote: self.meta.addr,
+            local_ip: self.meta.dst_ip,
+            ecn: self.meta.ecn.map_or(0, |ecn| ecn as u8),
+            contents: &self.contents,
+            stride: self.meta.stride,
+        }
+    }
+}
+
 impl Apart {
-    /// Binds a socket to this address. What comes to it goes to this inbox.
-    pub(crate) fn open<R: Runtime, C: Core + 'static>(
+    /// Binds a socket to this address. What comes to it is handed on, which may not block.
+    pub(crate) fn open<R: Runtime>(
         &mut self,
         id: SocketId,
         address: SocketAddr,
-        inbox: Sender<Message<C>>,
+        hand_on: impl Fn(Arrived) + Send + 'static,
     ) -> Result<(), OpenError> {
         // Silence tells it as well if nobody answers.
         let (socket, udp) = bind(address, true)?;
@@ -49,7 +67,7 @@ impl Apart {
             socket: R::new(socket)?,
             udp,
             outgoing,
-            inbox,
+            hand_on,
             received: vec![0; DATAGRAM],
         };
         R::spawn(task.run())?;
@@ -78,16 +96,16 @@ impl Apart {
     }
 }
 
-struct Lane<R, C: Core + 'static> {
+struct Lane<R, F> {
     id: SocketId,
     socket: R,
     udp: UdpSocketState,
     outgoing: Receiver<Outgoing>,
-    inbox: Sender<Message<C>>,
+    hand_on: F,
     received: Vec<u8>,
 }
 
-impl<R: Runtime, C: Core + 'static> Lane<R, C> {
+impl<R: Runtime, F: Fn(Arrived) + Send> Lane<R, F> {
     /// Runs until nobody can send by it any more.
     async fn run(mut self) {
         loop {
@@ -114,19 +132,11 @@ impl<R: Runtime, C: Core + 'static> Lane<R, C> {
             if read.is_err() {
                 return;
             }
-            let contents = self.received.get(..meta.len).unwrap_or_default().to_vec();
-            let id = self.id;
-            let _ = self.inbox.try_send(Box::new(move |endpoint, _, now| {
-                let received = Received {
-                    socket: Some(id),
-                    remote: meta.addr,
-                    local_ip: meta.dst_ip,
-                    ecn: meta.ecn.map_or(0, |ecn| ecn as u8),
-                    contents: &contents,
-                    stride: meta.stride,
-                };
-                endpoint.handle_datagrams(now, &received);
-            }));
+            (self.hand_on)(Arrived {
+                socket: self.id,
+                meta,
+                contents: self.received.get(..meta.len).unwrap_or_default().to_vec(),
+            });
         }
     }
 

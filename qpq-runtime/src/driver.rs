@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind::WouldBlock, IoSliceMut};
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::Builder;
 use std::time::SystemTime;
@@ -16,10 +16,11 @@ use quinn_udp::{
     BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, TransportErrorPayload, UdpSocketState,
 };
 
-use crate::apart::Apart;
+use crate::apart::{Apart, Arrived};
 use crate::events::{Audience, Events};
 use crate::node::{Message, Node, wake};
 use crate::runtime::{Runtime, SocketRef};
+use crate::socket::bind;
 use crate::wake::WakeBus;
 
 /// Everything of a node but its handle.
@@ -100,20 +101,6 @@ pub(crate) fn start<R: Runtime, C: Core + Send + 'static>(
     };
     R::spawn(driver.run())?;
     Ok((Node::new(inbox, holder, gone, local_addr), events))
-}
-
-/// A socket of this address, and what is known of it.
-pub(crate) fn bind(
-    address: SocketAddr,
-    is_server: bool,
-) -> Result<(UdpSocket, UdpSocketState), OpenError> {
-    let socket = UdpSocket::bind(address).map_err(|e| OpenError::socket(address, &e))?;
-    let udp = UdpSocketState::new((&socket).into())?;
-    if !is_server {
-        // Without it, a server that does not run is noticed by its silence only.
-        udp.enable_transport_errors((&socket).into())?;
-    }
-    Ok((socket, udp))
 }
 
 impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
@@ -260,7 +247,14 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
     /// Takes one more socket, on any free port, if the system gives one.
     fn open_apart(&mut self, socket: SocketId) {
         let address = SocketAddr::new(self.address.ip(), 0);
-        let opened = self.apart.open::<R, C>(socket, address, self.inbox.clone());
+        let inbox = self.inbox.clone();
+        // What there is no room for is lost, as on any network.
+        let hand_on = move |arrived: Arrived| {
+            let _ = inbox.try_send(Box::new(move |endpoint, _, now| {
+                endpoint.handle_datagrams(now, &arrived.received());
+            }));
+        };
+        let opened = self.apart.open::<R>(socket, address, hand_on);
         if opened.is_err() {
             self.endpoint.handle_no_socket(R::now(), socket);
         }

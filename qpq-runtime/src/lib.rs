@@ -15,6 +15,7 @@ mod driver;
 mod events;
 mod node;
 mod runtime;
+mod socket;
 mod wake;
 
 pub use events::Events;
