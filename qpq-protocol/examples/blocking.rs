@@ -117,8 +117,8 @@ impl<C: Core> Node<C> {
             // Only after `handle_network_changed` or `handle_resume`, which this program never says.
             Effect::Rebind => self.endpoint.handle_rebound(Instant::now()),
             // Only for connections that are asked for as `apart`, which nothing here does.
-            Effect::Open(socket) => self.endpoint.handle_no_socket(Instant::now(), socket),
-            Effect::Close(_) => {}
+            Effect::OpenSocket(socket) => self.endpoint.handle_no_socket(Instant::now(), socket),
+            Effect::CloseSocket(_) => {}
         }
     }
 }

@@ -67,6 +67,8 @@ struct Link {
     /// By the names that the core gave them, and as the peer knows them.
     own: BTreeMap<OwnStream, (Dir, u64)>,
     names: BTreeMap<(Dir, u64), OwnStream>,
+    /// How many the core has opened.
+    opened: BTreeMap<Dir, u64>,
     /// What the core had no room for, in order.
     kept: VecDeque<(StreamId, StreamInput)>,
     kept_bytes: usize,
@@ -130,7 +132,9 @@ impl<C: Core> Node<C> {
             },
             Output::Open { conn, stream, dir } => {
                 if let Some(link) = self.links.get_mut(&conn) {
-                    let number = link.names.range((dir, 0)..=(dir, u64::MAX)).count() as u64;
+                    let next = link.opened.entry(dir).or_default();
+                    let number = *next;
+                    *next += 1;
                     link.own.insert(stream, (dir, number));
                     link.names.insert((dir, number), stream);
                 }
@@ -209,6 +213,7 @@ impl<C: Core> Node<C> {
             read: Vec::new(),
             own: BTreeMap::new(),
             names: BTreeMap::new(),
+            opened: BTreeMap::new(),
             kept: VecDeque::new(),
             kept_bytes: 0,
         };

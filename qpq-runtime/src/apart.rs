@@ -1,34 +1,33 @@
-//! Sockets beside that of the loop, each for one connection, on a task of its own.
+//! Sockets beside that of the loop, each for one connection. The loop sends by them; a task for each receives.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use qpq_protocol::quic::{OpenError, Received, SocketId};
-use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
-use crate::runtime::{Runtime, SocketRef};
+use crate::runtime::Runtime;
 use crate::socket::bind;
 
-/// Datagrams that may wait to be sent; more are lost, which QUIC expects of a network.
-const WAITING: usize = 64;
-/// How long a task sleeps that has nothing to do.
+/// How long a task sleeps to which nothing comes.
 const SLEEP: Duration = Duration::from_secs(3600);
 /// The longest datagram, or run of datagrams that the system joined, in bytes.
 const DATAGRAM: usize = 65_536;
 
 /// All of them. What is dropped from here is closed.
 #[derive(Default)]
-pub(crate) struct Apart(BTreeMap<SocketId, Sender<Outgoing>>);
+pub(crate) struct Apart(BTreeMap<SocketId, Own>);
 
-/// A datagram to send.
-struct Outgoing {
-    destination: SocketAddr,
-    ecn: u8,
-    contents: Vec<u8>,
-    src_ip: Option<IpAddr>,
+struct Own {
+    socket: UdpSocket,
+    udp: Arc<UdpSocketState>,
+    /// Ends the task when it is dropped.
+    _held: Sender<Infallible>,
 }
 
 /// What came to one, from one sender.
@@ -61,17 +60,22 @@ impl Apart {
     ) -> Result<(), OpenError> {
         // Silence tells it as well if nobody answers.
         let (socket, udp) = bind(address, true)?;
-        let (sender, outgoing) = bounded(WAITING);
-        let task = Lane {
+        let (held, gone) = bounded(1);
+        let own = Own {
+            socket: socket.try_clone()?,
+            udp: Arc::new(udp),
+            _held: held,
+        };
+        let lane = Lane {
             id,
             socket: R::new(socket)?,
-            udp,
-            outgoing,
+            udp: own.udp.clone(),
+            gone,
             hand_on,
             received: vec![0; DATAGRAM],
         };
-        R::spawn(task.run())?;
-        self.0.insert(id, sender);
+        R::spawn(lane.run())?;
+        self.0.insert(id, own);
         Ok(())
     }
 
@@ -80,46 +84,43 @@ impl Apart {
         self.0.remove(&id);
     }
 
-    /// Sends by one, as far as it keeps up. Each datagram by itself: there are few.
+    /// Sends by one. Each datagram by itself: there are few. What does not go is lost, as on any network.
     pub(crate) fn send(&self, id: SocketId, transmit: &Transmit<'_>) {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
-        if let Some(lane) = self.0.get(&id) {
+        if let Some(Own { socket, udp, .. }) = self.0.get(&id) {
             for contents in transmit.contents.chunks(size.max(1)) {
-                let _ = lane.try_send(Outgoing {
-                    destination: transmit.destination,
-                    ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
-                    contents: contents.to_vec(),
-                    src_ip: transmit.src_ip,
-                });
+                let datagram = Transmit {
+                    contents,
+                    segment_size: None,
+                    ..*transmit
+                };
+                let _ = udp.try_send(socket.into(), &datagram);
             }
         }
     }
 }
 
+/// What receives.
 struct Lane<R, F> {
     id: SocketId,
     socket: R,
-    udp: UdpSocketState,
-    outgoing: Receiver<Outgoing>,
+    udp: Arc<UdpSocketState>,
+    /// Closed when the socket is to be.
+    gone: Receiver<Infallible>,
     hand_on: F,
     received: Vec<u8>,
 }
 
 impl<R: Runtime, F: Fn(Arrived) + Send> Lane<R, F> {
-    /// Runs until nobody can send by it any more.
     async fn run(mut self) {
-        loop {
+        while !self.gone.is_closed() {
             self.receive();
-            let next = async { self.outgoing.recv().await.ok() };
-            match self.socket.wait(R::now() + SLEEP, false, next).await {
-                Some(datagram) => self.send(&datagram),
-                None if self.outgoing.is_closed() => return,
-                None => {}
-            }
+            let gone = async { self.gone.recv().await.ok() };
+            self.socket.wait(R::now() + SLEEP, false, gone).await;
         }
     }
 
-    /// Takes what the socket has. What there is no room for is lost, as on any network.
+    /// Takes what the socket has.
     fn receive(&mut self) {
         loop {
             let mut meta = [RecvMeta::default()];
@@ -138,18 +139,5 @@ impl<R: Runtime, F: Fn(Arrived) + Send> Lane<R, F> {
                 contents: self.received.get(..meta.len).unwrap_or_default().to_vec(),
             });
         }
-    }
-
-    fn send(&self, datagram: &Outgoing) {
-        let transmit = Transmit {
-            destination: datagram.destination,
-            ecn: EcnCodepoint::from_bits(datagram.ecn),
-            contents: &datagram.contents,
-            segment_size: None,
-            src_ip: datagram.src_ip,
-        };
-        let send = |socket: SocketRef<'_>| self.udp.try_send((&socket).into(), &transmit);
-        // What does not go is lost.
-        let _ = self.socket.write(send);
     }
 }

@@ -227,11 +227,11 @@ impl<R: Runtime, C: Core + Send + 'static> Driver<R, C> {
                     self.rebind();
                     Ok(())
                 }
-                Effect::Open(socket) => {
+                Effect::OpenSocket(socket) => {
                     self.open_apart(socket);
                     Ok(())
                 }
-                Effect::Close(socket) => {
+                Effect::CloseSocket(socket) => {
                     self.apart.close(socket);
                     Ok(())
                 }

@@ -16,9 +16,9 @@ const WAITING: usize = 256;
 pub(crate) struct Audience<E> {
     streams: Vec<Sender<E>>,
     asked: BTreeMap<IntentId, Sender<E>>,
-    /// Anyone who waits until nothing more is sent; they hear of it when these are gone.
+    /// Those who wait until nothing more is sent; they hear of it when these are gone.
     listeners: Vec<Sender<Infallible>>,
-    /// Told by anyone who asks: a core of which nothing is asked has no such events.
+    /// Given by the one who asks: a core of which nothing is asked has no such events.
     end_of: fn(&E) -> Option<IntentId>,
 }
 
@@ -39,7 +39,7 @@ impl<E: Clone> Audience<E> {
         events
     }
 
-    /// Hands the event that tells the end of an intent to anyone who asked for it.
+    /// Hands the event that tells the end of an intent to the one who asked for it.
     pub(crate) fn await_end(
         &mut self,
         intent: IntentId,

@@ -39,11 +39,11 @@ fn is_answered(pair: &mut Pair, on: ConnId) -> bool {
 fn sockets(pair: &Pair) -> (Vec<SocketId>, Vec<SocketId>) {
     let effects = || pair.client.effects.iter();
     let opened = effects().filter_map(|effect| match effect {
-        Effect::Open(socket) => Some(*socket),
+        Effect::OpenSocket(socket) => Some(*socket),
         _ => None,
     });
     let closed = effects().filter_map(|effect| match effect {
-        Effect::Close(socket) => Some(*socket),
+        Effect::CloseSocket(socket) => Some(*socket),
         _ => None,
     });
     (opened.collect(), closed.collect())

@@ -42,7 +42,8 @@ fn part(from: &mut Bytes) -> Option<Bytes> {
 
 /// Writes what `part` reads.
 fn add(to: &mut Vec<u8>, parts: &[&[u8]]) {
-    to.put_u32(parts.iter().map(|part| part.len() as u32).sum());
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    to.put_u32(u32::try_from(length).expect("a batch has less than 4 GiB"));
     parts.iter().for_each(|part| to.put_slice(part));
 }
 

@@ -18,16 +18,16 @@ impl<C: Core> Endpoint<C> {
     pub(super) fn open_socket(&mut self) -> SocketId {
         self.last_socket = self.last_socket.saturating_add(1);
         let socket = SocketId(self.last_socket);
-        self.effects.push_back(Effect::Open(socket));
+        self.effects.push_back(Effect::OpenSocket(socket));
         socket
     }
 
     /// The connection is no more.
     pub(super) fn close_socket(&mut self, socket: Option<SocketId>) {
-        self.effects.extend(socket.map(Effect::Close));
+        self.effects.extend(socket.map(Effect::CloseSocket));
     }
 
-    /// There is no socket to be had for [`Effect::Open`], or the one that there was is of no use any more: its
+    /// There is no socket to be had for [`Effect::OpenSocket`], or the one that there was is of no use any more: its
     /// connection ends.
     pub fn handle_no_socket(&mut self, now: Instant, socket: SocketId) {
         self.advance(now);

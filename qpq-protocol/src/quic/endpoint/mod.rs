@@ -1,4 +1,4 @@
-//! One socket's worth of QUIC and the core above it.
+//! One socket's worth of QUIC, a socket more for each connection apart, and the core above them.
 
 mod admission;
 mod apart;
@@ -52,9 +52,9 @@ pub enum Effect {
     Rebind,
     /// Bind one more socket of the same kind to any free port, for the datagrams that name it; before the next
     /// transmit. If there is none to be had, say so by [`Endpoint::handle_no_socket`].
-    Open(SocketId),
+    OpenSocket(SocketId),
     /// Close that socket.
-    Close(SocketId),
+    CloseSocket(SocketId),
 }
 
 /// A core, its connections and what they wait for. See the [module](super) for how to drive it.

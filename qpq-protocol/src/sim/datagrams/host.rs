@@ -207,12 +207,12 @@ impl<C: Core> Host<C> for Quic<C> {
                     continue;
                 }
                 // A host has one socket.
-                Effect::Open(socket) => {
+                Effect::OpenSocket(socket) => {
                     let instant = self.instant(now);
                     self.endpoint.handle_no_socket(instant, socket);
                     continue;
                 }
-                Effect::Close(_) => continue,
+                Effect::CloseSocket(_) => continue,
             });
         }
         if let Some(event) = self.endpoint.poll_event() {

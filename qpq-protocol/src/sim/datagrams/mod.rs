@@ -173,7 +173,7 @@ impl Datagrams {
     }
 }
 
-/// The first host of the net of anyone who has this place.
+/// The first host of the net of the one who has this place.
 fn net(first: u8, place: usize) -> [u8; 4] {
     let [high, low] = u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes();
     [first, high, low, 1]

@@ -124,7 +124,7 @@ impl<N: Network> World<N> {
             self.checker.listed = self.listed_in(conversation);
         }
         if let (client::Event::Reset { conversation }, true) = (&event, self.plan.is_any()) {
-            // Anyone who makes the new group.
+            // It does not matter who makes the new group.
             self.checker.anew.insert(*conversation);
         }
         let app = &mut self.apps[client];

@@ -63,7 +63,7 @@ impl Journal {
             kind: error.kind(),
         };
         if path.exists() && !path.is_file() {
-            // Opening could wait for anyone who is at its other end.
+            // Opening could wait for the program at its other end.
             let path = path.to_owned();
             return Err(JournalError::NotAFile { path });
         }
